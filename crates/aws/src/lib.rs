@@ -1,0 +1,1 @@
+//! The AWS SDK behind the KinesisClient trait.

@@ -1,0 +1,2 @@
+//! The `statefun-kinesis` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The seam between this project and Kinesis: traits, their values, one error type.

@@ -1,0 +1,1 @@
+//! The behaviours that every Kinesis client must show, as plain async functions.

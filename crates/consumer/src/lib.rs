@@ -1,0 +1,1 @@
+//! Kinesis shards as ordered batches of records, right about resharding.

@@ -1,0 +1,1 @@
+//! The engine: consumer to functions to producer, by exact stream ARN.

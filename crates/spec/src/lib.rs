@@ -1,0 +1,1 @@
+//! Module files of Stateful Functions, read into a checked model or into every problem at once.

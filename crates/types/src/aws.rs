@@ -1,0 +1,98 @@
+use std::{fmt, path::PathBuf};
+
+/// Where the service is: a module file's `awsRegion`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AwsRegion {
+    /// Whatever the AWS default chain finds: environment, profile, instance metadata.
+    #[default]
+    Default,
+    /// A region by its id, such as `us-east-1`.
+    Specific {
+        /// The region's id.
+        id: String,
+    },
+    /// A server at an address of its own, such as LocalStack.
+    CustomEndpoint {
+        /// An `http://` or `https://` URI.
+        endpoint: String,
+        /// The region's id, with which requests are signed.
+        id: String,
+    },
+}
+
+impl AwsRegion {
+    /// The region's id, if the module file names one.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Default => None,
+            Self::Specific { id } | Self::CustomEndpoint { id, .. } => Some(id),
+        }
+    }
+}
+
+/// Who asks: a module file's `awsCredentials`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AwsCredentials {
+    /// Whatever the AWS default chain finds: environment, profile, SSO, web identity (IRSA), ECS, instance metadata.
+    #[default]
+    Default,
+    /// A profile of the AWS configuration files.
+    Profile {
+        /// The profile's name.
+        name: String,
+        /// A credentials file other than the usual one.
+        path: Option<PathBuf>,
+    },
+    /// Static keys.
+    Basic {
+        /// The access key id.
+        access_key_id: Secret,
+        /// The secret access key.
+        secret_access_key: Secret,
+    },
+}
+
+/// Text that must reach no log, no message and no debug output.
+///
+/// `Debug` and `Display` print `[redacted]`; [`Secret::expose`] is the one way to the text.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let credentials =
+            AwsCredentials::Basic { access_key_id: Secret::new("AKIA"), secret_access_key: Secret::new("hunter2") };
+        let printed = format!("{credentials:?} {credentials:#?} {}", Secret::new("hunter2"));
+        assert!(!printed.contains("hunter2") && !printed.contains("AKIA"), "{printed}");
+    }
+}

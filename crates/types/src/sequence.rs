@@ -1,0 +1,161 @@
+use std::{fmt, str::FromStr};
+
+use crate::InvalidValue;
+
+/// A sequence number: the place of a record in its shard.
+///
+/// A decimal of up to 129 digits (API model: `0|([1-9]\d{0,128})`; the service gives 56 digits today), so neither
+/// `u128` nor text order would do. It is `Copy`, needs no allocation, and compares as the number that it is.
+///
+/// ```
+/// use statefun_kinesis_types::SequenceNumber;
+///
+/// let text = "49590338271490256608559692538361571095921575989136588898";
+/// let number: SequenceNumber = text.parse()?;
+/// assert_eq!(number.to_string(), text);
+/// assert!(number > SequenceNumber::from(u64::MAX));
+/// # Ok::<(), statefun_kinesis_types::InvalidValue>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceNumber([u64; SequenceNumber::LIMBS]);
+
+impl SequenceNumber {
+    /// Most decimal digits of a sequence number.
+    pub const MAX_DIGITS: usize = 129;
+
+    /// 129 digits need 429 bits: seven 64-bit limbs, the most significant first, so that derived order is numeric.
+    const LIMBS: usize = 7;
+
+    /// Decimal digits that one limb can take in at a time.
+    const CHUNK: usize = 19;
+
+    /// Sets `self` to `self * factor + add`. Whoever calls sees to it that the result fits.
+    fn multiply_add(&mut self, factor: u64, add: u64) {
+        let mut carry = u128::from(add);
+        for limb in self.0.iter_mut().rev() {
+            let product = u128::from(*limb) * u128::from(factor) + carry;
+            *limb = product as u64;
+            carry = product >> 64;
+        }
+        debug_assert_eq!(carry, 0, "a sequence number never overflows its limbs");
+    }
+
+    /// Sets `self` to `self / divisor` and returns the remainder.
+    fn divide(&mut self, divisor: u64) -> u64 {
+        let mut rest = 0_u128;
+        for limb in &mut self.0 {
+            let part = (rest << 64) | u128::from(*limb);
+            *limb = (part / u128::from(divisor)) as u64;
+            rest = part % u128::from(divisor);
+        }
+        rest as u64
+    }
+}
+
+impl From<u64> for SequenceNumber {
+    fn from(value: u64) -> Self {
+        u128::from(value).into()
+    }
+}
+
+impl From<u128> for SequenceNumber {
+    fn from(value: u128) -> Self {
+        let mut limbs = [0; Self::LIMBS];
+        limbs[Self::LIMBS - 2] = (value >> 64) as u64;
+        limbs[Self::LIMBS - 1] = value as u64;
+        Self(limbs)
+    }
+}
+
+impl FromStr for SequenceNumber {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let digits = text.as_bytes();
+        let leading_zero = digits.len() > 1 && digits[0] == b'0';
+        if digits.is_empty()
+            || digits.len() > Self::MAX_DIGITS
+            || leading_zero
+            || !digits.iter().all(u8::is_ascii_digit)
+        {
+            return Err(InvalidValue::new(
+                "sequence number",
+                text,
+                "a decimal of 1 to 129 digits without leading zeros",
+            ));
+        }
+        let mut number = Self([0; Self::LIMBS]);
+        for chunk in digits.chunks(Self::CHUNK) {
+            let value = chunk.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+            number.multiply_add(10_u64.pow(chunk.len() as u32), value);
+        }
+        Ok(number)
+    }
+}
+
+impl fmt::Display for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // 7 limbs of 64 bits are at most 135 digits.
+        let mut digits = [0_u8; 140];
+        let mut start = digits.len();
+        let mut rest = *self;
+        loop {
+            let mut chunk = rest.divide(10_u64.pow(Self::CHUNK as u32));
+            let last = rest.0 == [0; Self::LIMBS];
+            for _ in 0..Self::CHUNK {
+                if last && chunk == 0 && start < digits.len() {
+                    break;
+                }
+                start -= 1;
+                digits[start] = b'0' + (chunk % 10) as u8;
+                chunk /= 10;
+                if last && chunk == 0 {
+                    break;
+                }
+            }
+            if last {
+                break;
+            }
+        }
+        f.pad(std::str::from_utf8(&digits[start..]).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_goes_in_and_comes_out(text in "0|[1-9][0-9]{0,128}") {
+            prop_assert_eq!(text.parse::<SequenceNumber>().unwrap().to_string(), text);
+        }
+
+        #[test]
+        fn order_is_by_length_then_digits(a in "0|[1-9][0-9]{0,128}", b in "0|[1-9][0-9]{0,128}") {
+            let expected = (a.len(), &a).cmp(&(b.len(), &b));
+            let order = a.parse::<SequenceNumber>().unwrap().cmp(&b.parse().unwrap());
+            prop_assert_eq!(order, expected);
+        }
+    }
+
+    #[test]
+    fn the_edges_are_exact() {
+        for text in ["0", "1", "10", "10000000000000000000", "99999999999999999999999999999999999999", &"9".repeat(129)]
+        {
+            assert_eq!(text.parse::<SequenceNumber>().unwrap().to_string(), text);
+        }
+        assert_eq!(SequenceNumber::from(u128::MAX).to_string(), u128::MAX.to_string());
+        for bad in ["", "01", "+1", "-1", "1 ", "1e9", &"9".repeat(130)] {
+            assert!(bad.parse::<SequenceNumber>().is_err(), "{bad}");
+        }
+    }
+}

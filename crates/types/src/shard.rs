@@ -1,0 +1,113 @@
+use std::{fmt, str::FromStr, sync::Arc};
+
+use crate::{HashKeyRange, InvalidValue, SequenceNumber, Timestamp};
+
+/// The name of a shard in its stream, such as `shardId-000000000003`. Cheap to clone.
+///
+/// The service numbers shards in the order of their creation with at least twelve digits, so that text order is
+/// creation order; [ListShards pages](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html)
+/// rely on it too.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(Arc<str>);
+
+impl ShardId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ShardId {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let valid = (1..=128).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        if valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidValue::new("shard id", text, "1 to 128 letters, digits, `_`, `.` or `-`"))
+        }
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// A shard as ListShards describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shard {
+    /// The shard's name.
+    pub id: ShardId,
+    /// The shard that was split, or one of the two that were merged, to make this one.
+    pub parent: Option<ShardId>,
+    /// The other one of the two that were merged.
+    pub adjacent_parent: Option<ShardId>,
+    /// The part of the hash key space that the shard owns.
+    pub hash_range: HashKeyRange,
+    /// The sequence number from which on the shard holds records.
+    pub starting_sequence_number: SequenceNumber,
+    /// The last sequence number that the shard can hold; `None` while the shard is open for writing.
+    pub ending_sequence_number: Option<SequenceNumber>,
+}
+
+impl Shard {
+    /// An open shard without parents. The other fields are public: set what differs.
+    pub fn new(id: ShardId, hash_range: HashKeyRange, starting_sequence_number: SequenceNumber) -> Self {
+        Self {
+            id,
+            parent: None,
+            adjacent_parent: None,
+            hash_range,
+            starting_sequence_number,
+            ending_sequence_number: None,
+        }
+    }
+
+    /// The shards that have to be read to their end before this one: none, one (split) or two (merge).
+    pub fn parents(&self) -> impl Iterator<Item = &ShardId> {
+        self.parent.iter().chain(&self.adjacent_parent)
+    }
+
+    /// Whether the shard still takes records.
+    pub fn is_open(&self) -> bool {
+        self.ending_sequence_number.is_none()
+    }
+}
+
+/// Where in a shard reading starts: the five iterator types of GetShardIterator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartPosition {
+    /// At the oldest record that is still retained.
+    TrimHorizon,
+    /// Behind the newest record, at the moment of the call.
+    Latest,
+    /// At the first record that arrived at this time or later. A time before retention means trim horizon.
+    AtTimestamp(Timestamp),
+    /// At the record with this sequence number.
+    AtSequenceNumber(SequenceNumber),
+    /// Behind the record with this sequence number.
+    AfterSequenceNumber(SequenceNumber),
+}
+
+impl fmt::Display for StartPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TrimHorizon => f.write_str("trim horizon"),
+            Self::Latest => f.write_str("latest"),
+            Self::AtTimestamp(time) => write!(f, "at {time}"),
+            Self::AtSequenceNumber(number) => write!(f, "at sequence number {number}"),
+            Self::AfterSequenceNumber(number) => write!(f, "after sequence number {number}"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Compiles and checks the code and the module files in the documentation.
