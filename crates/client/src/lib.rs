@@ -1,1 +1,48 @@
-//! The seam between this project and Kinesis: traits, their values, one error type.
+//! The seam between this project and Kinesis Data Streams.
+//!
+//! [`KinesisClient`] is what a backend implements: the AWS SDK, an in-memory fake, anything that speaks Kinesis. It has
+//! no default bodies, is object safe, and each method lists the behaviour that the conformance suite holds every
+//! backend to. [`KinesisClientExt`] is what callers add on top. Powers that not every caller needs are traits of their
+//! own: [`KinesisAdmin`] makes, reshapes and removes streams.
+//!
+//! ```
+//! use statefun_kinesis_client::{KinesisClient, KinesisClientExt, Result, ShardFilter};
+//! use statefun_kinesis_types::{StartPosition, StreamRef};
+//!
+//! /// Counts what a stream holds right now, shard by shard.
+//! async fn count(client: &dyn KinesisClient, stream: &StreamRef) -> Result<usize> {
+//!     let mut count = 0;
+//!     for shard in client.all_shards(stream, ShardFilter::FromTrimHorizon).await? {
+//!         let mut next = Some(client.get_shard_iterator(stream, &shard.id, StartPosition::TrimHorizon).await?);
+//!         while let Some(iterator) = next {
+//!             let page = client.get_records(&iterator, 1_000).await?;
+//!             count += page.records.len();
+//!             next = page.next_iterator.filter(|_| !page.behind_latest.is_zero());
+//!         }
+//!     }
+//!     Ok(count)
+//! }
+//! ```
+//!
+//! There is no retrying here and no pacing: a call is one request, and an [`Error`] says by its [`ErrorKind`] what a
+//! caller can do about it. [`Backoff`] is the delay that the project's own retry loops share.
+
+mod admin;
+mod backoff;
+mod client;
+mod clock;
+mod error;
+mod ext;
+mod forward;
+mod values;
+
+pub use admin::KinesisAdmin;
+pub use backoff::Backoff;
+pub use client::KinesisClient;
+pub use clock::{Clock, SystemClock};
+pub use error::{Error, ErrorKind, Operation, Result};
+pub use ext::KinesisClientExt;
+pub use values::{
+    ChildShard, PageToken, Placement, PutFailure, PutOutcome, RecordDistribution, RecordPage, ShardFilter,
+    ShardIterator, ShardPage, ShardPageRequest, StreamMode, StreamStatus, StreamSummary,
+};

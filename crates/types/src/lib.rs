@@ -45,6 +45,6 @@ pub use limits::{
 };
 pub use record::{PartitionKey, PutRecord, Record};
 pub use sequence::SequenceNumber;
-pub use shard::{Shard, ShardId, StartPosition};
+pub use shard::{Shard, ShardId, StartPosition, StartupPosition};
 pub use stream::{StreamArn, StreamName, StreamRef};
 pub use timestamp::Timestamp;

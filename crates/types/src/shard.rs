@@ -111,3 +111,29 @@ impl fmt::Display for StartPosition {
         }
     }
 }
+
+/// Where reading of a stream starts when nothing was stored about it: a module file's `startupPosition`.
+///
+/// It concerns the shards of the first listing. Shards that appear later are read from trim horizon whatever it says,
+/// and a stored position always wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartupPosition {
+    /// With the records that arrive from the instant of the first start on.
+    #[default]
+    Latest,
+    /// With the oldest record that is still retained.
+    TrimHorizon,
+    /// With the first record that arrived at this time or later.
+    AtTimestamp(Timestamp),
+}
+
+impl fmt::Display for StartupPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::TrimHorizon => f.write_str("trim-horizon"),
+            Self::AtTimestamp(time) => write!(f, "at-timestamp {time}"),
+        }
+    }
+}

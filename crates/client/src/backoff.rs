@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+/// Delays between tries: they double from `base` to `cap`, and each is drawn between half of that and all of it.
+///
+/// The draw keeps many callers that failed together from coming back together. It comes from the caller's generator,
+/// so that a simulation can repeat it.
+///
+/// ```
+/// use std::time::Duration;
+/// use statefun_kinesis_client::Backoff;
+///
+/// let mut random = fastrand::Rng::with_seed(1);
+/// let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+/// let third = backoff.delay(2, &mut random);
+/// assert!((Duration::from_millis(200)..=Duration::from_millis(400)).contains(&third));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+}
+
+impl Backoff {
+    /// Delays that start at `base` and never exceed `cap`.
+    pub const fn new(base: Duration, cap: Duration) -> Self {
+        Self { base, cap }
+    }
+
+    /// The delay after so many failures before the last one: 0 for the first.
+    pub fn delay(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
+        let doubled = self.base.saturating_mul(2_u32.saturating_pow(failures)).min(self.cap);
+        doubled.mul_f64(0.5 + random.f64() / 2.0)
+    }
+}
+
+impl Default for Backoff {
+    /// From 100 ms to 10 s.
+    fn default() -> Self {
+        Self::new(Duration::from_millis(100), Duration::from_secs(10))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_the_cap_and_never_beyond() {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        let mut random = fastrand::Rng::with_seed(7);
+        for failures in [0, 1, 2, 3, 6, 7, 31, 32, u32::MAX] {
+            let full =
+                Duration::from_millis(100).saturating_mul(2_u32.saturating_pow(failures)).min(Duration::from_secs(10));
+            for _ in 0..100 {
+                let delay = backoff.delay(failures, &mut random);
+                assert!(full / 2 <= delay && delay <= full, "{failures}: {delay:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+use std::{error::Error as StdError, fmt, time::Duration};
+
+/// What a call to Kinesis gives back.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A call that failed: which operation, what a caller can do ([`ErrorKind`]), and the service's own words.
+///
+/// `Display` does not repeat its [`source`](StdError::source); whoever shows the error to a person prints the chain.
+/// One word wide, so that results stay small.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    operation: Operation,
+    kind: ErrorKind,
+    message: String,
+    code: Option<String>,
+    retry_after: Option<Duration>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of this kind, with a message that says what happened and to what.
+    pub fn new(operation: Operation, kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { operation, kind, message: message.into(), code: None, retry_after: None, source: None }))
+    }
+
+    /// The same error with the service's own name for it, such as `ProvisionedThroughputExceededException`.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.0.code = Some(code.into());
+        self
+    }
+
+    /// The same error with the delay that the service asked for.
+    #[must_use]
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.0.retry_after = Some(delay);
+        self
+    }
+
+    /// The same error with the one below it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Which call failed.
+    pub fn operation(&self) -> Operation {
+        self.0.operation
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The service's own name for the error, where it gave one.
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// How long the service asked to wait before the next try.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}: {}", self.0.operation, self.0.kind, self.0.message)?;
+        match &self.0.code {
+            Some(code) => write!(f, " ({code})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// What a caller can do about a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The stream or shard does not exist. Check the name, the account and the region.
+    NotFound,
+    /// The stream is being made, changed or removed, or exists already. Wait until it is ACTIVE.
+    InUse,
+    /// The shard iterator is older than five minutes. Get a new one from the last position.
+    ExpiredIterator,
+    /// The ListShards token is older than five minutes. List again from the start.
+    ExpiredToken,
+    /// More was asked of a shard, a stream or an account than it gives per second. Wait and try again.
+    Throttled,
+    /// A quota on requests or resources is used up. Wait, or ask for more.
+    LimitExceeded,
+    /// The credentials are missing, invalid, or do not permit the call. A person has to act.
+    AccessDenied,
+    /// The stream's KMS key is disabled, gone or not permitted. A person has to act.
+    Encryption,
+    /// The request itself is wrong. The same request will never succeed.
+    InvalidArgument,
+    /// The service or the way to it failed: internal failure, closed connection, no route. Try again.
+    Unavailable,
+    /// No answer in time; the service may have carried the request out. Try again if a repeat does no harm.
+    Timeout,
+    /// An answer that makes no sense here.
+    Unexpected,
+}
+
+impl ErrorKind {
+    /// Whether the same call, repeated later without any change, can succeed.
+    pub const fn is_retryable(self) -> bool {
+        match self {
+            Self::InUse | Self::Throttled | Self::LimitExceeded | Self::Unavailable | Self::Timeout => true,
+            Self::NotFound
+            | Self::ExpiredIterator
+            | Self::ExpiredToken
+            | Self::AccessDenied
+            | Self::Encryption
+            | Self::InvalidArgument
+            | Self::Unexpected => false,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NotFound => "not found",
+            Self::InUse => "in use",
+            Self::ExpiredIterator => "expired iterator",
+            Self::ExpiredToken => "expired page token",
+            Self::Throttled => "throttled",
+            Self::LimitExceeded => "limit exceeded",
+            Self::AccessDenied => "access denied",
+            Self::Encryption => "encryption key unusable",
+            Self::InvalidArgument => "invalid argument",
+            Self::Unavailable => "service unavailable",
+            Self::Timeout => "timed out",
+            Self::Unexpected => "unexpected answer",
+        })
+    }
+}
+
+/// An operation of the Kinesis API, by the API's own name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the names are the API's own; its reference documents them")]
+pub enum Operation {
+    DescribeStreamSummary,
+    ListShards,
+    GetShardIterator,
+    GetRecords,
+    PutRecords,
+    CreateStream,
+    DeleteStream,
+    ListStreams,
+    SplitShard,
+    MergeShards,
+}
+
+impl Operation {
+    /// The operation's name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DescribeStreamSummary => "DescribeStreamSummary",
+            Self::ListShards => "ListShards",
+            Self::GetShardIterator => "GetShardIterator",
+            Self::GetRecords => "GetRecords",
+            Self::PutRecords => "PutRecords",
+            Self::CreateStream => "CreateStream",
+            Self::DeleteStream => "DeleteStream",
+            Self::ListStreams => "ListStreams",
+            Self::SplitShard => "SplitShard",
+            Self::MergeShards => "MergeShards",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_is_one_word_wide_and_does_not_print_its_source() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        let error = Error::new(Operation::GetRecords, ErrorKind::Throttled, "shard shardId-000000000000 is busy")
+            .with_code("ProvisionedThroughputExceededException")
+            .with_source("the lower layer");
+        assert_eq!(
+            error.to_string(),
+            "GetRecords failed: throttled: shard shardId-000000000000 is busy (ProvisionedThroughputExceededException)"
+        );
+        assert_eq!(error.source().unwrap().to_string(), "the lower layer");
+    }
+}
