@@ -1,1 +1,45 @@
-//! The AWS SDK behind the KinesisClient trait.
+//! The AWS SDK behind [`KinesisClient`] and [`KinesisAdmin`].
+//!
+//! [`AwsKinesis`] talks to Kinesis Data Streams, or to a local server that speaks the same protocol, with a region and
+//! credentials as a module file names them. Every client has its own: two ingresses and an egress may use three
+//! regions and three identities in one process.
+//!
+//! ```
+//! use statefun_kinesis_aws::AwsKinesis;
+//! use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // LocalStack; `AwsKinesis::builder().build()` alone takes everything from the AWS default chain.
+//! let client = AwsKinesis::builder()
+//!     .region(AwsRegion::CustomEndpoint { endpoint: "http://localhost:4566".into(), id: "us-east-1".into() })
+//!     .credentials(AwsCredentials::Basic {
+//!         access_key_id: Secret::new("test"),
+//!         secret_access_key: Secret::new("test"),
+//!     })
+//!     .build()
+//!     .await?;
+//! assert_eq!(client.region(), Some("us-east-1"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A call is one request. The SDK's own retries are off, because the layers above retry and pace with more knowledge
+//! (an expired iterator, the failed entries of PutRecords, the order of a key); retries for *credentials* stay on.
+//! Errors carry the project's [`ErrorKind`] and no type of the SDK. Proxies are honoured as the SDK does it:
+//! `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. Enhanced fan-out is not here yet.
+//!
+//! [`KinesisClient`]: statefun_kinesis_client::KinesisClient
+//! [`KinesisAdmin`]: statefun_kinesis_client::KinesisAdmin
+//! [`ErrorKind`]: statefun_kinesis_client::ErrorKind
+
+mod admin;
+mod answer;
+mod builder;
+mod client;
+mod failure;
+#[cfg(test)]
+mod replay;
+
+pub use builder::{AwsKinesisBuilder, BuildError, CONNECT_TIMEOUT, OPERATION_TIMEOUT};
+pub use client::AwsKinesis;

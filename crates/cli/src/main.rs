@@ -1,2 +1,5 @@
-//! The `statefun-kinesis` command.
-fn main() {}
+//! The `statefun-kinesis` command; `statefun-kinesis --help` tells what it can do.
+
+fn main() -> std::process::ExitCode {
+    statefun_kinesis::main().into()
+}

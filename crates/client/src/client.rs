@@ -43,7 +43,9 @@ pub trait KinesisClient: Debug + Send + Sync + 'static {
     ///
     /// * `TrimHorizon` starts at the oldest record, `Latest` behind the newest.
     /// * `AtTimestamp` starts at the first record that arrived at that time or later; a time before retention is trim
-    ///   horizon; a time in the future waits for records that arrive then.
+    ///   horizon.
+    /// * A timestamp in the future, by the service's clock and not the caller's, is
+    ///   [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     /// * `AtSequenceNumber` starts at that record, `AfterSequenceNumber` behind it.
     /// * A shard or stream that does not exist is [`NotFound`](crate::ErrorKind::NotFound).
     async fn get_shard_iterator(

@@ -1,1 +1,66 @@
-//! The engine: consumer to functions to producer, by exact stream ARN.
+//! The engine of the project: records come in through ingresses, are routed by exact stream ARN, go to functions, and
+//! what functions send goes out through egresses.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt};
+//! use statefun_kinesis_fake::FakeKinesis;
+//! use statefun_kinesis_router::{Echo, Ingress, Router};
+//! use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
+//! use statefun_kinesis_types::{PutRecord, StreamArn};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let kinesis = FakeKinesis::new();
+//! for name in ["orders-stream", "notifications-stream"] {
+//!     kinesis.create_stream(&name.parse()?, 2).await?;
+//! }
+//! let orders: StreamArn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders-stream".parse()?;
+//! let order = PutRecord::new("customer-17".parse()?, "one espresso");
+//! kinesis.put_record(&orders.clone().into(), order).await??;
+//!
+//! let route = StreamRoute::new(orders, "example/Order".parse()?, vec!["example/order-handler".parse()?]);
+//! let mut ingress = IngressSpec::new("example/orders".parse()?, vec![route]);
+//! ingress.startup = StartupPosition::TrimHorizon;
+//! let egress = EgressSpec::new("example/notifications".parse()?, "notifications-stream".parse()?);
+//!
+//! let client = Arc::new(kinesis.clone());
+//! let router = Router::builder(Arc::new(Echo))
+//!     .ingress(Ingress::new(ingress, client.clone()))
+//!     .egress(egress, client)
+//!     .clock(kinesis.clock())
+//!     .build()
+//!     .await?;
+//! let (progress, shutdown) = (router.progress(), CancellationToken::new());
+//! let running = tokio::spawn(router.run(shutdown.clone()));
+//! while progress.counts().records_done < 1 {
+//!     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+//! }
+//! shutdown.cancel();
+//! running.await??;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate knows no backend: clients are handed in. It keeps no state for functions; whoever implements
+//! [`Functions`] does.
+
+mod deserializer;
+mod egress;
+mod error;
+mod functions;
+mod message;
+mod progress;
+mod route;
+mod router;
+
+pub use deserializer::{Deserializer, InvalidRecord};
+pub use egress::{EgressError, EgressReceipt, Egresses};
+pub use error::{BuildError, RecordError, RunError};
+pub use functions::{Completion, Delivery, Echo, FunctionError, Functions};
+pub use message::{Message, MessageCollector, RoutedBatch};
+pub use progress::{Counts, LatencySummary, Progress};
+pub use route::{Route, RoutingTable};
+pub use router::{Ingress, Router, RouterBuilder};

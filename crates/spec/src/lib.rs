@@ -1,1 +1,61 @@
 //! Module files of Stateful Functions, read into a checked model or into every problem at once.
+//!
+//! ```
+//! use statefun_kinesis_spec::{Options, SourceFile, read_module};
+//!
+//! let file = SourceFile::new(
+//!     "module.yaml",
+//!     "\
+//! kind: io.statefun.kinesis.v1/ingress
+//! spec:
+//!   id: example/orders
+//!   awsRegion:
+//!     type: specific
+//!     id: us-east-1
+//!   streams:
+//!     - streamArn: arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream
+//!       valueType: example/Order
+//!       targets:
+//!         - example/order-handler
+//! ",
+//! );
+//! let checked = read_module(&[file], &Options::default());
+//! let module = checked.module.expect("the file has no errors");
+//! assert_eq!(module.ingresses[0].streams[0].stream_arn.region(), "us-east-1");
+//! ```
+//!
+//! A file with problems gives all of them, in file order, each with its code, its place and what to do:
+//!
+//! ```
+//! # use statefun_kinesis_spec::{Options, SourceFile, read_module};
+//! let files = [SourceFile::new("module.yaml", "kind: io.statefun.kinesis.v1/egres\nspec: {}\n")];
+//! let checked = read_module(&files, &Options::default());
+//! assert_eq!(
+//!     checked.diagnostics[0].to_line(&files),
+//!     "module.yaml:1:7: error[SFK0007]: unknown kind `io.statefun.kinesis.v1/egres`"
+//! );
+//! assert_eq!(checked.diagnostics[0].help.as_deref(), Some("did you mean `io.statefun.kinesis.v1/egress`?"));
+//! ```
+//!
+//! The crate takes text and gives data: it opens no file, reads no environment, asks no service and renders nothing.
+//! Whether the streams of a module exist is for others to find out. Whoever builds an ingress without YAML starts from
+//! [`IngressSpec::new`].
+
+mod check;
+mod code;
+mod decode;
+mod diagnostic;
+mod endpoint;
+mod findings;
+mod module;
+mod source;
+mod yaml;
+
+pub use check::{Checked, Options, read_module};
+pub use code::Code;
+pub use diagnostic::{Diagnostic, Label, Severity};
+pub use endpoint::{EndpointSpec, FunctionPattern, InvalidPattern, InvalidUrlTemplate, TransportSpec, UrlTemplate};
+pub use module::{ClientProperties, EgressSpec, IngressSpec, Module, StreamRoute};
+pub use source::{Position, SourceFile};
+pub use statefun_kinesis_types::StartupPosition;
+pub use yaml::MODULE_MAX_BYTES;

@@ -29,6 +29,15 @@ impl SequenceNumber {
     /// Decimal digits that one limb can take in at a time.
     const CHUNK: usize = 19;
 
+    /// The number so much higher, or none when it would have more than [`MAX_DIGITS`](Self::MAX_DIGITS) digits.
+    #[must_use]
+    pub fn checked_add(self, add: u64) -> Option<Self> {
+        let mut sum = self;
+        sum.multiply_add(1, add);
+        // Seven limbs hold a little more than 129 digits; numbers without a seventh limb are far below the limit.
+        (sum.0[0] == 0 || sum.to_string().len() <= Self::MAX_DIGITS).then_some(sum)
+    }
+
     /// Sets `self` to `self * factor + add`. Whoever calls sees to it that the result fits.
     fn multiply_add(&mut self, factor: u64, add: u64) {
         let mut carry = u128::from(add);
@@ -145,6 +154,14 @@ mod tests {
             let order = a.parse::<SequenceNumber>().unwrap().cmp(&b.parse().unwrap());
             prop_assert_eq!(order, expected);
         }
+    }
+
+    #[test]
+    fn addition_carries_and_stops_at_the_last_number() {
+        let sum = SequenceNumber::from(u128::MAX).checked_add(1).unwrap();
+        assert_eq!(sum.to_string(), "340282366920938463463374607431768211456");
+        let last: SequenceNumber = "9".repeat(129).parse().unwrap();
+        assert_eq!((last.checked_add(0), last.checked_add(1)), (Some(last), None));
     }
 
     #[test]

@@ -1,0 +1,201 @@
+//! What the SDK decoded, in the project's own values. Nothing is guessed: a field that says nothing usable is named.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use aws_sdk_kinesis::{
+    operation::{
+        describe_stream_summary::DescribeStreamSummaryOutput, get_records::GetRecordsOutput,
+        get_shard_iterator::GetShardIteratorOutput, list_shards::ListShardsOutput, list_streams::ListStreamsOutput,
+        put_records::PutRecordsOutput,
+    },
+    primitives::DateTime,
+    types as sdk,
+};
+use statefun_kinesis_client::{
+    ChildShard, PageToken, Placement, PutFailure, PutOutcome, RecordDistribution, RecordPage, ShardIterator, ShardPage,
+    StreamMode, StreamStatus, StreamSummary,
+};
+use statefun_kinesis_types::{
+    HashKey, HashKeyRange, InvalidValue, PartitionKey, Record, Shard, StreamArn, StreamName, Timestamp,
+};
+
+use crate::failure;
+
+/// A field of an answer that is absent where it must not be, or that holds no value of its type.
+#[derive(Debug)]
+pub(crate) struct Invalid {
+    field: &'static str,
+    problem: Problem,
+}
+
+#[derive(Debug)]
+enum Problem {
+    Absent,
+    NotA(InvalidValue),
+    Unknown(String),
+}
+
+impl Invalid {
+    pub(crate) fn absent(field: &'static str) -> Self {
+        Self { field, problem: Problem::Absent }
+    }
+
+    fn unknown(field: &'static str, shown: impl fmt::Display) -> Self {
+        Self { field, problem: Problem::Unknown(shown.to_string()) }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.problem {
+            Problem::Absent => write!(f, "the answer has no `{}`", self.field),
+            Problem::NotA(invalid) => write!(f, "`{}` of the answer: {invalid}", self.field),
+            Problem::Unknown(shown) => write!(f, "`{}` of the answer: `{}` is unknown here", self.field, shown),
+        }
+    }
+}
+
+type Read<T> = Result<T, Invalid>;
+
+fn parse<T: FromStr<Err = InvalidValue>>(field: &'static str, text: &str) -> Read<T> {
+    text.parse().map_err(|invalid| Invalid { field, problem: Problem::NotA(invalid) })
+}
+
+fn parse_some<T: FromStr<Err = InvalidValue>>(field: &'static str, text: Option<&str>) -> Read<Option<T>> {
+    text.map(|text| parse(field, text)).transpose()
+}
+
+/// The protocol writes times as fractions of seconds, which come back a little below the millisecond that was meant: they
+/// are rounded, not cut.
+fn time(field: &'static str, time: &DateTime) -> Read<Timestamp> {
+    let within = i64::from(time.subsec_nanos()).saturating_add(500_000) / 1_000_000;
+    let millis = time.secs().checked_mul(1_000).and_then(|millis| millis.checked_add(within));
+    millis.map(Timestamp::from_millis).ok_or_else(|| Invalid::unknown(field, format_args!("{time:?}")))
+}
+
+fn hash_range(range: Option<&sdk::HashKeyRange>) -> Read<HashKeyRange> {
+    let range = range.ok_or(Invalid::absent("HashKeyRange"))?;
+    let start: HashKey = parse("HashKeyRange.StartingHashKey", range.starting_hash_key())?;
+    let end: HashKey = parse("HashKeyRange.EndingHashKey", range.ending_hash_key())?;
+    HashKeyRange::new(start, end).ok_or_else(|| Invalid::unknown("HashKeyRange", format_args!("{start}–{end}")))
+}
+
+pub(crate) fn stream_summary(output: DescribeStreamSummaryOutput) -> Read<StreamSummary> {
+    let summary = output.stream_description_summary.ok_or(Invalid::absent("StreamDescriptionSummary"))?;
+    let arn: StreamArn = parse("StreamARN", summary.stream_arn())?;
+    let created = time("StreamCreationTimestamp", summary.stream_creation_timestamp())?;
+    let open_shards = usize::try_from(summary.open_shard_count())
+        .map_err(|_| Invalid::unknown("OpenShardCount", summary.open_shard_count()))?;
+    let mut read = StreamSummary::new(arn, created, open_shards);
+    read.name = parse("StreamName", summary.stream_name())?;
+    read.status = match summary.stream_status() {
+        sdk::StreamStatus::Creating => StreamStatus::Creating,
+        sdk::StreamStatus::Active => StreamStatus::Active,
+        sdk::StreamStatus::Updating => StreamStatus::Updating,
+        sdk::StreamStatus::Deleting => StreamStatus::Deleting,
+        other => return Err(Invalid::unknown("StreamStatus", other)),
+    };
+    let hours = u64::try_from(summary.retention_period_hours())
+        .map_err(|_| Invalid::unknown("RetentionPeriodHours", summary.retention_period_hours()))?;
+    read.retention = Duration::from_secs(hours * 60 * 60);
+    if let Some(details) = summary.stream_mode_details() {
+        read.mode = match details.stream_mode() {
+            sdk::StreamMode::Provisioned => StreamMode::Provisioned,
+            sdk::StreamMode::OnDemand => StreamMode::OnDemand,
+            other => return Err(Invalid::unknown("StreamModeDetails.StreamMode", other)),
+        };
+    }
+    if let Some(kib) = summary.max_record_size_in_kib() {
+        read.max_record_bytes = usize::try_from(kib).map_err(|_| Invalid::unknown("MaxRecordSizeInKiB", kib))? * 1024;
+    }
+    if let Some(strategy) = summary.record_distribution_strategy() {
+        read.distribution = match strategy {
+            sdk::RecordDistributionStrategy::UserPartitionKey => RecordDistribution::UserPartitionKey,
+            sdk::RecordDistributionStrategy::Auto => RecordDistribution::Auto,
+            other => return Err(Invalid::unknown("RecordDistributionStrategy", other)),
+        };
+    }
+    Ok(read)
+}
+
+pub(crate) fn shard_page(output: ListShardsOutput) -> Read<ShardPage> {
+    let shards = output.shards().iter().map(shard).collect::<Read<_>>()?;
+    Ok(ShardPage::new(shards, output.next_token.map(PageToken::new)))
+}
+
+fn shard(shard: &sdk::Shard) -> Read<Shard> {
+    let numbers = shard.sequence_number_range().ok_or(Invalid::absent("SequenceNumberRange"))?;
+    let mut read = Shard::new(
+        parse("ShardId", shard.shard_id())?,
+        hash_range(shard.hash_key_range())?,
+        parse("SequenceNumberRange.StartingSequenceNumber", numbers.starting_sequence_number())?,
+    );
+    read.parent = parse_some("ParentShardId", shard.parent_shard_id())?;
+    read.adjacent_parent = parse_some("AdjacentParentShardId", shard.adjacent_parent_shard_id())?;
+    read.ending_sequence_number =
+        parse_some("SequenceNumberRange.EndingSequenceNumber", numbers.ending_sequence_number())?;
+    Ok(read)
+}
+
+pub(crate) fn shard_iterator(output: GetShardIteratorOutput) -> Read<ShardIterator> {
+    output.shard_iterator.map(ShardIterator::new).ok_or(Invalid::absent("ShardIterator"))
+}
+
+pub(crate) fn record_page(output: GetRecordsOutput) -> Read<RecordPage> {
+    let records = output.records.into_iter().map(record).collect::<Read<_>>()?;
+    let behind = output.millis_behind_latest.unwrap_or(0);
+    let behind = u64::try_from(behind).map_err(|_| Invalid::unknown("MillisBehindLatest", behind))?;
+    let next = output.next_shard_iterator.map(ShardIterator::new);
+    let mut page = RecordPage::new(records, next, Duration::from_millis(behind));
+    page.child_shards = output.child_shards.unwrap_or_default().iter().map(child_shard).collect::<Read<_>>()?;
+    Ok(page)
+}
+
+fn record(record: sdk::Record) -> Read<Record> {
+    let arrival = record.approximate_arrival_timestamp.as_ref();
+    let partition_key: Option<PartitionKey> =
+        // Without a key is how an empty one is meant: no record can be put with it.
+        parse_some("Records.PartitionKey", record.partition_key.as_deref().filter(|key| !key.is_empty()))?;
+    Ok(Record::new(
+        parse("Records.SequenceNumber", &record.sequence_number)?,
+        partition_key,
+        time(
+            "Records.ApproximateArrivalTimestamp",
+            arrival.ok_or(Invalid::absent("Records.ApproximateArrivalTimestamp"))?,
+        )?,
+        record.data.into_bytes(),
+    ))
+}
+
+fn child_shard(child: &sdk::ChildShard) -> Read<ChildShard> {
+    let parents = child.parent_shards().iter().map(|id| parse("ChildShards.ParentShards", id)).collect::<Read<_>>()?;
+    Ok(ChildShard::new(parse("ChildShards.ShardId", child.shard_id())?, parents, hash_range(child.hash_key_range())?))
+}
+
+pub(crate) fn put_outcomes(output: PutRecordsOutput, expected: usize) -> Read<Vec<PutOutcome>> {
+    if output.records.len() != expected {
+        // Which outcome belongs to which record is lost then.
+        let shown = format_args!("{} outcomes for {expected} records", output.records.len()).to_string();
+        return Err(Invalid::unknown("Records", shown));
+    }
+    output.records.into_iter().map(put_outcome).collect()
+}
+
+fn put_outcome(entry: sdk::PutRecordsResultEntry) -> Read<PutOutcome> {
+    if let Some(code) = entry.error_code {
+        let message = entry.error_message.unwrap_or_default();
+        return Ok(Err(PutFailure::new(failure::kind_of_entry(&code), code, message)));
+    }
+    match (entry.shard_id, entry.sequence_number) {
+        (Some(shard), Some(number)) => Ok(Ok(Placement {
+            shard: parse("Records.ShardId", &shard)?,
+            sequence_number: parse("Records.SequenceNumber", &number)?,
+        })),
+        (None, _) => Err(Invalid::absent("Records.ShardId")),
+        (_, None) => Err(Invalid::absent("Records.SequenceNumber")),
+    }
+}
+
+pub(crate) fn stream_names(output: &ListStreamsOutput) -> Read<Vec<StreamName>> {
+    output.stream_names().iter().map(|name| parse("StreamNames", name)).collect()
+}

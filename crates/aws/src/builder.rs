@@ -1,0 +1,619 @@
+use std::{borrow::Cow, path::PathBuf, time::Duration};
+
+use aws_config::{
+    BehaviorVersion, ConfigLoader, Region,
+    environment::EnvironmentVariableRegionProvider,
+    identity::IdentityCache,
+    imds::region::ImdsRegionProvider,
+    meta::region::ProvideRegion,
+    profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet},
+    provider_config::ProviderConfig,
+};
+use aws_credential_types::Credentials;
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+use aws_sdk_kinesis::config::{
+    Builder as ServiceConfigBuilder, SharedHttpClient, retry::RetryConfig, timeout::TimeoutConfig,
+};
+use statefun_kinesis_types::{AwsCredentials, AwsRegion};
+
+use crate::AwsKinesis;
+
+/// How long a TCP and TLS connection may take to come about: the SDK's own default.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
+
+/// How long a call may take from its start to the last byte of its answer: 60 s.
+///
+/// Kinesis answers within milliseconds to a second, but an answer of 10 MiB over a slow line takes longer, and the
+/// local servers are slow: LocalStack stores about 450 records of 1 KiB per second, and starts its Kinesis engine
+/// within the first call.
+pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the sources of credentials may take together, all their tries included: about what the SDK gives them
+/// when its retries are on.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(22);
+
+/// Makes an [`AwsKinesis`]: [`AwsKinesis::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AwsKinesisBuilder {
+    region: AwsRegion,
+    credentials: AwsCredentials,
+    endpoint_url: Option<String>,
+    ask_instance_for_region: bool,
+    connect_timeout: Duration,
+    operation_timeout: Duration,
+    pub(crate) http_client: Option<SharedHttpClient>,
+}
+
+impl Default for AwsKinesisBuilder {
+    fn default() -> Self {
+        Self {
+            region: AwsRegion::default(),
+            credentials: AwsCredentials::default(),
+            endpoint_url: None,
+            ask_instance_for_region: false,
+            connect_timeout: CONNECT_TIMEOUT,
+            operation_timeout: OPERATION_TIMEOUT,
+            http_client: None,
+        }
+    }
+}
+
+impl AwsKinesisBuilder {
+    /// Where the service is. The default takes the region from `AWS_REGION`, `AWS_DEFAULT_REGION`, or the profile.
+    ///
+    /// An endpoint of [`AwsRegion::CustomEndpoint`] wins over `AWS_ENDPOINT_URL` and over the profile's; the other two
+    /// leave those in force.
+    pub fn region(mut self, region: AwsRegion) -> Self {
+        self.region = region;
+        self
+    }
+
+    /// Who asks. The default is the AWS default chain: environment, profile (static, SSO, process, assumed role), web
+    /// identity (IRSA), ECS and EKS Pod Identity, EC2 instance metadata.
+    ///
+    /// A [profile](AwsCredentials::Profile) is used whatever the environment says. Its file may be written as a
+    /// credentials file (`[name]`) or as a configuration file (`[profile name]`), and its region and endpoint count
+    /// where nothing else names them.
+    pub fn credentials(mut self, credentials: AwsCredentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
+    /// The server to talk to, an `http://` or `https://` URL, in place of the region's.
+    pub fn endpoint_url(mut self, url: impl Into<String>) -> Self {
+        self.endpoint_url = Some(url.into());
+        self
+    }
+
+    /// Whether [`build`](Self::build) may ask the EC2 instance metadata service for a region that nothing else names.
+    ///
+    /// Off unless switched on: it is the one case in which building a client uses the network, and on a machine that is
+    /// not an EC2 instance the answer takes seconds to not come.
+    pub fn ask_instance_for_region(mut self, ask: bool) -> Self {
+        self.ask_instance_for_region = ask;
+        self
+    }
+
+    /// How long a connection may take to come about; [`CONNECT_TIMEOUT`] by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a call may take; [`OPERATION_TIMEOUT`] by default.
+    ///
+    /// As a call is one attempt, there is no other timeout per attempt. Beside it, the SDK's protection against stalled
+    /// streams ends a transfer that has not moved a byte for 5 s.
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.operation_timeout = timeout;
+        self
+    }
+
+    /// Builds the client: reads the environment and the AWS files, and asks nothing over the network.
+    ///
+    /// Credentials are loaded, and reported as missing, by the first call.
+    ///
+    /// # Errors
+    ///
+    /// When no region is named anywhere, the profile or its file does not exist, or the endpoint is not a URL.
+    pub async fn build(self) -> Result<AwsKinesis, BuildError> {
+        let endpoint = match (&self.endpoint_url, &self.region) {
+            (Some(url), _) => Some(url),
+            (None, AwsRegion::CustomEndpoint { endpoint, .. }) => Some(endpoint),
+            (None, _) => None,
+        };
+        if let Some(endpoint) = endpoint {
+            check_endpoint(endpoint)?;
+        }
+
+        let files = self.profile_files();
+        if let AwsCredentials::Profile { name, path } = &self.credentials {
+            check_profile(name, path.as_ref(), &files).await?;
+        }
+        let region = self.find_region(&files).await?;
+
+        let mut loader: ConfigLoader = aws_config::defaults(behavior()).region(region.clone());
+        if let Some(http_client) = &self.http_client {
+            loader = loader.http_client(http_client.clone());
+        }
+        if let Some(endpoint) = endpoint {
+            // A server named by its address has no FIPS or dual-stack variant, whatever the environment asks of AWS.
+            loader = loader.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
+        }
+        // The identity cache would else allow one short try, as it reckons from the retries that are off below.
+        loader = loader.identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT).build());
+        loader = match &self.credentials {
+            AwsCredentials::Profile { name, .. } => {
+                let provider = ProfileFileCredentialsProvider::builder()
+                    .configure(&self.provider_config(Some(region)))
+                    .profile_files(files.clone())
+                    .profile_name(name)
+                    .build();
+                loader.profile_files(files).profile_name(name).credentials_provider(provider)
+            }
+            AwsCredentials::Basic { access_key_id, secret_access_key } => loader.credentials_provider(
+                Credentials::new(access_key_id.expose(), secret_access_key.expose(), None, None, "statefun-kinesis"),
+            ),
+            // The default chain is the loader's own. Unknown kinds do not exist: the type is this workspace's.
+            _ => loader,
+        };
+        let loaded = loader.load().await;
+
+        // Retries and timeouts are those of Kinesis calls only: calls for credentials keep the SDK's.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(self.connect_timeout)
+            .operation_timeout(self.operation_timeout)
+            .build();
+        let config =
+            ServiceConfigBuilder::from(&loaded).retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
+        Ok(AwsKinesis::new(aws_sdk_kinesis::Client::from_conf(config)))
+    }
+
+    /// The files in which profiles are looked up.
+    fn profile_files(&self) -> EnvConfigFiles {
+        match &self.credentials {
+            // Both kinds of file, as which one it is shows only in how its sections are headed.
+            AwsCredentials::Profile { path: Some(path), .. } => EnvConfigFiles::builder()
+                .with_file(EnvConfigFileKind::Config, path)
+                .with_file(EnvConfigFileKind::Credentials, path)
+                .build(),
+            _ => EnvConfigFiles::default(),
+        }
+    }
+
+    fn provider_config(&self, region: Option<Region>) -> ProviderConfig {
+        let config = ProviderConfig::without_region().with_behavior_version(Some(behavior())).with_region(region);
+        match &self.http_client {
+            Some(http_client) => config.with_http_client(http_client.clone()),
+            None => config,
+        }
+    }
+
+    async fn find_region(&self, files: &EnvConfigFiles) -> Result<Region, BuildError> {
+        if let Some(id) = self.region.id() {
+            return checked_region(Region::new(id.to_owned()));
+        }
+        if let Some(region) = EnvironmentVariableRegionProvider::new().region().await {
+            return checked_region(region);
+        }
+        let config = self.provider_config(None);
+        let mut profile = ProfileFileRegionProvider::builder().configure(&config).profile_files(files.clone());
+        if let AwsCredentials::Profile { name, .. } = &self.credentials {
+            profile = profile.profile_name(name);
+        }
+        if let Some(region) = profile.build().region().await {
+            return checked_region(region);
+        }
+        if self.ask_instance_for_region
+            && let Some(region) = ImdsRegionProvider::builder().configure(&config).build().region().await
+        {
+            return checked_region(region);
+        }
+        Err(BuildError::NoRegion)
+    }
+}
+
+/// The SDK's defaults as of January 2026; a later SDK changes nothing here until this line does.
+fn behavior() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
+
+async fn check_profile(name: &str, path: Option<&PathBuf>, files: &EnvConfigFiles) -> Result<(), BuildError> {
+    let place = match path {
+        Some(path) => format!("`{}`", path.display()),
+        None => "~/.aws/config and ~/.aws/credentials (or AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE)".to_owned(),
+    };
+    let found: ProfileSet = match aws_config::profile::load(
+        &Default::default(),
+        &Default::default(),
+        files,
+        Some(Cow::Owned(name.to_owned())),
+    )
+    .await
+    {
+        Ok(found) => found,
+        Err(source) => return Err(BuildError::ProfileFile { place, source: source.into() }),
+    };
+    if found.get_profile(name).is_some() {
+        return Ok(());
+    }
+    let mut known: Vec<String> = found.profiles().map(str::to_owned).collect();
+    known.sort_unstable();
+    Err(BuildError::NoProfile { name: name.to_owned(), place, known })
+}
+
+/// A region's id becomes part of a host name and of the signature.
+fn checked_region(region: Region) -> Result<Region, BuildError> {
+    let id = region.as_ref();
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=63).contains(&id.len()) && id.bytes().all(valid) && !id.starts_with('-') && !id.ends_with('-') {
+        Ok(region)
+    } else {
+        Err(BuildError::InvalidRegion { id: id.to_owned() })
+    }
+}
+
+/// Refuses what the SDK would only stumble over at the first call.
+fn check_endpoint(url: &str) -> Result<(), BuildError> {
+    let invalid = |reason| Err(BuildError::InvalidEndpoint { url: url.to_owned(), reason });
+    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
+        return invalid("it must start with http:// or https://");
+    };
+    if !rest.bytes().all(|byte| byte.is_ascii_graphic())
+        || rest.contains(['?', '#', '"', '<', '>', '\\', '^', '`', '{', '|', '}'])
+    {
+        return invalid("it has characters that a plain URL has not");
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.contains('@') {
+        return invalid("a user name or password has no place in it");
+    }
+    // The last colon divides, unless it is part of an IPv6 address in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    if host.is_empty() {
+        return invalid("it names no host");
+    }
+    match port {
+        Some(port) if !matches!(port.parse::<u16>(), Ok(1..)) => invalid("the port must be a number from 1 to 65535"),
+        _ => Ok(()),
+    }
+}
+
+/// Why a client could not be made: something about the configuration, which a person has to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Neither the caller, nor the environment, nor the profile names a region.
+    #[error(
+        "no AWS region was found; set AWS_REGION, give the profile a `region`, or name one in the module file: \
+         `awsRegion: {{ type: specific, id: us-east-1 }}`"
+    )]
+    NoRegion,
+    /// The region's id is not one.
+    #[error("`{id}` is not the id of an AWS region, such as us-east-1")]
+    InvalidRegion {
+        /// What was given.
+        id: String,
+    },
+    /// There is no such profile.
+    #[error("there is no profile `{name}` in {place}; {}", Known(known))]
+    NoProfile {
+        /// The profile that was asked for.
+        name: String,
+        /// Where it was looked for.
+        place: String,
+        /// The profiles that are there, by name.
+        known: Vec<String>,
+    },
+    /// The file of the profile could not be read.
+    #[error("the profiles in {place} cannot be read")]
+    ProfileFile {
+        /// Which file or files.
+        place: String,
+        /// What is wrong with them.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The endpoint is not a URL.
+    #[error("`{url}` is not an endpoint: {reason}, such as http://localhost:4566")]
+    InvalidEndpoint {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+struct Known<'a>(&'a [String]);
+
+impl std::fmt::Display for Known<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            [] => f.write_str("it has no profiles at all"),
+            names => write!(f, "it has {}", names.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fmt::Write as _,
+        fs,
+        path::Path,
+        process::Command,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use statefun_kinesis_client::KinesisClient;
+    use statefun_kinesis_types::Secret;
+
+    use super::*;
+    use crate::replay::{Replay, Reply};
+
+    fn basic() -> AwsCredentials {
+        AwsCredentials::Basic { access_key_id: Secret::new("AKIDBASIC"), secret_access_key: Secret::new("hunter2") }
+    }
+
+    fn specific(id: &str) -> AwsRegion {
+        AwsRegion::Specific { id: id.to_owned() }
+    }
+
+    fn custom(endpoint: &str) -> AwsRegion {
+        AwsRegion::CustomEndpoint { endpoint: endpoint.to_owned(), id: "us-east-1".to_owned() }
+    }
+
+    /// Where a client sends its requests, and as whom, or why there is none.
+    async fn report(builder: AwsKinesisBuilder, replies: Vec<Reply>) -> String {
+        let replay = Replay::new(replies);
+        let mut builder = builder;
+        builder.http_client = Some(replay.http_client());
+        let client = match builder.build().await {
+            Ok(client) => client,
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                return format!("{error}\n{source}");
+            }
+        };
+        let at_build = replay.asked().len();
+        let mut report = format!("{at_build} requests at build\n");
+        let error = client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
+        match replay.asked().get(at_build) {
+            Some(asked) => {
+                let scope = asked.headers["authorization"].split("Credential=").nth(1).unwrap_or_default();
+                let scope: Vec<&str> = scope.split(',').next().unwrap_or_default().split('/').collect();
+                // The date stands between the key and the region.
+                let _ = writeln!(report, "{} as {} in {}", asked.uri, scope[0], scope[2]);
+            }
+            None => {
+                let _ = writeln!(report, "{error}");
+            }
+        }
+        assert!(!format!("{client:?}{error:?}").contains("hunter2"), "secrets are never printed");
+        report
+    }
+
+    fn end() -> Vec<Reply> {
+        vec![Reply::error(500, "InternalFailure")]
+    }
+
+    #[tokio::test]
+    async fn a_custom_endpoint_is_where_requests_go() {
+        for (builder, expect) in [
+            (
+                AwsKinesis::builder().region(custom("http://localstack.svc:4566")).credentials(basic()),
+                "http://localstack.svc:4566/ as AKIDBASIC in us-east-1",
+            ),
+            (
+                AwsKinesis::builder().region(custom("https://kinesis.test")).credentials(basic()),
+                "https://kinesis.test/ as AKIDBASIC in us-east-1",
+            ),
+            (
+                AwsKinesis::builder()
+                    .region(custom("http://localstack.svc:4566"))
+                    .endpoint_url("http://127.0.0.1:4567")
+                    .credentials(basic()),
+                "http://127.0.0.1:4567/ as AKIDBASIC in us-east-1",
+            ),
+            (
+                AwsKinesis::builder()
+                    .region(specific("eu-west-3"))
+                    .endpoint_url("http://[::1]:4567")
+                    .credentials(basic()),
+                "http://[::1]:4567/ as AKIDBASIC in eu-west-3",
+            ),
+        ] {
+            let report = report(builder, end()).await;
+            assert!(report.starts_with("0 requests at build"), "{report}");
+            assert!(report.contains(expect), "{report}");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_clients_of_one_process_are_strangers() {
+        let (one, other) = (Replay::new(end()), Replay::new(end()));
+        let mut builders = [
+            AwsKinesis::builder().region(specific("eu-west-1")).credentials(basic()),
+            AwsKinesis::builder().region(specific("us-west-2")).credentials(AwsCredentials::Basic {
+                access_key_id: Secret::new("AKIDOTHER"),
+                secret_access_key: Secret::new("s"),
+            }),
+        ];
+        builders[0].http_client = Some(one.http_client());
+        builders[1].http_client = Some(other.http_client());
+        let [first, second] = builders;
+        let (first, second) = (first.build().await.unwrap(), second.build().await.unwrap());
+        let stream = "orders".parse().unwrap();
+        let _ = tokio::join!(first.describe_stream_summary(&stream), second.describe_stream_summary(&stream));
+        for (replay, key, region) in [(one, "AKIDBASIC", "eu-west-1"), (other, "AKIDOTHER", "us-west-2")] {
+            let asked = replay.asked();
+            assert_eq!(asked.len(), 1);
+            let authorization = &asked[0].headers["authorization"];
+            assert!(authorization.contains(&format!("Credential={key}/")), "{authorization}");
+            assert!(authorization.contains(&format!("/{region}/kinesis/")), "{authorization}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_endpoint_or_region_is_refused_at_once() {
+        for (region, says) in [
+            (custom("localhost:4566"), "must start with http://"),
+            (custom("ftp://localhost"), "must start with http://"),
+            (custom(""), "must start with http://"),
+            (custom("http://"), "names no host"),
+            (custom("http://:4566"), "names no host"),
+            (custom("http://user:pass@host"), "no place"),
+            (custom("http://host:0"), "port"),
+            (custom("http://host:66000"), "port"),
+            (custom("http://host:http"), "port"),
+            (custom("http://a host"), "characters"),
+            (custom("http://host/?a=b"), "characters"),
+            (specific(""), "not the id of an AWS region"),
+            (specific("US East (N. Virginia)"), "not the id of an AWS region"),
+            (AwsRegion::CustomEndpoint { endpoint: "http://h".into(), id: "a b".into() }, "not the id"),
+        ] {
+            let shown = format!("{region:?}");
+            let report = report(AwsKinesis::builder().region(region).credentials(basic()), end()).await;
+            assert!(report.contains(says), "{shown}: {report}");
+        }
+        let report = report(AwsKinesis::builder().region(specific("a-1")).endpoint_url("localhost"), end()).await;
+        assert!(report.contains("`localhost` is not an endpoint"), "{report}");
+    }
+
+    /// Names the file to which a process that this test started writes its report, and the client that it builds.
+    const REPORT: &str = "STATEFUN_KINESIS_AWS_TEST_REPORT";
+    const CLIENT: &str = "STATEFUN_KINESIS_AWS_TEST_CLIENT";
+
+    /// The report of a process whose environment holds nothing but these variables, and whose home holds these files.
+    fn in_environment(client: &str, variables: &[(&str, &str)], files: &[(&str, &str)]) -> String {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let unique = format!("statefun-kinesis-aws-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let home = std::env::temp_dir().join(unique);
+        for (name, content) in files {
+            let file = home.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+        fs::create_dir_all(&home).unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "builder::tests::the_environment_fills_in_what_is_left_open"])
+            .env_clear()
+            .env("HOME", &home)
+            .env("USERPROFILE", &home)
+            .env(REPORT, home.join("report"))
+            .env(CLIENT, client)
+            .envs(variables.iter().copied())
+            .current_dir(&home)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let report = fs::read_to_string(home.join("report")).unwrap();
+        fs::remove_dir_all(home).unwrap();
+        report
+    }
+
+    async fn write_report(path: &Path) {
+        let builder = AwsKinesis::builder();
+        let profile = |name: &str, path: Option<&str>| AwsCredentials::Profile {
+            name: name.to_owned(),
+            path: path.map(Into::into),
+        };
+        let builder = match std::env::var(CLIENT).unwrap().as_str() {
+            "default" => builder,
+            "instance" => builder.ask_instance_for_region(true),
+            "specific" => builder.region(specific("eu-west-1")),
+            "china" => builder.region(specific("cn-north-1")).credentials(basic()),
+            "custom" => builder.region(custom("http://localhost:4566")),
+            "profile" => builder.credentials(profile("team", None)),
+            "profile with region" => builder.region(specific("eu-west-1")).credentials(profile("team", None)),
+            "profile in file" => builder.credentials(profile("team", Some("elsewhere"))),
+            other => panic!("{other}"),
+        };
+        let mut replies = Vec::new();
+        if std::env::var(CLIENT).unwrap() == "instance" {
+            let ttl = vec![("x-aws-ec2-metadata-token-ttl-seconds", "21600")];
+            replies.push(Reply::Http(200, ttl, "token".to_owned()));
+            replies.push(Reply::Http(200, vec![], "eu-north-1".to_owned()));
+        }
+        replies.extend(end());
+        fs::write(path, report(builder, replies).await).unwrap();
+    }
+
+    const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "s")];
+    const NO_INSTANCE: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
+
+    /// Environment variables belong to a process, so each case is one: this test again, with a report to write.
+    #[tokio::test]
+    async fn the_environment_fills_in_what_is_left_open() {
+        if let Some(path) = std::env::var_os(REPORT) {
+            return write_report(Path::new(&path)).await;
+        }
+        #[track_caller]
+        fn check(client: &str, variables: &[(&str, &str)], files: &[(&str, &str)], expect: &str) {
+            let report = in_environment(client, variables, files);
+            assert!(report.contains(expect), "{client} with {variables:?} and {files:?} gave {report}");
+            let no_network = report.starts_with("0 requests at build") || !report.contains("at build");
+            assert!(no_network || client == "instance", "{report}");
+        }
+        let region = ("AWS_REGION", "sa-east-1");
+        let credentials_file = (
+            ".aws/credentials",
+            "[default]\naws_access_key_id = AKIDFILE\naws_secret_access_key = s\n\
+             [team]\naws_access_key_id = AKIDTEAM\naws_secret_access_key = s\n",
+        );
+        let config_file = (".aws/config", "[default]\nregion = eu-south-1\n[profile team]\nregion = eu-south-2\n");
+
+        // The default chain: environment before files.
+        check("default", &[region, KEYS[0], KEYS[1]], &[], "https://kinesis.sa-east-1.amazonaws.com/ as AKIDENV");
+        check("default", &[], &[credentials_file, config_file], "kinesis.eu-south-1.amazonaws.com/ as AKIDFILE");
+        check("default", &[region], &[credentials_file, config_file], "sa-east-1.amazonaws.com/ as AKIDFILE");
+        let profile = ("AWS_PROFILE", "team");
+        check("default", &[profile], &[credentials_file, config_file], "eu-south-2.amazonaws.com/ as AKIDTEAM");
+        // What the module file says wins.
+        check("specific", &[region, KEYS[0], KEYS[1]], &[config_file], "kinesis.eu-west-1.amazonaws.com/ as AKIDENV");
+        check("china", &KEYS, &[], "https://kinesis.cn-north-1.amazonaws.com.cn/ as AKIDBASIC in cn-north-1");
+        let endpoint = ("AWS_ENDPOINT_URL", "http://proxy.test:1");
+        check("specific", &[endpoint, KEYS[0], KEYS[1]], &[], "http://proxy.test:1/ as AKIDENV in eu-west-1");
+        let fips = ("AWS_USE_FIPS_ENDPOINT", "true");
+        check("custom", &[endpoint, fips, KEYS[0], KEYS[1]], &[], "http://localhost:4566/ as AKIDENV in us-east-1");
+        // A profile: neither keys nor another profile of the environment come before it.
+        let all = [credentials_file, config_file];
+        check("profile", &[KEYS[0], KEYS[1]], &all, "kinesis.eu-south-2.amazonaws.com/ as AKIDTEAM");
+        check("profile", &[region], &all, "kinesis.sa-east-1.amazonaws.com/ as AKIDTEAM");
+        check("profile with region", &[region], &all, "kinesis.eu-west-1.amazonaws.com/ as AKIDTEAM");
+        for content in [
+            "[team]\nregion = eu-north-1\naws_access_key_id = AKIDELSE\naws_secret_access_key = s\n",
+            "[profile team]\nregion = eu-north-1\naws_access_key_id = AKIDELSE\naws_secret_access_key = s\n",
+        ] {
+            check(
+                "profile in file",
+                &[],
+                &[credentials_file, ("elsewhere", content)],
+                "eu-north-1.amazonaws.com/ as AKIDELSE",
+            );
+        }
+        let local = "[profile team]\nregion = us-east-2\nendpoint_url = http://localhost:4566\n";
+        check(
+            "profile",
+            &[],
+            &[credentials_file, (".aws/config", local)],
+            "http://localhost:4566/ as AKIDTEAM in us-east-2",
+        );
+        // The instance is asked only where it may be, and last.
+        check("instance", &[KEYS[0], KEYS[1]], &[], "kinesis.eu-north-1.amazonaws.com/ as AKIDENV");
+        check("instance", &[region, KEYS[0], KEYS[1]], &[], "0 requests at build");
+        // What is missing is said.
+        check("default", &[KEYS[0], KEYS[1]], &[], "no AWS region was found; set AWS_REGION");
+        check("instance", &[NO_INSTANCE], &[], "no AWS region was found; set AWS_REGION");
+        check("default", &[region, NO_INSTANCE], &[], "no AWS credentials were found; set AWS_ACCESS_KEY_ID");
+        check("profile", &[], &[], "there is no profile `team` in ~/.aws/config and ~/.aws/credentials");
+        check("profile", &[], &[(".aws/config", "[profile other]\nregion = a-1\n")], "it has other");
+        check("profile in file", &[], &[], "the profiles in `elsewhere` cannot be read");
+        check("profile in file", &[], &[("elsewhere", "team = [")], "the profiles in `elsewhere` cannot be read");
+        check("profile in file", &[], &[("elsewhere", "[other]\nregion = a-1\n")], "no profile `team` in `elsewhere`");
+        check("profile", &[], &[credentials_file], "no AWS region was found");
+    }
+}

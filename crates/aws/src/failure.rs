@@ -1,0 +1,598 @@
+//! From what the SDK reports to what a caller can do: the one place where that is decided.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_kinesis::{
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
+};
+use aws_smithy_http::endpoint::error::ResolveEndpointError;
+use aws_smithy_runtime_api::client::{
+    orchestrator::HttpResponse,
+    result::{ConnectorError, DispatchFailure},
+};
+use statefun_kinesis_client::{Error, ErrorKind, Operation};
+use statefun_kinesis_types::ShardId;
+
+use crate::answer::Invalid;
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// A call as its errors name it.
+pub(crate) struct Call<'a> {
+    pub(crate) operation: Operation,
+    stream: Option<&'a (dyn fmt::Display + Sync)>,
+    shard: Option<&'a ShardId>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn on_stream(operation: Operation, stream: &'a (dyn fmt::Display + Sync)) -> Self {
+        Self { operation, stream: Some(stream), shard: None }
+    }
+
+    pub(crate) fn on_shard(operation: Operation, stream: &'a (dyn fmt::Display + Sync), shard: &'a ShardId) -> Self {
+        Self { operation, stream: Some(stream), shard: Some(shard) }
+    }
+
+    /// A call by an iterator, which is opaque: only the service's own words can name its stream.
+    pub(crate) fn on_iterator(operation: Operation) -> Self {
+        Self { operation, stream: None, shard: None }
+    }
+
+    /// A call that concerns no single stream.
+    pub(crate) fn on_account(operation: Operation) -> Self {
+        Self { operation, stream: None, shard: None }
+    }
+
+    fn error(&self, kind: ErrorKind, words: impl fmt::Display) -> Error {
+        let message = match (self.stream, self.shard) {
+            (Some(stream), Some(shard)) => format!("stream {stream}, shard {shard}: {words}"),
+            (Some(stream), None) => format!("stream {stream}: {words}"),
+            (None, _) => words.to_string(),
+        };
+        Error::new(self.operation, kind, message)
+    }
+
+    /// The error for an answer that the SDK took and we cannot use.
+    pub(crate) fn makes_no_sense(&self, invalid: Invalid) -> Error {
+        self.error(ErrorKind::Unexpected, invalid)
+    }
+
+    /// The error for what the SDK reported.
+    pub(crate) fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        let request_id = error.request_id().map(str::to_owned);
+        match error {
+            SdkError::ServiceError(service) => {
+                let answer = Answer::of(service.raw(), request_id);
+                self.refused(answer, service.err().code(), service.err().message(), None)
+            }
+            SdkError::ResponseError(response) => {
+                let answer = Answer::of(response.raw(), request_id);
+                // A body that was read to its end is in memory; else it is what the protocol says that is not there.
+                let whole = response.raw().body().bytes().is_some();
+                let source = SdkError::<E, HttpResponse>::ResponseError(response).into_source().ok();
+                if whole {
+                    self.refused(answer, None, None, source)
+                } else {
+                    self.error(ErrorKind::Unavailable, "the answer broke off")
+                        .with_source(Answer { below: source, ..answer })
+                }
+            }
+            SdkError::TimeoutError(timeout) => {
+                let source = SdkError::<E, HttpResponse>::TimeoutError(timeout).into_source().ok();
+                self.below(ErrorKind::Timeout, "no answer in time", source)
+            }
+            SdkError::DispatchFailure(dispatch) => self.not_sent::<E>(dispatch),
+            // The SDK refused the request itself, for example because no endpoint belongs to the region.
+            other => self.below(ErrorKind::InvalidArgument, "the request could not be made", other.into_source().ok()),
+        }
+    }
+
+    /// The service answered, and not with what was asked for.
+    fn refused(&self, answer: Answer, code: Option<&str>, message: Option<&str>, source: Option<Source>) -> Error {
+        let kind = match code {
+            Some(code) => kind_of_code(code).unwrap_or_else(|| kind_of_status(answer.status, true)),
+            None => kind_of_status(answer.status, false),
+        };
+        let words = match (message, code) {
+            (Some(message), _) if !message.is_empty() => message.to_owned(),
+            (_, Some(_)) => "the service gave no reason".to_owned(),
+            (_, None) => format!("the answer, HTTP {}, is not one of Kinesis", answer.status),
+        };
+        let words = match code.and_then(remedy) {
+            Some(remedy) => format!("{words}; {remedy}"),
+            None => words,
+        };
+        let mut error = self.error(kind, words);
+        if let Some(code) = code {
+            error = error.with_code(code);
+        }
+        if let Some(delay) = answer.retry_after {
+            error = error.with_retry_after(delay);
+        }
+        error.with_source(Answer { below: source, ..answer })
+    }
+
+    /// The request did not get an answer: no credentials, no connection, or one that broke or stalled.
+    fn not_sent<E>(&self, dispatch: DispatchFailure) -> Error
+    where
+        E: StdError + Send + Sync + 'static,
+    {
+        let cause = dispatch.as_connector_error();
+        let (kind, words) = if let Some(credentials) = cause.and_then(find::<CredentialsError>) {
+            match credentials {
+                CredentialsError::ProviderTimedOut(_) => {
+                    (ErrorKind::Timeout, "the source of the credentials did not answer in time")
+                }
+                CredentialsError::CredentialsNotLoaded(_) => (ErrorKind::AccessDenied, NO_CREDENTIALS),
+                _ => (ErrorKind::AccessDenied, BROKEN_CREDENTIALS),
+            }
+        } else if cause.and_then(find::<ResolveEndpointError>).is_some() {
+            (ErrorKind::InvalidArgument, "no endpoint belongs to this region and stream")
+        } else if dispatch.is_timeout() {
+            (ErrorKind::Timeout, "no connection, or no answer over it, in time")
+        } else if dispatch.is_user() {
+            (ErrorKind::InvalidArgument, "the request could not be sent")
+        } else {
+            (ErrorKind::Unavailable, "no connection to the service, or it broke before the answer")
+        };
+        self.below(kind, words, SdkError::<E, HttpResponse>::DispatchFailure(dispatch).into_source().ok())
+    }
+
+    fn below(&self, kind: ErrorKind, words: &str, source: Option<Source>) -> Error {
+        let error = self.error(kind, words);
+        match source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+}
+
+const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a \
+                              profile, or run under a role (web identity, ECS or EC2)";
+
+const BROKEN_CREDENTIALS: &str = "the AWS credentials could not be loaded; the causes below say from where";
+
+/// The first error of a type in a chain.
+fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The answer below an error, with what the error itself does not carry.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    request_id: Option<String>,
+    retry_after: Option<Duration>,
+    below: Option<Source>,
+}
+
+impl Answer {
+    fn of(response: &HttpResponse, request_id: Option<String>) -> Self {
+        let header = |name| response.headers().get(name).and_then(|value| value.trim().parse::<u64>().ok());
+        let retry_after = header("x-amz-retry-after")
+            .map(Duration::from_millis)
+            .or_else(|| header("retry-after").map(Duration::from_secs));
+        Self { status: response.status().as_u16(), request_id, retry_after, below: None }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the service answered HTTP {}", self.status)?;
+        match &self.request_id {
+            Some(id) => write!(f, ", request id {id}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Answer {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.below.as_deref().map(|below| below as _)
+    }
+}
+
+/// What the service's name for an error means; `None` for names that this crate does not know.
+///
+/// The first part is every exception of the service model in aws-sdk-kinesis 1.130, the second the errors that all
+/// services of AWS share ("Common Errors" of the API reference), under the spellings that they are seen with.
+fn kind_of_code(code: &str) -> Option<ErrorKind> {
+    Some(match code {
+        "AccessDeniedException" => ErrorKind::AccessDenied,
+        // We never ask for a dry run.
+        "DryRunOperationException" => ErrorKind::Unexpected,
+        "ExpiredIteratorException" => ErrorKind::ExpiredIterator,
+        "ExpiredNextTokenException" => ErrorKind::ExpiredToken,
+        "InternalFailureException" => ErrorKind::Unavailable,
+        "InvalidArgumentException" => ErrorKind::InvalidArgument,
+        "KMSAccessDeniedException"
+        | "KMSDisabledException"
+        | "KMSInvalidStateException"
+        | "KMSNotFoundException"
+        | "KMSOptInRequired" => ErrorKind::Encryption,
+        "KMSThrottlingException" => ErrorKind::Throttled,
+        "LimitExceededException" => ErrorKind::LimitExceeded,
+        "ProvisionedThroughputExceededException" => ErrorKind::Throttled,
+        "ResourceInUseException" => ErrorKind::InUse,
+        "ResourceNotFoundException" => ErrorKind::NotFound,
+        "ValidationException" => ErrorKind::InvalidArgument,
+
+        "AccessDenied"
+        | "AuthFailure"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed"
+        | "SignatureDoesNotMatch"
+        | "SubscriptionRequiredException"
+        | "TokenRefreshRequired"
+        | "UnauthorizedOperation"
+        | "UnrecognizedClientException" => ErrorKind::AccessDenied,
+        "BandwidthLimitExceeded"
+        | "PriorRequestNotComplete"
+        | "RequestLimitExceeded"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "SlowDown"
+        | "ThrottledException"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequestsException" => ErrorKind::Throttled,
+        "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "InternalServerException"
+        | "InternalServiceError"
+        | "InternalServiceException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => ErrorKind::Unavailable,
+        "RequestTimeout" | "RequestTimeoutException" => ErrorKind::Timeout,
+        "InvalidAction"
+        | "InvalidParameterCombination"
+        | "InvalidParameterValue"
+        | "InvalidQueryParameter"
+        | "MalformedQueryString"
+        | "MissingAction"
+        | "MissingParameter"
+        | "SerializationException"
+        | "UnknownOperationException"
+        | "ValidationError" => ErrorKind::InvalidArgument,
+        _ => return None,
+    })
+}
+
+/// What an answer means whose name for the error is unknown, or (`named` is false) that has none and so may come from
+/// something else than Kinesis: a load balancer, a proxy, a wrong endpoint.
+fn kind_of_status(status: u16, named: bool) -> ErrorKind {
+    match status {
+        401 | 403 => ErrorKind::AccessDenied,
+        408 => ErrorKind::Timeout,
+        429 => ErrorKind::Throttled,
+        400..=499 if named => ErrorKind::InvalidArgument,
+        // A success whose body broke off or says nothing sensible.
+        500..=599 => ErrorKind::Unavailable,
+        _ => ErrorKind::Unexpected,
+    }
+}
+
+/// What the failure of a single entry of PutRecords means. The service documents two codes; any other is taken as
+/// passing, so that the caller's bound on retries decides.
+pub(crate) fn kind_of_entry(code: &str) -> ErrorKind {
+    kind_of_code(code).unwrap_or(ErrorKind::Unavailable)
+}
+
+/// What a person can do about an error that no program can get over.
+fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" => {
+            "the service does not know the access key: check the credentials, and that they belong to this region"
+        }
+        "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException" => "check the secret access key, the region, and this machine's clock",
+        "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
+            "the credentials have expired: renew them, for example with `aws sso login`"
+        }
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" => {
+            "allow the action on the stream in the policy of the role or user"
+        }
+        "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => {
+            "the request carried no credentials: something between here and the service took them away"
+        }
+        "OptInRequired" | "SubscriptionRequiredException" => {
+            "the account has not been enabled for this service or region"
+        }
+        "KMSAccessDeniedException" | "KMSNotFoundException" => {
+            "allow kms:Decrypt and kms:GenerateDataKey on the stream's KMS key"
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aws_sdk_kinesis::config::{Config, Credentials};
+    use statefun_kinesis_client::{KinesisClient, ShardIterator};
+    use statefun_kinesis_types::StreamRef;
+
+    use super::*;
+    use crate::{
+        AwsKinesis, OPERATION_TIMEOUT,
+        replay::{Replay, Reply},
+    };
+
+    fn stream() -> StreamRef {
+        "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".parse().unwrap()
+    }
+
+    async fn describe(reply: Reply) -> Error {
+        Replay::new([reply]).kinesis().describe_stream_summary(&stream()).await.expect_err("the call must fail")
+    }
+
+    /// The error and its sources, as a person sees them.
+    fn chain(error: &dyn StdError) -> String {
+        let mut shown = error.to_string();
+        let mut next = error.source();
+        while let Some(source) = next {
+            shown.push('\n');
+            shown.push_str(&source.to_string());
+            next = source.source();
+        }
+        shown
+    }
+
+    /// Every exception of the service model (aws-sdk-kinesis 1.130), with the status that the service gives it.
+    const MODELLED: [(&str, u16, ErrorKind); 17] = [
+        ("AccessDeniedException", 400, ErrorKind::AccessDenied),
+        ("DryRunOperationException", 400, ErrorKind::Unexpected),
+        ("ExpiredIteratorException", 400, ErrorKind::ExpiredIterator),
+        ("ExpiredNextTokenException", 400, ErrorKind::ExpiredToken),
+        ("InternalFailureException", 500, ErrorKind::Unavailable),
+        ("InvalidArgumentException", 400, ErrorKind::InvalidArgument),
+        ("KMSAccessDeniedException", 400, ErrorKind::Encryption),
+        ("KMSDisabledException", 400, ErrorKind::Encryption),
+        ("KMSInvalidStateException", 400, ErrorKind::Encryption),
+        ("KMSNotFoundException", 400, ErrorKind::Encryption),
+        ("KMSOptInRequired", 400, ErrorKind::Encryption),
+        ("KMSThrottlingException", 400, ErrorKind::Throttled),
+        ("LimitExceededException", 400, ErrorKind::LimitExceeded),
+        ("ProvisionedThroughputExceededException", 400, ErrorKind::Throttled),
+        ("ResourceInUseException", 400, ErrorKind::InUse),
+        ("ResourceNotFoundException", 400, ErrorKind::NotFound),
+        ("ValidationException", 400, ErrorKind::InvalidArgument),
+    ];
+
+    /// Errors that any service of AWS may give, and some that none gives.
+    const SHARED: [(&str, u16, ErrorKind); 20] = [
+        ("UnrecognizedClientException", 400, ErrorKind::AccessDenied),
+        ("InvalidSignatureException", 400, ErrorKind::AccessDenied),
+        ("ExpiredTokenException", 400, ErrorKind::AccessDenied),
+        ("MissingAuthenticationTokenException", 400, ErrorKind::AccessDenied),
+        ("IncompleteSignatureException", 400, ErrorKind::AccessDenied),
+        ("SomethingAboutRights", 403, ErrorKind::AccessDenied),
+        ("ThrottlingException", 400, ErrorKind::Throttled),
+        ("SomethingAboutSpeed", 429, ErrorKind::Throttled),
+        ("InternalFailure", 500, ErrorKind::Unavailable),
+        ("InternalServerError", 500, ErrorKind::Unavailable),
+        ("ServiceUnavailable", 503, ErrorKind::Unavailable),
+        ("SomethingBroken", 500, ErrorKind::Unavailable),
+        ("SomethingBroken", 502, ErrorKind::Unavailable),
+        ("RequestTimeoutException", 408, ErrorKind::Timeout),
+        ("SomethingAboutTime", 408, ErrorKind::Timeout),
+        ("SerializationException", 400, ErrorKind::InvalidArgument),
+        ("UnknownOperationException", 404, ErrorKind::InvalidArgument),
+        ("SomethingNew", 400, ErrorKind::InvalidArgument),
+        ("SomethingNew", 404, ErrorKind::InvalidArgument),
+        ("SomethingNew", 302, ErrorKind::Unexpected),
+    ];
+
+    #[tokio::test]
+    async fn every_exception_has_its_kind_whichever_call_it_comes_from() {
+        for (code, status, kind) in MODELLED.into_iter().chain(SHARED) {
+            let client = Replay::new((0..3).map(|_| Reply::error(status, code))).kinesis();
+            let errors = [
+                client.describe_stream_summary(&stream()).await.expect_err(code),
+                client.get_records(&ShardIterator::new("i"), 1).await.expect_err(code),
+                client.put_records(&stream(), &[]).await.expect_err(code),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), kind, "{code} with {status}: {error}");
+                assert_eq!(error.code(), Some(code));
+                assert!(error.to_string().contains("the service's words"), "{error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_code_is_read_in_all_the_ways_in_which_servers_write_it() {
+        let body = r#"{"message": "words"}"#.to_owned();
+        for reply in [
+            Reply::error(400, "com.amazonaws.kinesis.v20131202#ResourceNotFoundException"),
+            Reply::Http(400, vec![("x-amzn-errortype", "ResourceNotFoundException:http://internal/")], body),
+            Reply::Http(400, vec![], r#"{"__type":"ResourceNotFoundException","Message":"words"}"#.to_owned()),
+        ] {
+            let error = describe(reply).await;
+            assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_names_the_stream_once_and_its_source_the_request() {
+        let body = r#"{"__type":"ResourceNotFoundException","message":"Stream orders under account 1 not found."}"#;
+        let error = describe(Reply::Http(400, vec![("x-amzn-requestid", "r-17")], body.to_owned())).await;
+        assert_eq!(
+            chain(&error),
+            "DescribeStreamSummary failed: not found: stream arn:aws:kinesis:eu-west-1:123456789012:stream/orders: \
+             Stream orders under account 1 not found. (ResourceNotFoundException)\n\
+             the service answered HTTP 400, request id r-17"
+        );
+    }
+
+    #[tokio::test]
+    async fn refused_credentials_come_with_a_remedy() {
+        for (code, says) in [
+            ("UnrecognizedClientException", "check the credentials"),
+            ("InvalidSignatureException", "check the secret access key"),
+            ("ExpiredTokenException", "renew them"),
+            ("AccessDeniedException", "allow the action"),
+            ("KMSAccessDeniedException", "kms:Decrypt"),
+        ] {
+            let error = describe(Reply::error(400, code)).await;
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_delay_that_the_service_asks_for_is_kept() {
+        for (header, delay) in [
+            (("retry-after", "3"), Some(Duration::from_secs(3))),
+            (("x-amz-retry-after", "250"), Some(Duration::from_millis(250))),
+            (("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), None),
+        ] {
+            let body = r#"{"__type":"ThrottlingException"}"#.to_owned();
+            let error = describe(Reply::Http(400, vec![header], body)).await;
+            assert_eq!(error.retry_after(), delay);
+            assert!(error.to_string().contains("gave no reason"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_from_kinesis_is_judged_by_its_status() {
+        let html = "<html><body>Bad gateway</body></html>";
+        for (status, body, kind) in [
+            (502, html, ErrorKind::Unavailable),
+            (503, "", ErrorKind::Unavailable),
+            (403, html, ErrorKind::AccessDenied),
+            (407, html, ErrorKind::Unexpected),
+            (404, html, ErrorKind::Unexpected),
+            (404, "{}", ErrorKind::Unexpected),
+            (200, html, ErrorKind::Unexpected),
+            (200, r#"{"StreamDescriptionSummary": 7}"#, ErrorKind::Unexpected),
+        ] {
+            let error = describe(Reply::Http(status, vec![], body.to_owned())).await;
+            assert_eq!(error.kind(), kind, "{status} {body}: {error}");
+            assert_eq!(error.code(), None, "{error}");
+            assert!(chain(&error).contains(&format!("HTTP {status}")), "{}", chain(&error));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_can_be_asked_for_again() {
+        for status in [200, 400, 500] {
+            let error = describe(Reply::Torn(status)).await;
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains("broke off"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_unavailable_and_a_slow_one_a_timeout() {
+        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "Connection refused (os error 111)").into();
+        for (broken, kind) in [
+            (ConnectorError::io(refused()), ErrorKind::Unavailable),
+            (ConnectorError::io("dns error".into()), ErrorKind::Unavailable),
+            (ConnectorError::other("invalid peer certificate".into(), None), ErrorKind::Unavailable),
+            (ConnectorError::timeout("HTTP connect timeout occurred after 3.1s".into()), ErrorKind::Timeout),
+            (ConnectorError::user("invalid URI".into()), ErrorKind::InvalidArgument),
+        ] {
+            let below = broken.to_string();
+            let error = describe(Reply::Broken(broken)).await;
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains("stream/orders"), "{error}");
+            assert!(chain(&error).contains(&below), "{}", chain(&error));
+        }
+        let error = describe(Reply::Broken(ConnectorError::io(refused()))).await;
+        assert!(chain(&error).ends_with("Connection refused (os error 111)"), "{}", chain(&error));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_when_its_time_is_up() {
+        let started = tokio::time::Instant::now();
+        let error = describe(Reply::Never).await;
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert_eq!(started.elapsed().as_secs(), OPERATION_TIMEOUT.as_secs());
+        assert!(chain(&error).contains("60s"), "{}", chain(&error));
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_another_partition_is_no_reason_to_try_again() {
+        let replay = Replay::new([]);
+        let stream: StreamRef = "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/orders".parse().unwrap();
+        let error = replay.kinesis().describe_stream_summary(&stream).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(chain(&error).contains("Partition: aws-cn from ARN doesn't match"), "{}", chain(&error));
+        assert!(replay.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_call_is_one_request() {
+        let replay = Replay::new([Reply::error(500, "InternalFailure"), Reply::error(500, "InternalFailure")]);
+        replay.kinesis().describe_stream_summary(&stream()).await.unwrap_err();
+        assert_eq!(replay.asked().len(), 1);
+    }
+
+    #[derive(Debug)]
+    struct NoCredentials(fn() -> CredentialsError);
+
+    impl aws_sdk_kinesis::config::ProvideCredentials for NoCredentials {
+        fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            aws_credential_types::provider::future::ProvideCredentials::ready(Err::<Credentials, _>(self.0()))
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_that_are_not_there_say_how_to_give_some() {
+        type Case = (fn() -> CredentialsError, ErrorKind, &'static str);
+        let cases: [Case; 4] = [
+            (CredentialsError::not_loaded_no_source, ErrorKind::AccessDenied, "set AWS_ACCESS_KEY_ID"),
+            (
+                || CredentialsError::provider_error("the token file is gone"),
+                ErrorKind::AccessDenied,
+                "could not be loaded",
+            ),
+            (|| CredentialsError::invalid_configuration("no role"), ErrorKind::AccessDenied, "could not be loaded"),
+            (|| CredentialsError::provider_timed_out(Duration::from_secs(5)), ErrorKind::Timeout, "in time"),
+        ];
+        for (provider, kind, says) in cases {
+            let replay = Replay::new([]);
+            let config: Config =
+                replay.kinesis().sdk.config().to_builder().credentials_provider(NoCredentials(provider)).build();
+            let client = AwsKinesis::new(aws_sdk_kinesis::Client::from_conf(config));
+            let error = client.describe_stream_summary(&stream()).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+            if let Some(below) = provider().source() {
+                assert!(chain(&error).contains(&below.to_string()), "{}", chain(&error));
+            }
+            assert!(replay.asked().is_empty(), "nothing is sent without credentials");
+        }
+    }
+}

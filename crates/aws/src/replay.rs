@@ -1,0 +1,133 @@
+//! An HTTP client for tests: it answers from a list, in order, and keeps what it was asked. No network, no ports.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use aws_sdk_kinesis::{
+    Client,
+    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
+};
+use aws_smithy_runtime_api::{
+    client::{
+        http::{HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn},
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use serde_json::Value;
+
+use crate::{AwsKinesis, OPERATION_TIMEOUT};
+
+/// What the client was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) uri: String,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Value,
+}
+
+impl Asked {
+    /// The operation that the request names.
+    pub(crate) fn operation(&self) -> &str {
+        self.headers.get("x-amz-target").and_then(|target| target.rsplit('.').next()).unwrap_or_default()
+    }
+}
+
+/// What the client answers.
+pub(crate) enum Reply {
+    /// A status, headers and a body.
+    Http(u16, Vec<(&'static str, &'static str)>, String),
+    /// A status, and a body that breaks off.
+    Torn(u16),
+    /// No answer, because of this.
+    Broken(ConnectorError),
+    /// No answer, ever.
+    Never,
+}
+
+impl Reply {
+    pub(crate) fn json(body: impl ToString) -> Self {
+        Self::Http(200, vec![], body.to_string())
+    }
+
+    pub(crate) fn error(status: u16, code: &str) -> Self {
+        let body = serde_json::json!({ "__type": code, "message": "the service's words" });
+        Self::Http(status, vec![], body.to_string())
+    }
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Replay(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    asked: Vec<Asked>,
+    replies: VecDeque<Reply>,
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Replay")
+    }
+}
+
+impl Replay {
+    pub(crate) fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let state = State { asked: vec![], replies: replies.into_iter().collect() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    pub(crate) fn http_client(&self) -> SharedHttpClient {
+        let connector = SharedHttpConnector::new(self.clone());
+        http_client_fn(move |_, _| connector.clone())
+    }
+
+    /// A client that speaks with this.
+    pub(crate) fn kinesis(&self) -> AwsKinesis {
+        let config = aws_sdk_kinesis::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(Credentials::new("AKID", "secret", None, None, "test"))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(OPERATION_TIMEOUT).build())
+            .http_client(self.http_client())
+            .build();
+        AwsKinesis::new(Client::from_conf(config))
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.0.lock().unwrap().asked.clone()
+    }
+}
+
+impl HttpConnector for Replay {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let body = request.body().bytes().unwrap_or_default();
+        let asked = Asked {
+            uri: request.uri().to_owned(),
+            headers: request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            body: serde_json::from_slice(body).unwrap_or(Value::Null),
+        };
+        let mut state = self.0.lock().unwrap();
+        state.asked.push(asked);
+        let reply = state.replies.pop_front();
+        let response = |status, body| HttpResponse::new(StatusCode::try_from(status).unwrap(), body);
+        match reply {
+            Some(Reply::Http(status, headers, body)) => {
+                let mut response = response(status, SdkBody::from(body));
+                for (name, value) in headers {
+                    response.headers_mut().insert(name, value);
+                }
+                HttpConnectorFuture::ready(Ok(response))
+            }
+            Some(Reply::Torn(status)) => HttpConnectorFuture::ready(Ok(response(status, SdkBody::taken()))),
+            Some(Reply::Broken(error)) => HttpConnectorFuture::ready(Err(error)),
+            Some(Reply::Never) => HttpConnectorFuture::new(std::future::pending()),
+            None => HttpConnectorFuture::ready(Err(ConnectorError::io("the test has no more answers".into()))),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Kinesis Data Streams as ingress and egress of Stateful Functions.
+#[derive(Debug, Parser)]
+#[command(name = "statefun-kinesis", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done, or stopped by a signal with everything in hand finished
+    2  a module file has errors
+    3  a stream, a region, credentials or a permission is missing
+    4  Kinesis failed for good
+    5  a function failed for good
+    6  the file of --input has errors
+    7  stdout or the file of --output could not be written
+    8  a record of a stream cannot become a message
+   64  the command line is wrong
+  101  a bug of this program
+  130  a second signal asked to stop at once";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check module files, and tell everything that is wrong with them
+    Check(CheckArguments),
+    /// Run a module: read its ingresses, route the records to functions, write its egresses
+    Run(RunArguments),
+}
+
+/// The module files and how strictly they are read.
+#[derive(Debug, Args)]
+pub(crate) struct ModuleArguments {
+    /// Module files; several of them are one module
+    #[arg(value_name = "MODULE.YAML", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Make unknown fields warnings instead of errors
+    #[arg(long)]
+    pub(crate) lenient: bool,
+
+    /// Skip documents of other transports, such as Kafka, with a warning
+    #[arg(long)]
+    pub(crate) ignore_unsupported: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) module: ModuleArguments,
+
+    /// How diagnostics are written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// With the lines of the file, for people
+    Human,
+    /// One JSON object, for programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) module: ModuleArguments,
+
+    /// Which Kinesis: AWS (or whatever speaks its protocol), or one in memory with the module's streams
+    #[arg(long, value_enum, default_value_t = Client::Aws)]
+    pub(crate) client: Client,
+
+    /// Ask this server in place of AWS, whatever the module's regions say
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint_url: Option<String>,
+
+    /// What is done with routed messages
+    #[arg(long, value_enum)]
+    pub(crate) functions: Functions,
+
+    /// Put the records of this JSON Lines file into the streams in memory, and end when all are processed; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+
+    /// Write what reached the egress streams to this file as JSON Lines; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Which log lines appear on stderr, such as `warn` or `info,statefun_kinesis_consumer=debug`
+    #[arg(long, value_name = "FILTER", env = "STATEFUN_KINESIS_LOG", default_value = "info")]
+    pub(crate) log: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
+    /// AWS, or the server of --endpoint-url or of a custom-endpoint region
+    Aws,
+    /// In memory: needs no network, and forgets everything at the end
+    Memory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Functions {
+    /// Send each message back to the module's egresses
+    Echo,
+    /// Print each message as one JSON line to stdout
+    Log,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

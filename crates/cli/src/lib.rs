@@ -1,0 +1,51 @@
+//! The `statefun-kinesis` command: arguments, wiring, rendering, and exit codes.
+//!
+//! Everything that it does is done by the other crates; this one alone prints, reads the environment and knows all
+//! backends. As a library it offers what scripts and tests rely on: the [`ExitCode`]s.
+//!
+//! stdout is data: routed messages (`--functions log`), egress records (`--output -`), diagnostics of `check`. stderr is
+//! talk: progress, log lines, the summary, errors.
+
+mod args;
+mod backend;
+mod check;
+mod exit;
+mod failure;
+mod feed;
+mod functions;
+mod module;
+mod output;
+mod records;
+mod run;
+mod summary;
+mod tap;
+mod terminal;
+
+pub use exit::ExitCode;
+
+use args::{Arguments, Command};
+use clap::Parser;
+
+/// Runs the command with the arguments of the process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and version are data that was asked for; everything else is a mistake in the command line.
+        Err(error) => {
+            let asked_for = !error.use_stderr();
+            return match error.print() {
+                Ok(()) if asked_for => ExitCode::Done,
+                Ok(()) => ExitCode::Usage,
+                Err(_) => ExitCode::Output,
+            };
+        }
+    };
+    let result = match &arguments.command {
+        Command::Check(arguments) => check::check(arguments),
+        Command::Run(arguments) => run::run(arguments),
+    };
+    result.unwrap_or_else(|failure| {
+        terminal::tell(&failure.to_string());
+        failure.exit_code()
+    })
+}

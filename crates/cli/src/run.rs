@@ -1,0 +1,286 @@
+//! `statefun-kinesis run`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use statefun_kinesis_client::KinesisClient;
+use statefun_kinesis_consumer::MemoryCheckpoints;
+use statefun_kinesis_router::{Echo, Ingress, Progress, Router, RunError};
+use statefun_kinesis_spec::{IngressSpec, Module, Severity, StartupPosition};
+use statefun_kinesis_types::StreamArn;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    ExitCode,
+    args::{Client, Functions, RunArguments},
+    backend::Backend,
+    failure::Failure,
+    feed::{self, Intake, LastPlaces},
+    functions::Log,
+    module::ReadModule,
+    output::Output,
+    records::InputRecord,
+    summary,
+    tap::Tapped,
+    terminal::{self, ProgressLine},
+};
+
+/// Runs a module until it is asked to stop, or until all input is processed.
+pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    terminal::start_log(&arguments.log)?;
+    check_arguments(arguments)?;
+    let read = ReadModule::read(&arguments.module)?;
+    terminal::tell_if_any(&read.render_for_people(terminal::colour_on_stderr()));
+    let Some(module) = read.checked.module.as_ref() else {
+        return Err(Failure::new(
+            ExitCode::InvalidModule,
+            format!("the module has {} error(s); nothing was started", read.count(Severity::Error)),
+        ));
+    };
+    if module.ingresses.is_empty() {
+        return Err(Failure::new(ExitCode::InvalidModule, "the module has no ingress: there is nothing to read")
+            .hint("add a document of kind io.statefun.kinesis.v1/ingress"));
+    }
+    if arguments.functions == Functions::Echo && module.egresses.is_empty() {
+        return Err(Failure::new(ExitCode::InvalidModule, "--functions echo needs an egress, and the module has none")
+            .hint("add a document of kind io.statefun.kinesis.v1/egress, or use --functions log"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start threads").because(&error))?;
+    runtime.block_on(run_module(arguments, module))
+}
+
+fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
+    let usage = |message: &str, hint: &str| Err(Failure::new(ExitCode::Usage, message).hint(hint));
+    match arguments.client {
+        Client::Aws if arguments.input.is_some() => {
+            usage("--input puts records into streams in memory only", "add --client memory, or leave --input out")
+        }
+        Client::Memory if arguments.endpoint_url.is_some() => {
+            usage("--endpoint-url names a server, and --client memory has none", "leave one of them out")
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCode, Failure> {
+    let shutdown = CancellationToken::new();
+    let mut backend = Backend::new(arguments.client, arguments.endpoint_url.clone(), module).await?;
+
+    let mut lanes = Vec::new();
+    for ingress in &module.ingresses {
+        for spec in by_place(ingress) {
+            let client = backend.reader(&spec, &spec.streams[0].stream_arn).await?;
+            lanes.push(Lane { spec, client, checkpoints: Arc::default() });
+        }
+    }
+    // Broken input is told before anything starts.
+    let input = match &arguments.input {
+        Some(path) => {
+            let intake = intake(&lanes).await?;
+            Some((feed::read_records(path, &intake)?, intake))
+        }
+        None => None,
+    };
+
+    let output = arguments.output.as_ref().map(|path| Output::open(path, shutdown.clone())).transpose()?;
+    let stdout = Output::stdout(shutdown.clone());
+    let mut builder = match arguments.functions {
+        Functions::Echo => Router::builder(Arc::new(Echo)),
+        Functions::Log => Router::builder(Arc::new(Log::new(stdout.clone()))),
+    };
+    builder = builder.clock(backend.clock());
+    for lane in &lanes {
+        let ingress = Ingress::new(lane.spec.clone(), Arc::clone(&lane.client));
+        let ingress = ingress.checkpoints(Arc::clone(&lane.checkpoints) as Arc<_>).settings(backend.reading());
+        builder = builder.ingress(ingress);
+    }
+    for egress in &module.egresses {
+        let mut client = backend.writer(egress).await?;
+        if let Some(output) = &output {
+            client = Arc::new(Tapped::new(client, output.clone()));
+        }
+        builder = builder.egress(egress.clone(), client);
+    }
+    let router = builder.build().await.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
+    if let Some(output) = &output {
+        output.begin()?;
+    }
+    let started = Instant::now();
+    let progress = router.progress();
+    tokio::spawn(stop_on_signals(shutdown.clone()));
+    terminal::tell(&ready(module, arguments));
+    let reporter = tokio::spawn(report(Arc::clone(&progress), started));
+
+    let feeding = async {
+        if let Some((records, intake)) = input {
+            feed(records, &intake, &lanes).await?;
+            shutdown.cancel();
+        }
+        Ok(())
+    };
+    // Feeding fails before the router does, or waits for it for ever when the router ends early.
+    let running = router.run(shutdown.clone());
+    tokio::pin!(running);
+    tokio::pin!(feeding);
+    let ran = tokio::select! {
+        ran = &mut running => ran,
+        fed = &mut feeding => {
+            if fed.is_err() {
+                shutdown.cancel();
+            }
+            let ran = running.await;
+            fed?;
+            ran
+        }
+    };
+    reporter.abort();
+    let _ = reporter.await;
+    stdout.result()?;
+    if let Some(output) = &output {
+        output.result()?;
+    }
+    ran.map_err(|error| run_failure(&error))?;
+    terminal::tell(&summary::at_the_end(&progress, started.elapsed()));
+    Ok(ExitCode::Done)
+}
+
+/// Streams of one ingress in one place, with the client that reads them and the store of their positions.
+struct Lane {
+    spec: IngressSpec,
+    client: Arc<dyn KinesisClient>,
+    checkpoints: Arc<MemoryCheckpoints>,
+}
+
+/// An ingress, once for each region and account that its streams are in: a client speaks to one of them.
+fn by_place(ingress: &IngressSpec) -> Vec<IngressSpec> {
+    let place = |arn: &StreamArn| (arn.region().to_owned(), arn.account().to_owned());
+    let mut places: Vec<(_, IngressSpec)> = Vec::new();
+    for route in &ingress.streams {
+        let here = place(&route.stream_arn);
+        match places.iter_mut().find(|(there, _)| *there == here) {
+            Some((_, spec)) => spec.streams.push(route.clone()),
+            None => {
+                let mut spec = ingress.clone();
+                spec.streams = vec![route.clone()];
+                places.push((here, spec));
+            }
+        }
+    }
+    places.into_iter().map(|(_, spec)| spec).collect()
+}
+
+/// The streams into which input can be put.
+async fn intake(lanes: &[Lane]) -> Result<Intake, Failure> {
+    let mut intake = Intake::new();
+    for lane in lanes {
+        for route in &lane.spec.streams {
+            let arn = &route.stream_arn;
+            let summary = lane.client.describe_stream_summary(&arn.clone().into()).await;
+            let summary = summary.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
+            intake.insert(arn.clone(), (Arc::clone(&lane.client), summary.max_record_bytes));
+        }
+    }
+    Ok(intake)
+}
+
+/// Puts the input into its streams, and waits until all of it is processed.
+async fn feed(records: Vec<InputRecord>, intake: &Intake, lanes: &[Lane]) -> Result<(), Failure> {
+    let put = statefun_kinesis_types::Timestamp::now();
+    let last = feed::put_records(records, intake).await?;
+    for lane in lanes {
+        if let StartupPosition::AtTimestamp(start) = lane.spec.startup
+            && start > put
+        {
+            warn!(ingress = %lane.spec.id, %start, "the startup position lies in the future: no record of the input is read");
+            continue;
+        }
+        wait_until_processed(&last, lane).await;
+    }
+    Ok(())
+}
+
+async fn wait_until_processed(last: &LastPlaces, lane: &Lane) {
+    for ((stream, shard), sequence_number) in last {
+        if lane.spec.streams.iter().any(|route| route.stream_arn == *stream) {
+            lane.checkpoints.reached(stream, shard, *sequence_number).await;
+        }
+    }
+}
+
+/// Stops the run at the first SIGINT or SIGTERM, and the process at the second.
+async fn stop_on_signals(shutdown: CancellationToken) {
+    wait_for_signal().await;
+    terminal::tell("stopping: what is in hand is being finished; a second signal stops at once");
+    shutdown.cancel();
+    wait_for_signal().await;
+    terminal::tell("stopped at once; what was not finished will be read again");
+    std::process::exit(ExitCode::Interrupted as i32);
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    if let (Ok(mut interrupt), Ok(mut terminate)) = both {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    } else {
+        warn!("signals cannot be heard; the process stops without finishing what is in hand");
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Says how far the run is: all the time on a terminal, now and then elsewhere.
+async fn report(progress: Arc<Progress>, started: Instant) {
+    const TERMINAL: Duration = Duration::from_millis(200);
+    const PLAIN: Duration = Duration::from_secs(30);
+    let line = ProgressLine::start();
+    let interval = if line.is_some() { TERMINAL } else { PLAIN };
+    let mut seen = progress.counts();
+    loop {
+        tokio::time::sleep(interval).await;
+        let counts = progress.counts();
+        match &line {
+            Some(line) => line.set(summary::on_the_way(&counts, started.elapsed())),
+            None if counts != seen => info!("{}", summary::on_the_way(&counts, started.elapsed())),
+            None => {}
+        }
+        seen = counts;
+    }
+}
+
+fn ready(module: &Module, arguments: &RunArguments) -> String {
+    let streams: Vec<String> = module
+        .ingresses
+        .iter()
+        .flat_map(|ingress| &ingress.streams)
+        .map(|route| route.stream_arn.name().to_string())
+        .collect();
+    let functions = match arguments.functions {
+        Functions::Echo => "echo",
+        Functions::Log => "log",
+    };
+    format!("ready: reading {} for functions: {functions}", streams.join(", "))
+}
+
+fn run_failure(error: &RunError) -> Failure {
+    let code = match error {
+        RunError::Functions(_) => ExitCode::Functions,
+        RunError::InvalidRecord(_) => ExitCode::InvalidRecord,
+        _ => ExitCode::Kinesis,
+    };
+    Failure::from_error(code, error)
+}

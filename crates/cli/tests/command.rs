@@ -1,0 +1,301 @@
+//! The command as a user meets it: output, messages, exit codes.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use statefun_kinesis::ExitCode;
+
+/// A folder of its own for a test, empty at its start.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn example(name: &str) -> String {
+    format!("{}/../../examples/orders/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a run of the command gave.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_statefun-kinesis"));
+    // No test depends on what the machine has to say about AWS or about logs.
+    command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run_with_input(arguments: &[&str], input: &str) -> Ran {
+    let mut child = command(arguments).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn run(arguments: &[&str]) -> Ran {
+    run_with_input(arguments, "")
+}
+
+impl Ran {
+    #[track_caller]
+    fn ended(&self, code: ExitCode) -> &Self {
+        assert_eq!(self.code, code as i32, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn said(&self, parts: &[&str]) -> &Self {
+        for part in parts {
+            let said = self.err.contains(part) || self.out.contains(part);
+            assert!(said, "`{part}` is missing\nstdout:\n{}\nstderr:\n{}", self.out, self.err);
+        }
+        self
+    }
+}
+
+const INGRESS: &str = "\
+kind: io.statefun.kinesis.v1/ingress
+spec:
+  id: example/orders
+  startupPosition: {type: latest}
+  streams:
+    - streamArn: arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream
+      valueType: example/Order
+      targets: [example/order-handler, example/audit]
+---
+kind: io.statefun.kinesis.v1/egress
+spec:
+  id: example/notifications
+  streamName: notifications-stream
+";
+
+/// Partition keys with their payloads in order, from JSON Lines.
+fn payloads(lines: &str) -> BTreeMap<String, Vec<String>> {
+    let mut by_key = BTreeMap::<String, Vec<String>>::new();
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let (key, data) = (line["partitionKey"].as_str().unwrap(), line["data"].as_str().unwrap());
+        by_key.entry(key.to_owned()).or_default().push(data.to_owned());
+    }
+    by_key
+}
+
+#[test]
+fn the_first_command_of_the_readme_sends_every_order_through() {
+    let input = example("orders.jsonl");
+    let module = example("module.yaml");
+    let ran = run(&["run", &module, "--client", "memory", "--functions", "echo", "--input", &input, "--output", "-"]);
+    ran.ended(ExitCode::Done).said(&["ready", "2 400 records", "p99"]);
+    assert_eq!(payloads(&ran.out), payloads(&fs::read_to_string(&input).unwrap()));
+    let first: Value = serde_json::from_str(ran.out.lines().next().unwrap()).unwrap();
+    assert_eq!(first["stream"], "notifications-stream");
+    assert!(first["shardId"].as_str().unwrap().starts_with("shardId-"));
+    assert_eq!(first["sequenceNumber"].as_str().unwrap().len(), 56);
+}
+
+#[test]
+fn log_prints_a_line_per_message_with_where_it_came_from() {
+    let folder = folder("log");
+    let module = folder.join("module.yaml");
+    fs::write(&module, INGRESS).unwrap();
+    let input = r#"{"stream":"orders-stream","partitionKey":"customer-17","data":"one espresso"}
+{"stream":"arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream","partitionKey":"customer-17","dataBase64":"/w=="}
+"#;
+    let module = module.to_str().unwrap();
+    let ran = run_with_input(&["run", module, "--client", "memory", "--functions", "log", "--input", "-"], input);
+    ran.ended(ExitCode::Done);
+    let lines: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4, "two records for two targets each: {}", ran.out);
+    for (line, target) in lines.iter().zip(["example/order-handler", "example/audit"].iter().cycle()) {
+        assert_eq!(line["ingress"], "example/orders");
+        assert_eq!(line["streamArn"], "arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream");
+        assert_eq!(line["target"], *target);
+        assert_eq!(line["id"], "customer-17");
+        assert_eq!(line["valueType"], "example/Order");
+        assert!(line["shardId"].is_string() && line["sequenceNumber"].is_string());
+    }
+    assert_eq!((&lines[0]["payload"], &lines[0]["payloadBase64"]), (&"one espresso".into(), &Value::Null));
+    assert_eq!((&lines[2]["payload"], &lines[2]["payloadBase64"]), (&Value::Null, &"/w==".into()));
+}
+
+#[test]
+fn check_says_that_a_good_module_is_valid() {
+    run(&["check", &example("module.yaml")])
+        .ended(ExitCode::Done)
+        .said(&["module.yaml: valid: 1 ingress reading 1 stream, 1 egress"]);
+}
+
+#[test]
+fn check_gives_json_to_programs() {
+    let folder = folder("json");
+    let module = folder.join("module.yaml");
+    fs::write(&module, INGRESS.replace("streamName", "streamNam")).unwrap();
+    let ran = run(&["check", module.to_str().unwrap(), "--format", "json"]);
+    ran.ended(ExitCode::InvalidModule);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["version"], 1);
+    assert!(report["errors"].as_u64().unwrap() >= 1);
+    let mut found = report["diagnostics"].as_array().unwrap().iter();
+    let unknown = found.find(|found| found["message"].as_str().unwrap().contains("streamNam")).unwrap();
+    assert_eq!((&unknown["place"]["line"], &unknown["place"]["column"]), (&13.into(), &3.into()));
+}
+
+#[test]
+fn a_bad_module_file_is_refused_with_its_place_and_nothing_is_started() {
+    let folder = folder("bad-modules");
+    let replaced = |from: &str, to: &str| {
+        assert!(INGRESS.contains(from));
+        INGRESS.replace(from, to).into_bytes()
+    };
+    let arn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream";
+    let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
+        ("empty", Vec::new(), &["empty.yaml"]),
+        ("prose", b"this is not a module file".to_vec(), &["prose.yaml:1:1"]),
+        ("broken", b"kind: [".to_vec(), &["broken.yaml:1:"]),
+        ("junk", (0..=255).collect(), &["junk.yaml", "UTF-8"]),
+        ("huge", vec![b'#'; 100 << 20], &["huge.yaml", "larger than 10 MiB"]),
+        (
+            "kind",
+            replaced("v1/egress", "v1/egres"),
+            &["kind.yaml:10:7", "did you mean `io.statefun.kinesis.v1/egress`"],
+        ),
+        ("no-arn", replaced(&format!("streamArn: {arn}"), "stream: orders-stream"), &["no-arn.yaml:6:", "streamArn"]),
+        ("service", replaced(arn, "arn:aws:sqs:us-east-1:123456789012:orders"), &["service.yaml:6:18", "kinesis"]),
+        ("arn-egress", replaced("notifications-stream", arn), &["arn-egress.yaml:13:15", "streamName"]),
+        (
+            "no-streams",
+            b"kind: io.statefun.kinesis.v1/ingress\nspec:\n  id: a/b\n  streams: []\n".to_vec(),
+            &["no-streams.yaml:4:3"],
+        ),
+        ("no-targets", replaced("[example/order-handler, example/audit]", "[]"), &["no-targets.yaml:8:7"]),
+        ("same-id", [INGRESS, "---\n", INGRESS].concat().into_bytes(), &["same-id.yaml:17:7", "same-id.yaml:26:7"]),
+        (
+            "epoch",
+            replaced("{type: latest}", "{type: at-timestamp, timestamp: 1713830400}"),
+            &["epoch.yaml:4:", "numeric epoch"],
+        ),
+        (
+            "endpoint",
+            replaced(
+                "  startup",
+                "  awsRegion: {type: custom-endpoint, endpoint: 'localhost:4566', id: us-east-1}\n  startup",
+            ),
+            &["endpoint.yaml:4:48", "http://localhost:4566"],
+        ),
+    ];
+    for (name, text, says) in cases {
+        let module = folder.join(name).with_extension("yaml");
+        fs::write(&module, text).unwrap();
+        let module = module.to_str().unwrap();
+        run(&["check", module]).ended(ExitCode::InvalidModule).said(says);
+        let output = folder.join("output");
+        fs::write(&output, "kept").unwrap();
+        run(&["run", module, "--client", "memory", "--functions", "log", "--output", output.to_str().unwrap()])
+            .ended(ExitCode::InvalidModule)
+            .said(says);
+        assert_eq!(fs::read_to_string(&output).unwrap(), "kept");
+    }
+    let missing = folder.join("missing.yaml");
+    run(&["check", missing.to_str().unwrap()]).ended(ExitCode::InvalidModule).said(&["missing.yaml", "No such file"]);
+    run(&["check", folder.to_str().unwrap()]).ended(ExitCode::InvalidModule).said(&["is a directory"]);
+}
+
+#[test]
+fn bad_input_is_refused_line_by_line_and_nothing_is_put() {
+    let folder = folder("bad-input");
+    let good = r#"{"stream":"orders-stream","partitionKey":"k","data":"x"}"#;
+    let key = "k".repeat(257);
+    let large = "x".repeat((1 << 20) + 1);
+    let cases: [(String, &[&str]); 5] = [
+        ("{".into(), &["input.jsonl:2: not a record"]),
+        (good.replace("orders-stream", "other"), &["input.jsonl:2: ", "no ingress", "other", "orders-stream"]),
+        (good.replace("\"k\"", &format!("\"{key}\"")), &["input.jsonl:2: ", "1 to 256 Unicode characters"]),
+        (good.replace("\"x\"", &format!("\"{large}\"")), &["input.jsonl:2: ", "1048578 bytes", "1048576 at most"]),
+        (format!("{good}\n[]\n\n{{}}"), &["input.jsonl:3: ", "input.jsonl:5: ", "2 of the lines"]),
+    ];
+    for (line, says) in cases {
+        let (input, output) = (folder.join("input.jsonl"), folder.join("output"));
+        fs::write(&input, format!("{good}\n{line}\n{good}\n")).unwrap();
+        fs::write(&output, "kept").unwrap();
+        let module = example("module.yaml");
+        let (input, output) = (input.to_str().unwrap(), output.to_str().unwrap());
+        run(&["run", &module, "--client", "memory", "--functions", "echo", "--input", input, "--output", output])
+            .ended(ExitCode::InvalidInput)
+            .said(says);
+        assert_eq!(fs::read_to_string(output).unwrap(), "kept");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_has_a_code_of_its_own() {
+    let module = example("module.yaml");
+    run(&["run", &module]).ended(ExitCode::Usage).said(&["--functions"]);
+    run(&["run", &module, "--functions", "log", "--input", "x"]).ended(ExitCode::Usage).said(&["--client memory"]);
+    run(&["fly"]).ended(ExitCode::Usage).said(&["fly"]);
+    run(&["run", &module, "--functions", "log", "--log", "a=b=c"]).ended(ExitCode::Usage).said(&["log filter"]);
+    let help = run(&["--help"]);
+    help.ended(ExitCode::Done);
+    assert!(help.out.contains("Exit codes") && help.err.is_empty());
+}
+
+#[test]
+fn secrets_of_a_module_file_are_never_shown() {
+    let folder = folder("secrets");
+    let module = folder.join("module.yaml");
+    let keys =
+        "  awsCredentials: {type: basic, accessKeyId: AKIAIOSFODNN7, secretAccessKey: wJalrXUtnFEMI, colour: red}\n";
+    fs::write(&module, INGRESS.replace("  startupPosition", &format!("{keys}  startupPosition"))).unwrap();
+    for format in ["human", "json"] {
+        let ran = run(&["check", module.to_str().unwrap(), "--format", format]);
+        ran.ended(ExitCode::InvalidModule).said(&["colour"]);
+        for secret in ["AKIAIOSFODNN7", "wJalrXUtnFEMI"] {
+            assert!(!ran.out.contains(secret) && !ran.err.contains(secret), "{}{}", ran.out, ran.err);
+        }
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_the_run_with_an_error_and_without_a_panic() {
+    let input = example("orders.jsonl");
+    let module = example("module.yaml");
+    let mut child =
+        command(&["run", &module, "--client", "memory", "--functions", "log", "--input", &input]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(ExitCode::Output as i32), "{err}");
+    assert!(err.contains("cannot write to stdout") && !err.contains("panicked"), "{err}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_a_run_that_has_nothing_left_to_do() {
+    use std::io::{BufRead, BufReader};
+    for signal in ["-INT", "-TERM"] {
+        let module = example("module.yaml");
+        let mut child = command(&["run", &module, "--client", "memory", "--functions", "log"]).spawn().unwrap();
+        let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(err.any(|line| line.unwrap().contains("ready")), "the run is never ready");
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let rest: Vec<String> = err.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(ExitCode::Done as i32), "{rest:#?}");
+        assert!(rest.iter().any(|line| line.contains("done after")), "{rest:#?}");
+    }
+}

@@ -1,0 +1,114 @@
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use statefun_kinesis_client::KinesisAdmin;
+use statefun_kinesis_types::StreamName;
+
+/// A service that is held to the behaviours.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// The client of the service.
+    fn client(&self) -> Arc<dyn KinesisAdmin>;
+
+    /// What the service can do, and what it is known to get wrong.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Moves the service's time. Only called when it has [`Capabilities::movable_time`].
+    async fn advance(&self, by: Duration);
+
+    /// A name that no stream of the service has, nor had.
+    fn fresh_name(&self) -> StreamName;
+}
+
+macro_rules! capabilities {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The honest differences between a backend and the service, each `true` where there is none.
+        ///
+        /// A behaviour that needs what a backend lacks is not applicable to it, which a runner has to say; where it is
+        /// cheap, another behaviour holds the backend to the wrong answer that it is known to give, so that a repaired
+        /// emulator is noticed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Capabilities {
+            $($(#[$doc])* pub $name: bool,)*
+        }
+
+        impl Capabilities {
+            /// Everything.
+            pub const ALL: Self = Self { $($name: true),* };
+
+            /// Each capability by name, in the order of the fields.
+            pub fn by_name(&self) -> impl Iterator<Item = (&'static str, bool)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+capabilities! {
+    /// Streams can be named by ARN in every operation.
+    streams_by_arn,
+    /// ListShards gives pages of the size that was asked for.
+    list_shards_pages,
+    /// ListShards heeds `AtLatest`, `AfterShardId` and `FromTimestamp`.
+    shard_filters,
+    /// ListShards heeds `AtTrimHorizon` and `AtTimestamp` too, where others name too many shards.
+    exact_shard_filters,
+    /// A ListShards token that no one gave out is refused as such.
+    rejects_garbage_tokens,
+    /// An iterator that no one gave out is refused as such.
+    rejects_garbage_iterators,
+    /// A timestamp in the future is refused by GetShardIterator.
+    rejects_future_timestamps,
+    /// PutRecords refuses a request of no records, of more than 500 or of more than 10 MiB, and a record over the
+    /// stream's limit.
+    enforces_put_limits,
+    /// SplitShard refuses the first key of the shard's range, which would leave nothing to one child.
+    rejects_splits_at_the_edge,
+    /// The ending sequence number of a closed shard lies above its starting one and below its children's.
+    ordered_ending_numbers,
+    /// The end of a closed shard names the shards that go on from there.
+    child_shards_at_end,
+    /// `MillisBehindLatest` is more than nothing while records wait.
+    reports_time_behind,
+    /// A shard takes no more than 1 000 records and 1 MiB a second, and throttles the rest record by record.
+    throttles_writes,
+    /// The test can move the service's time.
+    movable_time,
+}
+
+impl Capabilities {
+    /// The in-memory fake with enforced throughput, under paused Tokio time.
+    pub const FAKE: Self = Self::ALL;
+
+    /// The service itself, whose time no one moves.
+    pub const AWS: Self = Self { movable_time: false, ..Self::ALL };
+
+    /// LocalStack 4.14.0, which wraps kinesis-mock 0.6.2.
+    pub const LOCALSTACK: Self = Self {
+        exact_shard_filters: false,
+        rejects_garbage_tokens: false,
+        rejects_garbage_iterators: false,
+        enforces_put_limits: false,
+        rejects_splits_at_the_edge: false,
+        ordered_ending_numbers: false,
+        throttles_writes: false,
+        movable_time: false,
+        ..Self::ALL
+    };
+
+    /// kinesis-mock 0.6.2 by itself.
+    pub const KINESIS_MOCK: Self = Self::LOCALSTACK;
+
+    /// ferrokinesis 0.7.0 without `--enforce-limits`.
+    pub const FERROKINESIS: Self = Self {
+        streams_by_arn: false,
+        list_shards_pages: false,
+        shard_filters: false,
+        exact_shard_filters: false,
+        child_shards_at_end: false,
+        reports_time_behind: false,
+        throttles_writes: false,
+        movable_time: false,
+        ..Self::ALL
+    };
+}

@@ -1,0 +1,305 @@
+//! What was processed of a shard.
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use statefun_kinesis_types::ShardId;
+use tokio::sync::{Notify, mpsc};
+
+use crate::{Position, ShardPosition};
+
+/// Names a batch of a shard.
+pub(crate) type Ticket = u64;
+
+/// Which batches of a shard were handed out and not acknowledged, and how far everything was.
+///
+/// Each open batch knows the position right before it, so that only open batches take memory: the shard was processed
+/// up to what lies before the first of them.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    open: BTreeMap<Ticket, Option<Position>>,
+    next: Ticket,
+    last: Option<Position>,
+    /// A batch was dropped. Nothing behind it can move the position any more.
+    stuck: bool,
+    ended: bool,
+}
+
+impl Progress {
+    /// A batch whose last record is at `last`.
+    pub(crate) fn issue(&mut self, last: Position) -> Ticket {
+        let ticket = self.next;
+        self.next += 1;
+        let before = self.last.replace(last);
+        if !self.stuck {
+            self.open.insert(ticket, before);
+        }
+        ticket
+    }
+
+    pub(crate) fn acknowledge(&mut self, ticket: Ticket) {
+        self.open.remove(&ticket);
+    }
+
+    /// A batch that nobody will acknowledge. What lies behind it is forgotten, so that memory stays flat.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) {
+        if self.open.contains_key(&ticket) {
+            self.open.split_off(&(ticket + 1));
+            self.stuck = true;
+        }
+    }
+
+    /// There are no more batches.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// How far everything was processed; `None` is nothing of what this reader read.
+    pub(crate) fn reached(&self) -> Option<ShardPosition> {
+        match self.open.first_key_value() {
+            Some((_, before)) => before.map(ShardPosition::At),
+            None if self.ended => Some(ShardPosition::Finished),
+            None => self.last.map(ShardPosition::At),
+        }
+    }
+}
+
+/// Shards whose positions moved since they were saved.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    shards: Mutex<Vec<Arc<ShardProgress>>>,
+    forgotten: Mutex<Vec<(usize, ShardId)>>,
+    notify: Notify,
+}
+
+impl Moved {
+    /// Waits until there may be something to take.
+    pub(crate) async fn wait(&self) {
+        self.notify.notified().await;
+    }
+
+    pub(crate) fn take(&self) -> Vec<Arc<ShardProgress>> {
+        mem::take(&mut lock(&self.shards))
+    }
+
+    /// Finished shards of a stream whose positions need not be kept any more.
+    pub(crate) fn forget(&self, stream: usize, shards: Vec<ShardId>) {
+        if !shards.is_empty() {
+            lock(&self.forgotten).extend(shards.into_iter().map(|shard| (stream, shard)));
+            self.notify.notify_one();
+        }
+    }
+
+    pub(crate) fn take_forgotten(&self) -> Vec<(usize, ShardId)> {
+        mem::take(&mut lock(&self.forgotten))
+    }
+}
+
+/// The progress of one shard, shared by its reader, its acknowledgements and whoever saves positions.
+#[derive(Debug)]
+pub(crate) struct ShardProgress {
+    /// Which of the consumer's streams.
+    pub(crate) stream: usize,
+    pub(crate) shard: ShardId,
+    state: Mutex<State>,
+    moved: Arc<Moved>,
+    finished: mpsc::UnboundedSender<ShardId>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    progress: Progress,
+    reached: Option<ShardPosition>,
+    /// Whether the shard is in [`Moved`] already.
+    queued: bool,
+}
+
+impl ShardProgress {
+    /// The progress of a shard of which nothing was read yet. `finished` hears of its end.
+    pub(crate) fn new(
+        stream: usize,
+        shard: ShardId,
+        moved: Arc<Moved>,
+        finished: mpsc::UnboundedSender<ShardId>,
+    ) -> Arc<Self> {
+        Arc::new(Self { stream, shard, state: Mutex::default(), moved, finished })
+    }
+
+    pub(crate) fn issue(self: &Arc<Self>, last: Position) -> Acknowledgement {
+        let ticket = lock(&self.state).progress.issue(last);
+        Acknowledgement(Some((Arc::clone(self), ticket)))
+    }
+
+    /// The reader has handed over the last batch.
+    pub(crate) fn end(self: &Arc<Self>) {
+        self.update(Progress::end);
+    }
+
+    /// Takes the position for saving.
+    pub(crate) fn take_reached(&self) -> Option<ShardPosition> {
+        let mut state = lock(&self.state);
+        state.queued = false;
+        state.reached
+    }
+
+    fn update(self: &Arc<Self>, change: impl FnOnce(&mut Progress)) {
+        let mut state = lock(&self.state);
+        change(&mut state.progress);
+        let reached = state.progress.reached();
+        if reached == state.reached {
+            return;
+        }
+        state.reached = reached;
+        let queue = !mem::replace(&mut state.queued, true);
+        drop(state);
+        if queue {
+            lock(&self.moved.shards).push(Arc::clone(self));
+        }
+        self.moved.notify.notify_one();
+        // A child may start now. Its positions are queued behind this one, and so never saved without it.
+        if reached == Some(ShardPosition::Finished) {
+            let _ = self.finished.send(self.shard.clone());
+        }
+    }
+}
+
+/// The promise to say when a [`Batch`](crate::Batch) was processed.
+///
+/// Batches of a shard may be acknowledged in any order; the shard's position moves over those that follow each other
+/// without a gap. An acknowledgement that is dropped without [`done`](Self::done) says that its batch was not
+/// processed: the position of its shard stays before it until the next start, which reads it again, and the shard's
+/// children wait until then too.
+#[derive(Debug)]
+#[must_use = "a batch whose acknowledgement is dropped counts as not processed"]
+pub struct Acknowledgement(Option<(Arc<ShardProgress>, Ticket)>);
+
+impl Acknowledgement {
+    /// The batch was processed: it need not be read again.
+    ///
+    /// The position is saved soon, at the latest by [`Consumer::close`](crate::Consumer::close).
+    pub fn done(mut self) {
+        if let Some((shard, ticket)) = self.0.take() {
+            shard.update(|progress| progress.acknowledge(ticket));
+        }
+    }
+}
+
+impl Drop for Acknowledgement {
+    fn drop(&mut self) {
+        if let Some((shard, ticket)) = self.0.take() {
+            shard.update(|progress| progress.abandon(ticket));
+        }
+    }
+}
+
+/// Locks. No code panics while it holds one of these locks, and what they guard is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn position(number: u64) -> Position {
+        Position { sequence_number: number.into(), sub_sequence_number: 0 }
+    }
+
+    fn at(number: u64) -> Option<ShardPosition> {
+        Some(ShardPosition::At(position(number)))
+    }
+
+    fn shard() -> (Arc<ShardProgress>, Arc<Moved>, mpsc::UnboundedReceiver<ShardId>) {
+        let (finished, receiver) = mpsc::unbounded_channel();
+        let moved = Arc::<Moved>::default();
+        let shard = ShardProgress::new(0, "shardId-000000000000".parse().unwrap(), Arc::clone(&moved), finished);
+        (shard, moved, receiver)
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Fate {
+        Open,
+        Done,
+        Dropped,
+    }
+
+    proptest! {
+        #[test]
+        fn the_position_is_that_of_the_contiguous_prefix(
+            steps in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 1..80),
+        ) {
+            let mut progress = Progress::default();
+            let mut fates: Vec<Fate> = Vec::new();
+            for (which, kind) in steps {
+                let open: Vec<usize> = (0..fates.len()).filter(|&i| fates[i] == Fate::Open).collect();
+                match kind {
+                    0..=3 => {
+                        let ticket = progress.issue(position(fates.len() as u64 + 1));
+                        prop_assert_eq!(ticket as usize, fates.len());
+                        fates.push(Fate::Open);
+                    }
+                    4..=6 if !open.is_empty() => {
+                        let ticket = open[which.index(open.len())];
+                        progress.acknowledge(ticket as u64);
+                        fates[ticket] = Fate::Done;
+                    }
+                    7 if !open.is_empty() && which.index(3) == 0 => {
+                        let ticket = open[which.index(open.len())];
+                        progress.abandon(ticket as u64);
+                        fates[ticket] = Fate::Dropped;
+                    }
+                    _ => {}
+                }
+                let prefix = fates.iter().take_while(|fate| **fate == Fate::Done).count();
+                let expected = if prefix == 0 { None } else { at(prefix as u64) };
+                prop_assert_eq!(progress.reached(), expected);
+                let up_to_first_dropped = fates.iter().position(|fate| *fate == Fate::Dropped).unwrap_or(fates.len());
+                prop_assert!(progress.open.len() <= up_to_first_dropped + 1);
+            }
+            progress.end();
+            let all = fates.iter().all(|fate| *fate == Fate::Done);
+            prop_assert_eq!(progress.reached() == Some(ShardPosition::Finished), all);
+        }
+    }
+
+    #[test]
+    fn any_order_of_acknowledgement_will_do() {
+        let (shard, moved, _finished) = shard();
+        let [first, second, third] = [1, 2, 3].map(|number| shard.issue(position(number)));
+        second.done();
+        assert!(moved.take().is_empty());
+        first.done();
+        assert_eq!(moved.take()[0].take_reached(), at(2));
+        third.done();
+        assert_eq!(moved.take()[0].take_reached(), at(3));
+    }
+
+    #[test]
+    fn a_dropped_acknowledgement_holds_the_position() {
+        let (shard, moved, mut finished) = shard();
+        let [first, second, third] = [1, 2, 3].map(|number| shard.issue(position(number)));
+        drop(second);
+        third.done();
+        first.done();
+        shard.issue(position(4)).done();
+        shard.end();
+        assert_eq!(moved.take()[0].take_reached(), at(1));
+        assert!(finished.try_recv().is_err(), "a shard with a batch that was not processed is not finished");
+    }
+
+    #[test]
+    fn a_shard_is_finished_when_it_ended_and_all_of_it_is_acknowledged() {
+        let (shard, moved, mut finished) = shard();
+        let batch = shard.issue(position(1));
+        shard.end();
+        assert!(finished.try_recv().is_err());
+        batch.done();
+        assert_eq!(finished.try_recv().unwrap(), shard.shard);
+        assert_eq!(moved.take()[0].take_reached(), Some(ShardPosition::Finished));
+    }
+}

@@ -1,0 +1,433 @@
+//! The shards of a stream, which go on from each other: which of them can be read, and from where.
+
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+
+use statefun_kinesis_client::ChildShard;
+use statefun_kinesis_types::{Shard, ShardId, StartPosition};
+
+use crate::{ShardPosition, StreamCheckpoint, shard::Begin};
+
+/// The shards of one stream and what became of them.
+///
+/// Listings and the ends of shards go in; shards to read come out. A shard comes out once all its parents are finished.
+/// A parent that the graph does not hold was trimmed away, or closed before reading starts, and holds up nothing.
+#[derive(Debug)]
+pub(crate) struct ShardGraph {
+    shards: BTreeMap<ShardId, Node>,
+    /// The greatest id that a listing named. What GetRecords tells of children does not count: shards between may not
+    /// be known yet, and asking for what comes behind the child would miss them.
+    last_listed: Option<ShardId>,
+    /// How many listings were begun.
+    listings: u64,
+}
+
+#[derive(Debug)]
+struct Node {
+    parents: Vec<ShardId>,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Waiting(Begin),
+    Reading,
+    /// Read and processed to the end, when so many listings were begun.
+    Finished(u64),
+}
+
+/// A listing that was begun: the service's view is at least as new as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListingId(u64);
+
+impl ShardGraph {
+    /// The graph of a stream that is read for the first time: the shards of the first listing start at `start`.
+    pub(crate) fn first(start: StartPosition, listed: Vec<Shard>) -> Self {
+        let mut graph = Self::empty();
+        graph.insert(listed, |_| State::Waiting(Begin::From(start)));
+        graph
+    }
+
+    /// The graph of a stream that was read before, from a complete listing. Gives also the shards of the checkpoint
+    /// that the service does not list any more.
+    pub(crate) fn resume(
+        checkpoint: StreamCheckpoint,
+        mut listed: Vec<Shard>,
+    ) -> (Self, BTreeMap<ShardId, ShardPosition>) {
+        let StreamCheckpoint { start, shards: mut stored, .. } = checkpoint;
+        let mut graph = Self::empty();
+        let known: BTreeSet<ShardId> = stored.keys().cloned().collect();
+        graph.leave_out_ancestors(&known, &mut listed);
+        graph.insert(listed, |id| match stored.remove(id) {
+            Some(ShardPosition::At(position)) => State::Waiting(Begin::Behind(position)),
+            Some(ShardPosition::Unread) => State::Waiting(Begin::From(start)),
+            Some(ShardPosition::Finished) => State::Finished(0),
+            None => State::Waiting(Begin::From(StartPosition::TrimHorizon)),
+        });
+        (graph, stored)
+    }
+
+    fn empty() -> Self {
+        Self { shards: BTreeMap::new(), last_listed: None, listings: 0 }
+    }
+
+    /// A listing is begun.
+    pub(crate) fn begin_listing(&mut self) -> ListingId {
+        self.listings += 1;
+        ListingId(self.listings)
+    }
+
+    /// The greatest id of the listings so far.
+    pub(crate) fn last_listed(&self) -> Option<&ShardId> {
+        self.last_listed.as_ref()
+    }
+
+    /// Takes in a listing; shards that are new start at trim horizon.
+    pub(crate) fn listed(&mut self, mut listed: Vec<Shard>) {
+        if listed.is_empty() {
+            return;
+        }
+        let known: BTreeSet<ShardId> = self.shards.keys().cloned().collect();
+        self.leave_out_ancestors(&known, &mut listed);
+        self.insert(listed, |_| State::Waiting(Begin::From(StartPosition::TrimHorizon)));
+    }
+
+    /// Takes in what GetRecords told at the end of a shard. A child of a parent that the graph does not hold is left to
+    /// the next listing: the parent may be one that has not been met yet, rather than one that is gone.
+    pub(crate) fn reported(&mut self, children: Vec<ChildShard>) {
+        for child in children {
+            if child.parents.iter().all(|parent| self.shards.contains_key(parent)) {
+                self.shards.entry(child.id).or_insert_with(|| Node {
+                    parents: child.parents,
+                    state: State::Waiting(Begin::From(StartPosition::TrimHorizon)),
+                });
+            }
+        }
+    }
+
+    /// Forgets finished shards that a complete listing, begun after they were finished, does not name any more.
+    pub(crate) fn forget_unlisted(&mut self, listing: ListingId, listed: &BTreeSet<ShardId>) -> Vec<ShardId> {
+        let gone = |id: &ShardId, node: &Node| match node.state {
+            State::Finished(when) => when < listing.0 && !listed.contains(id),
+            State::Waiting(_) | State::Reading => false,
+        };
+        let gone: Vec<ShardId> =
+            self.shards.iter().filter(|(id, node)| gone(id, node)).map(|(id, _)| id.clone()).collect();
+        for id in &gone {
+            self.shards.remove(id);
+        }
+        gone
+    }
+
+    /// A shard was read to its end, and all of it was processed; or it is not there any more.
+    pub(crate) fn finished(&mut self, shard: &ShardId) {
+        if let Some(node) = self.shards.get_mut(shard) {
+            node.state = State::Finished(self.listings);
+        }
+    }
+
+    /// Gives the shards that can be read now, each once, and where reading begins.
+    pub(crate) fn start(&mut self) -> Vec<(ShardId, Begin)> {
+        let finished = |id: &ShardId| match self.shards.get(id) {
+            Some(parent) => matches!(parent.state, State::Finished(_)),
+            None => true,
+        };
+        let ready: Vec<(ShardId, Begin)> = self
+            .shards
+            .iter()
+            .filter_map(|(id, node)| match node.state {
+                State::Waiting(begin) if node.parents.iter().all(finished) => Some((id.clone(), begin)),
+                _ => None,
+            })
+            .collect();
+        for (id, _) in &ready {
+            if let Some(node) = self.shards.get_mut(id) {
+                node.state = State::Reading;
+            }
+        }
+        ready
+    }
+
+    /// Whether a shard is known that goes on from this one.
+    pub(crate) fn has_child(&self, shard: &ShardId) -> bool {
+        self.shards.values().any(|node| node.parents.contains(shard))
+    }
+
+    /// Whether all shards are finished.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.shards.values().all(|node| matches!(node.state, State::Finished(_)))
+    }
+
+    /// Removes from a listing the unknown ancestors of known shards: they closed before reading started, and whatever
+    /// they hold lies before it. A shard that is new has no known child, for a child is met with its parents or after
+    /// them.
+    fn leave_out_ancestors(&self, known: &BTreeSet<ShardId>, listed: &mut Vec<Shard>) {
+        let mut old = BTreeSet::new();
+        let by_id: BTreeMap<&ShardId, &Shard> = listed.iter().map(|shard| (&shard.id, shard)).collect();
+        let mut open: Vec<&ShardId> = known.iter().collect();
+        while let Some(child) = open.pop() {
+            let listed_parents = by_id.get(child).into_iter().flat_map(|shard| shard.parents());
+            let known_parents = self.shards.get(child).into_iter().flat_map(|node| &node.parents);
+            for parent in listed_parents.chain(known_parents) {
+                if !known.contains(parent) && by_id.contains_key(parent) && old.insert(parent.clone()) {
+                    open.push(parent);
+                }
+            }
+        }
+        if !old.is_empty() {
+            listed.retain(|shard| !old.contains(&shard.id));
+        }
+    }
+
+    fn insert(&mut self, listed: Vec<Shard>, mut state: impl FnMut(&ShardId) -> State) {
+        for shard in listed {
+            if self.last_listed.as_ref().is_none_or(|last| *last < shard.id) {
+                self.last_listed = Some(shard.id.clone());
+            }
+            let parents: Vec<ShardId> = shard.parents().cloned().collect();
+            match self.shards.entry(shard.id) {
+                Entry::Vacant(place) => {
+                    let state = state(place.key());
+                    place.insert(Node { parents, state });
+                }
+                // A report of GetRecords may have named fewer parents than there are.
+                Entry::Occupied(mut known) => {
+                    let known = &mut known.get_mut().parents;
+                    known.extend(parents.into_iter().filter(|parent| !known.contains(parent)).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use statefun_kinesis_types::{HashKeyRange, Timestamp};
+
+    use super::*;
+    use crate::Position;
+
+    const TRIM_HORIZON: Begin = Begin::From(StartPosition::TrimHorizon);
+    const PINNED: StartPosition = StartPosition::AtTimestamp(Timestamp::EPOCH);
+
+    fn id(number: usize) -> ShardId {
+        format!("shardId-{number:012}").parse().unwrap()
+    }
+
+    fn shard(number: usize, parents: &[usize]) -> Shard {
+        let mut shard = Shard::new(id(number), HashKeyRange::FULL, 0_u64.into());
+        shard.parent = parents.first().map(|&number| id(number));
+        shard.adjacent_parent = parents.get(1).map(|&number| id(number));
+        shard
+    }
+
+    fn shards(list: &[(usize, &[usize])]) -> Vec<Shard> {
+        list.iter().map(|(number, parents)| shard(*number, parents)).collect()
+    }
+
+    fn child(number: usize, parents: &[usize]) -> ChildShard {
+        ChildShard::new(id(number), parents.iter().map(|&number| id(number)).collect(), HashKeyRange::FULL)
+    }
+
+    fn checkpoint(entries: &[(usize, ShardPosition)]) -> StreamCheckpoint {
+        let mut checkpoint = StreamCheckpoint::new(Timestamp::EPOCH, PINNED);
+        checkpoint.shards = entries.iter().map(|(number, position)| (id(*number), *position)).collect();
+        checkpoint
+    }
+
+    fn position(number: u64) -> Position {
+        Position { sequence_number: number.into(), sub_sequence_number: 0 }
+    }
+
+    #[track_caller]
+    fn starts(graph: &mut ShardGraph, expected: &[(usize, Begin)]) {
+        let expected: Vec<_> = expected.iter().map(|(number, begin)| (id(*number), *begin)).collect();
+        assert_eq!(graph.start(), expected);
+    }
+
+    #[test]
+    fn the_first_listing_starts_at_the_startup_position_and_later_shards_at_trim_horizon() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[])]));
+        starts(&mut graph, &[(0, Begin::From(PINNED)), (1, Begin::From(PINNED))]);
+        graph.finished(&id(0));
+        graph.listed(shards(&[(2, &[0]), (3, &[0])]));
+        starts(&mut graph, &[(2, TRIM_HORIZON), (3, TRIM_HORIZON)]);
+        starts(&mut graph, &[]);
+    }
+
+    #[test]
+    fn in_the_first_listing_parents_come_before_children_too() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[0]), (2, &[0])]));
+        starts(&mut graph, &[(0, Begin::From(PINNED))]);
+        graph.finished(&id(0));
+        starts(&mut graph, &[(1, Begin::From(PINNED)), (2, Begin::From(PINNED))]);
+    }
+
+    #[test]
+    fn a_merged_shard_waits_for_both_parents() {
+        for first in [0, 1] {
+            let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[]), (2, &[0, 1])]));
+            assert_eq!(graph.start().len(), 2);
+            graph.finished(&id(first));
+            starts(&mut graph, &[]);
+            graph.finished(&id(1 - first));
+            starts(&mut graph, &[(2, Begin::From(PINNED))]);
+        }
+    }
+
+    #[test]
+    fn a_parent_that_was_trimmed_away_holds_up_nothing() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(5, &[3]), (6, &[3, 4])]));
+        starts(&mut graph, &[(5, Begin::From(PINNED)), (6, Begin::From(PINNED))]);
+    }
+
+    #[test]
+    fn a_stored_position_wins_and_shards_without_one_start_at_trim_horizon() {
+        let stored = checkpoint(&[
+            (0, ShardPosition::Finished),
+            (1, ShardPosition::At(position(7))),
+            (2, ShardPosition::Unread),
+            (9, ShardPosition::Finished),
+        ]);
+        let (mut graph, gone) = ShardGraph::resume(stored, shards(&[(0, &[]), (1, &[]), (2, &[]), (3, &[0])]));
+        assert_eq!(gone, [(id(9), ShardPosition::Finished)].into());
+        starts(&mut graph, &[(1, Begin::Behind(position(7))), (2, Begin::From(PINNED)), (3, TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn what_closed_before_the_first_start_is_never_read() {
+        // The first listing, from a timestamp, left out 0 to 2; a later one is complete, and 5 is new in it.
+        let all: &[(usize, &[usize])] = &[(0, &[]), (1, &[0]), (2, &[0]), (3, &[1, 2]), (4, &[]), (5, &[4])];
+        let mut graph = ShardGraph::first(PINNED, shards(&[(3, &[1, 2]), (4, &[])]));
+        assert_eq!(graph.start().len(), 2);
+        graph.listed(shards(all));
+        graph.finished(&id(4));
+        starts(&mut graph, &[(5, TRIM_HORIZON)]);
+
+        let stored = checkpoint(&[(3, ShardPosition::At(position(1))), (4, ShardPosition::Finished)]);
+        let (mut graph, _) = ShardGraph::resume(stored, shards(all));
+        starts(&mut graph, &[(3, Begin::Behind(position(1))), (5, TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn generations_that_appear_together_start_one_after_the_other() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[])]));
+        assert_eq!(graph.start().len(), 1);
+        graph.finished(&id(0));
+        graph.listed(shards(&[(0, &[]), (1, &[0]), (2, &[0]), (3, &[1]), (4, &[1]), (5, &[2, 3])]));
+        starts(&mut graph, &[(1, TRIM_HORIZON), (2, TRIM_HORIZON)]);
+        graph.finished(&id(1));
+        starts(&mut graph, &[(3, TRIM_HORIZON), (4, TRIM_HORIZON)]);
+        graph.finished(&id(3));
+        starts(&mut graph, &[]);
+        graph.finished(&id(2));
+        starts(&mut graph, &[(5, TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn a_reported_child_starts_without_a_listing() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[])]));
+        assert_eq!(graph.start().len(), 1);
+        graph.reported(vec![child(1, &[0]), child(2, &[0])]);
+        assert!(graph.has_child(&id(0)));
+        starts(&mut graph, &[]);
+        graph.finished(&id(0));
+        starts(&mut graph, &[(1, TRIM_HORIZON), (2, TRIM_HORIZON)]);
+        assert_eq!(graph.last_listed(), Some(&id(0)));
+        graph.listed(shards(&[(1, &[0]), (2, &[0])]));
+        starts(&mut graph, &[]);
+    }
+
+    #[test]
+    fn a_reported_child_whose_other_parent_was_not_met_yet_is_left_to_the_listing() {
+        // 0 was split into 2 and 3, and 1 merged with 2 into 4, before any listing named them.
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[])]));
+        assert_eq!(graph.start().len(), 2);
+        graph.reported(vec![child(4, &[1, 2])]);
+        graph.finished(&id(1));
+        starts(&mut graph, &[]);
+        graph.listed(shards(&[(2, &[0]), (3, &[0]), (4, &[1, 2])]));
+        starts(&mut graph, &[]);
+        graph.finished(&id(0));
+        starts(&mut graph, &[(2, TRIM_HORIZON), (3, TRIM_HORIZON)]);
+        graph.finished(&id(2));
+        starts(&mut graph, &[(4, TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn a_finished_parent_is_forgotten_once_a_newer_listing_leaves_it_out() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[])]));
+        assert_eq!(graph.start().len(), 1);
+        let older = graph.begin_listing();
+        graph.reported(vec![child(1, &[0])]);
+        graph.finished(&id(0));
+        assert_eq!(graph.start().len(), 1);
+        assert_eq!(graph.forget_unlisted(older, &[].into()), []);
+        let newer = graph.begin_listing();
+        assert_eq!(graph.forget_unlisted(newer, &[id(0), id(1)].into()), []);
+        assert_eq!(graph.forget_unlisted(newer, &[].into()), [id(0)], "a shard that is being read stays");
+    }
+
+    proptest! {
+        /// Random resharding, met by listings and reports in random order and repetition: every shard starts exactly
+        /// once, and after its parents.
+        #[test]
+        fn every_shard_starts_once_and_after_its_parents(
+            first in 1_usize..4,
+            steps in prop::collection::vec((0_u8..6, any::<usize>(), any::<usize>()), 1..40),
+        ) {
+            let mut all: Vec<Shard> = (0..first).map(|number| shard(number, &[])).collect();
+            let mut open: Vec<usize> = (0..first).collect();
+            let mut graph = ShardGraph::first(PINNED, all.clone());
+            let (mut reading, mut finished) = (Vec::new(), BTreeSet::new());
+            let mut started = BTreeSet::new();
+            let closes = steps.len();
+            let idle = (0..2 * closes + 20).map(|step| (4 + (step % 2) as u8, 0, 0));
+            for (kind, one, other) in steps.into_iter().chain(idle) {
+                match kind {
+                    0 => {
+                        let parent = open.remove(one % open.len());
+                        for _ in 0..2 {
+                            open.push(all.len());
+                            all.push(shard(all.len(), &[parent]));
+                        }
+                    }
+                    1 if open.len() > 1 => {
+                        let left = open.remove(one % open.len());
+                        let right = open.remove(other % open.len());
+                        open.push(all.len());
+                        all.push(shard(all.len(), &[left, right]));
+                    }
+                    2 => {
+                        let last = graph.last_listed().cloned();
+                        graph.listed(all.iter().filter(|s| last.as_ref().is_none_or(|last| s.id > *last)).cloned().collect());
+                    }
+                    3 | 4 => graph.listed(all.clone()),
+                    _ => {
+                        // A shard that is closed comes to its end.
+                        let closed = |number: &usize| all.iter().any(|s| s.parents().any(|parent| *parent == id(*number)));
+                        let ends: Vec<usize> = reading.iter().copied().filter(closed).collect();
+                        if !ends.is_empty() {
+                            let end = ends[one % ends.len()];
+                            reading.retain(|number| *number != end);
+                            if other % 2 == 0 {
+                                let children = all.iter().filter(|s| s.parents().any(|parent| *parent == id(end)));
+                                graph.reported(children.map(|s| ChildShard::new(s.id.clone(), s.parents().cloned().collect(), s.hash_range)).collect());
+                            }
+                            graph.finished(&id(end));
+                            finished.insert(id(end));
+                        }
+                    }
+                }
+                for (shard, _) in graph.start() {
+                    let number = all.iter().position(|s| s.id == shard).unwrap();
+                    prop_assert!(all[number].parents().all(|parent| finished.contains(parent)), "{shard} came too early");
+                    prop_assert!(started.insert(shard.clone()), "{shard} came twice");
+                    reading.push(number);
+                }
+            }
+            prop_assert_eq!(started.len(), all.len());
+            prop_assert_eq!(reading.len(), open.len());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use statefun_kinesis_client::Backoff;
+use statefun_kinesis_types::{GET_RECORDS_MAX_RECORDS, SHARD_READ_BYTES_PER_SECOND, SHARD_READ_CALLS_PER_SECOND};
+
+/// How fast a [`Consumer`](crate::Consumer) reads, how much it reads ahead, and how patient it is.
+///
+/// The defaults suit the service. Every value is valid: where zero would make no sense, it counts as the smallest value
+/// that does.
+///
+/// ```
+/// use std::time::Duration;
+/// use statefun_kinesis_consumer::Settings;
+///
+/// let mut settings = Settings::default();
+/// // Two other applications poll the same stream: leave them their share of the five calls per second.
+/// settings.read_calls_per_second = 2;
+/// settings.poll_idle_max = Duration::from_secs(2);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Most records of one GetRecords call, 1 to 10 000. Default: 10 000, the service's most.
+    pub max_records_per_call: usize,
+    /// GetRecords calls per second and shard. Default: 5, what a shard gives to all its polling readers together; an
+    /// emulator gives more.
+    pub read_calls_per_second: u32,
+    /// Bytes per second and shard, keys included. Default: 2 MiB, what a shard gives to all its polling readers together.
+    pub read_bytes_per_second: usize,
+    /// Wait before a shard that had nothing new is polled again, the first time. Default: 250 ms, as in Flink.
+    pub poll_idle_min: Duration,
+    /// The same wait after it has doubled with each empty answer: what an idle shard adds to the latency of its next
+    /// record at most. Default: 1 s.
+    pub poll_idle_max: Duration,
+    /// How often each stream is asked for shards that no reader met yet. Default: 10 s, as in Flink. The children of a
+    /// shard that was read to its end are looked for at once.
+    pub discovery_interval: Duration,
+    /// Most records that were read, or are being read, and were not yet handed out, over all shards. Default: 100 000.
+    pub prefetch_records: usize,
+    /// Most bytes of the same records, keys included. Default: 64 MiB. An answer can be larger than was foreseen, up to
+    /// the service's 10 MiB; no further call starts until there is room again.
+    pub prefetch_bytes: usize,
+    /// Delays before a failed call is tried again. Default: 100 ms to 10 s.
+    pub backoff: Backoff,
+    /// Least time between two saves of positions. Default: 1 s. A store whose
+    /// [`saves_at_once`](crate::CheckpointStore::saves_at_once) does not wait.
+    pub checkpoint_interval: Duration,
+    /// How long [`build`](crate::ConsumerBuilder::build) waits for a stream that is CREATING, and how long it tries to
+    /// reach a service that does not answer. Default: 2 minutes. Later a service may be away for any time.
+    pub startup_timeout: Duration,
+    /// Seed of the jitter in delays; `None`, the default, is a new one for each consumer.
+    pub seed: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_records_per_call: GET_RECORDS_MAX_RECORDS,
+            read_calls_per_second: SHARD_READ_CALLS_PER_SECOND,
+            read_bytes_per_second: SHARD_READ_BYTES_PER_SECOND,
+            poll_idle_min: Duration::from_millis(250),
+            poll_idle_max: Duration::from_secs(1),
+            discovery_interval: Duration::from_secs(10),
+            prefetch_records: 100_000,
+            prefetch_bytes: 64 << 20,
+            backoff: Backoff::default(),
+            checkpoint_interval: Duration::from_secs(1),
+            startup_timeout: Duration::from_secs(120),
+            seed: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The same settings with every value in its range.
+    pub(crate) fn in_range(mut self) -> Self {
+        self.prefetch_records = self.prefetch_records.max(1);
+        self.prefetch_bytes = self.prefetch_bytes.max(1);
+        self.max_records_per_call =
+            self.max_records_per_call.clamp(1, GET_RECORDS_MAX_RECORDS).min(self.prefetch_records);
+        self.read_calls_per_second = self.read_calls_per_second.max(1);
+        self.read_bytes_per_second = self.read_bytes_per_second.max(1);
+        self.poll_idle_min = self.poll_idle_min.max(Duration::from_millis(1));
+        self.poll_idle_max = self.poll_idle_max.max(self.poll_idle_min);
+        self.discovery_interval = self.discovery_interval.max(Duration::from_millis(10));
+        self
+    }
+}

@@ -1,0 +1,576 @@
+//! The polling of one shard, without the polling: results and the time go in, the next step comes out.
+
+use std::time::{Duration, Instant};
+
+use statefun_kinesis_client::{ChildShard, Error, ErrorKind, RecordPage, ShardIterator};
+use statefun_kinesis_types::{
+    GET_RECORDS_MAX_BYTES, Record, SHARD_WRITE_BYTES_PER_SECOND, SHARD_WRITE_RECORDS_PER_SECOND, StartPosition,
+    Timestamp,
+};
+
+use crate::{
+    Position, Settings,
+    pace::{CallPace, TokenBucket},
+    prefetch::Amount,
+};
+
+/// Answers that make no sense, in a row, before they count as final.
+const UNEXPECTED_MAX: u32 = 5;
+
+/// How far this machine's clock may be ahead of the service's. The service refuses an iterator for a time that it has
+/// not reached; within this distance the refusal means "not yet".
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(120);
+
+/// Where reading of a shard begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Where the service finds it.
+    From(StartPosition),
+    /// Behind what was processed.
+    Behind(Position),
+}
+
+/// What the driver does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing before this instant.
+    Wait(Instant),
+    /// Call GetShardIterator, then [`ShardMachine::iterator`].
+    GetIterator(StartPosition),
+    /// Make room, say [`ShardMachine::asking`], call GetRecords for as many records as there is room, then
+    /// [`ShardMachine::answer`].
+    GetRecords(ShardIterator, Amount),
+    /// The shard was read to its end.
+    End(Vec<ChildShard>),
+}
+
+/// Records of a shard, in order and at least one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) records: Vec<Record>,
+    pub(crate) behind_latest: Duration,
+}
+
+/// How one shard is polled: from where, how often, how much, and what happens after a failure.
+#[derive(Debug)]
+pub(crate) struct ShardMachine {
+    settings: Settings,
+    random: fastrand::Rng,
+    begin: Begin,
+    /// The last record that was given on, in this run or before it.
+    last: Option<Position>,
+    iterator: Iterator,
+    calls: CallPace,
+    iterator_calls: CallPace,
+    bytes: TokenBucket,
+    /// No call before this, because of an empty answer or a failure.
+    not_before: Option<Instant>,
+    idle: Duration,
+    failures: u32,
+    unexpected: u32,
+    expired: u32,
+    asked: Option<Instant>,
+    /// How much the last call was to bring at most, in records.
+    limit: usize,
+    at_tip: bool,
+}
+
+#[derive(Debug)]
+enum Iterator {
+    Wanted,
+    Ready(ShardIterator),
+    Ended(Vec<ChildShard>),
+}
+
+impl ShardMachine {
+    pub(crate) fn new(begin: Begin, settings: &Settings, random: fastrand::Rng) -> Self {
+        Self {
+            random,
+            begin,
+            last: match begin {
+                Begin::From(_) => None,
+                Begin::Behind(position) => Some(position),
+            },
+            iterator: Iterator::Wanted,
+            calls: CallPace::per_second(settings.read_calls_per_second),
+            iterator_calls: CallPace::per_second(settings.read_calls_per_second),
+            bytes: TokenBucket::per_second(settings.read_bytes_per_second as f64),
+            not_before: None,
+            idle: settings.poll_idle_min,
+            failures: 0,
+            unexpected: 0,
+            expired: 0,
+            asked: None,
+            limit: 0,
+            at_tip: false,
+            settings: settings.clone(),
+        }
+    }
+
+    /// The last record that was given on; a reader that takes over goes on behind it.
+    #[cfg(test)]
+    pub(crate) fn last(&self) -> Option<Position> {
+        self.last
+    }
+
+    /// Failures in a row since something last succeeded.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub(crate) fn next(&self, now: Instant) -> Step {
+        let pace = match &self.iterator {
+            Iterator::Ended(children) => return Step::End(children.clone()),
+            Iterator::Wanted => self.iterator_calls.ready_at(),
+            Iterator::Ready(_) => self.calls.ready_at().max(self.bytes.ready_at()),
+        };
+        // `None` is less than any instant.
+        match pace.max(self.not_before) {
+            Some(until) if until > now => return Step::Wait(until),
+            _ => {}
+        }
+        match &self.iterator {
+            Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.appetite(now)),
+            _ => Step::GetIterator(self.position()),
+        }
+    }
+
+    /// Where the next record is.
+    fn position(&self) -> StartPosition {
+        match self.last.map_or(self.begin, Begin::Behind) {
+            Begin::From(start) => start,
+            Begin::Behind(last) if last.sub_sequence_number == 0 => {
+                StartPosition::AfterSequenceNumber(last.sequence_number)
+            }
+            // Inside an aggregate: it comes again, and `answer` leaves out what was given on.
+            Begin::Behind(last) => StartPosition::AtSequenceNumber(last.sequence_number),
+        }
+    }
+
+    /// How much the next answer may bring. Behind the tip that is all that an answer can hold. At the tip it is twice
+    /// what the shard can have taken since it was last asked, so that many quiet shards need little room.
+    fn appetite(&self, now: Instant) -> Amount {
+        let most = Amount { records: self.settings.max_records_per_call, bytes: GET_RECORDS_MAX_BYTES };
+        let Some(asked) = self.asked.filter(|_| self.at_tip) else { return most };
+        let seconds = 2.0 * now.saturating_duration_since(asked).as_secs_f64().max(0.5);
+        Amount {
+            records: most.records.min((seconds * f64::from(SHARD_WRITE_RECORDS_PER_SECOND)) as usize),
+            bytes: most.bytes.min((seconds * SHARD_WRITE_BYTES_PER_SECOND as f64) as usize),
+        }
+    }
+
+    /// GetShardIterator is called.
+    pub(crate) fn asking_iterator(&mut self, now: Instant) {
+        self.iterator_calls.called(now);
+    }
+
+    /// GetShardIterator gave this. `today` is the time of day.
+    ///
+    /// # Errors
+    ///
+    /// When trying again is of no use.
+    pub(crate) fn iterator(
+        &mut self,
+        now: Instant,
+        today: Timestamp,
+        result: Result<ShardIterator, Error>,
+    ) -> Result<(), Error> {
+        match result {
+            Ok(iterator) => {
+                self.iterator = Iterator::Ready(iterator);
+                Ok(())
+            }
+            Err(error) => match self.position() {
+                StartPosition::AtTimestamp(time)
+                    if error.kind() == ErrorKind::InvalidArgument && today < time.after(CLOCK_AHEAD_MAX) =>
+                {
+                    let rest = time.since(today);
+                    self.retry(now, rest);
+                    Ok(())
+                }
+                _ => self.failed(now, error),
+            },
+        }
+    }
+
+    /// GetRecords is called for at most `limit` records.
+    pub(crate) fn asking(&mut self, now: Instant, limit: usize) {
+        self.calls.called(now);
+        self.asked = Some(now);
+        self.limit = limit;
+    }
+
+    /// GetRecords gave this.
+    ///
+    /// # Errors
+    ///
+    /// When trying again is of no use.
+    pub(crate) fn answer(&mut self, now: Instant, result: Result<RecordPage, Error>) -> Result<Option<Page>, Error> {
+        let RecordPage { mut records, next_iterator, behind_latest, child_shards, .. } = match result {
+            Ok(page) => page,
+            Err(error) => {
+                self.failed(now, error)?;
+                return Ok(None);
+            }
+        };
+        self.calls.succeeded();
+        (self.failures, self.unexpected, self.expired) = (0, 0, 0);
+        self.iterator = match next_iterator {
+            Some(iterator) => Iterator::Ready(iterator),
+            None => Iterator::Ended(child_shards),
+        };
+
+        let bytes: usize = records.iter().map(Record::size).sum();
+        self.bytes.take(now, bytes as f64);
+        // A full answer has more behind it, whatever a backend says that does not know how far behind it is.
+        self.at_tip = behind_latest.is_zero() && records.len() < self.limit;
+        if records.is_empty() && self.at_tip {
+            // Spread, so that shards that fell idle together are not polled together for ever.
+            self.not_before = Some(now + self.idle.mul_f64(0.75 + self.random.f64() / 4.0));
+            self.idle = (self.idle * 2).min(self.settings.poll_idle_max);
+        } else {
+            self.not_before = None;
+            self.idle = self.settings.poll_idle_min;
+        }
+
+        if let Some(last) = self.last {
+            let known = records.partition_point(|record| Position::of(record) <= last);
+            records.drain(..known);
+        }
+        let Some(newest) = records.last() else { return Ok(None) };
+        self.last = Some(Position::of(newest));
+        Ok(Some(Page { records, behind_latest }))
+    }
+
+    fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
+        match error.kind() {
+            ErrorKind::ExpiredIterator => {
+                self.iterator = Iterator::Wanted;
+                self.expired += 1;
+                // One that was new is a fault of the service, and trying at once would only repeat it.
+                if self.expired > 1 {
+                    self.retry(now, Duration::ZERO);
+                }
+                return Ok(());
+            }
+            ErrorKind::Throttled | ErrorKind::LimitExceeded => self.calls.throttled(),
+            ErrorKind::Unexpected => {
+                self.unexpected += 1;
+                if self.unexpected >= UNEXPECTED_MAX {
+                    return Err(error);
+                }
+            }
+            kind if kind.is_retryable() => {}
+            _ => return Err(error),
+        }
+        self.retry(now, error.retry_after().unwrap_or_default());
+        Ok(())
+    }
+
+    fn retry(&mut self, now: Instant, at_least: Duration) {
+        let delay = self.settings.backoff.delay(self.failures, &mut self.random);
+        self.not_before = Some(now + delay.max(at_least));
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use statefun_kinesis_client::Operation;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn machine(begin: Begin) -> ShardMachine {
+        ShardMachine::new(begin, &Settings::default().in_range(), fastrand::Rng::with_seed(3))
+    }
+
+    fn from_trim_horizon() -> ShardMachine {
+        machine(Begin::From(StartPosition::TrimHorizon))
+    }
+
+    fn iterator(name: &str) -> ShardIterator {
+        ShardIterator::new(name)
+    }
+
+    fn error(kind: ErrorKind) -> Error {
+        Error::new(Operation::GetRecords, kind, "a test's failure")
+    }
+
+    fn record(number: u64, sub: u64) -> Record {
+        let mut record = Record::new(number.into(), None, Timestamp::EPOCH, "12345".into());
+        record.sub_sequence_number = sub;
+        record
+    }
+
+    fn page(numbers: &[u64], behind: Duration) -> RecordPage {
+        RecordPage::new(numbers.iter().map(|&n| record(n, 0)).collect(), Some(iterator("next")), behind)
+    }
+
+    fn numbers(page: Option<Page>) -> Vec<u64> {
+        let numbers =
+            page.map(|page| page.records.iter().map(|r| r.sequence_number.to_string().parse().unwrap()).collect());
+        numbers.unwrap_or_default()
+    }
+
+    /// Goes on to the next call of GetRecords, through iterators and waiting; gives its instant.
+    fn to_records(machine: &mut ShardMachine, mut now: Instant) -> Instant {
+        loop {
+            match machine.next(now) {
+                Step::Wait(until) => now = until,
+                Step::GetIterator(_) => {
+                    machine.asking_iterator(now);
+                    machine.iterator(now, Timestamp::EPOCH, Ok(iterator("new"))).unwrap();
+                }
+                Step::GetRecords(_, amount) => {
+                    machine.asking(now, amount.records);
+                    return now;
+                }
+                Step::End(_) => panic!("the shard has ended"),
+            }
+        }
+    }
+
+    /// The position of the iterator that the machine asks for next.
+    fn asks_for(machine: &ShardMachine, mut now: Instant) -> StartPosition {
+        loop {
+            match machine.next(now) {
+                Step::Wait(until) => now = until,
+                Step::GetIterator(from) => return from,
+                other => panic!("{other:?} instead of an iterator"),
+            }
+        }
+    }
+
+    #[test]
+    fn reading_begins_where_it_is_told_and_resumes_behind_a_position() {
+        let now = Instant::now();
+        let position = |sub| Position { sequence_number: 7_u64.into(), sub_sequence_number: sub };
+        for (begin, expected) in [
+            (Begin::From(StartPosition::TrimHorizon), StartPosition::TrimHorizon),
+            (Begin::From(StartPosition::AtTimestamp(Timestamp::EPOCH)), StartPosition::AtTimestamp(Timestamp::EPOCH)),
+            (Begin::Behind(position(0)), StartPosition::AfterSequenceNumber(7_u64.into())),
+            (Begin::Behind(position(3)), StartPosition::AtSequenceNumber(7_u64.into())),
+        ] {
+            assert_eq!(machine(begin).next(now), Step::GetIterator(expected), "{begin:?}");
+        }
+    }
+
+    #[test]
+    fn inside_an_aggregate_what_was_processed_is_left_out() {
+        let position = Position { sequence_number: 7_u64.into(), sub_sequence_number: 1 };
+        let mut machine = machine(Begin::Behind(position));
+        let now = to_records(&mut machine, Instant::now());
+        let records = vec![record(7, 0), record(7, 1), record(7, 2), record(8, 0)];
+        let answer = RecordPage::new(records, Some(iterator("next")), Duration::ZERO);
+        let page = machine.answer(now, Ok(answer)).unwrap().unwrap();
+        assert_eq!(page.records.iter().map(|r| r.sub_sequence_number).collect::<Vec<_>>(), [2, 0]);
+    }
+
+    #[test]
+    fn an_expired_iterator_is_replaced_from_the_last_delivered_record() {
+        let mut machine = from_trim_horizon();
+        let now = to_records(&mut machine, Instant::now());
+        assert_eq!(numbers(machine.answer(now, Ok(page(&[1, 2, 3], SECOND))).unwrap()), [1, 2, 3]);
+        let now = to_records(&mut machine, now);
+        assert_eq!(machine.answer(now, Err(error(ErrorKind::ExpiredIterator))).unwrap(), None);
+        assert_eq!(machine.failures(), 0);
+        assert_eq!(asks_for(&machine, now), StartPosition::AfterSequenceNumber(3_u64.into()));
+    }
+
+    #[test]
+    fn before_the_first_record_an_expired_iterator_is_replaced_from_the_start() {
+        let start = StartPosition::AtTimestamp(Timestamp::from_millis(5));
+        let mut machine = machine(Begin::From(start));
+        let now = to_records(&mut machine, Instant::now());
+        machine.answer(now, Err(error(ErrorKind::ExpiredIterator))).unwrap();
+        assert_eq!(asks_for(&machine, now), start);
+    }
+
+    #[test]
+    fn iterators_that_expire_at_once_do_not_make_a_hot_loop() {
+        let mut machine = from_trim_horizon();
+        let start = Instant::now();
+        let mut now = start;
+        for _ in 0..20 {
+            now = to_records(&mut machine, now);
+            machine.answer(now, Err(error(ErrorKind::ExpiredIterator))).unwrap();
+        }
+        assert!(now - start > Duration::from_secs(60), "{:?}", now - start);
+    }
+
+    #[test]
+    fn a_busy_shard_is_asked_as_soon_as_pacing_permits_and_an_idle_one_ever_later() {
+        let mut machine = from_trim_horizon();
+        let mut now = to_records(&mut machine, Instant::now());
+        let mut wait = |machine: &mut ShardMachine, answer: RecordPage| {
+            machine.answer(now, Ok(answer)).unwrap();
+            let before = now;
+            now = to_records(machine, now);
+            now - before
+        };
+        let pace = Duration::from_millis(200);
+        assert_eq!(wait(&mut machine, page(&[1], SECOND)), pace);
+        assert_eq!(wait(&mut machine, page(&[2], Duration::ZERO)), pace);
+        assert_eq!(wait(&mut machine, page(&[], SECOND)), pace, "empty answers come on the way to the tip too");
+        for expected in [250, 500, 1_000, 1_000, 1_000] {
+            let wait = wait(&mut machine, page(&[], Duration::ZERO)).as_millis();
+            assert!((expected * 3 / 4..=expected).contains(&wait), "{wait} instead of up to {expected}");
+        }
+        assert_eq!(wait(&mut machine, page(&[3], Duration::ZERO)), pace);
+    }
+
+    #[test]
+    fn an_answer_of_ten_mebibytes_is_followed_by_five_seconds_of_rest() {
+        let mut machine = from_trim_horizon();
+        let now = to_records(&mut machine, Instant::now());
+        let mut large = page(&[1], SECOND);
+        large.records[0].data = vec![0; 10 << 20].into();
+        machine.answer(now, Ok(large)).unwrap();
+        assert_eq!(to_records(&mut machine, now) - now, 5 * SECOND);
+    }
+
+    #[test]
+    fn a_quiet_shard_needs_little_room_and_one_that_is_behind_a_full_answer() {
+        let mut machine = from_trim_horizon();
+        let room = |machine: &ShardMachine, mut now: Instant| loop {
+            match machine.next(now) {
+                Step::Wait(until) => now = until,
+                Step::GetRecords(_, amount) => return amount,
+                other => panic!("{other:?}"),
+            }
+        };
+        let full = Amount { records: 10_000, bytes: 10 << 20 };
+        let now = to_records(&mut machine, Instant::now());
+        machine.answer(now, Ok(page(&[1], SECOND))).unwrap();
+        assert_eq!(room(&machine, now), full);
+        let now = to_records(&mut machine, now);
+        machine.answer(now, Ok(page(&[2], Duration::ZERO))).unwrap();
+        assert_eq!(room(&machine, now), Amount { records: 1_000, bytes: 1 << 20 });
+        assert_eq!(room(&machine, now + 3 * SECOND), Amount { records: 6_000, bytes: 6 << 20 });
+        assert_eq!(room(&machine, now + 60 * SECOND), full);
+
+        machine.asking(now, 2);
+        machine.answer(now, Ok(page(&[3, 4], Duration::ZERO))).unwrap();
+        assert_eq!(room(&machine, now), full, "a full answer has more behind it");
+    }
+
+    #[test]
+    fn failures_that_pass_are_tried_again_ever_later_and_end_with_a_success() {
+        for kind in [
+            ErrorKind::Throttled,
+            ErrorKind::LimitExceeded,
+            ErrorKind::Unavailable,
+            ErrorKind::Timeout,
+            ErrorKind::InUse,
+        ] {
+            let mut machine = from_trim_horizon();
+            let mut now = to_records(&mut machine, Instant::now());
+            let mut waits = Vec::new();
+            for _ in 0..12 {
+                machine.answer(now, Err(error(kind))).unwrap();
+                let next = to_records(&mut machine, now);
+                waits.push(next - now);
+                now = next;
+            }
+            assert!(waits[0] <= Duration::from_millis(400), "{kind}: {waits:?}");
+            assert!(waits[11] >= 5 * SECOND && waits.iter().all(|wait| *wait <= 10 * SECOND), "{kind}: {waits:?}");
+            assert_eq!(numbers(machine.answer(now, Ok(page(&[1], SECOND))).unwrap()), [1]);
+            assert_eq!(machine.failures(), 0);
+        }
+    }
+
+    #[test]
+    fn the_service_can_ask_for_more_patience() {
+        let mut machine = from_trim_horizon();
+        let now = to_records(&mut machine, Instant::now());
+        machine.answer(now, Err(error(ErrorKind::Throttled).with_retry_after(30 * SECOND))).unwrap();
+        assert_eq!(to_records(&mut machine, now) - now, 30 * SECOND);
+    }
+
+    #[test]
+    fn failures_that_last_are_given_on() {
+        for kind in [ErrorKind::AccessDenied, ErrorKind::Encryption, ErrorKind::InvalidArgument, ErrorKind::NotFound] {
+            let mut machine = from_trim_horizon();
+            let now = to_records(&mut machine, Instant::now());
+            assert_eq!(machine.answer(now, Err(error(kind))).unwrap_err().kind(), kind);
+            let mut machine = from_trim_horizon();
+            assert_eq!(machine.iterator(now, Timestamp::EPOCH, Err(error(kind))).unwrap_err().kind(), kind);
+        }
+        let mut machine = from_trim_horizon();
+        let mut now = to_records(&mut machine, Instant::now());
+        for _ in 1..UNEXPECTED_MAX {
+            machine.answer(now, Err(error(ErrorKind::Unexpected))).unwrap();
+            now = to_records(&mut machine, now);
+        }
+        assert!(machine.answer(now, Err(error(ErrorKind::Unexpected))).is_err());
+    }
+
+    #[test]
+    fn a_time_that_the_service_has_not_reached_is_waited_for() {
+        let time = Timestamp::from_millis(1_000_000);
+        let mut machine = machine(Begin::From(StartPosition::AtTimestamp(time)));
+        let now = Instant::now();
+        let refusal = || Err(error(ErrorKind::InvalidArgument));
+        machine.iterator(now, time.before(60 * SECOND), refusal()).unwrap();
+        assert_eq!(machine.next(now), Step::Wait(now + 60 * SECOND));
+        machine.iterator(now, time.after(CLOCK_AHEAD_MAX - SECOND), refusal()).unwrap();
+        assert!(machine.iterator(now, time.after(CLOCK_AHEAD_MAX), refusal()).is_err());
+    }
+
+    #[test]
+    fn a_shard_ends_behind_its_last_records() {
+        let mut machine = from_trim_horizon();
+        let now = to_records(&mut machine, Instant::now());
+        let mut last = page(&[1, 2], Duration::ZERO);
+        last.next_iterator = None;
+        assert_eq!(numbers(machine.answer(now, Ok(last)).unwrap()), [1, 2]);
+        assert_eq!(machine.next(now), Step::End(Vec::new()));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Answer {
+        /// So many records more, and whether the answer repeats some that were given before.
+        Records(u64, u64),
+        Fails(ErrorKind),
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_given_on_once_and_in_order_whatever_fails(
+            answers in prop::collection::vec(
+                prop_oneof![
+                    3 => (0_u64..5, 0_u64..3).prop_map(|(new, again)| Answer::Records(new, again)),
+                    2 => prop::sample::select(vec![
+                        ErrorKind::ExpiredIterator, ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Timeout,
+                    ]).prop_map(Answer::Fails),
+                ],
+                1..60,
+            ),
+        ) {
+            let mut machine = from_trim_horizon();
+            let (mut now, mut given, mut served) = (Instant::now(), Vec::new(), 0_u64);
+            let mut calls = Vec::new();
+            for answer in answers {
+                now = to_records(&mut machine, now);
+                calls.push(now);
+                let result = match answer {
+                    Answer::Records(new, again) => {
+                        let first = served.saturating_sub(again) + 1;
+                        served += new;
+                        Ok(page(&(first..=served).collect::<Vec<_>>(), SECOND))
+                    }
+                    Answer::Fails(kind) => Err(error(kind)),
+                };
+                given.extend(numbers(machine.answer(now, result).unwrap()));
+            }
+            prop_assert_eq!(&given, &(1..=served).collect::<Vec<_>>());
+            prop_assert_eq!(machine.last().map(|last| last.sequence_number), given.last().map(|&n| n.into()));
+            for six in calls.windows(6) {
+                prop_assert!(six[5] - six[0] >= SECOND, "six calls within a second");
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What fails for good, and what does not.
+
+use std::time::Duration;
+
+use statefun_kinesis_client::{ErrorKind, KinesisAdmin, Operation};
+use statefun_kinesis_consumer::ConsumerError;
+use statefun_kinesis_types::StartupPosition;
+use tokio::time::{sleep, timeout};
+
+use crate::scene::{LONG, Scene, failure, take};
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_iterator_is_invisible() {
+    let scene = Scene::with_shards(2).await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    for round in 0..10 {
+        scene.fake.faults().expire_iterators();
+        let text = format!("round {round}");
+        scene.put(&text).await;
+        assert_eq!(take(&mut consumer, 1).await, [text]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_has_to_mend_is_told_once_with_place_and_remedy() {
+    for (operation, kind, says) in [
+        (Operation::GetRecords, ErrorKind::AccessDenied, "allow kinesis:"),
+        (Operation::GetShardIterator, ErrorKind::AccessDenied, "allow kinesis:"),
+        (Operation::GetRecords, ErrorKind::Encryption, "KMS key"),
+        (Operation::GetRecords, ErrorKind::InvalidArgument, "refused"),
+        (Operation::GetShardIterator, ErrorKind::InvalidArgument, "refused"),
+    ] {
+        let scene = Scene::with_shards(3).await;
+        // All three shards meet it.
+        scene.fake.faults().fail_next_n(operation, kind, 3);
+        let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+        let error = failure(&mut consumer).await;
+        let text = error.to_string();
+        assert!(
+            text.contains("shardId-00000000000") && text.contains("stream orders") && text.contains(says),
+            "{text}"
+        );
+
+        let calls = scene.fake.calls(Operation::GetRecords);
+        sleep(LONG).await;
+        assert_eq!(scene.fake.calls(Operation::GetRecords), calls, "reading must stop");
+        consumer.close().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_is_not_permitted_is_told_too() {
+    let scene = Scene::with_shards(1).await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    scene.fake.faults().fail_next(Operation::ListShards, ErrorKind::AccessDenied);
+    let error = failure(&mut consumer).await;
+    assert!(matches!(error, ConsumerError::AccessDenied { shard: None, .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_stream_is_a_clear_error() {
+    let scene = Scene::with_shards(2).await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    scene.fake.delete_stream(&scene.stream).await.unwrap();
+    let error = failure(&mut consumer).await;
+    assert!(matches!(error, ConsumerError::StreamDeleted { .. }), "{error:?}");
+    assert!(error.to_string().contains("stream/orders was deleted while it was read"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_deleted_and_created_again_is_a_clear_error() {
+    let scene = Scene::with_shards(2).await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    scene.put("old").await;
+    assert_eq!(take(&mut consumer, 1).await, ["old"]);
+    scene.fake.delete_stream(&scene.stream).await.unwrap();
+    sleep(Duration::from_millis(5)).await;
+    scene.fake.create_stream(&scene.stream.name(), 2).await.unwrap();
+    scene.put("new").await;
+    let error = failure(&mut consumer).await;
+    assert!(matches!(error, ConsumerError::StreamReplaced { .. }), "{error:?}");
+    assert!(error.to_string().contains("deleted and created again"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_away_for_an_hour_is_waited_for() {
+    let scene = Scene::with_shards(1).await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    let operations = [Operation::GetRecords, Operation::GetShardIterator, Operation::ListShards];
+    scene.fake.faults().randomly(1, 1.0, &operations, &[ErrorKind::Unavailable]);
+    assert!(timeout(Duration::from_secs(3_600), consumer.next()).await.is_err());
+    scene.fake.faults().clear();
+    scene.put("after").await;
+    assert_eq!(take(&mut consumer, 1).await, ["after"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_in_hand_come_before_the_error_and_can_be_acknowledged_after_it() {
+    let scene = Scene::with_shards(1).await;
+    let place = scene.put("read before").await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    sleep(Duration::from_secs(2)).await;
+    scene.fake.faults().fail_next(Operation::GetRecords, ErrorKind::AccessDenied);
+    sleep(Duration::from_secs(2)).await;
+    let batch = consumer.next().await.unwrap().unwrap();
+    assert!(consumer.next().await.unwrap().is_err());
+    batch.done();
+    consumer.close().await.unwrap();
+    let arn = scene.arn().await;
+    let reached = scene.checkpoints.reached(&arn, &place.shard, place.sequence_number);
+    timeout(Duration::ZERO, reached).await.expect("the position was saved");
+}

@@ -1,0 +1,231 @@
+//! The end of reading, and what was acknowledged by then.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use statefun_kinesis_client::{ErrorKind, Operation};
+use statefun_kinesis_consumer::{
+    CheckpointChanges, CheckpointError, CheckpointStore, ConsumerError, MemoryCheckpoints, ShardPosition,
+    StreamCheckpoint,
+};
+use statefun_kinesis_types::{StartupPosition, StreamArn};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::scene::{LONG, Scene, failure, next, settings, shard_id, take, texts};
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_hands_out_what_is_in_hand_and_then_nothing() {
+    let scene = Scene::with_shards(2).await;
+    scene.put_into(0, "zero").await;
+    scene.put_into(1, "one").await;
+    let shutdown = CancellationToken::new();
+    let builder = scene.builder(StartupPosition::TrimHorizon).shutdown(shutdown.clone());
+    let mut consumer = builder.build().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    shutdown.cancel();
+    sleep(Duration::from_secs(1)).await;
+    scene.put_into(0, "too late").await;
+    let calls = scene.fake.calls(Operation::GetRecords);
+
+    let batches = [consumer.next().await.unwrap().unwrap(), consumer.next().await.unwrap().unwrap()];
+    assert!(consumer.next().await.is_none());
+    assert!(consumer.next().await.is_none());
+    assert_eq!(scene.fake.calls(Operation::GetRecords), calls);
+
+    // What was delivered can still be acknowledged, and is saved.
+    for batch in batches {
+        batch.done();
+    }
+    consumer.close().await.unwrap();
+    let mut again = scene.consumer(StartupPosition::TrimHorizon).await;
+    assert_eq!(take(&mut again, 1).await, ["too late"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_a_start_that_waits() {
+    let scene = Scene::with_shards(1).await;
+    scene.fake.faults().delay(Operation::DescribeStreamSummary, Duration::from_secs(3_600));
+    let shutdown = CancellationToken::new();
+    let build = scene.builder(StartupPosition::Latest).shutdown(shutdown.clone()).build();
+    let (result, ()) = tokio::join!(build, async {
+        sleep(Duration::from_secs(1)).await;
+        shutdown.cancel();
+    });
+    assert!(matches!(result.unwrap_err(), ConsumerError::ShutDown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_is_dropped_takes_all_its_tasks_along() {
+    let scene = Scene::with_shards(3).await;
+    let consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    sleep(Duration::from_secs(5)).await;
+    drop(consumer);
+    sleep(Duration::from_millis(1)).await;
+    let calls = scene.fake.calls(Operation::GetRecords) + scene.fake.calls(Operation::ListShards);
+    sleep(LONG).await;
+    assert_eq!(scene.fake.calls(Operation::GetRecords) + scene.fake.calls(Operation::ListShards), calls);
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_dropped_was_not_processed() {
+    let scene = Scene::with_shards(1).await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    for text in ["done", "dropped", "done behind it"] {
+        scene.put(text).await;
+        let batch = next(&mut consumer).await;
+        assert_eq!(texts(&batch), [text]);
+        if text == "dropped" { drop(batch) } else { batch.done() }
+    }
+    consumer.close().await.unwrap();
+    let mut again = scene.consumer(StartupPosition::TrimHorizon).await;
+    assert_eq!(take(&mut again, 2).await, ["dropped", "done behind it"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_can_be_acknowledged_in_any_order() {
+    let scene = Scene::with_shards(1).await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    let mut open = Vec::new();
+    for text in ["one", "two", "three"] {
+        scene.put(text).await;
+        open.push(next(&mut consumer).await);
+    }
+    let arn = scene.arn().await;
+    let stored = || scene.checkpoints.get(&arn).unwrap().shards[&shard_id(0)];
+    open.pop().unwrap().done();
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(stored(), ShardPosition::Unread);
+    open.remove(0).done();
+    sleep(Duration::from_secs(5)).await;
+    let first = stored();
+    open.remove(0).done();
+    sleep(Duration::from_secs(5)).await;
+    let last = stored();
+    let (ShardPosition::At(first), ShardPosition::At(last)) = (first, last) else { panic!("{first:?}, {last:?}") };
+    let numbers: Vec<_> = scene.fake.records(&scene.stream).iter().map(|(_, r)| r.sequence_number).collect();
+    assert_eq!((first.sequence_number, last.sequence_number), (numbers[0], numbers[2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_in_memory_is_reached_at_once() {
+    let scene = Scene::with_shards(1).await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    for text in ["one", "two", "three"] {
+        let place = scene.put(text).await;
+        let batch = next(&mut consumer).await;
+        let acknowledged = Instant::now();
+        batch.done();
+        scene.checkpoints.reached(&scene.arn().await, &place.shard, place.sequence_number).await;
+        assert_eq!(acknowledged.elapsed(), Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_a_stream() {
+    let scene = Scene::with_shards(1).await;
+    for text in ["one", "two"] {
+        scene.put(text).await;
+    }
+    let consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    let batches: Vec<_> = StreamExt::take(consumer, 1).map(|batch| texts(&batch.unwrap())).collect().await;
+    assert_eq!(batches, [["one", "two"]]);
+}
+
+/// A store that is worth waiting for, and that can fail.
+#[derive(Debug, Default)]
+struct Disk {
+    kept: MemoryCheckpoints,
+    saves: Mutex<Vec<Instant>>,
+    failures: AtomicUsize,
+}
+
+#[async_trait]
+impl CheckpointStore for Disk {
+    async fn load(&self, stream: &StreamArn) -> Result<Option<StreamCheckpoint>, CheckpointError> {
+        self.kept.load(stream).await
+    }
+
+    async fn begin(&self, stream: &StreamArn, checkpoint: StreamCheckpoint) -> Result<(), CheckpointError> {
+        self.kept.begin(stream, checkpoint).await
+    }
+
+    async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError> {
+        let fail = |failures: usize| failures.checked_sub(1);
+        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fail).is_ok() {
+            return Err(CheckpointError::new("the disk is full"));
+        }
+        self.saves.lock().unwrap().push(Instant::now());
+        self.kept.save(stream, changes).await
+    }
+
+    fn saves_at_once(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn saves_are_batched_and_the_last_one_comes_before_the_end() {
+    let scene = Scene::with_shards(1).await;
+    let disk = Arc::<Disk>::default();
+    let mut fast = settings();
+    fast.read_calls_per_second = 100;
+    let builder = scene.builder(StartupPosition::TrimHorizon).checkpoints(disk.clone()).settings(fast);
+    let mut consumer = builder.build().await.unwrap();
+    let mut last = None;
+    for text in 0..100 {
+        last = Some(scene.put(&text.to_string()).await);
+        take(&mut consumer, 1).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    let (last, acknowledged) = (last.unwrap(), Instant::now());
+    consumer.close().await.unwrap();
+    assert_eq!(acknowledged.elapsed(), Duration::ZERO, "closing does not wait for the interval");
+    let arn = scene.arn().await;
+    let reached = disk.kept.reached(&arn, &last.shard, last.sequence_number);
+    timeout(Duration::ZERO, reached).await.expect("the last position was saved");
+    let saves = disk.saves.lock().unwrap().clone();
+    let (_, periodic) = saves.split_last().unwrap();
+    assert!(periodic.windows(2).all(|two| two[1] - two[0] >= Duration::from_secs(1)), "{saves:?}");
+    assert!(saves.len() < 50, "{} saves of 100 batches", saves.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_for_a_while_is_borne_and_a_broken_one_is_told() {
+    let scene = Scene::with_shards(1).await;
+    let disk = Arc::<Disk>::default();
+    let builder = scene.builder(StartupPosition::TrimHorizon).checkpoints(disk.clone());
+    let mut consumer = builder.build().await.unwrap();
+    disk.failures.store(5, Ordering::Relaxed);
+    let place = scene.put("one").await;
+    take(&mut consumer, 1).await;
+    timeout(LONG, disk.kept.reached(&scene.arn().await, &place.shard, place.sequence_number)).await.unwrap();
+
+    disk.failures.store(1_000_000, Ordering::Relaxed);
+    scene.put("two").await;
+    take(&mut consumer, 1).await;
+    let error = failure(&mut consumer).await;
+    assert!(matches!(error, ConsumerError::Checkpoint { .. }), "{error:?}");
+    assert!(consumer.close().await.is_err(), "what was acknowledged is not saved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_may_outlive_its_consumer() {
+    let scene = Scene::with_shards(1).await;
+    scene.put("one").await;
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    let batch = next(&mut consumer).await;
+    scene.fake.faults().fail_next(Operation::GetRecords, ErrorKind::Unavailable);
+    drop(consumer);
+    batch.done();
+    let mut again = scene.consumer(StartupPosition::TrimHorizon).await;
+    assert_eq!(take(&mut again, 1).await, ["one"], "nobody was there to save it");
+}

@@ -1,0 +1,99 @@
+//! A client around the fake that looks at what passes, and can be as odd as some emulators are.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use statefun_kinesis_client::{
+    KinesisClient, PutOutcome, RecordPage, Result, ShardFilter, ShardIterator, ShardPage, ShardPageRequest,
+    StreamSummary,
+};
+use statefun_kinesis_fake::FakeKinesis;
+use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamRef};
+
+#[derive(Debug)]
+pub(crate) struct Tap {
+    fake: FakeKinesis,
+    /// Records and bytes that GetRecords gave.
+    pub(crate) records: AtomicUsize,
+    pub(crate) bytes: AtomicUsize,
+    /// Lists all shards whatever the filter says, each of them twice.
+    pub(crate) ignores_filters: AtomicBool,
+    /// Does not tell of child shards at the end of a shard.
+    pub(crate) hides_children: AtomicBool,
+    /// Lists only shards without parents, and says that no shard is open …
+    pub(crate) is_closed: AtomicBool,
+    /// … unless it counts the open ones all the same.
+    pub(crate) counts_open: AtomicBool,
+}
+
+impl Tap {
+    pub(crate) fn new(fake: &FakeKinesis) -> Arc<Self> {
+        Arc::new(Self {
+            fake: fake.clone(),
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            ignores_filters: AtomicBool::new(false),
+            hides_children: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            counts_open: AtomicBool::new(false),
+        })
+    }
+}
+
+fn is(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
+}
+
+#[async_trait]
+impl KinesisClient for Tap {
+    async fn describe_stream_summary(&self, stream: &StreamRef) -> Result<StreamSummary> {
+        let mut summary = self.fake.describe_stream_summary(stream).await?;
+        if is(&self.is_closed) && !is(&self.counts_open) {
+            summary.open_shards = 0;
+        }
+        Ok(summary)
+    }
+
+    async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> Result<ShardPage> {
+        let page = match page {
+            ShardPageRequest::First { max_results, .. } if is(&self.ignores_filters) => {
+                ShardPageRequest::First { filter: ShardFilter::FromTrimHorizon, max_results }
+            }
+            page => page,
+        };
+        let mut page = self.fake.list_shards(stream, page).await?;
+        if is(&self.ignores_filters) {
+            page.shards.extend(page.shards.clone());
+        }
+        if is(&self.is_closed) {
+            page.shards.retain(|shard| shard.parents().next().is_none());
+        }
+        Ok(page)
+    }
+
+    async fn get_shard_iterator(
+        &self,
+        stream: &StreamRef,
+        shard: &ShardId,
+        from: StartPosition,
+    ) -> Result<ShardIterator> {
+        self.fake.get_shard_iterator(stream, shard, from).await
+    }
+
+    async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> Result<RecordPage> {
+        let mut page = self.fake.get_records(iterator, limit).await?;
+        self.records.fetch_add(page.records.len(), Ordering::Relaxed);
+        self.bytes.fetch_add(page.records.iter().map(|record| record.size()).sum(), Ordering::Relaxed);
+        if is(&self.hides_children) || is(&self.is_closed) {
+            page.child_shards.clear();
+        }
+        Ok(page)
+    }
+
+    async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> Result<Vec<PutOutcome>> {
+        self.fake.put_records(stream, records).await
+    }
+}

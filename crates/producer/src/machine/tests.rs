@@ -1,0 +1,734 @@
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    num::NonZeroU32,
+};
+
+use bytes::Bytes;
+use proptest::{collection::vec, prelude::*};
+use statefun_kinesis_client::Backoff;
+use statefun_kinesis_types::HashKey;
+
+use super::*;
+
+const MIB: usize = 1 << 20;
+static PAYLOAD: [u8; 3 * MIB] = [0; 3 * MIB];
+const MILLI: Duration = Duration::from_millis(1);
+
+fn count(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap()
+}
+
+/// No lingering and delays of exactly known bounds, so that a test sees one thing at a time.
+fn plain() -> Settings {
+    Settings {
+        linger: Duration::ZERO,
+        backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+        seed: Some(1),
+        ..Settings::default()
+    }
+}
+
+fn record(key: &str, bytes: usize) -> PutRecord {
+    PutRecord::new(key.parse().unwrap(), Bytes::from_static(&PAYLOAD[..bytes]))
+}
+
+fn placement() -> Placement {
+    Placement { shard: "shardId-000000000000".parse().unwrap(), sequence_number: 1_u64.into() }
+}
+
+fn stored() -> PutOutcome {
+    Ok(placement())
+}
+
+fn throttled() -> PutOutcome {
+    Err(PutFailure::new(ErrorKind::Throttled, "ProvisionedThroughputExceededException", "slow down"))
+}
+
+fn internal() -> PutOutcome {
+    Err(PutFailure::new(ErrorKind::Unavailable, "InternalFailure", "try again"))
+}
+
+fn call_error(kind: ErrorKind) -> Error {
+    Error::new(Operation::PutRecords, kind, "as the test wants it")
+}
+
+/// A machine with its time, and a token per record that says which one it is.
+struct Rig {
+    machine: Machine<&'static str, &'static str>,
+    now: Instant,
+}
+
+impl Rig {
+    fn new(settings: Settings) -> Self {
+        Self { machine: Machine::new("orders".parse().unwrap(), settings), now: Instant::now() }
+    }
+
+    /// Queues records of a few bytes whose keys are the first letters of their tokens.
+    #[track_caller]
+    fn send(&mut self, tokens: &[&'static str]) {
+        for token in tokens {
+            let record = record(&token[..1], 10);
+            assert!(self.machine.admits(record.size()), "{token} has no room");
+            self.machine.submit(self.now, record, token);
+        }
+    }
+
+    #[track_caller]
+    fn request(&mut self) -> Request {
+        self.machine.next_request(self.now).expect("there must be something to send")
+    }
+
+    /// The next request, which must carry exactly these keys, in this order.
+    #[track_caller]
+    fn request_of(&mut self, keys: &str) -> Request {
+        let request = self.request();
+        let found: String = request.records().iter().map(|record| record.partition_key.as_str()).collect();
+        assert_eq!(found, keys);
+        request
+    }
+
+    #[track_caller]
+    fn nothing_to_send(&mut self) {
+        let request = self.machine.next_request(self.now);
+        assert!(request.is_none(), "{request:?}");
+    }
+
+    fn answer(&mut self, request: Request, answer: impl IntoIterator<Item = PutOutcome>) {
+        self.machine.answered(self.now, request, Ok(answer.into_iter().collect()));
+    }
+
+    fn fail(&mut self, request: Request, error: Error) {
+        self.machine.answered(self.now, request, Err(error));
+    }
+
+    /// Goes on to the time that the machine asked for, and returns how long that was.
+    #[track_caller]
+    fn wait(&mut self) -> Duration {
+        let wake_at = self.machine.wake_at().expect("the machine must wait for something");
+        let waited = wake_at.saturating_duration_since(self.now);
+        self.now += waited;
+        waited
+    }
+
+    /// The tokens that were settled since the last call, each with `=` or the name of its error.
+    fn settled(&mut self) -> Vec<String> {
+        let name = |error| match error {
+            SendError::TooLarge { .. } => "too large",
+            SendError::GaveUp { .. } => "gave up",
+            SendError::Rejected { .. } => "rejected",
+            SendError::PredecessorFailed { .. } => "predecessor failed",
+            SendError::Closed { .. } => "closed",
+        };
+        let settled = self.machine.take_settled().into_iter();
+        settled.map(|(token, result)| format!("{token} {}", result.map_or_else(name, |_| "stored"))).collect()
+    }
+}
+
+#[test]
+fn a_record_waits_for_its_predecessor_while_other_keys_go_on() {
+    let mut rig = Rig::new(plain());
+    rig.send(&["a1", "a2", "b1"]);
+    let first = rig.request_of("ab");
+    rig.send(&["c1", "a3"]);
+    let second = rig.request_of("c");
+    rig.nothing_to_send();
+
+    rig.answer(first, [throttled(), stored()]);
+    rig.answer(second, [stored()]);
+    assert_eq!(rig.settled(), ["b1 stored", "c1 stored"]);
+    rig.nothing_to_send();
+
+    rig.wait();
+    let retry = rig.request_of("a");
+    rig.nothing_to_send();
+    rig.answer(retry, [stored()]);
+    assert_eq!(rig.settled(), ["a1 stored"]);
+    for token in ["a2 stored", "a3 stored"] {
+        let next = rig.request_of("a");
+        rig.nothing_to_send();
+        rig.answer(next, [stored()]);
+        assert_eq!(rig.settled(), [token]);
+    }
+    assert!(rig.machine.is_idle());
+}
+
+#[test]
+fn ready_records_leave_in_the_order_of_their_arrival() {
+    let mut rig = Rig::new(Settings { max_in_flight_requests: count(1), ..plain() });
+    rig.send(&["a1", "a2", "b1"]);
+    let first = rig.request_of("ab");
+    rig.send(&["c1", "b2", "d1"]);
+    rig.answer(first, [internal(), stored()]);
+    rig.now += FIRST_RETRY_WITHIN;
+    let second = rig.request_of("acbd");
+    rig.answer(second, [stored(), stored(), stored(), stored()]);
+    rig.send(&["e1"]);
+    rig.request_of("ae");
+}
+
+#[test]
+fn only_the_records_that_failed_are_sent_again() {
+    let mut rig = Rig::new(plain());
+    rig.send(&["a", "b", "c", "d"]);
+    let first = rig.request_of("abcd");
+    rig.answer(first, [stored(), internal(), stored(), internal()]);
+    assert_eq!(rig.settled(), ["a stored", "c stored"]);
+    rig.wait();
+    let second = rig.request_of("bd");
+    rig.answer(second, [stored(), stored()]);
+    assert_eq!(rig.settled(), ["b stored", "d stored"]);
+    assert_eq!(rig.machine.wake_at(), None);
+}
+
+#[test]
+fn a_request_holds_500_records() {
+    let mut rig = Rig::new(plain());
+    for key in 0..1_000 {
+        rig.machine.submit(rig.now, record(&key.to_string(), 1), "");
+    }
+    assert_eq!(rig.request().records().len(), 500);
+    assert_eq!(rig.request().records().len(), 500);
+    rig.nothing_to_send();
+}
+
+#[test]
+fn a_request_holds_10_mib_keys_included() {
+    #[track_caller]
+    fn check(sizes: &[usize], expect: &[usize]) {
+        let mut rig = Rig::new(plain());
+        for (key, size) in (b'a'..).zip(sizes) {
+            let key = char::from(key).to_string();
+            rig.machine.submit(rig.now, record(&key, *size), "");
+        }
+        let requests = std::iter::from_fn(|| rig.machine.next_request(rig.now));
+        let counts: Vec<_> = requests.map(|request| request.records().len()).collect();
+        assert_eq!(counts, expect, "{sizes:?}");
+    }
+    check(&[MIB - 1; 11], &[10, 1]);
+    check(&[MIB; 11], &[9, 2]);
+    check(&[2 * MIB - 1; 6], &[5, 1]);
+    check(&[3 * MIB, 3 * MIB, 3 * MIB, MIB - 4, 1], &[4, 1]);
+    check(&[3 * MIB, 3 * MIB, 3 * MIB, MIB - 3, 1], &[3, 2]);
+}
+
+#[test]
+fn a_record_lingers_for_company_and_a_full_request_does_not() {
+    let mut rig = Rig::new(Settings { linger: 5 * MILLI, ..plain() });
+    rig.send(&["a"]);
+    rig.now += 3 * MILLI;
+    rig.send(&["b"]);
+    rig.nothing_to_send();
+    assert_eq!(rig.wait(), 2 * MILLI);
+    rig.request_of("ab");
+
+    for key in 0..499 {
+        rig.machine.submit(rig.now, record(&key.to_string(), 1), "");
+    }
+    rig.nothing_to_send();
+    rig.send(&["c"]);
+    assert_eq!(rig.request().records().len(), 500);
+
+    for key in ["d", "e", "f"] {
+        rig.machine.submit(rig.now, record(key, 3 * MIB), "");
+    }
+    rig.nothing_to_send();
+    rig.machine.submit(rig.now, record("g", 3 * MIB), "");
+    rig.request_of("def");
+    rig.nothing_to_send();
+}
+
+#[test]
+fn the_longest_linger_is_as_long_as_it_says() {
+    let mut rig = Rig::new(Settings { linger: Duration::MAX, give_up_after: Duration::MAX, ..plain() });
+    rig.send(&["a"]);
+    rig.now += Duration::from_secs(24 * 60 * 60);
+    rig.nothing_to_send();
+    rig.machine.flush("now");
+    rig.request_of("a");
+}
+
+#[test]
+fn a_record_that_has_waited_already_does_not_linger() {
+    let mut rig = Rig::new(Settings { linger: Duration::from_secs(3_600), ..plain() });
+    rig.send(&["a1", "a2", "b1"]);
+    rig.machine.flush("all");
+    let first = rig.request_of("ab");
+    rig.send(&["b2"]);
+    rig.answer(first, [internal(), stored()]);
+    let second = rig.request_of("b");
+    rig.now += FIRST_RETRY_WITHIN;
+    rig.request_of("a");
+    rig.answer(second, [stored()]);
+}
+
+#[test]
+fn nobody_lingers_while_the_queue_is_full_and_a_sender_waits() {
+    let mut rig =
+        Rig::new(Settings { linger: Duration::from_secs(3_600), max_outstanding_records: count(2), ..plain() });
+    rig.send(&["a", "b"]);
+    rig.nothing_to_send();
+    assert!(!rig.machine.admits(1));
+    rig.request_of("ab");
+}
+
+#[test]
+fn a_throttled_record_backs_off_and_an_internal_failure_is_tried_at_once() {
+    #[track_caller]
+    fn check(outcome: fn() -> PutOutcome, bounds_in_ms: &[(u64, u64)]) {
+        for seed in 0..20 {
+            let mut rig = Rig::new(Settings { seed: Some(seed), ..plain() });
+            rig.send(&["a"]);
+            for (least, most) in bounds_in_ms {
+                let request = rig.request_of("a");
+                rig.answer(request, [outcome()]);
+                let waited = rig.wait();
+                let bounds = Duration::from_millis(*least)..=Duration::from_millis(*most);
+                assert!(bounds.contains(&waited), "seed {seed}: {waited:?} is not in {bounds:?}");
+            }
+        }
+    }
+    check(throttled, &[(50, 100), (100, 200), (200, 400), (400, 800), (800, 1_600), (1_000, 2_000), (1_000, 2_000)]);
+    check(internal, &[(0, 20), (50, 100), (100, 200)]);
+}
+
+#[test]
+fn records_that_failed_together_share_the_next_request() {
+    let mut rig = Rig::new(plain());
+    rig.send(&["a", "b", "c", "d"]);
+    let request = rig.request();
+    rig.answer(request, [throttled(), throttled(), throttled(), throttled()]);
+    rig.wait();
+    rig.request_of("abcd");
+}
+
+#[test]
+fn a_failed_call_is_repeated_as_a_whole_after_the_delay_that_the_service_asked_for() {
+    for kind in [ErrorKind::Throttled, ErrorKind::Timeout, ErrorKind::Unavailable, ErrorKind::InUse] {
+        let mut rig = Rig::new(plain());
+        rig.send(&["a", "b"]);
+        let request = rig.request_of("ab");
+        rig.fail(request, call_error(kind));
+        let waited = rig.wait();
+        assert!((50 * MILLI..=100 * MILLI).contains(&waited), "{kind}: {waited:?}");
+        let request = rig.request_of("ab");
+        rig.fail(request, call_error(kind).with_retry_after(Duration::from_secs(7)));
+        assert_eq!(rig.wait(), Duration::from_secs(7));
+        let request = rig.request_of("ab");
+        rig.answer(request, [stored(), stored()]);
+        assert_eq!(rig.settled(), ["a stored", "b stored"]);
+    }
+}
+
+#[test]
+fn a_record_is_given_up_when_the_next_try_would_come_too_late() {
+    let mut rig = Rig::new(Settings { give_up_after: Duration::from_secs(10), ..plain() });
+    rig.send(&["a1", "a2"]);
+    rig.now += Duration::from_secs(60);
+    let first = rig.now;
+    let mut attempts = 0;
+    let (token, error) = loop {
+        let request = rig.request_of("a");
+        attempts += 1;
+        rig.now += 10 * MILLI;
+        if attempts == 2 {
+            rig.fail(request, call_error(ErrorKind::Timeout));
+        } else {
+            rig.answer(request, [throttled()]);
+        }
+        let mut settled = rig.machine.take_settled().into_iter();
+        if let Some((token, result)) = settled.next() {
+            let (next, predecessor_failed) = settled.next().unwrap();
+            assert_eq!(next, "a2");
+            assert!(matches!(predecessor_failed, Err(SendError::PredecessorFailed { .. })));
+            break (token, result.unwrap_err());
+        }
+        rig.wait();
+    };
+    assert_eq!(token, "a1");
+    let spent = rig.now - first;
+    assert!((Duration::from_secs(8)..=Duration::from_secs(11)).contains(&spent), "{spent:?}");
+    let SendError::GaveUp { stream, key, size: 11, attempts: counted, elapsed, may_be_stored: true, last } = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((stream.to_string().as_str(), key.as_str(), counted, elapsed), ("orders", "a", attempts, spent));
+    assert_eq!(last.kind(), ErrorKind::Throttled);
+    assert!(rig.machine.is_idle());
+}
+
+#[test]
+fn a_refused_call_fails_its_records_and_those_behind_them_and_no_others() {
+    for kind in [ErrorKind::AccessDenied, ErrorKind::NotFound, ErrorKind::Encryption, ErrorKind::InvalidArgument] {
+        let mut rig = Rig::new(plain());
+        rig.send(&["a1", "b1", "a2", "a3"]);
+        let request = rig.request_of("ab");
+        rig.send(&["c1"]);
+        rig.fail(request, call_error(kind));
+        assert_eq!(rig.settled(), ["a1 rejected", "a2 predecessor failed", "a3 predecessor failed", "b1 rejected"]);
+        rig.send(&["a4"]);
+        let request = rig.request_of("ca");
+        rig.answer(request, [stored(), stored()]);
+        assert_eq!(rig.settled(), ["c1 stored", "a4 stored"]);
+    }
+}
+
+#[test]
+fn a_record_that_the_service_refuses_for_good_is_not_tried_again() {
+    let mut rig = Rig::new(plain());
+    rig.send(&["a", "b"]);
+    let request = rig.request();
+    let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "the key is disabled");
+    rig.answer(request, [Err(refused.clone()), stored()]);
+    let mut settled = rig.machine.take_settled();
+    let (_, result) = settled.swap_remove(0);
+    let Err(SendError::Rejected { attempts: 1, may_be_stored: false, last: Failure::Record(last), .. }) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(*last, refused);
+    assert!(rig.machine.is_idle());
+}
+
+#[test]
+fn a_wrong_number_of_outcomes_is_an_error_for_all_records_of_the_request() {
+    for outcomes in [0, 1, 3] {
+        let mut rig = Rig::new(plain());
+        rig.send(&["a", "b"]);
+        let request = rig.request();
+        rig.answer(request, vec![stored(); outcomes]);
+        for (token, result) in rig.machine.take_settled() {
+            let error = result.expect_err(token);
+            let SendError::Rejected { may_be_stored: true, last, .. } = error else { panic!("{error:?}") };
+            assert_eq!(last.kind(), ErrorKind::Unexpected);
+            let says = format!("2 records were answered with {outcomes} outcomes");
+            assert!(last.to_string().contains(&says), "{last}");
+        }
+        assert!(rig.machine.is_idle());
+    }
+}
+
+#[test]
+fn room_is_for_so_many_records_and_bytes_and_for_one_record_of_any_size() {
+    let mut rig =
+        Rig::new(Settings { max_outstanding_records: count(3), max_outstanding_bytes: count(100), ..plain() });
+    assert!(rig.machine.admits(1_000));
+    rig.machine.submit(rig.now, record("x", 999), "x");
+    assert!(!rig.machine.admits(1));
+    let request = rig.request();
+    assert!(!rig.machine.admits(1), "what is on its way is outstanding too");
+    rig.answer(request, [stored()]);
+
+    rig.machine.submit(rig.now, record("y", 89), "y");
+    assert!(rig.machine.admits(10) && !rig.machine.admits(11));
+    rig.machine.submit(rig.now, record("y", 1), "y");
+    rig.machine.submit(rig.now, record("y", 1), "y");
+    assert!(!rig.machine.admits(1), "three records are outstanding");
+}
+
+#[test]
+fn no_more_requests_are_on_their_way_than_allowed() {
+    let mut rig = Rig::new(Settings { max_in_flight_requests: count(2), ..plain() });
+    rig.send(&["a"]);
+    let first = rig.request_of("a");
+    rig.send(&["b"]);
+    rig.request_of("b");
+    rig.send(&["c"]);
+    rig.nothing_to_send();
+    assert_eq!(rig.machine.wake_at(), None);
+    rig.answer(first, [stored()]);
+    rig.request_of("c");
+}
+
+#[test]
+fn a_flush_ends_lingering_for_what_came_before_and_lasts_until_it_is_settled() {
+    let mut rig = Rig::new(Settings { linger: Duration::from_secs(3_600), ..plain() });
+    rig.machine.flush("nothing");
+    assert_eq!(rig.machine.take_flushed(), ["nothing"]);
+
+    rig.send(&["a1", "a2"]);
+    rig.machine.flush("two");
+    rig.send(&["a3"]);
+    for outcome in [throttled(), stored()] {
+        rig.wait();
+        let request = rig.request_of("a");
+        assert!(rig.machine.take_flushed().is_empty());
+        rig.answer(request, [outcome]);
+    }
+    let request = rig.request_of("a");
+    rig.send(&["b1"]);
+    rig.nothing_to_send();
+    rig.answer(request, [stored()]);
+    assert_eq!(rig.machine.take_flushed(), ["two"]);
+    assert_eq!(rig.settled(), ["a1 stored", "a2 stored"]);
+}
+
+#[test]
+fn abandoning_fails_what_is_queued_and_leaves_the_rest_to_its_answers() {
+    let mut rig = Rig::new(plain());
+    rig.send(&["a1", "b1"]);
+    let first = rig.request_of("ab");
+    rig.send(&["c1"]);
+    let second = rig.request_of("c");
+    rig.send(&["d1"]);
+    let third = rig.request_of("d");
+    rig.answer(third, [throttled()]);
+    rig.send(&["a2", "e1"]);
+    rig.machine.flush("all");
+
+    rig.machine.abandon();
+    assert_eq!(rig.settled(), ["d1 closed", "a2 closed", "e1 closed"]);
+    rig.nothing_to_send();
+    rig.answer(first, [stored(), internal()]);
+    assert_eq!(rig.settled(), ["a1 stored", "b1 closed"]);
+    assert!(rig.machine.take_flushed().is_empty());
+    rig.fail(second, call_error(ErrorKind::Timeout));
+    let (_, result) = rig.machine.take_settled().remove(0);
+    assert!(result.is_err_and(|error| error.may_be_stored()));
+    assert_eq!(rig.machine.take_flushed(), ["all"]);
+    assert!(rig.machine.is_idle() && rig.machine.wake_at().is_none());
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Send {
+        key: u8,
+        bytes: usize,
+    },
+    /// Answers one of the requests that are on their way.
+    Answer {
+        which: prop::sample::Index,
+        how: How,
+    },
+    Wait(u64),
+    Flush,
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    /// Each record has an outcome of its own, drawn from these in turn.
+    Single(Vec<u8>),
+    /// The call fails, and nothing was stored.
+    Failed(ErrorKind),
+    /// No answer; everything was stored, at once or when something else happens later.
+    LostAnswer {
+        late: bool,
+    },
+    WrongCount,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let how = prop_oneof![
+        6 => vec(0..10_u8, 1..20).prop_map(How::Single),
+        2 => prop::sample::select(vec![
+            ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::LimitExceeded,
+            ErrorKind::AccessDenied, ErrorKind::InvalidArgument,
+        ]).prop_map(How::Failed),
+        2 => any::<bool>().prop_map(|late| How::LostAnswer { late }),
+        1 => Just(How::WrongCount),
+    ];
+    let bytes = prop_oneof![5 => 0..200_usize, 1 => Just(MIB - 1), 1 => Just(3 * MIB)];
+    prop_oneof![
+        12 => (0..12_u8, bytes).prop_map(|(key, bytes)| Event::Send { key, bytes }),
+        5 => (any::<prop::sample::Index>(), how).prop_map(|(which, how)| Event::Answer { which, how }),
+        3 => (0..3_000_u64).prop_map(Event::Wait),
+        1 => Just(Event::Flush),
+    ]
+}
+
+/// A service that stores what the events tell it to, and a reader who notes all that a machine may never do.
+struct Model {
+    machine: Machine<u64, u64>,
+    settings: Settings,
+    now: Instant,
+    on_their_way: Vec<Request>,
+    /// Requests whose answer was lost and that the service has not carried out yet.
+    late: Vec<Request>,
+    /// Tokens in the order in which they were sent, by key. The token is in the explicit hash key, so that it can be
+    /// read off the record.
+    sent: BTreeMap<String, Vec<u64>>,
+    next_token: u64,
+    stored: Vec<u64>,
+    settled: HashMap<u64, Result<Placement, SendError>>,
+    outstanding: HashMap<u64, usize>,
+    /// The flushes that wait, each with what was outstanding when it began.
+    flushes: Vec<(u64, BTreeSet<u64>)>,
+    next_flush: u64,
+}
+
+fn token(record: &PutRecord) -> u64 {
+    record.explicit_hash_key.unwrap().get() as u64
+}
+
+impl Model {
+    fn new(settings: Settings) -> Self {
+        Self {
+            machine: Machine::new("orders".parse().unwrap(), settings.clone()),
+            settings,
+            now: Instant::now(),
+            on_their_way: Vec::new(),
+            late: Vec::new(),
+            sent: BTreeMap::new(),
+            next_token: 0,
+            stored: Vec::new(),
+            settled: HashMap::new(),
+            outstanding: HashMap::new(),
+            flushes: Vec::new(),
+            next_flush: 0,
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Send { key, bytes } => {
+                let token = self.next_token;
+                let key = format!("k{key}");
+                let record = record(&key, bytes).with_explicit_hash_key(HashKey::new(u128::from(token)));
+                let size = record.size();
+                if self.machine.admits(size) {
+                    self.next_token += 1;
+                    self.machine.submit(self.now, record, token);
+                    self.sent.entry(key).or_default().push(token);
+                    self.outstanding.insert(token, size);
+                }
+            }
+            Event::Answer { which, how } if !self.on_their_way.is_empty() => {
+                let request = self.on_their_way.swap_remove(which.index(self.on_their_way.len()));
+                self.answer(request, how);
+            }
+            Event::Answer { .. } => {}
+            Event::Wait(millis) => self.now += Duration::from_millis(millis),
+            Event::Flush => {
+                let number = self.next_flush;
+                self.next_flush += 1;
+                self.flushes.push((number, self.outstanding.keys().copied().collect()));
+                self.machine.flush(number);
+            }
+        }
+        self.look();
+    }
+
+    fn answer(&mut self, request: Request, how: How) {
+        let tokens: Vec<u64> = request.records().iter().map(token).collect();
+        let answer = match how {
+            How::Single(outcomes) => {
+                let outcome = |(token, outcome): (&u64, &u8)| match outcome {
+                    0..6 => {
+                        self.stored.push(*token);
+                        stored()
+                    }
+                    6 | 7 => throttled(),
+                    8 => internal(),
+                    _ => Err(PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled")),
+                };
+                Ok(tokens.iter().zip(outcomes.iter().cycle()).map(outcome).collect())
+            }
+            How::Failed(kind) => Err(call_error(kind)),
+            How::LostAnswer { late } => {
+                if late {
+                    self.late.push(request.clone());
+                } else {
+                    self.stored.extend(&tokens);
+                }
+                Err(call_error(ErrorKind::Timeout))
+            }
+            How::WrongCount => {
+                self.stored.extend(&tokens);
+                Ok(vec![stored(); tokens.len() + 1])
+            }
+        };
+        self.machine.answered(self.now, request, answer);
+        // Some arbitrary later answer lets a late request through.
+        if let Some(late) = self.late.pop_if(|_| tokens.len() % 2 == 0) {
+            self.stored.extend(late.records().iter().map(token));
+        }
+    }
+
+    /// Takes what the machine gives, and checks it against what was promised.
+    fn look(&mut self) {
+        while let Some(request) = self.machine.next_request(self.now) {
+            let records = request.records();
+            assert!((1..=PUT_RECORDS_MAX_RECORDS).contains(&records.len()));
+            assert!(records.iter().map(PutRecord::size).sum::<usize>() <= PUT_RECORDS_MAX_BYTES);
+            self.on_their_way.push(request);
+        }
+        let carried = || self.on_their_way.iter().flat_map(Request::records);
+        let keys: HashSet<_> = carried().map(|record| &record.partition_key).collect();
+        assert_eq!(keys.len(), carried().count(), "a key is on its way twice");
+        assert!(self.on_their_way.len() <= self.settings.max_in_flight_requests.get() as usize);
+
+        for (token, result) in self.machine.take_settled() {
+            assert!(self.outstanding.remove(&token).is_some(), "{token} was settled twice");
+            if let Err(error) = &result {
+                assert!(error.may_be_stored() || !self.stored.contains(&token), "{token} was stored: {error:?}");
+            } else {
+                assert!(self.stored.contains(&token), "{token} was not stored");
+            }
+            self.settled.insert(token, result);
+        }
+        assert_eq!(self.machine.is_idle(), self.outstanding.is_empty());
+        assert!(self.outstanding.len() <= self.settings.max_outstanding_records.get() as usize);
+        let bytes: usize = self.outstanding.values().sum();
+        assert!(bytes <= self.settings.max_outstanding_bytes.get() as usize || self.outstanding.len() == 1);
+
+        for number in self.machine.take_flushed() {
+            let position = self.flushes.iter().position(|(flush, _)| *flush == number).expect("flushed twice");
+            let (_, before) = self.flushes.swap_remove(position);
+            assert!(before.iter().all(|token| self.settled.contains_key(token)), "flush {number} came too early");
+        }
+        let asleep = self.machine.wake_at().is_none();
+        assert!(!asleep || self.outstanding.is_empty() || !self.on_their_way.is_empty(), "the machine has stopped");
+    }
+
+    /// Lets the service carry out everything, and checks the whole story.
+    fn end(mut self) {
+        self.machine.flush(u64::MAX);
+        self.flushes.push((u64::MAX, self.outstanding.keys().copied().collect()));
+        for _ in 0..10_000 {
+            self.look();
+            if let Some(request) = self.on_their_way.pop() {
+                self.answer(request, How::Single(vec![0]));
+            } else if let Some(wake_at) = self.machine.wake_at() {
+                assert!(wake_at > self.now, "the machine has nothing to send although it is time");
+                self.now = wake_at;
+            }
+        }
+        assert!(self.outstanding.is_empty(), "{:?} never came to an end", self.outstanding);
+        assert!(self.flushes.is_empty(), "{:?} were never told", self.flushes);
+        for late in std::mem::take(&mut self.late) {
+            self.stored.extend(late.records().iter().map(token));
+        }
+        for (key, sent) in &self.sent {
+            let acknowledged = sent.iter().filter(|token| self.settled[token].is_ok());
+            let mut before = None;
+            for token in acknowledged {
+                let first = self.stored.iter().position(|stored| stored == token);
+                assert!(first > before, "{token} of {key} was stored before its predecessor: {:?}", self.stored);
+                before = first;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_order_and_bounds_hold_and_everything_is_settled_once(
+        events in vec(event(), 1..300),
+        records in 1..30_u32,
+        requests in 1..5_u32,
+        linger in prop::sample::select(vec![0, 5, 1_000]),
+    ) {
+        let mut model = Model::new(Settings {
+            max_outstanding_records: count(records),
+            max_outstanding_bytes: count(13 << 20),
+            max_in_flight_requests: count(requests),
+            linger: Duration::from_millis(linger),
+            give_up_after: Duration::from_secs(20),
+            ..plain()
+        });
+        for event in events {
+            model.happen(event);
+        }
+        model.end();
+    }
+}

@@ -1,0 +1,500 @@
+//! What a producer promises, on the in-memory Kinesis under paused time.
+
+use std::{
+    error::Error as _,
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use statefun_kinesis_client::{
+    ErrorKind, KinesisAdmin, KinesisClient, Operation, PutFailure, PutOutcome, RecordPage, Result as ClientResult,
+    ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
+};
+use statefun_kinesis_fake::FakeKinesis;
+use statefun_kinesis_producer::{Producer, ProducerError, Receipt, SendError, Settings};
+use statefun_kinesis_types::{HashKey, PutRecord, ShardId, StartPosition, StreamName, StreamRef};
+use tokio::time::{Instant, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLI: Duration = Duration::from_millis(1);
+
+fn name() -> StreamName {
+    "orders".parse().unwrap()
+}
+
+fn orders() -> StreamRef {
+    name().into()
+}
+
+fn record(key: &str, data: &str) -> PutRecord {
+    PutRecord::new(key.parse().unwrap(), data.to_owned())
+}
+
+fn count(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings { seed: Some(1), ..Settings::default() }
+}
+
+async fn kinesis(shards: usize) -> FakeKinesis {
+    let kinesis = FakeKinesis::new();
+    kinesis.create_stream(&name(), shards).await.unwrap();
+    kinesis
+}
+
+async fn producer(kinesis: &FakeKinesis, settings: Settings) -> Producer {
+    Producer::builder(Arc::new(kinesis.clone()), name()).settings(settings).build().await.unwrap()
+}
+
+/// The payloads that the stream holds, shard by shard.
+fn stored(kinesis: &FakeKinesis) -> Vec<String> {
+    let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
+    kinesis.records(&orders()).iter().map(|(_, record)| text(&record.data)).collect()
+}
+
+/// Whether a receipt is still open when everything that takes no time has happened: paused time goes on, by this
+/// millisecond, only when all tasks are idle.
+async fn is_open(receipt: &mut Receipt) -> bool {
+    timeout(MILLI, receipt).await.is_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_says_where_the_record_is() {
+    let kinesis = kinesis(4).await;
+    let producer = producer(&kinesis, settings()).await;
+    for key in ["a", "b", "c", "d"] {
+        let placed = producer.send(record(key, key)).await.unwrap().await.unwrap();
+        let at = StartPosition::AtSequenceNumber(placed.sequence_number);
+        let iterator = kinesis.get_shard_iterator(&orders(), &placed.shard, at).await.unwrap();
+        let page = kinesis.get_records(&iterator, 1).await.unwrap();
+        assert_eq!(page.records[0].data, key);
+    }
+    let explicit = record("a", "explicit").with_explicit_hash_key(HashKey::MAX);
+    let placed = producer.send(explicit).await.unwrap().await.unwrap();
+    assert_eq!(placed.shard.as_str(), "shardId-000000000003");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_does_not_exist_is_named() {
+    let client = Arc::new(FakeKinesis::new());
+    let error = Producer::builder(client, name()).build().await.unwrap_err();
+    assert!(matches!(error, ProducerError::NotFound { .. }), "{error:?}");
+    assert!(error.to_string().contains("orders"), "{error}");
+    assert!(error.source().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn building_waits_for_a_stream_that_is_being_created() {
+    let kinesis = FakeKinesis::builder().status_delay(60 * SECOND).build();
+    kinesis.create_stream(&name(), 1).await.unwrap();
+    let start = Instant::now();
+    let producer = producer(&kinesis, settings()).await;
+    assert!((60 * SECOND..63 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    producer.send(record("a", "1")).await.unwrap().await.unwrap();
+
+    kinesis.delete_stream(&orders()).await.unwrap();
+    let error = Producer::builder(Arc::new(kinesis), name()).build().await.unwrap_err();
+    assert_eq!(error.to_string(), "stream orders is still DELETING after 0ns");
+}
+
+#[tokio::test(start_paused = true)]
+async fn building_does_not_wait_for_ever() {
+    let kinesis = FakeKinesis::builder().status_delay(1_000 * SECOND).build();
+    kinesis.create_stream(&name(), 1).await.unwrap();
+    let start = Instant::now();
+    let error = Producer::builder(Arc::new(kinesis), name()).build().await.unwrap_err();
+    assert!(matches!(error, ProducerError::NotReady { .. }), "{error:?}");
+    assert!(start.elapsed() <= 120 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn building_outlasts_a_throttled_description_and_not_a_forbidden_one() {
+    let kinesis = kinesis(1).await;
+    kinesis.faults().fail_next_n(Operation::DescribeStreamSummary, ErrorKind::LimitExceeded, 5);
+    producer(&kinesis, settings()).await;
+    kinesis.faults().fail_next(Operation::DescribeStreamSummary, ErrorKind::AccessDenied);
+    let error = Producer::builder(Arc::new(kinesis), name()).build().await.unwrap_err();
+    assert!(matches!(error, ProducerError::Describe { .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_over_the_streams_limit_is_refused_at_once_with_stream_key_and_size() {
+    let kinesis = kinesis(1).await;
+    kinesis.set_max_record_bytes(&orders(), 2 << 20).unwrap();
+    let producer = producer(&kinesis, settings()).await;
+    let of = |size: usize| PutRecord::new("key".parse().unwrap(), vec![0; size - 3]);
+
+    producer.send(of(2 << 20)).await.unwrap().await.unwrap();
+    let error = producer.send(of((2 << 20) + 1)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the record of key \"key\" has 2097153 bytes with its key; stream orders takes 2097152 bytes at most"
+    );
+    let batch = vec![of(10), of((2 << 20) + 1), of(10)];
+    let error = producer.send_all(batch).await.unwrap_err();
+    assert!(matches!(error, SendError::TooLarge { size: 2_097_153, limit: 2_097_152, .. }), "{error:?}");
+    producer.close().await;
+    assert_eq!(kinesis.records(&orders()).len(), 1, "nothing of the batch may be stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_failed_entries_are_sent_again_and_their_keys_keep_their_order() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, settings()).await;
+    kinesis.faults().fail_next_entries(|_, record| record.partition_key.as_str() == "a");
+    let batch = ["a1", "b1", "a2", "c1", "b2", "a3"].map(|data| record(&data[..1], data));
+    let placements = producer.send_all(batch.to_vec()).await.unwrap().await.unwrap();
+    assert_eq!(stored(&kinesis), ["b1", "c1", "b2", "a1", "a2", "a3"]);
+    let numbers: Vec<_> = placements.iter().map(|placement| placement.sequence_number).collect();
+    let records = kinesis.records(&orders());
+    let found = [3, 0, 4, 1, 2, 5].map(|index: usize| records[index].1.sequence_number);
+    assert_eq!(numbers, found, "placements are in the order of the batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_stored_without_an_answer_is_repeated_in_order() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, settings()).await;
+    kinesis.faults().store_then_fail(Operation::PutRecords);
+    let receipt = producer.send_all(vec![record("a", "a1"), record("a", "a2")]).await.unwrap();
+    receipt.await.unwrap();
+    assert_eq!(stored(&kinesis), ["a1", "a1", "a2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_fails_its_records_with_the_services_words() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, settings()).await;
+    kinesis.faults().fail_next(Operation::PutRecords, ErrorKind::AccessDenied);
+    let receipt = producer.send(record("a", "1")).await.unwrap();
+    let start = Instant::now();
+    let error = receipt.await.unwrap_err();
+    assert!(start.elapsed() < SECOND);
+    assert_eq!(error.to_string(), "stream orders refuses the record of key \"a\" (2 bytes)");
+    let source = error.source().unwrap().to_string();
+    assert!(source.starts_with("PutRecords failed: access denied"), "{source}");
+    assert!(!error.may_be_stored());
+
+    producer.send(record("a", "2")).await.unwrap().await.unwrap();
+    assert_eq!(stored(&kinesis), ["2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_answers_does_not_keep_a_receipt_for_ever() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, settings()).await;
+    kinesis.faults().delay(Operation::PutRecords, 24 * 3_600 * SECOND);
+    let start = Instant::now();
+    let error = producer.send(record("a", "1")).await.unwrap().await.unwrap_err();
+    let SendError::GaveUp { attempts: 4, elapsed, may_be_stored: true, ref last, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(last.kind(), ErrorKind::Timeout);
+    assert_eq!(last.to_string(), "PutRecords failed: timed out: no answer within 30s");
+    assert!(start.elapsed() - elapsed < SECOND && elapsed < 130 * SECOND, "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_stays_throttled_is_given_up_in_time() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, settings()).await;
+    kinesis.faults().fail_entries(|_, record| record.partition_key.as_str() == "hot");
+    let hot = producer.send(record("hot", "1")).await.unwrap();
+    let next = producer.send(record("hot", "2")).await.unwrap();
+    for _ in 0..10 {
+        producer.send(record("cold", "3")).await.unwrap().await.unwrap();
+    }
+    let start = Instant::now();
+    let error = hot.await.unwrap_err();
+    assert!((110 * SECOND..=120 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(matches!(error, SendError::GaveUp { may_be_stored: false, .. }), "{error:?}");
+    assert!(matches!(next.await, Err(SendError::PredecessorFailed { .. })));
+    assert_eq!(stored(&kinesis), ["3"; 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_producer_makes_its_callers_wait_and_lets_them_in_in_their_order() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { max_outstanding_records: count(3), ..settings() }).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let start = Instant::now();
+    let mut receipts = Vec::new();
+    for number in 0..3 {
+        receipts.push(producer.send(record(&number.to_string(), "first")).await.unwrap());
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    let entered = Arc::new(Mutex::new(Vec::new()));
+    let waiting: Vec<_> = (0..9)
+        .map(|number| {
+            let (producer, entered) = (producer.clone(), Arc::clone(&entered));
+            tokio::spawn(async move {
+                let receipt = producer.send(record(&format!("w{number}"), "then")).await.unwrap();
+                entered.lock().unwrap().push(number);
+                receipt.await.unwrap();
+            })
+        })
+        .collect();
+    assert!(is_open(&mut receipts[2]).await);
+    assert!(entered.lock().unwrap().is_empty());
+    for task in waiting {
+        task.await.unwrap();
+    }
+    assert_eq!(*entered.lock().unwrap(), (0..9).collect::<Vec<_>>());
+    let linger = settings().linger;
+    assert_eq!(start.elapsed(), 4 * SECOND + linger, "four round trips of three, the last of which may linger");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_may_be_larger_than_the_queue_and_nobody_comes_in_between() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { max_outstanding_records: count(7), ..settings() }).await;
+    let batch: Vec<_> = (0..100).map(|number| record("a", &format!("batch {number}"))).collect();
+    let other = {
+        let producer = producer.clone();
+        async move {
+            tokio::task::yield_now().await;
+            producer.send(record("a", "other")).await.unwrap().await.unwrap();
+        }
+    };
+    let all = async { producer.send_all(batch).await.unwrap().await.unwrap() };
+    let (placements, ()) = tokio::join!(all, other);
+    assert_eq!(placements.len(), 100);
+    let expected: Vec<_> = (0..100).map(|number| format!("batch {number}")).chain(["other".to_owned()]).collect();
+    assert_eq!(stored(&kinesis), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_receipt_of_a_batch_names_the_first_failure_and_the_others_go_on() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, settings()).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    kinesis.faults().fail_entries_with(|_, record| {
+        let refused = || PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "the key is disabled");
+        (record.partition_key.as_str() == "b").then(refused)
+    });
+    let batch = ["a1", "b1", "c1", "a2", "b2"].map(|data| record(&data[..1], data));
+    let receipt = producer.send_all(batch.to_vec()).await.unwrap();
+    let error = receipt.await.unwrap_err();
+    assert!(matches!(error, SendError::Rejected { .. }), "{error:?}");
+    assert_eq!(error.key().as_str(), "b");
+    assert_eq!(
+        error.source().unwrap().to_string(),
+        "encryption key unusable: the key is disabled (KMSDisabledException)"
+    );
+    assert_eq!(stored(&kinesis), ["a1", "c1"], "the receipt does not wait for the rest");
+    producer.flush().await;
+    assert_eq!(stored(&kinesis), ["a1", "c1", "a2"]);
+    assert_eq!(producer.send_all(Vec::new()).await.unwrap().await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_waits_for_what_was_sent_before_it_and_for_nothing_else() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { linger: 3_600 * SECOND, ..settings() }).await;
+    producer.flush().await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let mut before = producer.send(record("a", "before")).await.unwrap();
+    assert!(is_open(&mut before).await);
+    let start = Instant::now();
+    let flush = producer.flush();
+    let after = async {
+        tokio::task::yield_now().await;
+        producer.send(record("b", "after")).await.unwrap()
+    };
+    let ((), mut after) = tokio::join!(flush, after);
+    assert_eq!(start.elapsed(), SECOND);
+    assert!(!is_open(&mut before).await);
+    assert!(is_open(&mut after).await);
+    assert_eq!(stored(&kinesis), ["before"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_stores_what_is_queued_and_refuses_what_comes_later() {
+    let kinesis = kinesis(1).await;
+    let full = Settings { max_outstanding_records: count(2), linger: 3_600 * SECOND, ..settings() };
+    let producer = producer(&kinesis, full).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let queued = [producer.send(record("a", "1")).await.unwrap(), producer.send(record("a", "2")).await.unwrap()];
+    let waiting = tokio::spawn({
+        let producer = producer.clone();
+        async move { producer.send(record("a", "3")).await.map(drop) }
+    });
+    let waiting_too = tokio::spawn({
+        let producer = producer.clone();
+        async move { producer.send_all(vec![record("a", "4"), record("a", "5")]).await.map(drop) }
+    });
+    tokio::task::yield_now().await;
+    producer.close().await;
+    for receipt in queued {
+        receipt.await.unwrap();
+    }
+    assert_eq!(stored(&kinesis), ["1", "2"]);
+    for refused in [waiting.await.unwrap(), waiting_too.await.unwrap()] {
+        assert!(matches!(refused, Err(SendError::Closed { may_be_stored: false, .. })), "{refused:?}");
+    }
+    let error = producer.clone().send(record("a", "6")).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the record of key \"a\" (2 bytes) was not stored: the producer of stream orders is closed"
+    );
+    producer.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_closing_cuts_in_two_says_so_in_its_receipt() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { max_outstanding_records: count(2), ..settings() }).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let batch = ["a1", "b1", "c1"].map(|data| record(&data[..1], data));
+    let all = producer.send_all(batch.to_vec());
+    let close = async {
+        tokio::task::yield_now().await;
+        producer.close().await;
+    };
+    let (receipt, ()) = tokio::join!(all, close);
+    let error = receipt.unwrap().await.unwrap_err();
+    assert!(matches!(error, SendError::Closed { .. }), "{error:?}");
+    assert_eq!(error.key().as_str(), "c");
+    assert_eq!(stored(&kinesis), ["a1", "b1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_producer_reports_what_is_queued_and_ends_what_is_on_its_way() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { linger: Duration::ZERO, ..settings() }).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    kinesis.faults().fail_entries(|_, record| record.partition_key.as_str() == "throttled");
+    let mut stored_later = producer.send(record("a", "on its way")).await.unwrap();
+    let mut failed_later = producer.send(record("throttled", "on its way")).await.unwrap();
+    assert!(is_open(&mut stored_later).await && is_open(&mut failed_later).await);
+    let mut queued = producer.send(record("a", "queued")).await.unwrap();
+    let clone = producer.clone();
+    drop(producer);
+    assert!(is_open(&mut queued).await);
+    let start = Instant::now();
+    drop(clone);
+
+    let error = queued.await.unwrap_err();
+    assert!(matches!(error, SendError::Closed { may_be_stored: false, .. }), "{error:?}");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    stored_later.await.unwrap();
+    assert!(matches!(failed_later.await, Err(SendError::Closed { may_be_stored: false, .. })));
+    assert_eq!(stored(&kinesis), ["on its way"]);
+    assert_eq!(kinesis.calls(Operation::PutRecords), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_that_is_dropped_while_it_waits_has_queued_nothing() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { max_outstanding_records: count(1), ..settings() }).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let first = producer.send(record("a", "first")).await.unwrap();
+    assert!(timeout(SECOND / 2, producer.send(record("a", "dropped"))).await.is_err());
+    let batch = vec![record("a", "dropped"), record("a", "dropped")];
+    assert!(timeout(SECOND / 4, producer.send_all(batch)).await.is_err());
+    first.await.unwrap();
+    producer.send(record("a", "last")).await.unwrap().await.unwrap();
+    producer.close().await;
+    assert_eq!(stored(&kinesis), ["first", "last"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_dropped_while_it_waits_is_sent_as_far_as_it_was_queued() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { max_outstanding_records: count(2), ..settings() }).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let batch = ["a", "b", "c"].map(|data| record(data, data));
+    assert!(timeout(SECOND / 2, producer.send_all(batch.to_vec())).await.is_err());
+    producer.send_all(vec![record("d", "d")]).await.unwrap().await.unwrap();
+    producer.close().await;
+    assert_eq!(stored(&kinesis), ["a", "b", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_go_on_through_a_split() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, settings()).await;
+    let shard: ShardId = "shardId-000000000000".parse().unwrap();
+    let send = async |data: &str| {
+        let batch = ["a", "b", "c", "d"].map(|key| record(key, data));
+        producer.send_all(batch.to_vec()).await.unwrap().await.unwrap()
+    };
+    let before = send("before").await;
+    kinesis.split_shard(&orders(), &shard, HashKey::new(1 << 127)).await.unwrap();
+    let after = send("after").await;
+    assert!(before.iter().all(|placement| placement.shard == shard));
+    assert!(after.iter().all(|placement| placement.shard != shard));
+}
+
+/// A client that panics in place of its first PutRecords, and never answers when it is told so.
+#[derive(Debug)]
+struct Panics(FakeKinesis, Mutex<bool>);
+
+#[async_trait]
+impl KinesisClient for Panics {
+    async fn describe_stream_summary(&self, stream: &StreamRef) -> ClientResult<StreamSummary> {
+        self.0.describe_stream_summary(stream).await
+    }
+
+    async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> ClientResult<ShardPage> {
+        self.0.list_shards(stream, page).await
+    }
+
+    async fn get_shard_iterator(
+        &self,
+        stream: &StreamRef,
+        shard: &ShardId,
+        from: StartPosition,
+    ) -> ClientResult<ShardIterator> {
+        self.0.get_shard_iterator(stream, shard, from).await
+    }
+
+    async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> ClientResult<RecordPage> {
+        self.0.get_records(iterator, limit).await
+    }
+
+    async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
+        let first = std::mem::replace(&mut *self.1.lock().unwrap(), false);
+        assert!(!first, "this client panics once");
+        self.0.put_records(stream, records).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_panics_fails_its_records_and_not_the_producer() {
+    let client = Arc::new(Panics(kinesis(1).await, Mutex::new(true)));
+    let producer = Producer::builder(client.clone(), name()).settings(settings()).build().await.unwrap();
+    let error = producer.send(record("a", "1")).await.unwrap().await.unwrap_err();
+    let SendError::Rejected { may_be_stored: true, last, .. } = error else { panic!("{error:?}") };
+    assert_eq!(last.kind(), ErrorKind::Unexpected);
+    producer.send(record("a", "2")).await.unwrap().await.unwrap();
+    assert_eq!(stored(&client.0), ["2"]);
+}
+
+#[test]
+fn receipts_resolve_when_the_runtime_ends() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let first = runtime();
+    let (producer, on_its_way, queued, batch) = first.block_on(async {
+        let kinesis = kinesis(1).await;
+        let producer = producer(&kinesis, Settings { linger: Duration::ZERO, ..settings() }).await;
+        kinesis.faults().delay(Operation::PutRecords, SECOND);
+        let mut on_its_way = producer.send(record("a", "1")).await.unwrap();
+        assert!(is_open(&mut on_its_way).await);
+        let queued = producer.send(record("a", "2")).await.unwrap();
+        let batch = producer.send_all(vec![record("a", "3"), record("b", "4")]).await.unwrap();
+        (producer, on_its_way, queued, batch)
+    });
+    drop(first);
+    runtime().block_on(async {
+        assert!(matches!(on_its_way.await, Err(SendError::Closed { may_be_stored: true, .. })));
+        assert!(matches!(queued.await, Err(SendError::Closed { may_be_stored: false, .. })));
+        assert!(matches!(batch.await, Err(SendError::Closed { may_be_stored: false, .. })));
+        assert!(matches!(producer.send(record("a", "5")).await, Err(SendError::Closed { .. })));
+        producer.close().await;
+    });
+}

@@ -1,0 +1,102 @@
+//! What routing costs per message, beside a loop that only touches each record.
+//!
+//! The items are messages: records times targets. The floor touches each record as often as there are targets.
+
+use std::{fmt, hint::black_box, sync::Arc};
+
+use divan::{Bencher, counter::ItemsCount};
+use statefun_kinesis_router::{Route, RoutedBatch};
+use statefun_kinesis_spec::StreamRoute;
+use statefun_kinesis_types::{Record, ShardId, StreamArn, Timestamp};
+
+fn main() {
+    divan::main();
+}
+
+const RECORDS: usize = 10_000;
+
+#[derive(Clone, Copy)]
+struct Case {
+    bytes: usize,
+    targets: usize,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} B, {} targets", self.bytes, self.targets)
+    }
+}
+
+const CASES: [Case; 4] = [
+    Case { bytes: 100, targets: 1 },
+    Case { bytes: 100, targets: 4 },
+    Case { bytes: 1_024, targets: 1 },
+    Case { bytes: 1_024, targets: 4 },
+];
+
+impl Case {
+    fn records(self) -> Vec<Record> {
+        let record = |index: usize| {
+            let key = format!("customer-{:05}", index % 1_000).parse().expect("the key is short");
+            Record::new((index as u64).into(), Some(key), Timestamp::EPOCH, vec![index as u8; self.bytes].into())
+        };
+        (0..RECORDS).map(record).collect()
+    }
+
+    fn route(self) -> Arc<Route> {
+        let targets = (0..self.targets).map(|index| format!("example/target-{index}").parse().expect("it is a name"));
+        let stream: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().expect("it is an ARN");
+        let value_type = "example/Order".parse().expect("it is a name");
+        let route = StreamRoute::new(stream, value_type, targets.collect());
+        Arc::new(Route::new("example/orders".parse().expect("it is a name"), &route))
+    }
+
+    fn messages(self) -> ItemsCount {
+        ItemsCount::new(RECORDS * self.targets)
+    }
+}
+
+fn shard() -> ShardId {
+    "shardId-000000000000".parse().expect("it is an id")
+}
+
+#[divan::bench(args = CASES)]
+fn floor_touch_each_record(bencher: Bencher<'_, '_>, case: Case) {
+    let records = case.records();
+    bencher.counter(case.messages()).bench(|| {
+        for record in &records {
+            for _ in 0..case.targets {
+                black_box((record.partition_key.as_ref().map(|key| key.as_str()), record.data.as_ptr()));
+            }
+        }
+    });
+}
+
+/// Looking at each message: what functions pay that decide by themselves what to keep.
+#[divan::bench(args = CASES)]
+fn route_and_look_at_each_message(bencher: Bencher<'_, '_>, case: Case) {
+    let route = case.route();
+    bencher.counter(case.messages()).with_inputs(|| case.records()).bench_refs(|records| {
+        let batch = RoutedBatch::route(Arc::clone(&route), shard(), std::mem::take(records)).expect("all have keys");
+        for message in batch.messages() {
+            black_box((message.function(), message.id(), message.payload()));
+        }
+        // Freeing the records is the reader's cost, which the floor does not pay either.
+        std::mem::forget(batch);
+    });
+}
+
+/// Keeping each message: an address and a value of its own, sharing name, id and bytes with the batch.
+#[divan::bench(args = CASES)]
+fn route_and_keep_each_message(bencher: Bencher<'_, '_>, case: Case) {
+    let route = case.route();
+    bencher
+        .counter(case.messages())
+        .with_inputs(|| (case.records(), Vec::with_capacity(RECORDS * case.targets)))
+        .bench_refs(|(records, kept)| {
+            let batch =
+                RoutedBatch::route(Arc::clone(&route), shard(), std::mem::take(records)).expect("all have keys");
+            kept.extend(batch.messages().map(|message| (message.to_address(), message.to_value())));
+            std::mem::forget(batch);
+        });
+}

@@ -1,0 +1,155 @@
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use statefun_kinesis_consumer::Acknowledgement;
+use statefun_kinesis_types::{Timestamp, TypeName};
+
+use crate::{EgressReceipt, Egresses, RoutedBatch, RunError, progress::arrivals, router::Run};
+
+/// What handles messages: stateful functions, in process or remote, or something as plain as [`Echo`](crate::Echo).
+#[async_trait]
+pub trait Functions: fmt::Debug + Send + Sync + 'static {
+    /// Takes over a batch of messages.
+    ///
+    /// It returns once the batch is *accepted*; handling may go on behind. Deliveries of one shard come one after the
+    /// other, in the order of the shard, and not returning is how functions slow reading down. The delivery has to be
+    /// completed when everything that came of it is done: that alone moves the position of its shard. A delivery that
+    /// is dropped was not processed, and its records are read again after the next start.
+    ///
+    /// # Errors
+    ///
+    /// When functions fail for good. The run ends with the error; the delivery counts as not processed.
+    async fn deliver(&self, delivery: Delivery) -> Result<(), FunctionError>;
+}
+
+/// A batch of messages that functions take over, with the means to say that they are done with it.
+#[derive(Debug)]
+pub struct Delivery {
+    batch: RoutedBatch,
+    completion: Completion,
+}
+
+impl Delivery {
+    pub(crate) fn new(batch: RoutedBatch, acknowledgement: Acknowledgement, run: Arc<Run>) -> Self {
+        let arrivals = arrivals(batch.records());
+        let token = run.in_hand.token();
+        Self { batch, completion: Completion { acknowledgement, arrivals, run, _in_hand: token } }
+    }
+
+    /// The messages.
+    pub fn batch(&self) -> &RoutedBatch {
+        &self.batch
+    }
+
+    /// The module's egresses, to which functions may send records.
+    pub fn egresses(&self) -> &Egresses {
+        &self.completion.run.egresses
+    }
+
+    /// The messages and the means to complete them, apart.
+    pub fn into_parts(self) -> (RoutedBatch, Completion) {
+        (self.batch, self.completion)
+    }
+
+    /// Says that the batch is done, and that nothing was sent for it.
+    pub fn done(self) {
+        self.completion.done();
+    }
+
+    /// Says that the batch is done once all these records have reached their egress.
+    pub fn done_after(self, receipts: Vec<EgressReceipt>) {
+        self.completion.done_after(receipts);
+    }
+}
+
+/// The means to say that a delivery is done. Dropped, it says that the delivery was not processed.
+#[derive(Debug)]
+#[must_use = "a delivery that is not completed counts as not processed"]
+pub struct Completion {
+    acknowledgement: Acknowledgement,
+    arrivals: Vec<Timestamp>,
+    run: Arc<Run>,
+    /// Keeps a stopping router waiting.
+    _in_hand: tokio_util::task::task_tracker::TaskTrackerToken,
+}
+
+impl Completion {
+    /// Says that the delivery is done, and that nothing was sent for it.
+    pub fn done(self) {
+        self.run.progress.done(&self.arrivals, self.run.clock.now());
+        self.acknowledgement.done();
+    }
+
+    /// Says that the delivery is done once all these records have reached their egress. One that cannot reach it ends
+    /// the run with an error.
+    pub fn done_after(self, receipts: Vec<EgressReceipt>) {
+        if receipts.is_empty() {
+            return self.done();
+        }
+        let run = Arc::clone(&self.run);
+        run.in_hand.clone().spawn(async move {
+            for receipt in receipts {
+                match receipt.stored().await {
+                    Ok((records, bytes)) => self.run.progress.stored(records, bytes),
+                    Err(error) => return self.run.fail(RunError::Egress(error)),
+                }
+            }
+            self.done();
+        });
+    }
+}
+
+/// Why functions failed for good.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct FunctionError {
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl FunctionError {
+    /// A failure, in words that name the function or the address.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// The same with the error that led to it.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+/// Sends each message back to the module's egresses: the payload as it is, with the id as partition key.
+///
+/// It stands in for functions where the way through is what matters: in a first try, in tests, in measurements.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Echo;
+
+#[async_trait]
+impl Functions for Echo {
+    async fn deliver(&self, delivery: Delivery) -> Result<(), FunctionError> {
+        let egresses: Vec<TypeName> = delivery.egresses().ids().cloned().collect();
+        if egresses.is_empty() {
+            return Err(FunctionError::new("echo has nowhere to send messages: the module has no egress"));
+        }
+        let mut receipts = Vec::with_capacity(egresses.len());
+        for egress in &egresses {
+            let mut records = Vec::new();
+            for message in delivery.batch().messages() {
+                let key = message.partition_key().map_err(|error| {
+                    FunctionError::new(format!("the id of {} cannot be a partition key", message.to_address()))
+                        .because(error)
+                })?;
+                records
+                    .push(statefun_kinesis_types::PutRecord::new(key, message.payload().cloned().unwrap_or_default()));
+            }
+            let receipt = delivery.egresses().send(egress, records).await;
+            receipts
+                .push(receipt.map_err(|error| FunctionError::new(format!("cannot send to {egress}")).because(error))?);
+        }
+        delivery.done_after(receipts);
+        Ok(())
+    }
+}

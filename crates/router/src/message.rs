@@ -1,0 +1,239 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use statefun_kinesis_types::{
+    Address, FunctionType, InvalidValue, PartitionKey, Record, SequenceNumber, ShardId, StreamArn, Timestamp, TypeName,
+    TypedValue,
+};
+
+use crate::Route;
+
+/// Records of one shard with the messages that came of them; the records' bytes are shared, never copied.
+///
+/// Per record there is one message for each target, in the order of the targets, and records keep the order of their
+/// shard.
+#[derive(Debug)]
+pub struct RoutedBatch {
+    ingress: TypeName,
+    stream: StreamArn,
+    shard: ShardId,
+    records: Vec<Record>,
+    messages: Messages,
+}
+
+#[derive(Debug)]
+enum Messages {
+    /// One message per record and target; nothing is written down per message.
+    Routed(Arc<Route>),
+    /// What a deserializer made of the records.
+    Deserialized(Vec<OwnedMessage>),
+}
+
+/// A message that a [`Deserializer`](crate::Deserializer) made.
+#[derive(Debug)]
+struct OwnedMessage {
+    record: usize,
+    to: Address,
+    value: TypedValue,
+}
+
+impl RoutedBatch {
+    /// Sends each record to each target of the route, addressed by its partition key.
+    ///
+    /// # Errors
+    ///
+    /// The first record that has no partition key: it has no address.
+    pub fn route(route: Arc<Route>, shard: ShardId, records: Vec<Record>) -> Result<Self, Box<Record>> {
+        if let Some(keyless) = records.iter().find(|record| record.partition_key.is_none()) {
+            return Err(Box::new(keyless.clone()));
+        }
+        let (ingress, stream) = (route.ingress.clone(), route.stream.clone());
+        Ok(Self { ingress, stream, shard, records, messages: Messages::Routed(route) })
+    }
+
+    pub(crate) fn deserialized(
+        ingress: TypeName,
+        stream: StreamArn,
+        shard: ShardId,
+        records: Vec<Record>,
+        messages: MessageCollector,
+    ) -> Self {
+        Self { ingress, stream, shard, records, messages: Messages::Deserialized(messages.messages) }
+    }
+
+    /// The ingress that the records came through.
+    pub fn ingress(&self) -> &TypeName {
+        &self.ingress
+    }
+
+    /// The stream that the records came from.
+    pub fn stream(&self) -> &StreamArn {
+        &self.stream
+    }
+
+    /// The shard that the records came from.
+    pub fn shard(&self) -> &ShardId {
+        &self.shard
+    }
+
+    /// The records, in the order of their shard.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// How many messages there are.
+    pub fn message_count(&self) -> usize {
+        match &self.messages {
+            Messages::Routed(route) => self.records.len() * route.targets.len(),
+            Messages::Deserialized(messages) => messages.len(),
+        }
+    }
+
+    /// The messages, record by record and target by target.
+    pub fn messages(&self) -> impl Iterator<Item = Message<'_>> {
+        let (routed, deserialized) = match &self.messages {
+            Messages::Routed(route) => (Some(route), &[][..]),
+            Messages::Deserialized(messages) => (None, messages.as_slice()),
+        };
+        let routed = routed.into_iter().flat_map(move |route| {
+            self.records.iter().filter_map(|record| Some((record, record.partition_key.as_ref()?))).flat_map(
+                move |(record, key)| {
+                    route.targets.iter().map(move |function| Message {
+                        function,
+                        id: Id::Key(key),
+                        value_type: &route.value_type,
+                        payload: Some(&record.data),
+                        record,
+                        batch: self,
+                    })
+                },
+            )
+        });
+        let deserialized = deserialized.iter().map(move |message| Message {
+            function: &message.to.function,
+            id: Id::Text(&message.to.id),
+            value_type: &message.value.typename,
+            payload: message.value.value.as_ref(),
+            record: &self.records[message.record],
+            batch: self,
+        });
+        routed.chain(deserialized)
+    }
+}
+
+/// A message to a function: borrowed from its batch, so that looking at it costs nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    function: &'a FunctionType,
+    id: Id<'a>,
+    value_type: &'a TypeName,
+    payload: Option<&'a Bytes>,
+    record: &'a Record,
+    batch: &'a RoutedBatch,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Id<'a> {
+    Key(&'a PartitionKey),
+    Text(&'a Arc<str>),
+}
+
+impl<'a> Message<'a> {
+    /// The function that the message is for.
+    pub fn function(&self) -> &'a FunctionType {
+        self.function
+    }
+
+    /// The id of the function's instance.
+    pub fn id(&self) -> &'a str {
+        match self.id {
+            Id::Key(key) => key.as_str(),
+            Id::Text(id) => id,
+        }
+    }
+
+    /// The id as the partition key of a record to be written.
+    ///
+    /// # Errors
+    ///
+    /// When a deserializer chose an id that is no partition key: an empty one, or one of more than 256 characters.
+    pub fn partition_key(&self) -> Result<PartitionKey, InvalidValue> {
+        match self.id {
+            Id::Key(key) => Ok(key.clone()),
+            Id::Text(id) => PartitionKey::try_from(Arc::clone(id)),
+        }
+    }
+
+    /// Function and id together, for keeping.
+    pub fn to_address(&self) -> Address {
+        let id = match self.id {
+            Id::Key(key) => key.clone().into(),
+            Id::Text(id) => id.clone(),
+        };
+        Address { function: self.function.clone(), id }
+    }
+
+    /// The type of the value.
+    pub fn value_type(&self) -> &'a TypeName {
+        self.value_type
+    }
+
+    /// The value's bytes, if there is a value.
+    pub fn payload(&self) -> Option<&'a Bytes> {
+        self.payload
+    }
+
+    /// Type and bytes together, for keeping; the bytes are shared.
+    pub fn to_value(&self) -> TypedValue {
+        TypedValue { typename: self.value_type.clone(), value: self.payload.cloned() }
+    }
+
+    /// The ingress that the message came through.
+    pub fn ingress(&self) -> &'a TypeName {
+        &self.batch.ingress
+    }
+
+    /// The stream that the message's record came from.
+    pub fn stream(&self) -> &'a StreamArn {
+        &self.batch.stream
+    }
+
+    /// The shard that the message's record came from.
+    pub fn shard(&self) -> &'a ShardId {
+        &self.batch.shard
+    }
+
+    /// The place of the message's record in its shard.
+    pub fn sequence_number(&self) -> SequenceNumber {
+        self.record.sequence_number
+    }
+
+    /// The place of the record in the aggregate that carried it; 0 for a plain record.
+    pub fn sub_sequence_number(&self) -> u64 {
+        self.record.sub_sequence_number
+    }
+
+    /// When the service took the record.
+    pub fn arrival(&self) -> Timestamp {
+        self.record.approximate_arrival
+    }
+}
+
+/// Takes the messages that a [`Deserializer`](crate::Deserializer) makes of a record.
+#[derive(Debug, Default)]
+pub struct MessageCollector {
+    messages: Vec<OwnedMessage>,
+    record: usize,
+}
+
+impl MessageCollector {
+    /// Adds a message. Messages of one record are delivered in the order in which they were added.
+    pub fn push(&mut self, to: Address, value: TypedValue) {
+        self.messages.push(OwnedMessage { record: self.record, to, value });
+    }
+
+    pub(crate) fn at_record(&mut self, record: usize) -> &mut Self {
+        self.record = record;
+        self
+    }
+}

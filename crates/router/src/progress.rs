@@ -1,0 +1,140 @@
+use std::{
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+use statefun_kinesis_types::{Record, Timestamp};
+
+/// What a router has done so far. Counted per batch, so that a look at it costs the work nothing.
+#[derive(Debug)]
+pub struct Progress {
+    records_in: AtomicU64,
+    bytes_in: AtomicU64,
+    messages: AtomicU64,
+    records_out: AtomicU64,
+    bytes_out: AtomicU64,
+    records_done: AtomicU64,
+    latency: Mutex<Latency>,
+}
+
+/// What [`Progress`] said at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Records that were read.
+    pub records_in: u64,
+    /// Bytes of their payloads.
+    pub bytes_in: u64,
+    /// Messages that were given to functions: one per record and target.
+    pub messages: u64,
+    /// Records that the egress streams acknowledged.
+    pub records_out: u64,
+    /// Bytes of their payloads.
+    pub bytes_out: u64,
+    /// Records of the ingress that are done: handled, and all that came of them acknowledged.
+    pub records_done: u64,
+}
+
+/// How long records took from their arrival at Kinesis until they were done, in milliseconds of the wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LatencySummary {
+    /// Half of the records took no longer.
+    pub p50: Duration,
+    /// 95 of 100 records took no longer.
+    pub p95: Duration,
+    /// 99 of 100 records took no longer.
+    pub p99: Duration,
+    /// No record took longer.
+    pub max: Duration,
+}
+
+/// A histogram that keeps two significant digits from 1 ms to a day; what took longer counts as a day.
+struct Latency(Histogram<u64>);
+
+impl Latency {
+    const HIGHEST_MS: u64 = 24 * 60 * 60 * 1_000;
+
+    fn new() -> Self {
+        Self(
+            Histogram::new_with_bounds(1, Self::HIGHEST_MS, 2).expect("the bounds and digits are within the library's"),
+        )
+    }
+}
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Latency({} records)", self.0.len())
+    }
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            records_in: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            records_out: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            records_done: AtomicU64::new(0),
+            latency: Mutex::new(Latency::new()),
+        }
+    }
+
+    pub(crate) fn read(&self, records: u64, bytes: u64) {
+        self.records_in.fetch_add(records, Relaxed);
+        self.bytes_in.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn routed(&self, messages: u64) {
+        self.messages.fetch_add(messages, Relaxed);
+    }
+
+    pub(crate) fn stored(&self, records: u64, bytes: u64) {
+        self.records_out.fetch_add(records, Relaxed);
+        self.bytes_out.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn done(&self, arrivals: &[Timestamp], now: Timestamp) {
+        self.records_done.fetch_add(arrivals.len() as u64, Relaxed);
+        let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        for arrival in arrivals {
+            let millis = now.since(*arrival).as_millis().min(u128::from(Latency::HIGHEST_MS)) as u64;
+            latency.0.saturating_record(millis);
+        }
+    }
+
+    /// The counts now.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            records_in: self.records_in.load(Relaxed),
+            bytes_in: self.bytes_in.load(Relaxed),
+            messages: self.messages.load(Relaxed),
+            records_out: self.records_out.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+            records_done: self.records_done.load(Relaxed),
+        }
+    }
+
+    /// The latencies of the records that are done; `None` while there are none.
+    pub fn latency(&self) -> Option<LatencySummary> {
+        let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = |quantile| Duration::from_millis(latency.0.value_at_quantile(quantile));
+        (!latency.0.is_empty()).then(|| LatencySummary {
+            p50: at(0.5),
+            p95: at(0.95),
+            p99: at(0.99),
+            max: Duration::from_millis(latency.0.max()),
+        })
+    }
+}
+
+/// The arrival times of a batch, kept while its payloads need not be.
+pub(crate) fn arrivals(records: &[Record]) -> Vec<Timestamp> {
+    records.iter().map(|record| record.approximate_arrival).collect()
+}

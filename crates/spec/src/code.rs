@@ -1,0 +1,90 @@
+use std::fmt;
+
+/// Declares the codes once: variant, number and title belong together and cannot drift.
+macro_rules! codes {
+    ($($variant:ident = $text:literal, $title:literal;)*) => {
+        /// What kind of problem a [`Diagnostic`](crate::Diagnostic) reports.
+        ///
+        /// A code keeps its number and its meaning for ever; new ones are added at the end.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = concat!("`", $text, "`: ", $title, ".")] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The code as it is printed, such as `SFK0001`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// What the code stands for, in one line without a full stop.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Syntax = "SFK0001", "the text is not YAML";
+    NotText = "SFK0002", "the file has characters that no YAML text has";
+    TooLarge = "SFK0003", "the file is larger, deeper or more repetitive than a module file can be";
+    NoDocuments = "SFK0004", "the file has no documents";
+    NotADocument = "SFK0005", "a document is not a mapping with `kind` and `spec`";
+    MissingKind = "SFK0006", "a document has no `kind`";
+    UnknownKind = "SFK0007", "a document has a `kind` that nobody knows";
+    KindNotServed = "SFK0008", "a document has a `kind` of Stateful Functions that is not served here";
+    LegacyFormat = "SFK0009", "the file is in the format of Stateful Functions 3.0 or older";
+    MissingField = "SFK0010", "a required field is missing";
+    UnknownField = "SFK0011", "a field has a name that nobody knows";
+    DuplicateField = "SFK0012", "a mapping has the same field twice";
+    WrongType = "SFK0013", "a value is of another type than the field takes";
+    UnknownType = "SFK0014", "a `type` names none of the variants";
+    EmptyList = "SFK0015", "a list that needs an entry has none";
+    InvalidNumber = "SFK0016", "a number is out of range";
+    InvalidName = "SFK0017", "a name is not of the form `<namespace>/<name>`";
+    MissingStreamArn = "SFK0018", "a stream of an ingress has no `streamArn`";
+    InvalidStreamArn = "SFK0019", "a text is not the ARN of a Kinesis stream";
+    InvalidStreamName = "SFK0020", "a text is not the short name of a Kinesis stream";
+    InvalidRegion = "SFK0021", "a text is not the id of an AWS region";
+    InvalidEndpoint = "SFK0022", "a text is not an address that requests can go to";
+    InvalidTimestamp = "SFK0023", "a timestamp is not an ISO-8601 string";
+    InvalidDuration = "SFK0024", "a text is not a duration";
+    DuplicateId = "SFK0025", "two documents of a module declare the same thing";
+    DuplicateStream = "SFK0026", "two entries of an ingress route the same stream";
+    DuplicateTarget = "SFK0027", "an entry names the same target twice";
+    UnservedTarget = "SFK0028", "no endpoint of the module serves a target";
+    RegionMismatch = "SFK0029", "the region of an ARN is not the region that is asked";
+    StreamNameMismatch = "SFK0030", "a short name is not the name in the ARN";
+    StaticKeys = "SFK0031", "a module file has AWS keys in it";
+    PropertyWithoutEffect = "SFK0032", "a client property has no effect here";
+    OtherDialect = "SFK0033", "a field has the name that another runtime gives it";
+    VariableNotReplaced = "SFK0034", "a value looks like a variable, and variables are not replaced";
+    TooManyProblems = "SFK0035", "there are more problems than are listed";
+    UnsupportedTag = "SFK0036", "a value has a YAML tag that has no meaning here";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_numbered_without_a_gap_and_listed_in_the_reference() {
+        for (index, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(code.as_str(), format!("SFK{:04}", index + 1));
+            let row = format!("| `{code}` | {} |", code.title());
+            assert!(include_str!("../../../docs/module-files.md").contains(&row), "the reference lists {row}");
+            assert!(!code.title().ends_with('.'), "{code}: a title is not a sentence");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+use std::collections::HashMap;
+
+use statefun_kinesis_types::{FunctionType, TypeName};
+
+use super::{Decoder, Placed, listed};
+use crate::{
+    Code, FunctionPattern,
+    findings::{Finding, Place},
+};
+
+/// What documents say that concerns other documents, gathered while they are read.
+///
+/// It is gathered from broken documents as well: a wrong field must not hide that an id is there twice.
+#[derive(Debug, Default)]
+pub(super) struct Across {
+    declared: HashMap<(&'static str, String), Place>,
+    targets: Vec<Placed<FunctionType>>,
+    endpoints: Vec<Placed<FunctionPattern>>,
+    /// An endpoint whose functions could not be read may serve anything.
+    has_unreadable_endpoint: bool,
+}
+
+impl Decoder<'_> {
+    /// Remembers the id of an ingress or egress, and reports one that is there already.
+    pub(super) fn declare(&mut self, what: &'static str, id: &Placed<TypeName>) {
+        self.declare_once(what, id.value.as_str(), id.place);
+    }
+
+    fn declare_once(&mut self, what: &'static str, name: &str, place: Place) {
+        let first = *self.across.declared.entry((what, name.to_owned())).or_insert(place);
+        if first != place {
+            let message = format!("two {what} `{name}`");
+            let finding = Finding::error(Code::DuplicateId, place, message).label(first, "the first one is here");
+            self.findings.push(finding);
+        }
+    }
+
+    pub(super) fn target(&mut self, target: &Placed<FunctionType>) {
+        self.across.targets.push(target.clone());
+    }
+
+    /// Remembers which functions an endpoint serves; `None` when that could not be read.
+    pub(super) fn serves(&mut self, functions: Option<&Placed<FunctionPattern>>) {
+        match functions {
+            Some(functions) => {
+                self.declare_once("endpoints for", &functions.value.to_string(), functions.place);
+                self.across.endpoints.push(functions.clone());
+            }
+            None => self.across.has_unreadable_endpoint = true,
+        }
+    }
+
+    /// Reports targets that no endpoint serves, if the module has endpoints. Without any, its functions are elsewhere.
+    pub(super) fn check_targets(&mut self) {
+        let Across { targets, endpoints, has_unreadable_endpoint, .. } = &self.across;
+        if *has_unreadable_endpoint || endpoints.is_empty() {
+            return;
+        }
+        // A few names for the help are enough, however many endpoints there are.
+        const NAMED: usize = 5;
+        let names: Vec<String> = endpoints.iter().take(NAMED).map(|endpoint| endpoint.value.to_string()).collect();
+        let more = if endpoints.len() > NAMED { ", among others" } else { "" };
+        let served = format!("the endpoints serve {}{more}", listed(names.iter().map(String::as_str), "and"));
+        let mut functions = std::collections::HashSet::new();
+        let mut namespaces = std::collections::HashSet::new();
+        for endpoint in endpoints {
+            match &endpoint.value {
+                FunctionPattern::Function(function) => functions.insert(function.as_str()),
+                FunctionPattern::Namespace(namespace) => namespaces.insert(namespace.as_str()),
+            };
+        }
+        for target in targets {
+            if !functions.contains(target.value.as_str()) && !namespaces.contains(target.value.namespace()) {
+                let message = format!("no endpoint serves `{}`", target.value);
+                self.findings.push(
+                    Finding::error(Code::UnservedTarget, target.place, message)
+                        .label(endpoints[0].place, "functions of an endpoint")
+                        .help(served.clone()),
+                );
+            }
+        }
+    }
+}

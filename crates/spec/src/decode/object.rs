@@ -1,0 +1,258 @@
+use std::collections::HashSet;
+
+use super::{Decoder, Variant, listed, shown, suggest};
+use crate::{
+    Code,
+    findings::{Finding, Place},
+    yaml::{Node, Value},
+};
+
+/// What a mapping may have in it.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// The thing with its article, as it goes into a sentence: "an ingress".
+    pub(super) what: &'static str,
+    pub(super) fields: &'static [Field],
+}
+
+/// A field of a mapping.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    /// The field with a value, for help with a missing one. More lines are indented below the field.
+    pub(super) example: &'static str,
+    /// What help with a missing one says besides.
+    pub(super) about: Option<&'static str>,
+    /// Other names for the same, each with the dialect that it belongs to.
+    pub(super) aliases: &'static [(&'static str, &'static str)],
+}
+
+impl Field {
+    pub(super) const fn new(name: &'static str, example: &'static str) -> Self {
+        Self { name, example, about: None, aliases: &[] }
+    }
+
+    pub(super) const fn about(self, about: &'static str) -> Self {
+        Self { about: Some(about), ..self }
+    }
+
+    pub(super) const fn or(self, aliases: &'static [(&'static str, &'static str)]) -> Self {
+        Self { aliases, ..self }
+    }
+}
+
+/// A value and the words for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'n> {
+    /// The field's name; for an entry of a list the name of the list.
+    pub(super) name: &'static str,
+    pub(super) is_item: bool,
+    /// Where the name stands; for an entry of a list the value.
+    pub(super) key: Place,
+    pub(super) node: &'n Node<'n>,
+}
+
+impl<'n> Entry<'n> {
+    pub(super) fn item(name: &'static str, node: &'n Node<'n>) -> Self {
+        let key = match &node.value {
+            // A whole mapping is no place to point at; its first line is.
+            Value::Mapping(entries) => entries.first().map_or(node.place, |(key, _)| key.place),
+            _ => node.place,
+        };
+        Self { name, is_item: true, key, node }
+    }
+
+    /// The words for the value in a message.
+    pub(super) fn words(&self) -> String {
+        if self.is_item { format!("an entry of `{}`", self.name) } else { format!("`{}`", self.name) }
+    }
+
+    /// Where to point when something is wrong with the value: at it, or at its name if it is large or absent.
+    pub(super) fn place(&self) -> Place {
+        match &self.node.value {
+            Value::Scalar(_) if self.node.place.start < self.node.place.end => self.node.place,
+            _ => self.key,
+        }
+    }
+}
+
+/// A mapping whose fields were sorted by the rows of its shape.
+#[derive(Debug)]
+pub(super) struct Object<'n> {
+    shape: &'static Shape,
+    at: Place,
+    is_complete: bool,
+    found: Vec<Option<Entry<'n>>>,
+    /// Fields that an unknown name was probably meant to be: they are not reported as missing, too.
+    suggested: Vec<&'static str>,
+}
+
+impl<'n> Object<'n> {
+    /// The value of a field, if the file has it.
+    pub(super) fn get(&self, name: &'static str) -> Option<Entry<'n>> {
+        self.found[self.row(name)]
+    }
+
+    /// Whether the shape has such a field.
+    pub(super) fn has(&self, name: &'static str) -> bool {
+        self.shape.fields.iter().any(|field| field.name == name)
+    }
+
+    fn row(&self, name: &'static str) -> usize {
+        let row = self.shape.fields.iter().position(|field| field.name == name);
+        row.expect("only fields of the shape are asked for")
+    }
+
+    /// Where to point when something is missing in the mapping.
+    pub(super) fn at(&self) -> Place {
+        self.at
+    }
+
+    /// Whether it means something that a field is not there.
+    pub(super) fn is_missing(&self, name: &'static str) -> bool {
+        self.is_complete && self.get(name).is_none() && !self.suggested.contains(&name)
+    }
+}
+
+impl Decoder<'_> {
+    /// Sorts the fields of a mapping, and reports those that are unknown or there twice.
+    pub(super) fn object<'n>(&mut self, entry: Entry<'n>, shape: &'static Shape) -> Option<Object<'n>> {
+        self.object_among(entry, shape, &[])
+    }
+
+    /// The same for one of several variants, the others of which have fields of their own.
+    pub(super) fn object_among<'n>(
+        &mut self,
+        entry: Entry<'n>,
+        shape: &'static Shape,
+        variants: &'static [Variant],
+    ) -> Option<Object<'n>> {
+        let Value::Mapping(entries) = &entry.node.value else {
+            let example: Vec<&str> = shape.fields.iter().take(2).map(|field| field.example).collect();
+            let help = if entry.is_item {
+                format!("write it as\n  - {}", example.join("\n").replace('\n', "\n    "))
+            } else {
+                format!("write it as\n{}:\n  {}", entry.name, example.join("\n").replace('\n', "\n  "))
+            };
+            self.wrong_type(entry, "a mapping", Some(help));
+            return None;
+        };
+        let mut object = Object {
+            shape,
+            at: entry.key,
+            is_complete: entry.node.is_complete,
+            found: vec![None; shape.fields.len()],
+            suggested: Vec::new(),
+        };
+        let mut unknown = HashSet::new();
+        for (key, value) in entries {
+            let Value::Scalar(name) = &key.value else {
+                let message = format!("a field of {} is named by a string, not by a list or mapping", shape.what);
+                self.findings.push(Finding::error(Code::WrongType, key.place, message));
+                continue;
+            };
+            let text = name.text.as_ref();
+            let row = shape
+                .fields
+                .iter()
+                .position(|field| field.name == text || field.aliases.iter().any(|(alias, _)| *alias == text));
+            match row {
+                Some(row) => self.known_field(&mut object, row, text, key, value),
+                None if self.findings.is_full() => break,
+                None => {
+                    if unknown.insert(text) {
+                        object.suggested.extend(self.unknown_field(shape, variants, text, key.place));
+                    }
+                }
+            }
+        }
+        Some(object)
+    }
+
+    fn known_field<'n>(
+        &mut self,
+        object: &mut Object<'n>,
+        row: usize,
+        text: &str,
+        key: &'n Node<'n>,
+        value: &'n Node<'n>,
+    ) {
+        let field = &object.shape.fields[row];
+        if let Some(first) = &object.found[row] {
+            let message = format!("{} has the field `{}` twice", object.shape.what, field.name);
+            let finding = Finding::error(Code::DuplicateField, key.place, message).label(first.key, "first here");
+            self.findings.push(finding);
+            return;
+        }
+        if let Some((alias, dialect)) = field.aliases.iter().find(|(alias, _)| *alias == text) {
+            self.other_dialect(key.place, alias, dialect, field.name);
+        }
+        object.found[row] = Some(Entry { name: field.name, is_item: false, key: key.place, node: value });
+    }
+
+    pub(super) fn other_dialect(&mut self, place: Place, name: &str, dialect: &str, here: &str) {
+        let message = format!("`{name}` is {dialect}'s name for `{here}`");
+        self.findings.push(Finding::note(Code::OtherDialect, place, message));
+    }
+
+    /// Reports a field that is in no row, and returns the one that it was probably meant to be.
+    fn unknown_field(
+        &mut self,
+        shape: &'static Shape,
+        variants: &'static [Variant],
+        text: &str,
+        place: Place,
+    ) -> Option<&'static str> {
+        let names = || shape.fields.iter().map(|field| field.name);
+        let owner = variants.iter().find(|variant| variant.shape.fields.iter().any(|field| field.name == text));
+        let nearest = if owner.is_some() { None } else { suggest::nearest(text, names()) };
+        let help = match (nearest, owner) {
+            (Some(name), _) => format!("did you mean `{name}`?"),
+            (None, Some(owner)) => format!("`{text}` belongs to type `{}`", owner.name),
+            (None, None) if text == "<<" => "merge keys are not read: write the fields out".to_owned(),
+            (None, None) => format!("the fields of {} are {}", shape.what, listed(names(), "and")),
+        };
+        let message = format!("{} has no field `{}`", shape.what, shown(text));
+        let finding = if self.options.lenient {
+            Finding::warning(Code::UnknownField, place, message)
+        } else {
+            Finding::error(Code::UnknownField, place, message)
+        };
+        self.findings.push(finding.help(help));
+        // With a mere warning the absence of the right name must be an error of its own.
+        nearest.filter(|_| !self.options.lenient)
+    }
+
+    /// The value of a field that must be there.
+    pub(super) fn required<'n>(&mut self, object: &Object<'n>, name: &'static str) -> Option<Entry<'n>> {
+        if object.is_missing(name) {
+            let field = &object.shape.fields[object.row(name)];
+            let message = format!("{} needs the field `{name}`", object.shape.what);
+            let help = match field.about {
+                Some(about) => format!("{about}, for example\n{}", field.example),
+                None => format!("for example\n{}", field.example),
+            };
+            self.findings.push(Finding::error(Code::MissingField, object.at, message).help(help));
+        }
+        object.get(name)
+    }
+
+    /// The entries of a list that needs at least one.
+    pub(super) fn list<'n>(&mut self, entry: Entry<'n>, example: &str) -> Option<Vec<Entry<'n>>> {
+        match &entry.node.value {
+            Value::Sequence(items) if items.is_empty() => {
+                if entry.node.is_complete {
+                    let message = format!("`{}` is empty", entry.name);
+                    let finding = Finding::error(Code::EmptyList, entry.key, message);
+                    self.findings.push(finding.help(format!("it needs at least one entry, for example\n{example}")));
+                }
+                None
+            }
+            Value::Sequence(items) => Some(items.iter().map(|item| Entry::item(entry.name, item)).collect()),
+            _ => {
+                self.wrong_type(entry, "a list", Some(format!("write it as\n{example}")));
+                None
+            }
+        }
+    }
+}

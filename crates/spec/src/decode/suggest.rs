@@ -1,0 +1,42 @@
+/// The candidate that a misspelt word was probably meant to be.
+pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    // Nothing that is written in a module file is longer; a huge text is not compared.
+    const MAX_LEN: usize = 100;
+    if word.len() > MAX_LEN {
+        return None;
+    }
+    let plain = plain(word);
+    let allowed = (plain.chars().count() / 3).clamp(1, 3);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&plain, &self::plain(candidate)), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `stream_arn`, `StreamARN` and `stream-arn` are all the same mistake.
+fn plain(word: &str) -> String {
+    word.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_spellings_and_small_slips_are_recognised() {
+        let fields = ["id", "streamArn", "streamName", "targets"];
+        for (word, expected) in [
+            ("stream_arn", Some("streamArn")),
+            ("streamARN", Some("streamArn")),
+            ("target", Some("targets")),
+            ("tragets", Some("targets")),
+            ("steamName", Some("streamName")),
+            ("colour", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(word, fields), expected, "{word}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
+
+use statefun_kinesis_types::{FunctionType, Secret, TypeName};
+
+/// Where remote functions are served: an `io.statefun.endpoints.v2/http` document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointSpec {
+    /// The functions that are served there.
+    pub functions: FunctionPattern,
+    /// The address to which a function's requests go.
+    pub url_path_template: UrlTemplate,
+    /// Messages that one address may have waiting before it slows down those who send to it.
+    pub max_num_batch_requests: NonZeroU32,
+    /// How requests are made.
+    pub transport: TransportSpec,
+}
+
+impl EndpointSpec {
+    /// [`EndpointSpec::max_num_batch_requests`] of a file that does not set it: StateFun's own default.
+    pub const DEFAULT_MAX_NUM_BATCH_REQUESTS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
+
+    /// An endpoint with StateFun's defaults for everything else.
+    pub fn new(functions: FunctionPattern, url_path_template: UrlTemplate) -> Self {
+        Self {
+            functions,
+            url_path_template,
+            max_num_batch_requests: Self::DEFAULT_MAX_NUM_BATCH_REQUESTS,
+            transport: TransportSpec::default(),
+        }
+    }
+}
+
+/// The functions that an endpoint serves: one by its name, `namespace/name`, or a whole namespace, `namespace/*`.
+///
+/// ```
+/// use statefun_kinesis_spec::FunctionPattern;
+///
+/// let all: FunctionPattern = "example/*".parse()?;
+/// assert!(all.matches(&"example/order-handler".parse()?));
+/// assert!(!all.matches(&"other/order-handler".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FunctionPattern {
+    /// One function.
+    Function(FunctionType),
+    /// Every function of this namespace.
+    Namespace(String),
+}
+
+impl FunctionPattern {
+    /// Whether the pattern names this function or its namespace.
+    pub fn matches(&self, function: &FunctionType) -> bool {
+        match self {
+            Self::Function(name) => name == function,
+            Self::Namespace(namespace) => namespace == function.namespace(),
+        }
+    }
+
+    /// Whether the pattern names one function; such a pattern wins over one that names a namespace.
+    pub fn is_specific(&self) -> bool {
+        matches!(self, Self::Function(_))
+    }
+}
+
+impl FromStr for FunctionPattern {
+    type Err = InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPattern> {
+        match text.strip_suffix("/*") {
+            Some(namespace) if !namespace.is_empty() && !namespace.contains('*') => {
+                Ok(Self::Namespace(namespace.to_owned()))
+            }
+            None if !text.contains('*') => text.parse::<TypeName>().map(Self::Function).map_err(|_| InvalidPattern),
+            _ => Err(InvalidPattern),
+        }
+    }
+}
+
+impl fmt::Display for FunctionPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(name) => f.pad(name.as_str()),
+            Self::Namespace(namespace) => f.pad(&format!("{namespace}/*")),
+        }
+    }
+}
+
+/// A text that names neither a function nor a namespace of functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidPattern;
+
+impl fmt::Display for InvalidPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected `<namespace>/<name>` or `<namespace>/*`")
+    }
+}
+
+impl std::error::Error for InvalidPattern {}
+
+/// The address of functions, in which `{function.name}` stands for the function's name.
+///
+/// ```
+/// use statefun_kinesis_spec::UrlTemplate;
+///
+/// let template: UrlTemplate = "http://orders.svc:8000/{function.name}".parse()?;
+/// assert_eq!(template.url_for(&"example/order-handler".parse()?), "http://orders.svc:8000/order-handler");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UrlTemplate(String);
+
+impl UrlTemplate {
+    const PLACEHOLDER: &str = "{function.name}";
+    const SCHEMES: [&str; 4] = ["http", "https", "http+unix", "https+unix"];
+
+    /// The template as it stands in the file.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address of one function.
+    pub fn url_for(&self, function: &FunctionType) -> String {
+        self.0.replace(Self::PLACEHOLDER, function.name())
+    }
+}
+
+impl FromStr for UrlTemplate {
+    type Err = InvalidUrlTemplate;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrlTemplate> {
+        let Some((scheme, rest)) = text.split_once("://") else { return Err(InvalidUrlTemplate::Scheme) };
+        if !Self::SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+            return Err(InvalidUrlTemplate::Scheme);
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(InvalidUrlTemplate::Blank);
+        }
+        // A unix address has no host: the path of the socket follows at once.
+        let is_unix = scheme.len() > "https".len();
+        if rest.is_empty() || (!is_unix && rest.starts_with(['/', '?', '#', ':'])) {
+            return Err(InvalidUrlTemplate::Host);
+        }
+        let without = text.replace(Self::PLACEHOLDER, "");
+        if without.contains(['{', '}']) {
+            return Err(InvalidUrlTemplate::Placeholder);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for UrlTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What is wrong with the text of a [`UrlTemplate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidUrlTemplate {
+    /// It does not start with a scheme that functions are served by.
+    Scheme,
+    /// It names no host, or no socket.
+    Host,
+    /// It has blanks or control characters in it.
+    Blank,
+    /// It has another placeholder than `{function.name}`.
+    Placeholder,
+}
+
+impl fmt::Display for InvalidUrlTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "expected an address that starts with http://, https://, http+unix:// or https+unix://",
+            Self::Host => "expected a host after `://`, or the path of a socket",
+            Self::Blank => "an address has no blanks",
+            Self::Placeholder => "`{function.name}` is the only placeholder",
+        })
+    }
+}
+
+impl std::error::Error for InvalidUrlTemplate {}
+
+/// How requests to remote functions are made: the `transport` of an endpoint. The defaults are StateFun's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransportSpec {
+    /// How long one invocation may take, all its attempts together.
+    pub call_timeout: Duration,
+    /// How long it may take to connect.
+    pub connect_timeout: Duration,
+    /// How long to wait for more of an answer; without one, only the call's own time counts.
+    pub read_timeout: Option<Duration>,
+    /// How long to wait until more of a request is taken; without one, only the call's own time counts.
+    pub write_timeout: Option<Duration>,
+    /// How long an idle connection is kept.
+    pub pool_ttl: Duration,
+    /// Most connections that are kept.
+    pub pool_size: NonZeroU32,
+    /// Most bytes of an answer.
+    pub payload_max_bytes: NonZeroU32,
+    /// A file with the certificates that are trusted, as the module file names it.
+    pub trust_ca_certs: Option<String>,
+    /// A file with the certificate that is shown to the server.
+    pub client_cert: Option<String>,
+    /// A file with the key to that certificate.
+    pub client_key: Option<String>,
+    /// A file with the password of that key, or the password.
+    pub client_key_password: Option<Secret>,
+}
+
+impl Default for TransportSpec {
+    fn default() -> Self {
+        Self {
+            call_timeout: Duration::from_secs(120),
+            connect_timeout: Duration::from_secs(20),
+            read_timeout: None,
+            write_timeout: None,
+            pool_ttl: Duration::from_secs(15),
+            pool_size: const { NonZeroU32::new(1024).unwrap() },
+            payload_max_bytes: const { NonZeroU32::new(32 << 20).unwrap() },
+            trust_ca_certs: None,
+            client_cert: None,
+            client_key: None,
+            client_key_password: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_names_a_function_or_a_namespace() {
+        for good in ["a/b", "a/*", "com.example/sub/name", "com.example/sub/*"] {
+            assert_eq!(good.parse::<FunctionPattern>().unwrap().to_string(), good);
+        }
+        for bad in ["", "*", "/*", "*/*", "a/b*", "a*/b", "a", "a/", "/b", "*/b"] {
+            assert!(bad.parse::<FunctionPattern>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_known_scheme_a_host_and_one_placeholder() {
+        for good in [
+            "http://localhost:8000/statefun",
+            "HTTPS://functions.example/{function.name}",
+            "http+unix:///var/run/functions.sock/serve",
+            "https+unix:///var/run/functions.sock",
+        ] {
+            assert_eq!(good.parse::<UrlTemplate>().unwrap().as_str(), good);
+        }
+        for (bad, why) in [
+            ("localhost:8000", InvalidUrlTemplate::Scheme),
+            ("ftp://host/", InvalidUrlTemplate::Scheme),
+            ("http://", InvalidUrlTemplate::Host),
+            ("http:///path", InvalidUrlTemplate::Host),
+            ("http://host/a b", InvalidUrlTemplate::Blank),
+            ("http://host/{function}", InvalidUrlTemplate::Placeholder),
+        ] {
+            assert_eq!(bad.parse::<UrlTemplate>(), Err(why), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! From text to trees of nodes that know their places. Nothing here knows what a module is.
+
+mod load;
+mod node;
+mod offsets;
+mod secrets;
+
+pub use load::MODULE_MAX_BYTES;
+pub(crate) use load::{Loaded, load};
+pub(crate) use node::{Kind, Node, Scalar, Value};
+pub(crate) use secrets::Secrets;

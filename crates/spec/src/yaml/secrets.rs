@@ -1,0 +1,120 @@
+use std::ops::Range;
+
+use super::node::Value;
+use crate::findings::Place;
+
+/// The places of keys and passwords in the files.
+///
+/// They are found by the names of the fields, in documents of every kind and under misspelt names too: whoever renders a
+/// problem must not print a secret because its field is the problem.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(Vec<Place>);
+
+impl Secrets {
+    pub(super) fn push(&mut self, place: Place) {
+        self.0.push(place);
+    }
+
+    /// Whether this value of a field of this name must not be shown.
+    pub(super) fn is_secret(name: &str, value: &Value<'_>) -> bool {
+        // Keys that stand where the mapping with the keys belongs are as secret as in their place.
+        let is_misplaced = !matches!(value, Value::Mapping(_)) && name.to_lowercase().ends_with("credentials");
+        is_misplaced || Self::is_secret_name(name)
+    }
+
+    /// Whether a field of this name has a key or a password as its value.
+    pub(crate) fn is_secret_name(name: &str) -> bool {
+        // A name of a field is short; a long text in its place is not searched.
+        const MARKS: [&str; 7] = ["secret", "accesskey", "keyid", "password", "passwd", "passphrase", "token"];
+        if name.len() > 200 {
+            return false;
+        }
+        let plain: String = name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+        MARKS.iter().any(|mark| plain.contains(mark))
+    }
+
+    /// Marks what follows a secret's name on its line, and the deeper lines below, without understanding the text. It is
+    /// for texts that are not YAML, where there is no tree to find values in.
+    pub(super) fn mark_lines(&mut self, text: &str, file: u32) {
+        let mut start = 0;
+        // The least indentation of lines that go on with a secret. It is 0 when the value has not begun yet.
+        let mut below: Option<usize> = None;
+        for line in text.split_inclusive(['\n', '\r']) {
+            let content = line.trim_end();
+            let indent = content.len() - content.trim_start().len();
+            let is_value = below.is_some_and(|depth| indent >= depth);
+            let secret_from = if content.is_empty() {
+                None
+            } else if is_value {
+                // Only the first line of a value may stand anywhere.
+                below = below.map(|depth| if depth == 0 { indent.max(1) } else { depth });
+                Some(indent)
+            } else {
+                let from = secret_value(content);
+                below = from.map(|from| if from == content.len() { 0 } else { indent + 1 });
+                from
+            };
+            if let Some(from) = secret_from.filter(|&from| from < content.len()) {
+                self.push(place(file, start + from..start + content.len()));
+            }
+            start += line.len();
+        }
+    }
+
+    /// The places by file, in order, those that touch or overlap joined.
+    pub(crate) fn into_spans(mut self, files: usize) -> Vec<Vec<Range<usize>>> {
+        self.0.sort();
+        let mut spans: Vec<Vec<Range<usize>>> = vec![Vec::new(); files];
+        for place in self.0 {
+            let (start, end) = (place.start as usize, place.end as usize);
+            let Some(of_file) = spans.get_mut(place.file as usize).filter(|_| start < end) else { continue };
+            match of_file.last_mut() {
+                Some(last) if start <= last.end => last.end = last.end.max(end),
+                _ => of_file.push(start..end),
+            }
+        }
+        spans
+    }
+}
+
+/// Where the value starts on a line that names a secret.
+fn secret_value(line: &str) -> Option<usize> {
+    let mut from = 0;
+    while let Some(colon) = line[from..].find(':').map(|at| from + at) {
+        if Secrets::is_secret_name(&line[from..colon]) {
+            let rest = &line[colon + 1..];
+            return Some(line.len() - rest.trim_start().len());
+        }
+        from = colon + 1;
+    }
+    None
+}
+
+fn place(file: u32, range: Range<usize>) -> Place {
+    let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+    Place { file, start: narrow(range.start), end: narrow(range.end) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_name_however_it_is_written() {
+        for name in ["accessKeyId", "secretAccessKey", "secret_acess_key", "aws.credentials.provider.basic.secretkey"] {
+            assert!(Secrets::is_secret_name(name), "{name}");
+        }
+        for name in ["id", "profile", "streamName", "kind", ""] {
+            assert!(!Secrets::is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_text_that_is_not_yaml_are_masked_from_the_colon_on() {
+        let text = "a: {secretAccessKey: \"hunter2\n  hunter3\nid: x\r\nsecretAccessKey:\n\thunter4\nid: y";
+        let mut secrets = Secrets::default();
+        secrets.mark_lines(text, 0);
+        let masked: Vec<&str> = secrets.into_spans(1)[0].iter().map(|span| &text[span.clone()]).collect();
+        assert_eq!(masked, ["\"hunter2", "hunter3", "hunter4"]);
+    }
+}

@@ -1,0 +1,42 @@
+//! What `cargo xtask e2e` hands to the cases.
+
+use std::path::PathBuf;
+
+use crate::control::Control;
+
+/// The server under test and the program under test.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// `http://HOST:PORT`, without a slash at the end.
+    pub endpoint: String,
+    /// The name on xtask's command line: `localstack`, `kinesis-mock` or `ferrokinesis`.
+    pub backend: String,
+    /// The built `statefun-kinesis`.
+    pub command_line: PathBuf,
+    /// Stops and starts the server. `None` when it was not started by `cargo xtask e2e` (`--endpoint`): cases that need
+    /// it are then not applicable, which is not the same as passed.
+    pub control: Option<Control>,
+}
+
+impl Environment {
+    /// Reads the variables.
+    ///
+    /// # Panics
+    ///
+    /// When one is missing or unreadable: without a server no case may look as if it had passed.
+    #[must_use]
+    pub fn read() -> Self {
+        Self {
+            endpoint: required("STATEFUN_KINESIS_E2E_ENDPOINT"),
+            backend: required("STATEFUN_KINESIS_E2E_BACKEND"),
+            command_line: required("STATEFUN_KINESIS_BIN").into(),
+            control: std::env::var("STATEFUN_KINESIS_E2E_CONTROL")
+                .ok()
+                .map(|text| Control::parse(&text).expect("xtask writes ADDRESS/MARK")),
+        }
+    }
+}
+
+fn required(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run the cases by `cargo xtask e2e`"))
+}

@@ -1,0 +1,23 @@
+//! What the end-to-end cases stand on: the server and the program that `cargo xtask e2e` hands to them.
+//!
+//! A case is an async function that gets a [`Case`]: names for streams of its own, a client, and the means to run the
+//! program under test. Cases run side by side, each on streams that no other case knows, so that they can be run again
+//! on the same server. They never wait for a while: they wait until something is true, with a deadline.
+//!
+//! The cases themselves are the test target `e2e`, which `cargo test --workspace` leaves out: they need a server.
+
+mod case;
+mod control;
+mod environment;
+mod program;
+mod relay;
+mod streams;
+mod suite;
+
+pub use case::{Case, PATIENCE, until};
+pub use control::Control;
+pub use environment::Environment;
+pub use program::{Ended, Program};
+pub use relay::Relay;
+pub use streams::{Put, StreamReader, Text, per_key};
+pub use suite::Suite;

@@ -1,0 +1,111 @@
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use futures::FutureExt;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::{Case, Environment};
+
+/// The longest that a case may take altogether.
+const CASE_LIMIT: Duration = Duration::from_secs(400);
+
+/// Cases that run side by side when the command line does not say: most of their time is waiting.
+const THREADS: usize = 8;
+
+/// The cases, and the server that they run against.
+#[derive(Debug)]
+pub struct Suite {
+    environment: Arc<Environment>,
+    /// Held for reading by each case, and for writing by one that must be alone.
+    alone: Arc<RwLock<()>>,
+    trials: Vec<Trial>,
+}
+
+impl Suite {
+    /// A suite without cases.
+    pub fn new(environment: Environment) -> Self {
+        Self { environment: Arc::new(environment), alone: Arc::default(), trials: Vec::new() }
+    }
+
+    /// The server.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Adds a case that can run beside all others.
+    pub fn case<F>(&mut self, name: &str, case: F)
+    where
+        F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
+    {
+        let (environment, alone) = (Arc::clone(&self.environment), Arc::clone(&self.alone));
+        self.trials.push(Trial::test(name, move || {
+            let _beside = alone.read().unwrap_or_else(PoisonError::into_inner);
+            run(environment, case)
+        }));
+    }
+
+    /// Adds a case during which no other one runs, because it stops the server.
+    pub fn case_alone<F>(&mut self, name: &str, case: F)
+    where
+        F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
+    {
+        if self.environment.control.is_none() {
+            return self.not_applicable(name, "the server was not started by cargo xtask e2e".to_owned());
+        }
+        let (environment, alone) = (Arc::clone(&self.environment), Arc::clone(&self.alone));
+        self.trials.push(Trial::test(name, move || {
+            let _alone = alone.write().unwrap_or_else(PoisonError::into_inner);
+            run(environment, case)
+        }));
+    }
+
+    /// Adds a case that says nothing about this server, and why. It is shown as ignored, and never as passed.
+    pub fn not_applicable(&mut self, name: &str, reason: String) {
+        self.trials.push(Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason))));
+    }
+
+    /// Runs the cases that the arguments select.
+    ///
+    /// # Errors
+    ///
+    /// When one failed, or none ran: a filter that fits nothing must not look like success.
+    pub fn run(self, arguments: &Arguments) -> Result<()> {
+        let arguments = Arguments { test_threads: arguments.test_threads.or(Some(THREADS)), ..arguments.clone() };
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        if conclusion.has_failed() {
+            bail!("{} case(s) failed", conclusion.num_failed);
+        }
+        if conclusion.num_passed == 0 && !arguments.list {
+            bail!("no case ran");
+        }
+        Ok(())
+    }
+}
+
+fn run<F>(environment: Arc<Environment>, body: F) -> Result<(), Failed>
+where
+    F: AsyncFnOnce(&Case) -> Result<()>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let case = Case::new(environment).await.map_err(|error| format!("{error:?}"))?;
+        let outcome = tokio::time::timeout(CASE_LIMIT, AssertUnwindSafe(body(&case)).catch_unwind()).await;
+        let outcome = match outcome {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Err(anyhow!("{}", words(panic.as_ref()))),
+            Err(_) => Err(anyhow!("the case took longer than {CASE_LIMIT:?}")),
+        };
+        let failed = outcome.map_err(|error| Failed::from(format!("{error:?}{}", case.transcripts())));
+        case.clear().await;
+        failed
+    })
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("the case panicked")
+}
