@@ -139,7 +139,7 @@ impl AwsKinesisBuilder {
         }
         if let Some(endpoint) = endpoint {
             // A server named by its address has no FIPS or dual-stack variant, whatever the environment asks of AWS.
-            loader = loader.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
+            loader = loader.endpoint_url(endpoint);
         }
         // The identity cache would else allow one short try, as it reckons from the retries that are off below.
         loader = loader.identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT).build());
@@ -381,6 +381,7 @@ mod tests {
         let at_build = replay.asked().len();
         let mut report = format!("{at_build} requests at build\n");
         let error = client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
+        assert!(replay.asked().len() <= at_build + 1, "one call is one request, at most");
         match replay.asked().get(at_build) {
             Some(asked) => {
                 let scope = asked.headers["authorization"].split("Credential=").nth(1).unwrap_or_default();
@@ -454,6 +455,23 @@ mod tests {
             let authorization = &asked[0].headers["authorization"];
             assert!(authorization.contains(&format!("Credential={key}/")), "{authorization}");
             assert!(authorization.contains(&format!("/{region}/kinesis/")), "{authorization}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_when_its_time_is_up() {
+        for (timeout, seconds) in [(None, 60), (Some(Duration::from_secs(5)), 5)] {
+            let replay = Replay::new([Reply::Never]);
+            let mut builder = AwsKinesis::builder().region(custom("http://localhost:4566")).credentials(basic());
+            builder.http_client = Some(replay.http_client());
+            if let Some(timeout) = timeout {
+                builder = builder.operation_timeout(timeout);
+            }
+            let client = builder.build().await.unwrap();
+            let started = tokio::time::Instant::now();
+            let error = client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
+            assert_eq!(error.kind(), statefun_kinesis_client::ErrorKind::Timeout, "{error}");
+            assert_eq!((started.elapsed().as_secs(), replay.asked().len()), (seconds, 1));
         }
     }
 

@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, path::Path};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 use serde::Serialize;
-use statefun_kinesis_spec::{Checked, Diagnostic, MODULE_MAX_BYTES, Options, Severity, SourceFile, read_module};
+use statefun_kinesis_spec::{Checked, Code, Diagnostic, MODULE_MAX_BYTES, Options, Severity, SourceFile, read_module};
 
 use crate::{ExitCode, args::ModuleArguments, failure::Failure};
 
@@ -64,9 +64,18 @@ impl ReadModule {
             let there = AnnotationKind::Context.span(label.span.clone()).label(label.message.as_str());
             group = group.element(snippet(label.file).annotation(there));
         }
-        match &diagnostic.help {
-            Some(help) => group.element(Level::HELP.message(help.as_str())),
-            None => group,
+        if let Some(help) = &diagnostic.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        // What an option of the command line can do about it; the reader of module files knows none.
+        match (diagnostic.severity, diagnostic.code) {
+            (Severity::Error, Code::UnknownField) => {
+                group.element(Level::NOTE.message("--lenient makes unknown fields warnings"))
+            }
+            (Severity::Error, Code::KindNotServed) => {
+                group.element(Level::NOTE.message("--ignore-unsupported skips such documents with a warning"))
+            }
+            _ => group,
         }
     }
 

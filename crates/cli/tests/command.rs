@@ -169,7 +169,7 @@ fn a_bad_module_file_is_refused_with_its_place_and_nothing_is_started() {
         ("prose", b"this is not a module file".to_vec(), &["prose.yaml:1:1"]),
         ("broken", b"kind: [".to_vec(), &["broken.yaml:1:"]),
         ("junk", (0..=255).collect(), &["junk.yaml", "UTF-8"]),
-        ("huge", vec![b'#'; 100 << 20], &["huge.yaml", "larger than 10 MiB"]),
+        ("huge", vec![b'#'; 100 << 20], &["huge.yaml", "larger than 1 MiB"]),
         (
             "kind",
             replaced("v1/egress", "v1/egres"),

@@ -49,14 +49,16 @@ capabilities! {
     streams_by_arn,
     /// ListShards gives pages of the size that was asked for.
     list_shards_pages,
-    /// ListShards heeds `AtLatest`, `AfterShardId` and `FromTimestamp`.
+    /// ListShards heeds `AtLatest`, `AfterShardId`, `AtTimestamp` and `FromTimestamp`.
     shard_filters,
-    /// ListShards heeds `AtTrimHorizon` and `AtTimestamp` too, where others name too many shards.
+    /// ListShards heeds `AtTrimHorizon` too, where others name all shards.
     exact_shard_filters,
     /// A ListShards token that no one gave out is refused as such.
     rejects_garbage_tokens,
     /// An iterator that no one gave out is refused as such.
     rejects_garbage_iterators,
+    /// `AtTimestamp` iterators are exact to the millisecond, where others cut the time to its second.
+    exact_timestamps,
     /// A timestamp in the future is refused by GetShardIterator.
     rejects_future_timestamps,
     /// PutRecords refuses a request of no records, of more than 500 or of more than 10 MiB, and a record over the
@@ -86,7 +88,7 @@ impl Capabilities {
     /// LocalStack 4.14.0, which wraps kinesis-mock 0.6.2.
     pub const LOCALSTACK: Self = Self {
         exact_shard_filters: false,
-        rejects_garbage_tokens: false,
+        exact_timestamps: false,
         rejects_garbage_iterators: false,
         enforces_put_limits: false,
         rejects_splits_at_the_edge: false,
@@ -97,7 +99,7 @@ impl Capabilities {
     };
 
     /// kinesis-mock 0.6.2 by itself.
-    pub const KINESIS_MOCK: Self = Self::LOCALSTACK;
+    pub const KINESIS_MOCK: Self = Self { exact_timestamps: true, ..Self::LOCALSTACK };
 
     /// ferrokinesis 0.7.0 without `--enforce-limits`.
     pub const FERROKINESIS: Self = Self {

@@ -7,7 +7,7 @@ use statefun_kinesis_types::{Record, StartPosition, StreamRef, Timestamp};
 
 use crate::{
     Backend,
-    stream::{TestStream, record, refused, texts},
+    stream::{Deadline, TestStream, record, refused, texts},
 };
 
 /// A stream of one shard with these records, and the records as they are read.
@@ -48,13 +48,49 @@ pub async fn latest_starts_behind_the_newest_record(backend: &dyn Backend) {
 pub async fn at_timestamp_starts_at_the_first_record_from_then_on(backend: &dyn Backend) {
     let (stream, records) = stream_of(backend, &["a"]).await;
     let a = records[0].approximate_arrival;
-    let later = stream.wait_until_after(a).await;
-    let from = |time| StartPosition::AtTimestamp(time);
-    assert_eq!(read(&stream, from(later), 1).await, ["mark"], "at its arrival a record is included");
+    // Some cut the time to its second, so the times are further apart than that.
+    let later = stream.wait_until_after(a.after(Duration::from_secs(2))).await;
+    let first = first_at(&stream, later).await;
+    let cut = later.before(Duration::from_secs(1));
+    let arrival = first.approximate_arrival;
+    assert!(cut < arrival && arrival <= later, "the first record at {later} is one that arrived at {arrival}");
+    stream.remove().await;
+}
+
+/// The first record that is read from a time on.
+async fn first_at(stream: &TestStream, time: Timestamp) -> Record {
     let shard = stream.open_shards().await.remove(0).id;
-    let iterator = stream.iterator(&shard, from(a.after(Duration::from_millis(1)))).await;
-    let first = stream.read_some(&iterator, 1).await.records;
-    assert!(first[0].approximate_arrival > a, "what arrived before the time is left out: {:?}", texts(&first));
+    let iterator = stream.iterator(&shard, StartPosition::AtTimestamp(time)).await;
+    stream.read_some(&iterator, 1).await.records.remove(0)
+}
+
+/// `AtTimestamp` includes a record that arrived at that very millisecond, and none that arrived before.
+pub async fn a_timestamp_is_exact_to_the_millisecond(backend: &dyn Backend) {
+    let (stream, records) = stream_of(backend, &["a"]).await;
+    let a = records[0].approximate_arrival;
+    let later = stream.wait_until_after(a).await;
+    assert_eq!(first_at(&stream, a).await.approximate_arrival, a);
+    assert_eq!(first_at(&stream, a.after(Duration::from_millis(1))).await.approximate_arrival, later);
+    assert_eq!(first_at(&stream, later).await.approximate_arrival, later);
+    stream.remove().await;
+}
+
+/// A known mistake: the time of `AtTimestamp` is cut to its second, so that older records come.
+pub async fn a_timestamp_is_cut_to_its_second(backend: &dyn Backend) {
+    let (stream, records) = stream_of(backend, &["a"]).await;
+    let second = |time: Timestamp| time.as_millis() / 1_000;
+    let mut before = records[0].approximate_arrival;
+    let deadline = Deadline::for_("two records within a second");
+    let later = loop {
+        let later = stream.wait_until_after(before).await;
+        if second(before) == second(later) {
+            break later;
+        }
+        before = later;
+        deadline.pause().await;
+    };
+    let first = first_at(&stream, later).await.approximate_arrival;
+    assert!(first < later, "this backend has learnt milliseconds: the first record at {later} arrived at {first}");
     stream.remove().await;
 }
 

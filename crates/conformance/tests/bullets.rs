@@ -85,6 +85,7 @@ fn without(capability: &str) -> Capabilities {
         "list_shards_pages" => capabilities.list_shards_pages = false,
         "shard_filters" => capabilities.shard_filters = false,
         "exact_shard_filters" => capabilities.exact_shard_filters = false,
+        "exact_timestamps" => capabilities.exact_timestamps = false,
         "rejects_garbage_tokens" => capabilities.rejects_garbage_tokens = false,
         "rejects_garbage_iterators" => capabilities.rejects_garbage_iterators = false,
         "rejects_future_timestamps" => capabilities.rejects_future_timestamps = false,

@@ -12,10 +12,9 @@ use statefun_kinesis_types::{GET_RECORDS_MAX_RECORDS, SHARD_READ_BYTES_PER_SECON
 /// use std::time::Duration;
 /// use statefun_kinesis_consumer::Settings;
 ///
-/// let mut settings = Settings::default();
 /// // Two other applications poll the same stream: leave them their share of the five calls per second.
-/// settings.read_calls_per_second = 2;
-/// settings.poll_idle_max = Duration::from_secs(2);
+/// let settings =
+///     Settings { read_calls_per_second: 2, poll_idle_max: Duration::from_secs(2), ..Settings::default() };
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

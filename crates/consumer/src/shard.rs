@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use statefun_kinesis_client::{ChildShard, Error, ErrorKind, RecordPage, ShardIterator};
-use statefun_kinesis_types::{
-    GET_RECORDS_MAX_BYTES, Record, SHARD_WRITE_BYTES_PER_SECOND, SHARD_WRITE_RECORDS_PER_SECOND, StartPosition,
-    Timestamp,
-};
+use statefun_kinesis_types::{GET_RECORDS_MAX_BYTES, Record, StartPosition, Timestamp};
 
 use crate::{
     Position, Settings,
@@ -16,6 +13,11 @@ use crate::{
 
 /// Answers that make no sense, in a row, before they count as final.
 const UNEXPECTED_MAX: u32 = 5;
+
+/// Least room for the answer of a shard at its tip: with the default bounds, 200 shards can be asked at a time. A shard
+/// that wakes up brings the rest with the next call, for which a full answer's room is made.
+const TIP_RECORDS_MIN: usize = 500;
+const TIP_BYTES_MIN: usize = 256 << 10;
 
 /// How far this machine's clock may be ahead of the service's. The service refuses an iterator for a time that it has
 /// not reached; within this distance the refusal means "not yet".
@@ -69,9 +71,10 @@ pub(crate) struct ShardMachine {
     failures: u32,
     unexpected: u32,
     expired: u32,
-    asked: Option<Instant>,
-    /// How much the last call was to bring at most, in records.
+    /// Most records that the last call asked for.
     limit: usize,
+    /// What the last answer brought.
+    brought: Amount,
     at_tip: bool,
 }
 
@@ -100,8 +103,8 @@ impl ShardMachine {
             failures: 0,
             unexpected: 0,
             expired: 0,
-            asked: None,
             limit: 0,
+            brought: Amount::default(),
             at_tip: false,
             settings: settings.clone(),
         }
@@ -130,7 +133,7 @@ impl ShardMachine {
             _ => {}
         }
         match &self.iterator {
-            Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.appetite(now)),
+            Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.appetite()),
             _ => Step::GetIterator(self.position()),
         }
     }
@@ -147,15 +150,17 @@ impl ShardMachine {
         }
     }
 
-    /// How much the next answer may bring. Behind the tip that is all that an answer can hold. At the tip it is twice
-    /// what the shard can have taken since it was last asked, so that many quiet shards need little room.
-    fn appetite(&self, now: Instant) -> Amount {
+    /// How much the next answer is expected to bring. Behind the tip that is all that an answer can hold. At the tip it
+    /// is twice what the last one brought and some room for a quiet shard to wake up, so that many quiet shards can be
+    /// asked side by side.
+    fn appetite(&self) -> Amount {
         let most = Amount { records: self.settings.max_records_per_call, bytes: GET_RECORDS_MAX_BYTES };
-        let Some(asked) = self.asked.filter(|_| self.at_tip) else { return most };
-        let seconds = 2.0 * now.saturating_duration_since(asked).as_secs_f64().max(0.5);
+        if !self.at_tip {
+            return most;
+        }
         Amount {
-            records: most.records.min((seconds * f64::from(SHARD_WRITE_RECORDS_PER_SECOND)) as usize),
-            bytes: most.bytes.min((seconds * SHARD_WRITE_BYTES_PER_SECOND as f64) as usize),
+            records: (2 * self.brought.records).max(TIP_RECORDS_MIN).min(most.records),
+            bytes: (2 * self.brought.bytes).max(TIP_BYTES_MIN).min(most.bytes),
         }
     }
 
@@ -196,7 +201,6 @@ impl ShardMachine {
     /// GetRecords is called for at most `limit` records.
     pub(crate) fn asking(&mut self, now: Instant, limit: usize) {
         self.calls.called(now);
-        self.asked = Some(now);
         self.limit = limit;
     }
 
@@ -222,6 +226,7 @@ impl ShardMachine {
 
         let bytes: usize = records.iter().map(Record::size).sum();
         self.bytes.take(now, bytes as f64);
+        self.brought = Amount { records: records.len(), bytes };
         // A full answer has more behind it, whatever a backend says that does not know how far behind it is.
         self.at_tip = behind_latest.is_zero() && records.len() < self.limit;
         if records.is_empty() && self.at_tip {
@@ -448,12 +453,15 @@ mod tests {
         assert_eq!(room(&machine, now), full);
         let now = to_records(&mut machine, now);
         machine.answer(now, Ok(page(&[2], Duration::ZERO))).unwrap();
-        assert_eq!(room(&machine, now), Amount { records: 1_000, bytes: 1 << 20 });
-        assert_eq!(room(&machine, now + 3 * SECOND), Amount { records: 6_000, bytes: 6 << 20 });
-        assert_eq!(room(&machine, now + 60 * SECOND), full);
+        assert_eq!(room(&machine, now), Amount { records: TIP_RECORDS_MIN, bytes: TIP_BYTES_MIN });
+        let now = to_records(&mut machine, now);
+        let mut large = page(&(3..403).collect::<Vec<_>>(), Duration::ZERO);
+        large.records[0].data = vec![0; 1 << 20].into();
+        machine.answer(now, Ok(large)).unwrap();
+        assert_eq!(room(&machine, now), Amount { records: 800, bytes: 2 * ((1 << 20) + 399 * 5) });
 
         machine.asking(now, 2);
-        machine.answer(now, Ok(page(&[3, 4], Duration::ZERO))).unwrap();
+        machine.answer(now, Ok(page(&[1_000, 1_001], Duration::ZERO))).unwrap();
         assert_eq!(room(&machine, now), full, "a full answer has more behind it");
     }
 

@@ -108,11 +108,11 @@ impl StreamReader {
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(()),
-                Some(shard) = self.finished.recv() => Event::Finished(shard),
                 Some(joined) = self.tasks.join_next() => match joined {
                     Ok(event) => event,
                     Err(_) => break Err(ConsumerError::Panicked { what: format!("stream {}", self.stream.arn) }),
                 },
+                Some(shard) = self.finished.recv() => Event::Finished(shard),
                 () = sleep_until(self.survey_due), if !self.surveying => Event::Due,
             };
             match self.handle(event) {
@@ -133,6 +133,8 @@ impl StreamReader {
                 if !self.graph.has_child(&shard) {
                     self.survey(Survey::Complete);
                 }
+                // The shard may have been finished before its end was told here.
+                self.start();
             }
             Event::Finished(shard) => {
                 self.graph.finished(&shard);

@@ -14,7 +14,9 @@ use crate::{
     clock::VirtualClock,
     faults::{FaultPlan, Faults},
     refusal::Refusal,
+    shard::ShardLog,
     store::{Settings, Store},
+    stream::Stream,
 };
 
 /// Kinesis in memory: the streams of one account in one region. Clones are the same service.
@@ -70,7 +72,7 @@ impl FakeKinesis {
 
     /// The service's time of day: the epoch plus what Tokio's clock has counted since the fake was made.
     pub fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(self.clock)
+        Arc::new(self.clock.clone())
     }
 
     /// Calls of this operation so far, those that failed included.
@@ -84,9 +86,8 @@ impl FakeKinesis {
         let now = self.clock.now();
         let Ok((_, stream)) = state.store.stream(stream, now) else { return Vec::new() };
         stream.trim(now);
-        let of_shard = |shard: &crate::shard::ShardLog| {
-            shard.records().map(|record| (shard.id.clone(), record.clone())).collect::<Vec<_>>()
-        };
+        let of_shard =
+            |shard: &ShardLog| shard.records().map(|record| (shard.id.clone(), record.clone())).collect::<Vec<_>>();
         stream.shards.iter().flat_map(of_shard).collect()
     }
 
@@ -121,7 +122,7 @@ impl FakeKinesis {
         self.change(stream, |stream, _| stream.distribution = distribution)
     }
 
-    fn change(&self, stream: &StreamRef, change: impl FnOnce(&mut crate::stream::Stream, Timestamp)) -> Result<()> {
+    fn change(&self, stream: &StreamRef, change: impl FnOnce(&mut Stream, Timestamp)) -> Result<()> {
         let mut state = lock(&self.faults.state);
         let now = self.clock.now();
         // The closest operation of the seam: there is none that changes a stream's settings.

@@ -177,3 +177,18 @@ pub(crate) fn shard_number(id: &ShardId) -> Option<usize> {
     let plain = digits.len() >= 12 && digits.bytes().all(|digit| digit.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_the_number_of_its_shard_and_one_form() {
+        for number in [0, 7, 999_999_999_999, 1_000_000_000_000] {
+            assert_eq!(shard_number(&shard_id(number)), Some(number));
+        }
+        for other in ["shardId-7", "shardId-", "shardId-00000000000x", "other-000000000007", "000000000007"] {
+            assert_eq!(shard_number(&other.parse().unwrap()), None, "{other}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::{
 };
 
 use statefun_kinesis_client::{
-    PutOutcome, RecordPage, ShardFilter, ShardIterator, ShardPage, ShardPageRequest, StreamStatus, StreamSummary,
+    PutOutcome, RecordPage, ShardIterator, ShardPage, ShardPageRequest, StreamStatus, StreamSummary,
 };
 use statefun_kinesis_types::{
     GET_RECORDS_MAX_RECORDS, HashKey, ITERATOR_LIFETIME, LIST_SHARDS_MAX_RESULTS, PUT_RECORDS_MAX_BYTES,
@@ -164,11 +164,6 @@ impl Store {
         }
         let more = listed.next().is_some();
         drop(listed);
-        // What follows the page follows its last shard, which says all that `AfterShardId` said.
-        let filter = match filter {
-            ShardFilter::AfterShardId(_) => ShardFilter::FromTrimHorizon,
-            other => other,
-        };
         let next = more.then(|| seal.page(&PageState { stream: incarnation, filter, after: last, issued: now }));
         Ok(ShardPage::new(shards, next))
     }

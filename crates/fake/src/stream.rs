@@ -278,3 +278,31 @@ fn equal_ranges(count: usize) -> impl Iterator<Item = HashKeyRange> {
         HashKeyRange::new(start, end).expect("a part of the space is not empty")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The starts and the last end of `count` ranges, which are checked to leave no gap.
+    fn starts(count: usize) -> Vec<u128> {
+        let ranges: Vec<_> = equal_ranges(count).collect();
+        for pair in ranges.windows(2) {
+            assert_eq!(pair[0].end().get() + 1, pair[1].start().get(), "{count} ranges");
+        }
+        assert_eq!(ranges[0].start(), HashKey::MIN);
+        assert_eq!(ranges[count - 1].end(), HashKey::MAX);
+        ranges.iter().map(|range| range.start().get()).collect()
+    }
+
+    #[test]
+    fn ranges_are_those_that_the_service_gives() {
+        assert_eq!(starts(1), [0]);
+        assert_eq!(starts(2), [0, 1 << 127]);
+        let third = 113_427_455_640_312_821_154_458_202_477_256_070_485;
+        assert_eq!(starts(3), [0, third, 2 * third]);
+        assert_eq!(starts(4), [0, 1 << 126, 2 << 126, 3 << 126]);
+        for count in [5, 7, 1_000, 20_000] {
+            assert_eq!(starts(count).len(), count);
+        }
+    }
+}

@@ -23,7 +23,7 @@ pub(crate) struct IteratorState {
 pub(crate) struct PageState {
     /// The stream's incarnation.
     pub(crate) stream: u64,
-    /// Never `AfterShardId`: with `after`, that is `FromTrimHorizon`.
+    /// `AfterShardId` comes back as `FromTrimHorizon`: the number in `after` says all that it said.
     pub(crate) filter: ShardFilter,
     /// The number of the last shard of the page before.
     pub(crate) after: usize,
@@ -62,6 +62,7 @@ impl Seal {
             ShardFilter::AtLatest => (2, Timestamp::EPOCH),
             ShardFilter::AtTimestamp(time) => (3, *time),
             ShardFilter::FromTimestamp(time) => (4, *time),
+            // `FromTrimHorizon` and `AfterShardId`.
             _ => (0, Timestamp::EPOCH),
         };
         let millis = |time: Timestamp| time.as_millis().cast_unsigned();
@@ -85,11 +86,7 @@ impl Seal {
     }
 
     fn close<const N: usize>(self, kind: u64, fields: &[u64; N]) -> String {
-        let mut text = String::with_capacity(17 * (N + 1));
-        for field in fields.iter().chain([&self.check(kind, fields)]) {
-            text.push_str(&format!("{field:016x}"));
-        }
-        text
+        fields.iter().chain([&self.check(kind, fields)]).map(|field| format!("{field:016x}")).collect()
     }
 
     fn open<const N: usize>(self, kind: u64, text: &str) -> Option<[u64; N]> {

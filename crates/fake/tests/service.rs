@@ -137,8 +137,9 @@ async fn an_iterator_goes_on_where_retention_has_caught_up_with_it() {
     let page = kinesis.get_records(&page.next_iterator.unwrap(), 10).await.unwrap();
     assert_eq!(texts(&page), ["c"]);
 
+    advance(Duration::from_secs(61)).await;
     kinesis.set_retention(&stream, RETENTION_DEFAULT).unwrap();
-    assert_eq!(kinesis.records(&stream).len(), 1, "a longer retention brings nothing back");
+    assert_eq!(kinesis.records(&stream).len(), 0, "a longer retention brings nothing back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,6 +258,23 @@ async fn a_later_page_goes_on_with_the_same_filter() {
         }
         assert_eq!(listed, expected.into_iter().map(shard).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filters_time_before_the_horizon_is_the_horizon() {
+    let (kinesis, stream) = stream(1).await;
+    advance(SECOND).await;
+    kinesis.split_shard(&stream, &shard(0), HashKey::new(1 << 127)).await.unwrap();
+    let ids = async |filter| {
+        let shards = kinesis.all_shards(&stream, filter).await.unwrap();
+        shards.into_iter().map(|shard| shard.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(ShardFilter::AtTimestamp(Timestamp::EPOCH)).await, [shard(0)], "of a young stream: its creation");
+    assert_eq!(ids(ShardFilter::FromTimestamp(Timestamp::EPOCH)).await, [0, 1, 2].map(shard));
+    advance(RETENTION_DEFAULT - SECOND).await;
+    assert_eq!(ids(ShardFilter::AtTrimHorizon).await, [shard(0)], "open exactly at the horizon");
+    advance(2 * SECOND).await;
+    assert_eq!(ids(ShardFilter::AtTimestamp(Timestamp::EPOCH)).await, [1, 2].map(shard));
 }
 
 #[tokio::test]

@@ -110,12 +110,9 @@ impl Producer {
             shared.check(record)?;
         }
         let total = records.len();
-        let Some((key, size)) = records.first().map(|first| (first.partition_key.clone(), first.size())) else {
-            return Ok(BatchReceipt::empty());
-        };
+        let Some(first) = records.first() else { return Ok(BatchReceipt::empty()) };
         let _turn = shared.turn.lock().await;
-        let (batch, answer) = shared.lock().batches.open(total);
-        let receipt = BatchReceipt::new(answer, &shared.stream, &key, size);
+        let (batch, receipt) = BatchReceipt::new(&mut shared.lock().batches, &shared.stream, first, total);
         let mut queueing = Queueing { shared, batch, total, rest: records.into_iter() };
         loop {
             {

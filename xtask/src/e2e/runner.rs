@@ -24,9 +24,6 @@ pub(crate) struct Programs {
 /// The flags select the same features of all dependencies as `cargo test --workspace` does, so that after it nothing
 /// but the two is compiled.
 pub(crate) fn build() -> Result<Programs> {
-    if let Ok(standin) = std::env::var("XTASK_STANDIN") {
-        return Ok(Programs { cases: standin.clone().into(), command_line: standin.into() });
-    } // TEMPORARY
     let mut command = workspace::cargo();
     command
         .args(["build", "--workspace", "--bin", COMMAND_LINE, "--test", CASES])

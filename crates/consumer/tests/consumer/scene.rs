@@ -89,9 +89,7 @@ impl Scene {
 }
 
 pub(crate) fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.seed = Some(7);
-    settings
+    Settings { seed: Some(7), ..Settings::default() }
 }
 
 pub(crate) fn shard_id(number: usize) -> ShardId {

@@ -637,7 +637,7 @@ impl Model {
         };
         self.machine.answered(self.now, request, answer);
         // Some arbitrary later answer lets a late request through.
-        if let Some(late) = self.late.pop_if(|_| tokens.len() % 2 == 0) {
+        if let Some(late) = self.late.pop_if(|_| tokens.len().is_multiple_of(2)) {
             self.stored.extend(late.records().iter().map(token));
         }
     }

@@ -12,15 +12,17 @@ use crate::{
     findings::{Finding, Findings, Place},
 };
 
-/// Most bytes of one module file: 10 MiB, some hundred times what the largest ones have. A larger text is refused
-/// without a look at it; who reads files can compare their sizes first.
-pub const MODULE_MAX_BYTES: usize = 10 << 20;
+/// Most bytes of one module file: 1 MiB, which some five thousand streams fit in; more of them go into several files.
+///
+/// A larger text is refused without a look at it; who reads files can compare their sizes first. The parser may keep a
+/// whole `[…]` or `{…}` at some hundred bytes for each byte of it, so this also bounds the memory of hostile texts.
+pub const MODULE_MAX_BYTES: usize = 1 << 20;
 
 /// Most levels of a document; those of a module file have about six.
 const MAX_DEPTH: usize = 64;
 
-/// Most nodes of one file, every alias counted with all that it stands for: about 50 MB of memory.
-const MAX_NODES: usize = 500_000;
+/// Most nodes of one file, every alias counted with all that it stands for: about 25 MB of memory.
+const MAX_NODES: usize = 250_000;
 
 /// What a file has in it.
 #[derive(Debug, Default)]
@@ -223,6 +225,7 @@ impl<'a> Loader<'a, '_> {
         if self.open.len() >= MAX_DEPTH {
             return Err(self.limit(place, format!("more than {MAX_DEPTH} levels of lists and mappings")));
         }
+        self.take_nodes(1, place)?;
         self.open.push(Open { place, anchor, value, key: None, size: 1, height: 0 });
         Ok(())
     }

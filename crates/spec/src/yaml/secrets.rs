@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::node::Value;
-use crate::findings::Place;
+use crate::{SourceFile, findings::Place};
 
 /// The places of keys and passwords in the files.
 ///
@@ -61,16 +61,24 @@ impl Secrets {
         }
     }
 
-    /// The places by file, in order, those that touch or overlap joined.
-    pub(crate) fn into_spans(mut self, files: usize) -> Vec<Vec<Range<usize>>> {
+    /// The places by file, in order, those that overlap joined, and cut where a line ends: a mask must not swallow the
+    /// line breaks that places in the text are counted by.
+    pub(crate) fn into_spans(mut self, files: &[SourceFile]) -> Vec<Vec<Range<usize>>> {
         self.0.sort();
-        let mut spans: Vec<Vec<Range<usize>>> = vec![Vec::new(); files];
+        let mut spans: Vec<Vec<Range<usize>>> = vec![Vec::new(); files.len()];
         for place in self.0 {
-            let (start, end) = (place.start as usize, place.end as usize);
-            let Some(of_file) = spans.get_mut(place.file as usize).filter(|_| start < end) else { continue };
-            match of_file.last_mut() {
-                Some(last) if start <= last.end => last.end = last.end.max(end),
-                _ => of_file.push(start..end),
+            let (file, mut start) = (place.file as usize, place.start as usize);
+            let Some(text) = files.get(file).and_then(|file| file.text.get(start..place.end as usize)) else {
+                continue;
+            };
+            for line in text.split_inclusive(['\n', '\r']) {
+                let end = start + line.trim_end_matches(['\n', '\r']).len();
+                match spans[file].last_mut() {
+                    Some(last) if start <= last.end => last.end = last.end.max(end),
+                    _ if start < end => spans[file].push(start..end),
+                    _ => {}
+                }
+                start += line.len();
             }
         }
         spans
@@ -114,7 +122,8 @@ mod tests {
         let text = "a: {secretAccessKey: \"hunter2\n  hunter3\nid: x\r\nsecretAccessKey:\n\thunter4\nid: y";
         let mut secrets = Secrets::default();
         secrets.mark_lines(text, 0);
-        let masked: Vec<&str> = secrets.into_spans(1)[0].iter().map(|span| &text[span.clone()]).collect();
+        let masked: Vec<&str> =
+            secrets.into_spans(&[SourceFile::new("f", text)])[0].iter().map(|span| &text[span.clone()]).collect();
         assert_eq!(masked, ["\"hunter2", "hunter3", "hunter4"]);
     }
 }

@@ -1,0 +1,31 @@
+//! One file for each thing that is tried, from the wire upwards.
+
+mod conformance;
+mod custom_endpoint;
+mod log;
+mod orders;
+mod outage;
+mod refusals;
+mod reshard;
+mod signals;
+mod startup;
+mod template;
+mod transport;
+mod wire;
+
+use statefun_kinesis_e2e::Suite;
+
+/// Adds every case there is.
+pub(crate) fn add_all(suite: &mut Suite) {
+    wire::add(suite);
+    transport::add(suite);
+    conformance::add(suite);
+    orders::add(suite);
+    log::add(suite);
+    startup::add(suite);
+    custom_endpoint::add(suite);
+    reshard::add(suite);
+    refusals::add(suite);
+    signals::add(suite);
+    outage::add(suite);
+}
