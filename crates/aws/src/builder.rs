@@ -139,7 +139,7 @@ impl AwsKinesisBuilder {
         }
         if let Some(endpoint) = endpoint {
             // A server named by its address has no FIPS or dual-stack variant, whatever the environment asks of AWS.
-            loader = loader.endpoint_url(endpoint);
+            loader = loader.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
         }
         // The identity cache would else allow one short try, as it reckons from the retries that are off below.
         loader = loader.identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT).build());

@@ -17,6 +17,7 @@ mod module;
 mod output;
 mod records;
 mod run;
+mod signals;
 mod summary;
 mod tap;
 mod terminal;

@@ -23,6 +23,7 @@ use crate::{
     module::ReadModule,
     output::Output,
     records::InputRecord,
+    signals::Signals,
     summary,
     tap::Tapped,
     terminal::{self, ProgressLine},
@@ -111,7 +112,9 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     }
     let started = Instant::now();
     let progress = router.progress();
-    tokio::spawn(stop_on_signals(shutdown.clone()));
+    // From here on a signal is heard, so that whoever reads the next line may send one.
+    let signals = Signals::listen()?;
+    tokio::spawn(stop_on_signals(signals, shutdown.clone()));
     terminal::tell(&ready(module, arguments));
     let reporter = tokio::spawn(report(Arc::clone(&progress), started));
 
@@ -212,35 +215,13 @@ async fn wait_until_processed(last: &LastPlaces, lane: &Lane) {
 }
 
 /// Stops the run at the first SIGINT or SIGTERM, and the process at the second.
-async fn stop_on_signals(shutdown: CancellationToken) {
-    wait_for_signal().await;
+async fn stop_on_signals(mut signals: Signals, shutdown: CancellationToken) {
+    signals.next().await;
     terminal::tell("stopping: what is in hand is being finished; a second signal stops at once");
     shutdown.cancel();
-    wait_for_signal().await;
+    signals.next().await;
     terminal::tell("stopped at once; what was not finished will be read again");
     std::process::exit(ExitCode::Interrupted as i32);
-}
-
-#[cfg(unix)]
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    if let (Ok(mut interrupt), Ok(mut terminate)) = both {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    } else {
-        warn!("signals cannot be heard; the process stops without finishing what is in hand");
-        std::future::pending::<()>().await;
-    }
-}
-
-#[cfg(not(unix))]
-async fn wait_for_signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// Says how far the run is: all the time on a terminal, now and then elsewhere.

@@ -1,4 +1,4 @@
-use std::any::Any;
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -15,19 +15,25 @@ const CASE_LIMIT: Duration = Duration::from_secs(400);
 /// Cases that run side by side when the command line does not say: most of their time is waiting.
 const THREADS: usize = 8;
 
+thread_local! {
+    /// What the case on this thread said when it panicked: shown with its failure, not between the lines of others.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The cases, and the server that they run against.
 #[derive(Debug)]
 pub struct Suite {
     environment: Arc<Environment>,
     /// Held for reading by each case, and for writing by one that must be alone.
     alone: Arc<RwLock<()>>,
+    no_program: Option<String>,
     trials: Vec<Trial>,
 }
 
 impl Suite {
     /// A suite without cases.
     pub fn new(environment: Environment) -> Self {
-        Self { environment: Arc::new(environment), alone: Arc::default(), trials: Vec::new() }
+        Self { environment: Arc::new(environment), alone: Arc::default(), no_program: None, trials: Vec::new() }
     }
 
     /// The server.
@@ -47,11 +53,30 @@ impl Suite {
         }));
     }
 
-    /// Adds a case during which no other one runs, because it stops the server.
-    pub fn case_alone<F>(&mut self, name: &str, case: F)
+    /// Declares that the program cannot work with this server: cases that run it are not applicable.
+    pub fn without_program(&mut self, reason: &str) {
+        self.no_program = Some(reason.to_owned());
+    }
+
+    /// Adds a case that runs the program under test, beside all others.
+    pub fn program_case<F>(&mut self, name: &str, case: F)
     where
         F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
     {
+        match self.no_program.clone() {
+            Some(reason) => self.not_applicable(name, reason),
+            None => self.case(name, case),
+        }
+    }
+
+    /// Adds a case that runs the program, and during which no other one runs, because it stops the server.
+    pub fn program_case_alone<F>(&mut self, name: &str, case: F)
+    where
+        F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
+    {
+        if let Some(reason) = self.no_program.clone() {
+            return self.not_applicable(name, reason);
+        }
         if self.environment.control.is_none() {
             return self.not_applicable(name, "the server was not started by cargo xtask e2e".to_owned());
         }
@@ -73,6 +98,7 @@ impl Suite {
     ///
     /// When one failed, or none ran: a filter that fits nothing must not look like success.
     pub fn run(self, arguments: &Arguments) -> Result<()> {
+        std::panic::set_hook(Box::new(|panic| PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()))));
         let arguments = Arguments { test_threads: arguments.test_threads.or(Some(THREADS)), ..arguments.clone() };
         let conclusion = libtest_mimic::run(&arguments, self.trials);
         if conclusion.has_failed() {
@@ -95,7 +121,7 @@ where
         let outcome = tokio::time::timeout(CASE_LIMIT, AssertUnwindSafe(body(&case)).catch_unwind()).await;
         let outcome = match outcome {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Err(anyhow!("{}", words(panic.as_ref()))),
+            Ok(Err(_)) => Err(anyhow!("{}", PANICS.take().join("\n"))),
             Err(_) => Err(anyhow!("the case took longer than {CASE_LIMIT:?}")),
         };
         let failed = outcome.map_err(|error| Failed::from(format!("{}{}", chain(&error), case.transcripts())));
@@ -108,10 +134,4 @@ where
 fn chain(error: &anyhow::Error) -> String {
     let lines: Vec<String> = error.chain().map(ToString::to_string).collect();
     lines.join("\n  because: ")
-}
-
-/// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("the case panicked")
 }

@@ -51,7 +51,7 @@ pub(crate) fn kill_marked(leader: Option<u32>, mark: &str) -> Result<()> {
             return Ok(());
         }
         for process in &others {
-            let _ = process;
+            kill(&process.to_string());
         }
         if Instant::now() > deadline {
             bail!("these processes outlived a kill: {others:?}");

@@ -1,13 +1,16 @@
 //! What fails for good, and what does not.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use statefun_kinesis_client::{ErrorKind, KinesisAdmin, Operation};
 use statefun_kinesis_consumer::ConsumerError;
 use statefun_kinesis_types::StartupPosition;
 use tokio::time::{sleep, timeout};
 
-use crate::scene::{LONG, Scene, failure, take};
+use crate::{
+    scene::{LONG, Scene, failure, take},
+    tap::Tap,
+};
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_iterator_is_invisible() {
@@ -109,4 +112,15 @@ async fn batches_in_hand_come_before_the_error_and_can_be_acknowledged_after_it(
     let arn = scene.arn().await;
     let reached = scene.checkpoints.reached(&arn, &place.shard, place.sequence_number);
     timeout(Duration::ZERO, reached).await.expect("the position was saved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_client_is_an_error_and_not_a_silent_end() {
+    let scene = Scene::with_shards(2).await;
+    let tap = Tap::new(&scene.fake);
+    let mut consumer = scene.builder_on(tap.clone(), StartupPosition::TrimHorizon).build().await.unwrap();
+    tap.panics.store(true, Ordering::Relaxed);
+    let error = failure(&mut consumer).await;
+    assert!(matches!(error, ConsumerError::Panicked { .. }), "{error:?}");
+    consumer.close().await.unwrap();
 }

@@ -23,6 +23,8 @@ pub(crate) struct Tap {
     pub(crate) ignores_filters: AtomicBool,
     /// Does not tell of child shards at the end of a shard.
     pub(crate) hides_children: AtomicBool,
+    /// Panics in GetRecords, as a client with a bug would.
+    pub(crate) panics: AtomicBool,
     /// Lists only shards without parents, and says that no shard is open …
     pub(crate) is_closed: AtomicBool,
     /// … unless it counts the open ones all the same.
@@ -37,6 +39,7 @@ impl Tap {
             bytes: AtomicUsize::new(0),
             ignores_filters: AtomicBool::new(false),
             hides_children: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             counts_open: AtomicBool::new(false),
         })
@@ -84,6 +87,7 @@ impl KinesisClient for Tap {
     }
 
     async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> Result<RecordPage> {
+        assert!(!is(&self.panics), "a bug that the test put here");
         let mut page = self.fake.get_records(iterator, limit).await?;
         self.records.fetch_add(page.records.len(), Ordering::Relaxed);
         self.bytes.fetch_add(page.records.iter().map(|record| record.size()).sum(), Ordering::Relaxed);

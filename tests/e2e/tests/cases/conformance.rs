@@ -10,14 +10,19 @@ use statefun_kinesis_conformance::{Backend, Behaviour, Capabilities, behaviours}
 use statefun_kinesis_e2e::{Case, Suite};
 use statefun_kinesis_types::StreamName;
 
-pub(crate) fn add(suite: &mut Suite) {
-    let capabilities = match suite.environment().backend.as_str() {
+/// What is known of a server by its name.
+pub(crate) fn capabilities(backend: &str) -> Capabilities {
+    match backend {
         "localstack" => Capabilities::LOCALSTACK,
         "kinesis-mock" => Capabilities::KINESIS_MOCK,
         "ferrokinesis" => Capabilities::FERROKINESIS,
         // Whoever brings a server that is not known here is told where it differs from the service.
         _ => Capabilities::AWS,
-    };
+    }
+}
+
+pub(crate) fn add(suite: &mut Suite) {
+    let capabilities = capabilities(&suite.environment().backend);
     for behaviour in behaviours() {
         let name = format!("conformance::{behaviour}");
         match behaviour.not_applicable(&capabilities) {

@@ -12,7 +12,10 @@ const INGRESS: &str = include_str!("../../../../crates/spec/tests/seed/localstac
 const EGRESS: &str = include_str!("../../../../crates/spec/tests/seed/localstack-egress.yaml");
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.case("custom_endpoint::the_documented_block_works_as_it_stands", the_documented_block_works_as_it_stands);
+    suite.program_case(
+        "custom_endpoint::the_documented_block_works_as_it_stands",
+        the_documented_block_works_as_it_stands,
+    );
 }
 
 /// `localstack.svc` is a name in a cluster and none here, so a proxy leads there; the block itself is not touched.

@@ -9,7 +9,7 @@ use statefun_kinesis_e2e::{Case, Put, Suite};
 use super::template::{Orders, order_records};
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.case("log::every_message_is_one_line_with_its_origin", every_message_is_one_line_with_its_origin);
+    suite.program_case("log::every_message_is_one_line_with_its_origin", every_message_is_one_line_with_its_origin);
 }
 
 async fn every_message_is_one_line_with_its_origin(case: &Case) -> Result<()> {

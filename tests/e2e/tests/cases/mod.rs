@@ -17,6 +17,9 @@ use statefun_kinesis_e2e::Suite;
 
 /// Adds every case there is.
 pub(crate) fn add_all(suite: &mut Suite) {
+    if !conformance::capabilities(&suite.environment().backend).streams_by_arn {
+        suite.without_program("for a backend with `streams_by_arn`: the program names streams by ARN");
+    }
     wire::add(suite);
     transport::add(suite);
     conformance::add(suite);

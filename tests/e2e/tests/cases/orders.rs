@@ -8,7 +8,7 @@ use statefun_kinesis_e2e::{Case, Put, StreamReader, Suite, per_key, until};
 use super::template::{Orders, order_records};
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.case("orders::everything_comes_out_once_and_in_order", everything_comes_out_once_and_in_order);
+    suite.program_case("orders::everything_comes_out_once_and_in_order", everything_comes_out_once_and_in_order);
 }
 
 async fn everything_comes_out_once_and_in_order(case: &Case) -> Result<()> {

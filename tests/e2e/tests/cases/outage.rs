@@ -12,9 +12,12 @@ use super::template::{numbered, simple};
 const KINESIS: i32 = 4;
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.case("outage::reading_and_writing_go_on_when_the_server_can_be_reached_again", reading_and_writing_go_on);
-    suite.case("outage::a_run_can_be_stopped_while_the_server_is_away", a_run_can_be_stopped);
-    suite.case_alone("outage::a_server_that_comes_back_empty_ends_the_run", a_server_that_comes_back_empty);
+    suite.program_case(
+        "outage::reading_and_writing_go_on_when_the_server_can_be_reached_again",
+        reading_and_writing_go_on,
+    );
+    suite.program_case("outage::a_run_can_be_stopped_while_the_server_is_away", a_run_can_be_stopped);
+    suite.program_case_alone("outage::a_server_that_comes_back_empty_ends_the_run", a_server_that_comes_back_empty);
 }
 
 /// The way is cut in the middle of the work, for longer than a few retries last.

@@ -10,10 +10,10 @@ use super::template::{replaced, simple};
 const SETUP: i32 = 3;
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.case("refusals::a_missing_ingress_stream", a_missing_ingress_stream);
-    suite.case("refusals::a_missing_egress_stream", a_missing_egress_stream);
-    suite.case("refusals::an_arn_of_another_account", an_arn_of_another_account);
-    suite.case("refusals::an_endpoint_that_is_none", an_endpoint_that_is_none);
+    suite.program_case("refusals::a_missing_ingress_stream", a_missing_ingress_stream);
+    suite.program_case("refusals::a_missing_egress_stream", a_missing_egress_stream);
+    suite.program_case("refusals::an_arn_of_another_account", an_arn_of_another_account);
+    suite.program_case("refusals::an_endpoint_that_is_none", an_endpoint_that_is_none);
 }
 
 async fn a_missing_ingress_stream(case: &Case) -> Result<()> {

@@ -12,7 +12,7 @@ use statefun_kinesis_types::{HashKey, Shard, StreamArn, StreamRef};
 use super::template::{numbered, simple};
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.case("reshard::a_split_and_a_merge_lose_nothing_and_keep_order", a_split_and_a_merge_lose_nothing);
+    suite.program_case("reshard::a_split_and_a_merge_lose_nothing_and_keep_order", a_split_and_a_merge_lose_nothing);
 }
 
 async fn a_split_and_a_merge_lose_nothing(case: &Case) -> Result<()> {

@@ -8,9 +8,9 @@ use super::template::{numbered, simple};
 pub(crate) fn add(suite: &mut Suite) {
     for signal in ["INT", "TERM"] {
         let name = format!("signals::sig{}_finishes_what_is_in_hand", signal.to_lowercase());
-        suite.case(&name, async move |case: &Case| stop_in_the_middle(case, signal).await);
+        suite.program_case(&name, async move |case: &Case| stop_in_the_middle(case, signal).await);
     }
-    suite.case("signals::an_idle_run_stops_too", an_idle_run_stops_too);
+    suite.program_case("signals::an_idle_run_stops_too", an_idle_run_stops_too);
 }
 
 /// The signal comes while records flow. What came out then is, key by key, a beginning of what was put: nothing of a

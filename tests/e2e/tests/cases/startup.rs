@@ -8,16 +8,16 @@ use statefun_kinesis_types::{StreamArn, Timestamp};
 use super::template::{numbered, simple};
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.case("startup::trim_horizon_begins_with_the_oldest_record", async |case: &Case| {
+    suite.program_case("startup::trim_horizon_begins_with_the_oldest_record", async |case: &Case| {
         check(case, |_| "type: trim-horizon".to_owned(), true).await
     });
-    suite.case("startup::latest_begins_with_what_comes_after_the_start", async |case: &Case| {
+    suite.program_case("startup::latest_begins_with_what_comes_after_the_start", async |case: &Case| {
         check(case, |_| "type: latest".to_owned(), false).await
     });
-    suite.case("startup::at_timestamp_begins_with_what_arrived_from_then_on", async |case: &Case| {
+    suite.program_case("startup::at_timestamp_begins_with_what_arrived_from_then_on", async |case: &Case| {
         check(case, |time| format!("type: at-timestamp\n    timestamp: \"{time}\""), false).await
     });
-    suite.case("startup::a_timestamp_before_retention_begins_with_the_oldest_record", async |case: &Case| {
+    suite.program_case("startup::a_timestamp_before_retention_begins_with_the_oldest_record", async |case: &Case| {
         check(case, |_| "type: at-timestamp\n    timestamp: \"2020-01-01T00:00:00.000Z\"".to_owned(), true).await
     });
 }
