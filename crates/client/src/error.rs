@@ -62,6 +62,19 @@ impl Error {
         self.0.code.as_deref()
     }
 
+    /// The error and the ones below it in one line, for a log: nobody sees the causes otherwise.
+    pub fn chain(&self) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            fmt::Display::fmt(self, f)?;
+            let mut next = self.source();
+            while let Some(error) = next {
+                write!(f, ": {error}")?;
+                next = error.source();
+            }
+            Ok(())
+        })
+    }
+
     /// How long the service asked to wait before the next try.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
@@ -205,5 +218,6 @@ mod tests {
             "GetRecords failed: throttled: shard shardId-000000000000 is busy (ProvisionedThroughputExceededException)"
         );
         assert_eq!(error.source().unwrap().to_string(), "the lower layer");
+        assert_eq!(error.chain().to_string(), format!("{error}: the lower layer"));
     }
 }

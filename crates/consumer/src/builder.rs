@@ -4,7 +4,10 @@ use statefun_kinesis_client::{
     Clock, Error, ErrorKind, KinesisClient, ShardFilter, StreamStatus, StreamSummary, SystemClock,
 };
 use statefun_kinesis_types::{Shard, StartPosition, StartupPosition, StreamRef, Timestamp};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -136,15 +139,12 @@ impl ConsumerBuilder {
         let (interval, backoff) = (settings.checkpoint_interval, settings.backoff);
         let saver = Saver::new(checkpoints, streams.clone(), moved, interval, backoff, random.fork());
         let arns = streams.iter().map(|stream| stream.arn.clone()).collect();
-        let readers = |output: &_| {
-            let parts = streams.into_iter().zip(graphs);
-            parts
-                .map(|(stream, graph)| {
-                    StreamReader::new(Arc::clone(&shared), stream, graph, Clone::clone(output), random.fork())
-                })
-                .collect()
+        let (output, batches) = mpsc::unbounded_channel();
+        let reader = |(stream, graph)| {
+            StreamReader::new(Arc::clone(&shared), stream, graph, output.clone(), random.fork()).run()
         };
-        Ok(Consumer::start(Arc::clone(&shared), arns, readers, saver))
+        let readers = streams.into_iter().zip(graphs).map(reader).collect();
+        Ok(Consumer::start(shared.stop.clone(), arns, readers, saver, output, batches))
     }
 }
 

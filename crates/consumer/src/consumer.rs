@@ -13,7 +13,6 @@ use crate::{
     Batch, ConsumerBuilder, ConsumerError,
     reader::{Delivery, Output},
     saver::Saver,
-    stream::{Shared, StreamReader},
 };
 
 /// Reads streams: batches come out, and positions are kept of what was acknowledged.
@@ -35,21 +34,18 @@ impl Consumer {
         ConsumerBuilder::new(client)
     }
 
-    /// Starts the tasks. Whatever had to be stored before the first record has been stored.
+    /// Starts the tasks: `readers` put into `output` what comes out of `batches`. Whatever had to be stored before the
+    /// first record has been stored.
     pub(crate) fn start(
-        shared: Arc<Shared>,
+        stop: CancellationToken,
         streams: Vec<StreamArn>,
-        readers: impl FnOnce(&Output) -> Vec<StreamReader>,
+        readers: JoinSet<Result<(), ConsumerError>>,
         saver: Saver,
+        output: Output,
+        batches: mpsc::UnboundedReceiver<Result<Delivery, ConsumerError>>,
     ) -> Self {
-        let (output, batches) = mpsc::unbounded_channel();
-        let mut tasks = JoinSet::new();
-        for reader in readers(&output) {
-            tasks.spawn(reader.run());
-        }
-        let stop = shared.stop.clone();
         let closing = CancellationToken::new();
-        let supervisor = tokio::spawn(supervise(tasks, saver, output, stop.clone(), closing.clone()));
+        let supervisor = tokio::spawn(supervise(readers, saver, output, stop.clone(), closing.clone()));
         Self { streams, batches, stop, closing, supervisor: AbortOnDropHandle::new(supervisor) }
     }
 

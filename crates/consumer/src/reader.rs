@@ -87,7 +87,7 @@ impl Poller {
     fn tell(&self, error: &Error) {
         let (stream, shard, failures) = (&self.stream, &self.shard, self.machine.failures() + 1);
         if failures >= Self::FAILURES_WARN && failures.is_power_of_two() {
-            tracing::warn!(%stream, %shard, %error, failures, "a shard cannot be read for now; trying again");
+            tracing::warn!(%stream, %shard, error = %error.chain(), failures, "a shard cannot be read for now; trying again");
         } else {
             tracing::debug!(%stream, %shard, %error, "a call failed");
         }

@@ -18,11 +18,16 @@ pub(crate) struct Driver {
     calls: JoinSet<Answer>,
     /// The requests of the calls, so that their records come back even if a call panics.
     requests: HashMap<Id, Arc<Request>>,
+    /// Requests in a row that failed as a whole.
+    failures: u32,
 }
 
 impl Driver {
+    /// Failures in a row after which each doubling of their number is worth a warning.
+    const FAILURES_WARN: u32 = 4;
+
     pub(crate) fn new(shared: Arc<Shared>, client: Arc<dyn KinesisClient>, settings: Settings) -> Self {
-        Self { shared, client, settings, calls: JoinSet::new(), requests: HashMap::new() }
+        Self { shared, client, settings, calls: JoinSet::new(), requests: HashMap::new(), failures: 0 }
     }
 
     /// Runs until the producer is closed and everything is settled.
@@ -80,19 +85,27 @@ impl Driver {
         Some((Arc::unwrap_or_clone(request), answer))
     }
 
-    fn trace(&self, request: &Request, answer: &Answer) {
+    fn trace(&mut self, request: &Request, answer: &Answer) {
         let stream = &self.shared.stream;
         match answer {
             Ok(outcomes) => {
+                self.failures = 0;
                 let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
                 if failed > 0 {
                     tracing::debug!(%stream, records = request.records().len(), failed, "some records were not stored");
                 }
             }
             Err(error) if error.kind().is_retryable() => {
+                self.failures = self.failures.saturating_add(1);
+                let failures = self.failures;
+                if failures >= Self::FAILURES_WARN && failures.is_power_of_two() {
+                    tracing::warn!(%stream, error = %error.chain(), failures, "the stream cannot be written for now; trying again");
+                }
                 tracing::debug!(%stream, records = request.records().len(), %error, "a request failed");
             }
-            Err(error) => tracing::warn!(%stream, records = request.records().len(), %error, "a request was refused"),
+            Err(error) => {
+                tracing::warn!(%stream, records = request.records().len(), error = %error.chain(), "a request was refused")
+            }
         }
     }
 }

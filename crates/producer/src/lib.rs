@@ -36,6 +36,8 @@
 //! stream of many keys at full speed. When a record fails for good, those of its key that wait behind it fail too
 //! ([`SendError::PredecessorFailed`]): a caller that starts again from the failed one finds nothing stored out of order.
 //!
+//! Keys have no order on a stream whose record distribution is AUTO: there the service puts records where it likes.
+//!
 //! A request without an answer may have been carried out. Its records are sent again, so that a record may be stored
 //! more than once; the first copies are still in order.
 //!

@@ -267,11 +267,45 @@ async fn ready(
             Err(source) if over || !source.kind().is_retryable() => {
                 return Err(ProducerError::Describe { stream: stream(), source });
             }
-            Ok(_) | Err(_) => sleep(delay).await,
+            Ok(summary) => {
+                tracing::info!(stream = %stream(), status = %summary.status, "waiting for the stream");
+                sleep(delay).await;
+            }
+            Err(error) => {
+                tracing::warn!(stream = %stream(), error = %error.chain(), ?delay, "the stream cannot be described; trying again");
+                sleep(delay).await;
+            }
         }
     }
 }
 
 fn no_answer(limit: Duration) -> Error {
     Error::new(Operation::DescribeStreamSummary, ErrorKind::Timeout, format!("no answer within {limit:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use statefun_kinesis_client::KinesisAdmin;
+    use statefun_kinesis_fake::FakeKinesis;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_is_dropped_before_its_end_leaves_nothing_behind() {
+        let kinesis = FakeKinesis::new();
+        kinesis.create_stream(&"orders".parse().unwrap(), 1).await.unwrap();
+        kinesis.faults().delay(Operation::PutRecords, Duration::from_secs(1));
+        let two = Settings { max_outstanding_records: NonZeroU32::new(2).unwrap(), ..Settings::default() };
+        let stream: StreamRef = "orders".parse().unwrap();
+        let producer = Producer::builder(Arc::new(kinesis), stream).settings(two).build().await.unwrap();
+        let batch = || (0..3).map(|_| PutRecord::new("a".parse().unwrap(), "")).collect();
+        for _ in 0..2 {
+            assert!(timeout(Duration::from_millis(100), producer.send_all(batch())).await.is_err());
+        }
+        assert!(!producer.handle.shared.lock().batches.is_empty());
+        producer.flush().await;
+        assert!(producer.handle.shared.lock().batches.is_empty());
+    }
 }

@@ -157,6 +157,11 @@ impl Batches {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Finds whom the outcome of a record is for; nobody as long as its batch is incomplete.
     pub(crate) fn resolve(&mut self, ticket: Ticket, result: Result<Placement, SendError>) -> Option<Resolved> {
         match ticket {

@@ -469,7 +469,8 @@ impl KinesisClient for Panics {
 async fn a_client_that_panics_fails_its_records_and_not_the_producer() {
     let client = Arc::new(Panics(kinesis(1).await, Mutex::new(true)));
     let producer = Producer::builder(client.clone(), name()).settings(settings()).build().await.unwrap();
-    let error = producer.send(record("a", "1")).await.unwrap().await.unwrap_err();
+    let receipt = producer.send(record("a", "1")).await.unwrap();
+    let error = timeout(3_600 * SECOND, receipt).await.expect("the receipt must resolve").unwrap_err();
     let SendError::Rejected { may_be_stored: true, last, .. } = error else { panic!("{error:?}") };
     assert_eq!(last.kind(), ErrorKind::Unexpected);
     producer.send(record("a", "2")).await.unwrap().await.unwrap();
@@ -492,7 +493,8 @@ fn receipts_resolve_when_the_runtime_ends() {
     });
     drop(first);
     runtime().block_on(async {
-        assert!(matches!(on_its_way.await, Err(SendError::Closed { may_be_stored: true, .. })));
+        let on_its_way = timeout(SECOND, on_its_way).await.expect("the receipt must resolve");
+        assert!(matches!(on_its_way, Err(SendError::Closed { may_be_stored: true, .. })));
         assert!(matches!(queued.await, Err(SendError::Closed { may_be_stored: false, .. })));
         assert!(matches!(batch.await, Err(SendError::Closed { may_be_stored: false, .. })));
         assert!(matches!(producer.send(record("a", "5")).await, Err(SendError::Closed { .. })));

@@ -48,6 +48,7 @@
 //! [`Functions`] does.
 
 mod deserializer;
+mod echo;
 mod egress;
 mod error;
 mod functions;
@@ -55,11 +56,13 @@ mod message;
 mod progress;
 mod route;
 mod router;
+mod run;
 
 pub use deserializer::{Deserializer, InvalidRecord};
+pub use echo::Echo;
 pub use egress::{EgressError, EgressReceipt, Egresses};
 pub use error::{BuildError, RecordError, RunError};
-pub use functions::{Completion, Delivery, Echo, FunctionError, Functions};
+pub use functions::{Completion, Delivery, FunctionError, Functions};
 pub use message::{Message, MessageCollector, RoutedBatch};
 pub use progress::{Counts, LatencySummary, Progress};
 pub use route::{Route, RoutingTable};

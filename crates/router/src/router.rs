@@ -1,18 +1,16 @@
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_client::{Clock, KinesisClient, SystemClock};
 use statefun_kinesis_consumer::{Batch, CheckpointStore, Consumer, ConsumerError, MemoryCheckpoints};
 use statefun_kinesis_spec::{EgressSpec, IngressSpec};
 use statefun_kinesis_types::{Record, ShardId, StreamArn, TypeName};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
     BuildError, Deserializer, Egresses, Functions, InvalidRecord, MessageCollector, Progress, RoutedBatch,
-    RoutingTable, RunError, error::RecordError, functions::Delivery,
+    RoutingTable, RunError, error::RecordError, functions::Delivery, run::Run,
 };
 
 /// An ingress with the client that reads it.
@@ -118,22 +116,15 @@ impl RouterBuilder {
             let lane = Lane::open(ingress, &self.clock, &stop_reading).await;
             lanes.push(lane.map_err(|(ingress, source)| BuildError::Ingress { ingress, source })?);
         }
-        let run = Arc::new(Run {
-            functions: self.functions,
-            egresses,
-            clock: self.clock,
-            progress: Arc::new(Progress::new()),
-            in_hand: TaskTracker::new(),
-            stop_reading,
-            error: Mutex::new(None),
-        });
-        Ok(Router { lanes, run, drain: self.drain })
+        let run = Arc::new(Run::new(egresses, self.clock, stop_reading));
+        Ok(Router { functions: self.functions, lanes, run, drain: self.drain })
     }
 }
 
 /// The engine: it reads ingresses, routes their records to functions, and writes what these send to egresses.
 #[derive(Debug)]
 pub struct Router {
+    functions: Arc<dyn Functions>,
     lanes: Vec<Lane>,
     run: Arc<Run>,
     drain: Duration,
@@ -165,31 +156,32 @@ impl Router {
     ///
     /// What made going on impossible, first come. What was in hand and did not depend on it was finished.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { lanes, run, drain } = self;
-        let stopper = {
-            let stop_reading = run.stop_reading.clone();
-            async move {
-                tokio::select! {
-                    () = shutdown.cancelled() => stop_reading.cancel(),
-                    () = stop_reading.cancelled() => {}
-                }
-            }
-        };
-        let lanes = futures::future::join_all(lanes.into_iter().map(|lane| lane.drive(Arc::clone(&run))));
-        tokio::pin!(stopper);
+        let Self { functions, lanes, run, drain } = self;
+        let lanes = futures::future::join_all(lanes.into_iter().map(|lane| lane.drive(&*functions, &run)));
         tokio::pin!(lanes);
-        let lanes = tokio::select! {
-            lanes = &mut lanes => lanes,
-            () = &mut stopper => {
-                // A lane that does not come back is stuck in functions that take nothing more.
-                tokio::time::timeout(drain, &mut lanes).await.unwrap_or_default()
-            }
+        let mut ended = None;
+        tokio::select! {
+            lanes = &mut lanes => ended = Some(lanes),
+            () = shutdown.cancelled() => run.stop_reading.cancel(),
+            () = run.stop_reading.cancelled() => {}
+        }
+        let deadline = Instant::now() + drain;
+        let lanes = match ended {
+            Some(lanes) => lanes,
+            None => match timeout_at(deadline, &mut lanes).await {
+                Ok(lanes) => lanes,
+                Err(_) => {
+                    // Functions take nothing more: what they were offered last counts as not processed.
+                    run.give_up.cancel();
+                    lanes.await
+                }
+            },
         };
         run.in_hand.close();
-        if tokio::time::timeout(drain, run.in_hand.wait()).await.is_err() {
+        if timeout_at(deadline, run.in_hand.wait()).await.is_err() {
             warn!(deliveries = run.in_hand.len(), "not everything in hand was finished in time; it will be read again");
         }
-        if tokio::time::timeout(drain, run.egresses.close()).await.is_err() {
+        if timeout_at(deadline, run.egresses.close()).await.is_err() {
             warn!("not every record reached its egress in time; what they came of will be read again");
         }
         for lane in lanes {
@@ -198,31 +190,6 @@ impl Router {
             }
         }
         run.take_error().map_or(Ok(()), Err)
-    }
-}
-
-/// What all parts of a run share.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) functions: Arc<dyn Functions>,
-    pub(crate) egresses: Egresses,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) progress: Arc<Progress>,
-    /// Deliveries that were accepted and are not done.
-    pub(crate) in_hand: TaskTracker,
-    stop_reading: CancellationToken,
-    error: Mutex<Option<RunError>>,
-}
-
-impl Run {
-    /// Ends the run with an error; the first one counts.
-    pub(crate) fn fail(&self, error: RunError) {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.stop_reading.cancel();
-    }
-
-    fn take_error(&self) -> Option<RunError> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -256,10 +223,12 @@ impl Lane {
     }
 
     /// Reads until there is nothing more to read, and gives itself back so that its positions can be saved.
-    async fn drive(mut self, run: Arc<Run>) -> Self {
-        while let Some(read) = self.consumer.next().await {
+    async fn drive(mut self, functions: &dyn Functions, run: &Arc<Run>) -> Self {
+        while let Some(read) = self.consumer.next().await
+            && !run.give_up.is_cancelled()
+        {
             let delivered = match read {
-                Ok(batch) => self.deliver(batch, &run).await,
+                Ok(batch) => self.deliver(batch, functions, run).await,
                 Err(source) => Err(RunError::Ingress { ingress: self.ingress.clone(), source }),
             };
             if let Err(error) = delivered {
@@ -270,14 +239,17 @@ impl Lane {
         self
     }
 
-    async fn deliver(&self, batch: Batch, run: &Arc<Run>) -> Result<(), RunError> {
+    async fn deliver(&self, batch: Batch, functions: &dyn Functions, run: &Arc<Run>) -> Result<(), RunError> {
         let (origin, records, acknowledgement) = batch.into_parts();
         let bytes = records.iter().map(|record| record.data.len() as u64).sum();
         run.progress.read(records.len() as u64, bytes);
         let routed = self.make_messages(origin.stream().clone(), origin.shard().clone(), records)?;
         run.progress.routed(routed.message_count() as u64);
         let delivery = Delivery::new(routed, acknowledgement, Arc::clone(run));
-        run.functions.deliver(delivery).await.map_err(RunError::Functions)
+        tokio::select! {
+            delivered = functions.deliver(delivery) => delivered.map_err(RunError::Functions),
+            () = run.give_up.cancelled() => Ok(()),
+        }
     }
 
     fn make_messages(&self, stream: StreamArn, shard: ShardId, records: Vec<Record>) -> Result<RoutedBatch, RunError> {

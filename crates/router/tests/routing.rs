@@ -2,14 +2,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClient, KinesisClientExt, Operation, ShardFilter};
-use statefun_kinesis_consumer::MemoryCheckpoints;
+use statefun_kinesis_consumer::{MemoryCheckpoints, Position};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_router::{
     BuildError, Delivery, Deserializer, Echo, FunctionError, Functions, Ingress, InvalidRecord, MessageCollector,
@@ -303,6 +306,49 @@ async fn stopping_finishes_what_is_in_hand() {
     };
     assert_eq!(run(Duration::from_secs(20)).await, 1, "what is in hand is waited for");
     assert_eq!(run(Duration::from_secs(40)).await, 0, "but not beyond the deadline");
+}
+
+/// Takes the first delivery, and is stuck with the second.
+#[derive(Debug, Default)]
+struct StuckAfterOne(AtomicBool);
+
+#[async_trait]
+impl Functions for StuckAfterOne {
+    async fn deliver(&self, delivery: Delivery) -> Result<(), FunctionError> {
+        if self.0.swap(true, Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        delivery.done();
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn functions_that_take_nothing_more_do_not_hold_up_stopping_for_ever() {
+    let kinesis = kinesis_with(&[("orders", 1)]).await;
+    let checkpoints = Arc::new(MemoryCheckpoints::default());
+    let spec = ingress(vec![route("orders", &["example/a"])]);
+    let ingress = Ingress::new(spec, Arc::new(kinesis.clone())).checkpoints(Arc::clone(&checkpoints) as Arc<_>);
+    let router = Router::builder(Arc::new(StuckAfterOne::default())).ingress(ingress).clock(kinesis.clock());
+    let router = router.drain(Duration::from_secs(30)).build().await.unwrap();
+    let (progress, shutdown) = (router.progress(), CancellationToken::new());
+    let running = tokio::spawn(router.run(shutdown.clone()));
+    let mut placements = Vec::new();
+    for number in 1..=2 {
+        placements.push(kinesis.put_record(&stream("orders"), record("k", number.to_string())).await.unwrap().unwrap());
+        while progress.counts().messages < number {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let stopped = tokio::time::Instant::now();
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(stopped.elapsed().as_secs(), 30, "one deadline for all that stopping has to do");
+    // What was done is kept, and what was not is read again.
+    let stored = checkpoints.get(&arn("orders")).unwrap();
+    let position = stored.shards[&placements[0].shard];
+    assert!(position.covers(Position { sequence_number: placements[0].sequence_number, sub_sequence_number: 0 }));
+    assert!(!position.covers(Position { sequence_number: placements[1].sequence_number, sub_sequence_number: 0 }));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use statefun_kinesis_aws::AwsKinesis;
-use statefun_kinesis_client::{KinesisAdmin, KinesisClient, StreamStatus};
+use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClient, StreamStatus};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamArn, StreamName, StreamRef};
 use tokio::time::Instant;
 
@@ -120,7 +120,13 @@ impl Case {
     ///
     /// The server's.
     pub async fn create(&self, stream: &StreamArn, shards: usize) -> Result<()> {
-        self.client.create_stream(&stream.name(), shards).await?;
+        // Five streams of an account may be CREATING at a time, and other cases make theirs.
+        until("the stream to be created", async || match self.client.create_stream(&stream.name(), shards).await {
+            Ok(()) => Ok(Some(())),
+            Err(error) if matches!(error.kind(), ErrorKind::LimitExceeded | ErrorKind::Throttled) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+        .await?;
         self.wait_until_active(stream).await
     }
 
@@ -149,16 +155,7 @@ impl Case {
         Ok(path)
     }
 
-    /// Starts the program under test with these arguments. It has an environment and a home of its own.
-    ///
-    /// # Errors
-    ///
-    /// When it does not start.
-    pub fn program(&self, arguments: &[&str]) -> Result<Program> {
-        self.program_in(&HashMap::new(), arguments)
-    }
-
-    /// Starts `run` with a module file of this content.
+    /// Starts the program under test: `run` with a module file of this content. Its environment and its home are its own.
     ///
     /// # Errors
     ///
@@ -198,11 +195,6 @@ impl Case {
             let _ = self.client.delete_stream(&stream.into()).await;
         }
         let _ = std::fs::remove_dir_all(&self.folder);
-    }
-
-    /// The folder of the case's files.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 }
 

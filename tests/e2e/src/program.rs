@@ -125,11 +125,6 @@ impl Program {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// How many lines stderr has whose text contains this one.
-    pub fn said(&self, text: &str) -> usize {
-        self.transcript.stderr.all().iter().filter(|line| line.contains(text)).count()
-    }
-
     /// Sends a signal by its name without `SIG`.
     ///
     /// # Errors

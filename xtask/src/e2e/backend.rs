@@ -217,6 +217,7 @@ impl Installed {
                 (program, None, versions)
             }
             Self::Ferrokinesis { program } => {
+                // It listens on every interface and has no setting for it: the one server here that others can reach.
                 let port = port.to_string();
                 let server = Program::new(program).arguments(&[
                     "--port",
@@ -254,6 +255,8 @@ fn localstack_settings(port: u16) -> Vec<(&'static str, String)> {
         ("KINESIS_PERSISTENCE", "0"),
         ("KINESIS_LATENCY", STATE_CHANGE_MILLIS),
         ("KINESIS_SHARD_LIMIT", SHARD_LIMIT),
+        // Below that, every request that the engine refuses is a stack trace in the log, and cases provoke many.
+        ("KINESIS_MOCK_LOG_LEVEL", "ERROR"),
     ]
     .into_iter()
     .map(|(name, value)| (name, value.to_owned()))

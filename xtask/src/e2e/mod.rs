@@ -199,6 +199,9 @@ fn run_cases(arguments: &Arguments, server: Server, programs: &runner::Programs)
 fn show_log(session: &Session) {
     eprintln!("\nthe last {LOG_LINES} lines of the server's log:");
     eprintln!("{}", session.log_tail(LOG_LINES));
+    if let Ok(saved) = session.save_log() {
+        eprintln!("all of it: {}", saved.display());
+    }
 }
 
 /// A port of the loopback interface that nothing listens on.

@@ -177,6 +177,14 @@ impl Session {
         last_lines(&String::from_utf8_lossy(&text), lines)
     }
 
+    /// Copies the log to where it outlives the run, and returns the place.
+    pub(crate) fn save_log(&self) -> Result<PathBuf> {
+        let state = self.run.ancestors().nth(2).context("a run lies in the folder of all runs")?;
+        let saved = state.join(format!("{}.log", self.plan.backend));
+        fs::copy(self.log(), &saved)?;
+        Ok(saved)
+    }
+
     /// The file that the server's output goes to.
     pub(crate) fn log(&self) -> PathBuf {
         self.run.join("server.log")

@@ -67,7 +67,7 @@ async fn children_are_read_from_trim_horizon_whatever_the_startup_position() {
 #[tokio::test(start_paused = true)]
 async fn children_are_found_at_once_when_a_shard_ends() {
     for hides_children in [false, true] {
-        let scene = Scene::with_shards(1).await;
+        let scene = Scene::with_shards(2).await;
         let tap = Tap::new(&scene.fake);
         tap.hides_children.store(hides_children, Ordering::Relaxed);
         let mut settings = settings();
@@ -77,7 +77,7 @@ async fn children_are_found_at_once_when_a_shard_ends() {
         sleep(Duration::from_secs(5)).await;
         let split = Instant::now();
         scene.split(0).await;
-        scene.put_into(1, "left").await;
+        scene.put_into(2, "left").await;
         assert_eq!(take(&mut consumer, 1).await, ["left"]);
         // At most one wait of an idle shard until its end is met.
         assert!(split.elapsed() <= Duration::from_millis(1_500), "{hides_children}: {:?}", split.elapsed());

@@ -209,6 +209,27 @@ async fn old_closed_shards_do_no_harm_when_filters_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_filter_that_the_service_refuses_is_left_out() {
+    let scene = Scene::with_shards(1).await;
+    scene.fake.faults().fail_next(Operation::ListShards, ErrorKind::InvalidArgument);
+    let mut consumer = scene.consumer(StartupPosition::Latest).await;
+    scene.put("after").await;
+    assert_eq!(take(&mut consumer, 1).await, ["after"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_filter_that_an_emulator_makes_nothing_of_does_no_harm() {
+    let scene = Scene::with_shards(1).await;
+    scene.put("before").await;
+    sleep(TICK).await;
+    let tap = Tap::new(&scene.fake);
+    tap.knows_no_time.store(true, Ordering::Relaxed);
+    let mut consumer = scene.builder_on(tap, StartupPosition::Latest).build().await.unwrap();
+    scene.put("after").await;
+    assert_eq!(take(&mut consumer, 1).await, ["after"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn shards_that_closed_before_the_first_start_are_not_read_after_a_restart_either() {
     let scene = Scene::with_shards(1).await;
     scene.put_into(0, "old").await;
@@ -262,6 +283,18 @@ async fn what_cannot_be_read_is_named_with_a_remedy() {
 
     let none = Consumer::builder(Arc::new(scene.fake.clone())).build().await.unwrap_err();
     assert!(matches!(none, ConsumerError::NoStreams), "{none:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_answers_for_another_stream_is_not_read() {
+    let scene = Scene::with_shards(1).await;
+    let tap = Tap::new(&scene.fake);
+    let arn = scene.arn().await;
+    tap.is_of_other_account.store(true, Ordering::Relaxed);
+    let build = Consumer::builder(tap).stream(arn.clone()).settings(settings()).build().await;
+    let error = build.unwrap_err();
+    assert!(matches!(&error, ConsumerError::OtherStream { asked, .. } if *asked == arn), "{error:?}");
+    assert!(error.to_string().contains(":999999999999:stream/orders"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

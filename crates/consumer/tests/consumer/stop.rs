@@ -124,7 +124,9 @@ async fn a_position_in_memory_is_reached_at_once() {
         let batch = next(&mut consumer).await;
         let acknowledged = Instant::now();
         batch.done();
-        scene.checkpoints.reached(&scene.arn().await, &place.shard, place.sequence_number).await;
+        let arn = scene.arn().await;
+        let reached = scene.checkpoints.reached(&arn, &place.shard, place.sequence_number);
+        timeout(LONG, reached).await.unwrap();
         assert_eq!(acknowledged.elapsed(), Duration::ZERO);
     }
 }
@@ -196,6 +198,27 @@ async fn saves_are_batched_and_the_last_one_comes_before_the_end() {
     let (_, periodic) = saves.split_last().unwrap();
     assert!(periodic.windows(2).all(|two| two[1] - two[0] >= Duration::from_secs(1)), "{saves:?}");
     assert!(saves.len() < 50, "{} saves of 100 batches", saves.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_acknowledged_is_saved_before_the_end_of_reading_is_told() {
+    let scene = Scene::with_shards(1).await;
+    let (disk, shutdown) = (Arc::<Disk>::default(), CancellationToken::new());
+    let mut rare = settings();
+    rare.checkpoint_interval = Duration::from_secs(3_600);
+    let builder = scene.builder(StartupPosition::TrimHorizon).checkpoints(disk.clone()).settings(rare);
+    let mut consumer = builder.shutdown(shutdown.clone()).build().await.unwrap();
+    let mut last = None;
+    for text in ["saved at once", "saved at the end"] {
+        last = Some(scene.put(text).await);
+        take(&mut consumer, 1).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    shutdown.cancel();
+    assert!(consumer.next().await.is_none());
+    let (arn, last) = (scene.arn().await, last.unwrap());
+    let reached = disk.kept.reached(&arn, &last.shard, last.sequence_number);
+    timeout(Duration::ZERO, reached).await.expect("the last position was saved");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use statefun_kinesis_client::{
     StreamSummary,
 };
 use statefun_kinesis_fake::FakeKinesis;
-use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamRef};
+use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamArn, StreamRef};
 
 #[derive(Debug)]
 pub(crate) struct Tap {
@@ -21,6 +21,10 @@ pub(crate) struct Tap {
     pub(crate) bytes: AtomicUsize,
     /// Lists all shards whatever the filter says, each of them twice.
     pub(crate) ignores_filters: AtomicBool,
+    /// Looks at a stream's name only, and calls it that of account 999999999999.
+    pub(crate) is_of_other_account: AtomicBool,
+    /// Lists nothing when asked for shards from a timestamp on.
+    pub(crate) knows_no_time: AtomicBool,
     /// Does not tell of child shards at the end of a shard.
     pub(crate) hides_children: AtomicBool,
     /// Panics in GetRecords, as a client with a bug would.
@@ -38,6 +42,8 @@ impl Tap {
             records: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             ignores_filters: AtomicBool::new(false),
+            is_of_other_account: AtomicBool::new(false),
+            knows_no_time: AtomicBool::new(false),
             hides_children: AtomicBool::new(false),
             panics: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -57,11 +63,17 @@ impl KinesisClient for Tap {
         if is(&self.is_closed) && !is(&self.counts_open) {
             summary.open_shards = 0;
         }
+        if is(&self.is_of_other_account) {
+            summary.arn = StreamArn::new(summary.arn.region(), "999999999999", &summary.name).unwrap();
+        }
         Ok(summary)
     }
 
     async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> Result<ShardPage> {
         let page = match page {
+            ShardPageRequest::First { filter: ShardFilter::FromTimestamp(_), .. } if is(&self.knows_no_time) => {
+                return Ok(ShardPage::new(Vec::new(), None));
+            }
             ShardPageRequest::First { max_results, .. } if is(&self.ignores_filters) => {
                 ShardPageRequest::First { filter: ShardFilter::FromTrimHorizon, max_results }
             }

@@ -330,6 +330,7 @@ fn a_record_is_given_up_when_the_next_try_would_come_too_late() {
         let request = rig.request_of("a");
         attempts += 1;
         rig.now += 10 * MILLI;
+        assert!(attempts < 100, "the record is never given up");
         if attempts == 2 {
             rig.fail(request, call_error(ErrorKind::Timeout));
         } else {
@@ -448,7 +449,8 @@ fn a_flush_ends_lingering_for_what_came_before_and_lasts_until_it_is_settled() {
     rig.machine.flush("two");
     rig.send(&["a3"]);
     for outcome in [throttled(), stored()] {
-        rig.wait();
+        let waited = rig.wait();
+        assert!(waited <= 100 * MILLI, "a flush lingers: {waited:?}");
         let request = rig.request_of("a");
         assert!(rig.machine.take_flushed().is_empty());
         rig.answer(request, [outcome]);

@@ -1,0 +1,46 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use statefun_kinesis_client::Clock;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Egresses, Progress, RunError};
+
+/// What all parts of a run share.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) egresses: Egresses,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) progress: Arc<Progress>,
+    /// Deliveries that were accepted and are not done.
+    pub(crate) in_hand: TaskTracker,
+    /// Ends reading; what is in hand is finished.
+    pub(crate) stop_reading: CancellationToken,
+    /// Ends waiting for functions that take nothing more.
+    pub(crate) give_up: CancellationToken,
+    error: Mutex<Option<RunError>>,
+}
+
+impl Run {
+    pub(crate) fn new(egresses: Egresses, clock: Arc<dyn Clock>, stop_reading: CancellationToken) -> Self {
+        Self {
+            egresses,
+            clock,
+            progress: Arc::new(Progress::new()),
+            in_hand: TaskTracker::new(),
+            stop_reading,
+            give_up: CancellationToken::new(),
+            error: Mutex::new(None),
+        }
+    }
+
+    /// Ends the run with an error; the first one counts.
+    pub(crate) fn fail(&self, error: RunError) {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stop_reading.cancel();
+    }
+
+    /// The error that ended the run, if one did.
+    pub(crate) fn take_error(&self) -> Option<RunError> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
