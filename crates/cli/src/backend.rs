@@ -102,6 +102,8 @@ impl Aws {
             return Ok(Arc::clone(client));
         }
         let mut builder = AwsKinesis::builder().region(key.0.clone()).credentials(key.1.clone());
+        // An egress may leave the region to the place where it runs, which the instance itself then knows.
+        builder = builder.ask_instance_for_region(key.0 == AwsRegion::Default);
         if let Some(url) = &self.endpoint_url {
             builder = builder.endpoint_url(url.clone());
         }

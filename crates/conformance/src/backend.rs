@@ -64,6 +64,10 @@ capabilities! {
     /// PutRecords refuses a request of no records, of more than 500 or of more than 10 MiB, and a record over the
     /// stream's limit.
     enforces_put_limits,
+    /// A partition key's length is counted in characters, where others count bytes.
+    counts_keys_in_characters,
+    /// SplitShard refuses a shard that is closed already.
+    rejects_splits_of_closed_shards,
     /// SplitShard refuses the first key of the shard's range, which would leave nothing to one child.
     rejects_splits_at_the_edge,
     /// The ending sequence number of a closed shard lies above its starting one and below its children's.
@@ -107,6 +111,9 @@ impl Capabilities {
         list_shards_pages: false,
         shard_filters: false,
         exact_shard_filters: false,
+        rejects_garbage_tokens: false,
+        counts_keys_in_characters: false,
+        rejects_splits_of_closed_shards: false,
         child_shards_at_end: false,
         reports_time_behind: false,
         throttles_writes: false,

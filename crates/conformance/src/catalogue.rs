@@ -70,7 +70,8 @@ macro_rules! each_behaviour {
                 an_explicit_hash_key_decides_in_its_place [] "The MD5 of the partition key"
                 sequence_numbers_grow_with_each_request [] "Sequence numbers of one shard"
                 records_go_to_open_shards_only [] "A record goes to an open shard"
-                any_bytes_are_a_payload_and_256_characters_a_key [] "Any byte string is a payload"
+                any_bytes_are_a_payload [] "Any byte string is a payload"
+                any_256_characters_are_a_key [counts_keys_in_characters] "Any byte string is a payload"
                 a_request_without_records_is_refused [enforces_put_limits] "No records, more than 500"
                 a_record_over_the_limit_is_refused [enforces_put_limits] "No records, more than 500"
                 a_request_with_501_records_is_refused [enforces_put_limits] "No records, more than 500"
@@ -96,7 +97,7 @@ macro_rules! each_behaviour {
                 a_key_outside_the_range_is_refused [] "A key that is not inside"
                 the_first_key_of_the_range_is_refused [rejects_splits_at_the_edge] "A key that is not inside"
                 the_first_key_of_the_range_is_taken [!rejects_splits_at_the_edge] "A key that is not inside"
-                a_closed_shard_cannot_be_split [] "A shard that is closed already"
+                a_closed_shard_cannot_be_split [rejects_splits_of_closed_shards] "A shard that is closed already"
             }
             merge_shards {
                 the_child_owns_both_ranges [] "The child owns both ranges"

@@ -90,6 +90,8 @@ fn without(capability: &str) -> Capabilities {
         "rejects_garbage_iterators" => capabilities.rejects_garbage_iterators = false,
         "rejects_future_timestamps" => capabilities.rejects_future_timestamps = false,
         "enforces_put_limits" => capabilities.enforces_put_limits = false,
+        "counts_keys_in_characters" => capabilities.counts_keys_in_characters = false,
+        "rejects_splits_of_closed_shards" => capabilities.rejects_splits_of_closed_shards = false,
         "rejects_splits_at_the_edge" => capabilities.rejects_splits_at_the_edge = false,
         "ordered_ending_numbers" => capabilities.ordered_ending_numbers = false,
         "child_shards_at_end" => capabilities.child_shards_at_end = false,

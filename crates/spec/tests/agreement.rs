@@ -16,8 +16,10 @@ fn word() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z][a-z0-9-]{0,12}",
         "[0-9]{1,6}",
-        prop::sample::select(vec!["no", "true", "null", "~", "1e3", "0x1f", "- a", "a: b", "a #b", "'", "\"", "ü", "{a}", "*a", "%a", "@a"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "no", "true", "null", "~", "1e3", "0x1f", "- a", "a: b", "a #b", "'", "\"", "ü", "{a}", "*a", "%a", "@a"
+        ])
+        .prop_map(str::to_owned),
     ]
 }
 

@@ -18,7 +18,8 @@ mod tests {
         let fence = |line: &'a str| line.trim_start().strip_prefix("```");
         while let Some((number, line)) = lines.next() {
             let Some(found) = fence(line) else { continue };
-            let text: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| fence(line).is_none()).collect();
+            let text: Vec<&str> =
+                lines.by_ref().map(|(_, line)| line).take_while(|line| fence(line).is_none()).collect();
             if found == info {
                 blocks.push((number + 1, text.join("\n") + "\n"));
             }

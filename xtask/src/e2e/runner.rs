@@ -70,6 +70,10 @@ impl Programs {
             .env("STATEFUN_KINESIS_E2E_BACKEND", backend)
             .env("STATEFUN_KINESIS_BIN", &self.command_line)
             .env_remove("STATEFUN_KINESIS_E2E_CONTROL");
+        // The server is on this machine: a proxy of the user's shell has no business between it and the cases.
+        for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            command.env_remove(proxy);
+        }
         // It sees a pipe and would not colour; an explicit wish of the user comes first.
         let colour_chosen = arguments.iter().any(|argument| argument.starts_with("--color"));
         if std::io::stdout().is_terminal() && !colour_chosen {
