@@ -3,9 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
@@ -283,19 +283,40 @@ fn a_closed_stdout_ends_the_run_with_an_error_and_without_a_panic() {
     assert!(err.contains("cannot write to stdout") && !err.contains("panicked"), "{err}");
 }
 
+/// Sends a signal to a run of the command.
+#[cfg(unix)]
+#[track_caller]
+fn signal(child: &Child, signal: &str) {
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_a_run_that_has_nothing_left_to_do() {
-    use std::io::{BufRead, BufReader};
-    for signal in ["-INT", "-TERM"] {
+    for name in ["-INT", "-TERM"] {
         let module = example("module.yaml");
         let mut child = command(&["run", &module, "--client", "memory", "--functions", "log"]).spawn().unwrap();
         let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
         assert!(err.any(|line| line.unwrap().contains("ready")), "the run is never ready");
-        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
+        signal(&child, name);
         let rest: Vec<String> = err.map(Result::unwrap).collect();
         assert_eq!(child.wait().unwrap().code(), Some(ExitCode::Done as i32), "{rest:#?}");
         assert!(rest.iter().any(|line| line.contains("done after")), "{rest:#?}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_stops_at_once() {
+    // Nobody reads stdout, and a pipe holds less than all messages: what is in hand is never finished.
+    let (module, input) = (example("module.yaml"), example("orders.jsonl"));
+    let arguments = ["run", &module, "--client", "memory", "--functions", "log", "--input", &input];
+    let mut child = command(&arguments).spawn().unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(err.any(|line| line.unwrap().contains("ready")), "the run is never ready");
+    signal(&child, "-TERM");
+    assert!(err.any(|line| line.unwrap().contains("stopping")), "the first signal is not heard");
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(ExitCode::Interrupted as i32));
 }

@@ -38,6 +38,16 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T
     }
 }
 
+async fn client(environment: &Environment, region: &str, access_key: &str) -> Result<AwsKinesis> {
+    let builder = AwsKinesis::builder()
+        .region(AwsRegion::CustomEndpoint { endpoint: environment.endpoint.clone(), id: region.to_owned() })
+        .credentials(AwsCredentials::Basic {
+            access_key_id: Secret::new(access_key),
+            secret_access_key: Secret::new("test"),
+        });
+    Ok(builder.build().await?)
+}
+
 /// What a case works with. Its streams and files are its own, and are removed when it is over.
 #[derive(Debug)]
 pub struct Case {
@@ -59,14 +69,7 @@ impl Case {
         let suffix = format!("{:016x}", RandomState::new().hash_one("case"));
         let folder = std::env::temp_dir().join(format!("statefun-kinesis-e2e-{suffix}"));
         std::fs::create_dir_all(&folder)?;
-        let client = AwsKinesis::builder()
-            .region(AwsRegion::CustomEndpoint { endpoint: environment.endpoint.clone(), id: Self::REGION.to_owned() })
-            .credentials(AwsCredentials::Basic {
-                access_key_id: Secret::new("test"),
-                secret_access_key: Secret::new("test"),
-            })
-            .build()
-            .await?;
+        let client = client(&environment, Self::REGION, "test").await?;
         Ok(Self { environment, client, suffix, folder, streams: Mutex::default(), transcripts: Mutex::default() })
     }
 
@@ -78,6 +81,15 @@ impl Case {
     /// The client of the server.
     pub fn client(&self) -> &AwsKinesis {
         &self.client
+    }
+
+    /// A client of the same server in another region, with another access key.
+    ///
+    /// # Errors
+    ///
+    /// When region or key are none.
+    pub async fn client_in(&self, region: &str, access_key: &str) -> Result<AwsKinesis> {
+        client(&self.environment, region, access_key).await
     }
 
     /// Stops and starts the server.

@@ -74,7 +74,12 @@ pub struct StreamReader<'a> {
 impl<'a> StreamReader<'a> {
     /// A reader at the beginning of a stream.
     pub fn new(case: &'a Case, stream: &StreamArn) -> Self {
-        Self { client: case.client(), stream: stream.clone().into(), shards: BTreeMap::new(), records: Vec::new() }
+        Self::of(case.client(), stream)
+    }
+
+    /// A reader at the beginning of a stream that this client can see.
+    pub fn of(client: &'a AwsKinesis, stream: &StreamArn) -> Self {
+        Self { client, stream: stream.clone().into(), shards: BTreeMap::new(), records: Vec::new() }
     }
 
     /// Reads one page of each shard, and says whether all were at the tip.

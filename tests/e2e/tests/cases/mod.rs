@@ -6,6 +6,7 @@ mod log;
 mod orders;
 mod outage;
 mod refusals;
+mod regions;
 mod reshard;
 mod signals;
 mod startup;
@@ -27,6 +28,7 @@ pub(crate) fn add_all(suite: &mut Suite) {
     log::add(suite);
     startup::add(suite);
     custom_endpoint::add(suite);
+    regions::add(suite);
     reshard::add(suite);
     refusals::add(suite);
     signals::add(suite);

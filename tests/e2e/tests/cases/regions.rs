@@ -1,0 +1,96 @@
+//! Streams in several regions and accounts, each with credentials of its own, in one run.
+
+use anyhow::{Result, ensure};
+use statefun_kinesis_aws::AwsKinesis;
+use statefun_kinesis_client::{KinesisAdmin, KinesisClient};
+use statefun_kinesis_e2e::{Case, StreamReader, Suite, Text, until};
+use statefun_kinesis_types::{PutRecord, StreamArn};
+
+pub(crate) fn add(suite: &mut Suite) {
+    let name = "regions::two_ingresses_and_an_egress_use_three_regions_and_credentials";
+    if suite.environment().backend == "localstack" {
+        suite.program_case(name, two_ingresses_and_an_egress_use_three_regions_and_credentials);
+    } else {
+        suite.not_applicable(name, "only LocalStack tells accounts apart by their access keys".to_owned());
+    }
+}
+
+/// A stream in a region and an account; LocalStack takes twelve digits as access key for the account of that number.
+struct Place {
+    client: AwsKinesis,
+    stream: StreamArn,
+}
+
+impl Place {
+    async fn new(case: &Case, what: &str, region: &str, account: &str) -> Result<Self> {
+        let client = case.client_in(region, account).await?;
+        let name = case.name(what);
+        client.create_stream(&name, 1).await?;
+        let stream = StreamArn::new(region, account, &name)?;
+        until("the stream to become usable", async || {
+            let summary = client.describe_stream_summary(&stream.clone().into()).await?;
+            Ok(summary.status.is_usable().then_some(()))
+        })
+        .await?;
+        Ok(Self { client, stream })
+    }
+
+    /// Where the module finds it.
+    fn spec(&self, case: &Case) -> String {
+        format!(
+            "  awsRegion: {{type: custom-endpoint, endpoint: '{}', id: {}}}\n  awsCredentials: {{type: basic, \
+             accessKeyId: '{}', secretAccessKey: test}}\n",
+            case.environment().endpoint,
+            self.stream.region(),
+            self.stream.account(),
+        )
+    }
+
+    fn ingress(&self, case: &Case, id: &str) -> String {
+        format!(
+            "kind: io.statefun.kinesis.v1/ingress\nspec:\n  id: example/{id}\n{}  startupPosition: {{type: \
+             trim-horizon}}\n  streams:\n    - streamArn: {}\n      valueType: example/Value\n      targets: \
+             [example/fn]\n---\n",
+            self.spec(case),
+            self.stream,
+        )
+    }
+}
+
+async fn two_ingresses_and_an_egress_use_three_regions_and_credentials(case: &Case) -> Result<()> {
+    let one = Place::new(case, "one", "us-east-1", "111111111111").await?;
+    let two = Place::new(case, "two", "eu-west-1", "222222222222").await?;
+    let out = Place::new(case, "out", "ap-southeast-2", "333333333333").await?;
+    for (place, payload) in [(&one, "from one"), (&two, "from two")] {
+        let records = [PutRecord::new("key".parse()?, payload)];
+        for outcome in place.client.put_records(&place.stream.clone().into(), &records).await? {
+            outcome?;
+        }
+    }
+    let module = format!(
+        "{}{}kind: io.statefun.kinesis.v1/egress\nspec:\n  id: example/out\n{}  streamName: {}\n",
+        one.ingress(case, "one"),
+        two.ingress(case, "two"),
+        out.spec(case),
+        out.stream.name(),
+    );
+    let mut program = case.run(&module, &["--functions", "echo"])?;
+    program.ready().await?;
+    let mut egress = StreamReader::of(&out.client, &out.stream);
+    until("both records to come out", async || {
+        ensure!(program.is_running()?, "the program ended");
+        egress.read_on().await?;
+        Ok((egress.records().len() >= 2).then_some(()))
+    })
+    .await?;
+    program.stop("TERM").await?;
+
+    egress.read_to_tip().await?;
+    let mut came_out = egress.texts()?;
+    came_out.sort();
+    ensure!(came_out == [Text::new("key", "from one"), Text::new("key", "from two")], "{came_out:#?} came out");
+    for place in [one, two, out] {
+        place.client.delete_stream(&place.stream.into()).await?;
+    }
+    Ok(())
+}
