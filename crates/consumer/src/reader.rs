@@ -3,9 +3,10 @@
 use std::{future::Future, sync::Arc};
 
 use statefun_kinesis_client::{ChildShard, Clock, Error, KinesisClient};
-use statefun_kinesis_types::{Record, ShardId, StreamRef};
+use statefun_kinesis_types::{ShardId, StreamRef};
 use tokio::{
     sync::mpsc,
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 
@@ -54,7 +55,7 @@ pub(crate) async fn read(
     output: Output,
 ) -> Result<Vec<ChildShard>, Error> {
     loop {
-        let (Page { records, behind_latest }, room) = match pages.next().await? {
+        let (Page { records, behind_latest, .. }, room) = match pages.next().await? {
             Read::Page(page, room) => (page, room),
             Read::End(children) => {
                 progress.end();
@@ -66,6 +67,8 @@ pub(crate) async fn read(
         let batch = Batch::new(origin, records, progress.issue(last));
         // A consumer that is gone takes its readers along; this one only has not heard of it yet.
         let _ = output.send(Ok(Delivery { batch, _room: room }));
+        // A client that answers at once, as one in memory does, would otherwise fill all room before anybody reads.
+        yield_now().await;
     }
 }
 
@@ -115,8 +118,7 @@ impl Pages for Poller {
                         self.tell(error);
                     }
                     if let Some(page) = self.machine.answer(now(), result)? {
-                        let bytes = page.records.iter().map(Record::size).sum();
-                        room.settle(Amount { records: page.records.len(), bytes });
+                        room.settle(Amount { records: page.records.len(), bytes: page.bytes });
                         return Ok(Read::Page(page, room));
                     }
                 }

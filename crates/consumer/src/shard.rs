@@ -50,6 +50,8 @@ pub(crate) enum Step {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) records: Vec<Record>,
+    /// Bytes of the records, keys included.
+    pub(crate) bytes: usize,
     pub(crate) behind_latest: Duration,
 }
 
@@ -224,7 +226,7 @@ impl ShardMachine {
             None => Iterator::Ended(child_shards),
         };
 
-        let bytes: usize = records.iter().map(Record::size).sum();
+        let mut bytes: usize = records.iter().map(Record::size).sum();
         self.bytes.take(now, bytes as f64);
         self.brought = Amount { records: records.len(), bytes };
         // A full answer has more behind it, whatever a backend says that does not know how far behind it is.
@@ -240,11 +242,11 @@ impl ShardMachine {
 
         if let Some(last) = self.last {
             let known = records.partition_point(|record| Position::of(record) <= last);
-            records.drain(..known);
+            bytes -= records.drain(..known).map(|record| record.size()).sum::<usize>();
         }
         let Some(newest) = records.last() else { return Ok(None) };
         self.last = Some(Position::of(newest));
-        Ok(Some(Page { records, behind_latest }))
+        Ok(Some(Page { records, bytes, behind_latest }))
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
