@@ -28,6 +28,8 @@ Exit codes:
 pub(crate) enum Command {
     /// Check module files, and tell everything that is wrong with them
     Check(CheckArguments),
+    /// Explain the code of a problem, with a wrong and a right example
+    Explain(ExplainArguments),
     /// Run a module: read its ingresses, route the records to functions, write its egresses
     Run(RunArguments),
 }
@@ -64,6 +66,12 @@ pub(crate) enum Format {
     Human,
     /// One JSON object, for programs
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The code as `check` prints it, such as SFK0007
+    pub(crate) code: String,
 }
 
 #[derive(Debug, Args)]

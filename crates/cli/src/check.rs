@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use statefun_kinesis_spec::{Module, Severity};
+use statefun_kinesis_spec::{Code, Module, Severity};
 
 use crate::{
     ExitCode,
@@ -24,7 +24,7 @@ pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     Ok(if module.checked.module.is_some() { ExitCode::Done } else { ExitCode::InvalidModule })
 }
 
-/// The last line for people.
+/// The last lines for people.
 fn verdict(module: &ReadModule) -> String {
     let names: Vec<&str> = module.files.iter().map(|file| file.name.as_str()).collect();
     let names = names.join(", ");
@@ -34,8 +34,20 @@ fn verdict(module: &ReadModule) -> String {
     };
     match &module.checked.module {
         Some(found) => format!("{names}: valid: {}{warnings}", contents(found)),
-        None => format!("{names}: {}{warnings}", counted(module.count(Severity::Error), "error")),
+        None => {
+            let errors = counted(module.count(Severity::Error), "error");
+            let hint = first_error(module).map_or_else(String::new, |code| {
+                format!("\nhint: for more about a code: statefun-kinesis explain {code}")
+            });
+            format!("{names}: {errors}{warnings}{hint}")
+        }
     }
+}
+
+/// The code of the first error, which is the one that a person begins with.
+fn first_error(module: &ReadModule) -> Option<Code> {
+    let mut diagnostics = module.checked.diagnostics.iter();
+    diagnostics.find(|diagnostic| diagnostic.severity == Severity::Error).map(|diagnostic| diagnostic.code)
 }
 
 fn contents(module: &Module) -> String {

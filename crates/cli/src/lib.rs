@@ -10,6 +10,7 @@ mod args;
 mod backend;
 mod check;
 mod exit;
+mod explain;
 mod failure;
 mod feed;
 mod functions;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
     };
     let result = match &arguments.command {
         Command::Check(arguments) => check::check(arguments),
+        Command::Explain(arguments) => explain::explain(arguments),
         Command::Run(arguments) => run::run(arguments),
     };
     result.unwrap_or_else(|failure| {

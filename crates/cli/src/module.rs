@@ -26,6 +26,10 @@ impl ReadModule {
         let mut options = Options::default();
         options.lenient = arguments.lenient;
         options.ignore_unsupported = arguments.ignore_unsupported;
+        // A name or a value that is not UTF-8 cannot stand in a module file.
+        let variables = std::env::vars_os();
+        options.variables =
+            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let checked = read_module(&files, &options);
         Ok(Self { files, checked })
     }

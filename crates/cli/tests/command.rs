@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::Value;
 use statefun_kinesis::ExitCode;
+use statefun_kinesis_spec::Code;
 
 /// A folder of its own for a test, empty at its start.
 fn folder(name: &str) -> PathBuf {
@@ -139,6 +140,32 @@ fn check_says_that_a_good_module_is_valid() {
     run(&["check", &example("module.yaml")])
         .ended(ExitCode::Done)
         .said(&["module.yaml: valid: 1 ingress reading 1 stream, 1 egress"]);
+}
+
+#[test]
+fn a_code_is_explained_and_check_says_how() {
+    let module = folder("explain").join("module.yaml");
+    fs::write(&module, INGRESS.replace("v1/egress", "v1/egres")).unwrap();
+    let checked = run(&["check", module.to_str().unwrap()]);
+    checked.ended(ExitCode::InvalidModule);
+    let last = checked.out.lines().last().unwrap();
+    let (_, code) = last.split_once("for more about a code: statefun-kinesis explain ").expect(last);
+    assert_eq!(code, "SFK0007", "it is the code of the first error");
+    for code in ["SFK0007", "sfk0007"] {
+        let explained = run(&["explain", code]);
+        explained.ended(ExitCode::Done);
+        assert!(explained.out.starts_with("# SFK0007: ") && explained.err.is_empty(), "{}", explained.err);
+        assert_eq!(explained.out, Code::UnknownKind.explanation());
+    }
+    let last = Code::ALL.last().unwrap().as_str();
+    for unknown in ["SFK9999", "7", "", "SFK\u{1b}[0m"] {
+        let refused = run(&["explain", unknown]);
+        refused.ended(ExitCode::Usage).said(&["is not a code", "SFK0001", last]);
+        assert!(refused.out.is_empty() && !refused.err.contains('\u{1b}'), "{}", refused.err);
+    }
+    run(&["explain"]).ended(ExitCode::Usage).said(&["<CODE>"]);
+    let valid = run(&["check", &example("module.yaml")]);
+    assert!(!valid.out.contains("explain"), "{}", valid.out);
 }
 
 #[test]
@@ -319,4 +346,25 @@ fn a_second_signal_stops_at_once() {
     assert!(err.any(|line| line.unwrap().contains("stopping")), "the first signal is not heard");
     signal(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(ExitCode::Interrupted as i32));
+}
+
+#[test]
+fn variables_of_a_module_file_come_from_the_environment() {
+    let folder = folder("variables");
+    let path = folder.join("module.yaml");
+    let arn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream";
+    fs::write(&path, INGRESS.replace(arn, "${ORDERS_ARN}")).unwrap();
+    let check = |value: Option<&str>| {
+        let mut command = command(&["check", path.to_str().unwrap()]);
+        command.envs(value.map(|value| ("ORDERS_ARN", value)));
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    };
+    check(Some(arn)).ended(ExitCode::Done);
+    let unset = check(None);
+    unset.ended(ExitCode::InvalidModule).said(&["SFK0034", "`ORDERS_ARN` is not set", "`${ORDERS_ARN:-default}`"]);
+    let wrong = check(Some("hunter2"));
+    wrong.ended(ExitCode::InvalidModule).said(&["SFK0019", "the value of `${ORDERS_ARN}`"]);
+    assert!(!wrong.err.contains("hunter2") && !wrong.out.contains("hunter2"), "{}{}", wrong.out, wrong.err);
 }

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use crate::{
-    Code, Diagnostic, Module, SourceFile,
+    Code, Diagnostic, Module, SourceFile, Variables,
     decode::Decoder,
     findings::{Finding, Findings, Place},
     yaml::{self, Loaded, Secrets},
@@ -15,6 +15,8 @@ pub struct Options {
     pub lenient: bool,
     /// Skips documents of transports that are not served here, with a warning, instead of refusing them.
     pub ignore_unsupported: bool,
+    /// What `${NAME}` in a value of a `spec` stands for. By default no variable is set.
+    pub variables: Variables,
 }
 
 /// What reading a module gave.
@@ -48,7 +50,8 @@ pub fn read_module(files: &[SourceFile], options: &Options) -> Checked {
     let trees: Vec<Loaded<'_>> =
         files.iter().zip(0..).map(|(source, file)| yaml::load(file, source, &mut findings, &mut secrets)).collect();
     report_empty_files(files, &trees, &mut findings);
-    let mut decoder = Decoder::new(options, &mut findings);
+    let secrets = secrets.into_spans(files);
+    let mut decoder = Decoder::new(options, files, &secrets, &mut findings);
     for document in trees.iter().flat_map(|tree| &tree.documents) {
         decoder.document(document);
     }
@@ -56,7 +59,7 @@ pub fn read_module(files: &[SourceFile], options: &Options) -> Checked {
     Checked {
         module: (!findings.has_errors()).then_some(module),
         diagnostics: findings.into_diagnostics(files),
-        secrets: secrets.into_spans(files),
+        secrets,
     }
 }
 

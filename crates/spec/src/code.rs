@@ -1,6 +1,6 @@
-use std::fmt;
+use std::{error::Error, fmt, str::FromStr};
 
-/// Declares the codes once: variant, number and title belong together and cannot drift.
+/// Declares the codes once: variant, number, title and page belong together and cannot drift.
 macro_rules! codes {
     ($($variant:ident = $text:literal, $title:literal;)*) => {
         /// What kind of problem a [`Diagnostic`](crate::Diagnostic) reports.
@@ -24,6 +24,16 @@ macro_rules! codes {
             /// What the code stands for, in one line without a full stop.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }
+            }
+
+            /// What the code means, with an example of what is wrong and of what is right: a page of Markdown that
+            /// starts with the heading `# <code>: <title>`, and ends with a line break.
+            pub const fn explanation(self) -> &'static str {
+                match self {
+                    $(Self::$variant => {
+                        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/diagnostics/", $text, ".md"))
+                    })*
+                }
             }
         }
     };
@@ -63,9 +73,10 @@ codes! {
     StaticKeys = "SFK0031", "a module file has AWS keys in it";
     PropertyWithoutEffect = "SFK0032", "a client property has no effect here";
     OtherDialect = "SFK0033", "a field has the name that another runtime gives it";
-    VariableNotReplaced = "SFK0034", "a value looks like a variable, and variables are not replaced";
+    VariableNotSet = "SFK0034", "a value has a variable that is not set";
     TooManyProblems = "SFK0035", "there are more problems than are listed";
     UnsupportedTag = "SFK0036", "a value has a YAML tag that has no meaning here";
+    InvalidVariable = "SFK0037", "a value has a `${` that starts no variable";
 }
 
 impl fmt::Display for Code {
@@ -73,6 +84,46 @@ impl fmt::Display for Code {
         f.pad(self.as_str())
     }
 }
+
+/// Reads the code as it is printed; small letters do as well.
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        let code = Self::ALL.iter().find(|code| code.as_str().eq_ignore_ascii_case(text));
+        code.copied().ok_or_else(|| UnknownCode { shown: text.chars().take(UnknownCode::SHOWN_MAX_CHARS).collect() })
+    }
+}
+
+/// A text that is no [`Code`].
+///
+/// `Display` shows the beginning of the text, and the range of the codes that there are.
+///
+/// ```
+/// use statefun_kinesis_spec::Code;
+///
+/// assert_eq!("sfk0007".parse(), Ok(Code::UnknownKind));
+/// let error = "SFK9999".parse::<Code>().unwrap_err().to_string();
+/// assert!(error.starts_with("`SFK9999` is not a code: there are SFK0001 to "));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCode {
+    shown: String,
+}
+
+impl UnknownCode {
+    /// Characters of the text that a message shows; a code has seven.
+    const SHOWN_MAX_CHARS: usize = 20;
+}
+
+impl fmt::Display for UnknownCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, .., last] = Code::ALL else { unreachable!("there are several codes") };
+        write!(f, "`{}` is not a code: there are {first} to {last}", self.shown.escape_debug())
+    }
+}
+
+impl Error for UnknownCode {}
 
 #[cfg(test)]
 mod tests {
@@ -82,9 +133,21 @@ mod tests {
     fn codes_are_numbered_without_a_gap_and_listed_in_the_reference() {
         for (index, code) in Code::ALL.iter().enumerate() {
             assert_eq!(code.as_str(), format!("SFK{:04}", index + 1));
-            let row = format!("| `{code}` | {} |", code.title());
+            let row = format!("| [`{code}`](diagnostics/{code}.md) | {} |", code.title());
             assert!(include_str!("../../../docs/module-files.md").contains(&row), "the reference lists {row}");
             assert!(!code.title().ends_with('.'), "{code}: a title is not a sentence");
+        }
+    }
+
+    #[test]
+    fn a_code_is_read_as_it_is_printed() {
+        for &code in Code::ALL {
+            assert_eq!(code.as_str().parse(), Ok(code));
+            assert_eq!(code.as_str().to_lowercase().parse(), Ok(code));
+        }
+        for text in ["", "7", "SFK7", "SFK0000", "SFK00001", " SFK0001", "SFK0001 ", &"S".repeat(1 << 20)] {
+            let error = text.parse::<Code>().unwrap_err().to_string();
+            assert!(error.contains("SFK0001 to SFK") && error.len() < 100, "{error}");
         }
     }
 }

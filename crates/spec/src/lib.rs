@@ -37,9 +37,9 @@
 //! assert_eq!(checked.diagnostics[0].help.as_deref(), Some("did you mean `io.statefun.kinesis.v1/egress`?"));
 //! ```
 //!
-//! The crate takes text and gives data: it opens no file, reads no environment, asks no service and renders nothing.
-//! Whether the streams of a module exist is for others to find out. Whoever builds an ingress without YAML starts from
-//! [`IngressSpec::new`].
+//! The crate takes text and gives data: it opens no file, reads no environment (whoever does hands it in as
+//! [`Variables`]), asks no service and renders nothing. Whether the streams of a module exist is for others to find out.
+//! Whoever builds an ingress without YAML starts from [`IngressSpec::new`].
 
 mod check;
 mod code;
@@ -49,13 +49,15 @@ mod endpoint;
 mod findings;
 mod module;
 mod source;
+mod variables;
 mod yaml;
 
 pub use check::{Checked, Options, read_module};
-pub use code::Code;
+pub use code::{Code, UnknownCode};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use endpoint::{EndpointSpec, FunctionPattern, InvalidPattern, InvalidUrlTemplate, TransportSpec, UrlTemplate};
 pub use module::{ClientProperties, EgressSpec, IngressSpec, Module, StreamRoute};
 pub use source::{Position, SourceFile};
 pub use statefun_kinesis_types::StartupPosition;
+pub use variables::Variables;
 pub use yaml::MODULE_MAX_BYTES;

@@ -42,9 +42,14 @@ fn check(yaml: &str, expected: &str) {
 /// Like [`check`], with labels and help, and with several files.
 #[track_caller]
 fn check_all(yaml: &[&str], expected: &str) {
+    check_all_with(&Options::default(), yaml, expected);
+}
+
+#[track_caller]
+fn check_all_with(options: &Options, yaml: &[&str], expected: &str) {
     let texts: Vec<String> = yaml.iter().map(|text| dedent(text)).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let (files, checked) = read(&texts, &Options::default());
+    let (files, checked) = read(&texts, options);
     let mut lines = Vec::new();
     for diagnostic in &checked.diagnostics {
         lines.push(diagnostic.to_line(&files));
@@ -96,4 +101,5 @@ mod table {
     mod startup;
     mod streams;
     mod text;
+    mod variables;
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::{prelude::*, sample::Index};
-use statefun_kinesis_spec::{Checked, Options, Severity, SourceFile, read_module};
+use statefun_kinesis_spec::{Checked, Options, Severity, SourceFile, Variables, read_module};
 
 const FILES: [&str; 5] = [
     include_str!("seed/ingress.yaml"),
@@ -17,7 +17,13 @@ const FILES: [&str; 5] = [
 fn read(texts: &[&str]) -> Checked {
     let files: Vec<SourceFile> =
         texts.iter().zip(0..).map(|(text, n)| SourceFile::new(format!("{n}"), *text)).collect();
-    let checked = read_module(&files, &Options::default());
+    let mut options = Options::default();
+    options.variables = Variables::from_iter([("A", "a/b"), ("B", "\n${A}: [{"), ("C", ""), ("D", "7")]);
+    read_with(texts, &files, &options)
+}
+
+fn read_with(texts: &[&str], files: &[SourceFile], options: &Options) -> Checked {
+    let checked = read_module(files, options);
     let has_error = checked.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     assert_eq!(checked.module.is_some(), !has_error);
     assert!(checked.diagnostics.is_sorted_by_key(|diagnostic| (diagnostic.file, diagnostic.span.start)));
@@ -91,8 +97,42 @@ fn edit() -> impl Strategy<Value = Edit> {
         "[-:{}\\[\\],&*!|>'\"%@`#?~<\t\r\n ]{1,4}",
         "[a-zäß日🦀0-9]{1,3}",
         prop::sample::select(vec![
-            "---\n", "...\n", "&a ", "*a", "!!str ", "- ", "? ", "\u{feff}", "\0", "\u{85}", "\u{2028}", "${A}",
-            "<<: *a\n", "kind: ", "spec:\n", "null", "1e400", "0x", "# c\n", "|\n", ">-\n", "'", "\"", "{}", "[]",
+            "---\n",
+            "...\n",
+            "&a ",
+            "*a",
+            "!!str ",
+            "- ",
+            "? ",
+            "\u{feff}",
+            "\0",
+            "\u{85}",
+            "\u{2028}",
+            "${A}",
+            "${B}",
+            "${C:-x}",
+            "${D}",
+            "${",
+            "$${",
+            "${NONE}",
+            "${A:-${B}}",
+            "${ä}",
+            "\"${B}\"",
+            ": ${D}\n",
+            "}",
+            "<<: *a\n",
+            "kind: ",
+            "spec:\n",
+            "null",
+            "1e400",
+            "0x",
+            "# c\n",
+            "|\n",
+            ">-\n",
+            "'",
+            "\"",
+            "{}",
+            "[]",
         ])
         .prop_map(str::to_owned),
     ];
@@ -116,6 +156,33 @@ proptest! {
     #[test]
     fn any_heap_of_yaml_characters_is_answered(text in "[-:{}\\[\\],&*!|>'\"%@#?~<a0ä \t\r\n]{0,80}") {
         read(&[&text]);
+    }
+
+    #[test]
+    fn any_variable_in_any_value_is_answered(
+        value in any::<String>(),
+        written in prop::collection::vec(
+            prop::sample::select(vec![
+                "${A}", "${B}", "${N}", "${A:-x}", "${NONE:-ä}", "${NONE}", "${A:-${B}}", "$${", "${", "${}", "$", "}", "a", "ä ",
+            ]),
+            0..5,
+        ),
+        quote in prop::sample::select(vec!["", "\"", "'", ">\n        ", "|\n        "]),
+        file in 0..FILES.len(),
+        at in any::<Index>(),
+    ) {
+        let fields: Vec<usize> = FILES[file].match_indices(": ").map(|(at, _)| at + 2).collect();
+        let (before, after) = FILES[file].split_at(fields[at.index(fields.len())]);
+        let after = after.split_once('\n').map_or("", |(_, after)| after);
+        let end = if quote.contains('\n') { "" } else { quote };
+        let text = format!("{before}{quote}{}{end}\n{after}", written.concat());
+        let mut options = Options::default();
+        let value = format!("hunter2{value}");
+        options.variables = Variables::from_iter([("A", "hunter2"), ("B", value.as_str()), ("N", "7")]);
+        let files = [SourceFile::new("0", text.as_str())];
+        let checked = read_with(&[&text], &files, &options);
+        let said = format!("{:?} {options:?}", checked.diagnostics);
+        prop_assert!(!said.contains("hunter2"), "{}\n{}", said, text);
     }
 
     #[test]
@@ -177,6 +244,8 @@ fn hostile_texts_are_answered_quickly() {
         ("deep blocks", (0..2000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect()),
         ("directives", repeat("%a\n")),
         ("tabs", repeat("\t")),
+        ("variables", format!("kind: io.statefun.kinesis.v1/ingress\nspec: \"{}\"", repeat("${"))),
+        ("closed variables", format!("kind: io.statefun.kinesis.v1/ingress\nspec: \"{}}}\"", repeat("${A} ${"))),
         ("aliases", format!("a: &a [{}]\nb: [{}]", "x, ".repeat(1000), repeat("*a, "))),
     ] {
         let start = Instant::now();

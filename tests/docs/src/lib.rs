@@ -1,9 +1,13 @@
 //! Compiles the programs and checks the module files that the documentation shows.
 //!
 //! The Rust blocks of the pages below are documentation tests of this crate. Its unit tests read every YAML block of
-//! the same pages as a module file; a block that shows a mistake is marked `yaml,error` and has to be refused.
+//! the same pages as a module file; a block that shows a mistake is marked `yaml,error` and has to be refused. The page
+//! of each diagnostic code has a wrong and a right example, and they are read too.
 
 #![doc = include_str!("../../../README.md")]
+
+#[cfg(test)]
+mod diagnostics;
 
 #[cfg(test)]
 mod tests {
@@ -12,7 +16,7 @@ mod tests {
     use statefun_kinesis_spec::{Options, SourceFile, read_module};
 
     /// The fenced blocks of a page whose info string is `info`, with the line that each starts on.
-    fn blocks<'a>(page: &'a str, info: &str) -> Vec<(usize, String)> {
+    pub(crate) fn blocks<'a>(page: &'a str, info: &str) -> Vec<(usize, String)> {
         let mut blocks = Vec::new();
         let mut lines = page.lines().enumerate();
         let fence = |line: &'a str| line.trim_start().strip_prefix("```");

@@ -23,13 +23,14 @@ pub(super) struct Across {
 impl Decoder<'_> {
     /// Remembers the id of an ingress or egress, and reports one that is there already.
     pub(super) fn declare(&mut self, what: &'static str, id: &Placed<TypeName>) {
-        self.declare_once(what, id.value.as_str(), id.place);
+        self.declare_once(what, id.value.as_str(), id);
     }
 
-    fn declare_once(&mut self, what: &'static str, name: &str, place: Place) {
+    fn declare_once<T>(&mut self, what: &'static str, name: &str, placed: &Placed<T>) {
+        let place = placed.place;
         let first = *self.across.declared.entry((what, name.to_owned())).or_insert(place);
         if first != place {
-            let message = format!("two {what} `{name}`");
+            let message = format!("two {what} `{}`", placed.shown(name));
             let finding = Finding::error(Code::DuplicateId, place, message).label(first, "the first one is here");
             self.findings.push(finding);
         }
@@ -43,7 +44,7 @@ impl Decoder<'_> {
     pub(super) fn serves(&mut self, functions: Option<&Placed<FunctionPattern>>) {
         match functions {
             Some(functions) => {
-                self.declare_once("endpoints for", &functions.value.to_string(), functions.place);
+                self.declare_once("endpoints for", &functions.value.to_string(), functions);
                 self.across.endpoints.push(functions.clone());
             }
             None => self.across.has_unreadable_endpoint = true,
@@ -58,7 +59,11 @@ impl Decoder<'_> {
         }
         // A few names for the help are enough, however many endpoints there are.
         const NAMED: usize = 5;
-        let names: Vec<String> = endpoints.iter().take(NAMED).map(|endpoint| endpoint.value.to_string()).collect();
+        let names: Vec<String> = endpoints
+            .iter()
+            .take(NAMED)
+            .map(|endpoint| endpoint.shown(&endpoint.value.to_string()).to_owned())
+            .collect();
         let more = if endpoints.len() > NAMED { ", among others" } else { "" };
         let served = format!("the endpoints serve {}{more}", listed(names.iter().map(String::as_str), "and"));
         let mut functions = std::collections::HashSet::new();
@@ -71,7 +76,7 @@ impl Decoder<'_> {
         }
         for target in targets {
             if !functions.contains(target.value.as_str()) && !namespaces.contains(target.value.namespace()) {
-                let message = format!("no endpoint serves `{}`", target.value);
+                let message = format!("no endpoint serves `{}`", target.shown(target.value.as_str()));
                 self.findings.push(
                     Finding::error(Code::UnservedTarget, target.place, message)
                         .label(endpoints[0].place, "functions of an endpoint")

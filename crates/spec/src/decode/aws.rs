@@ -2,8 +2,8 @@ use std::path::PathBuf;
 
 use statefun_kinesis_types::{AwsCredentials, AwsRegion};
 
-use super::{Decoder, Entry, Field, Object, STATEFUN, Tagged, Variant, shown, tagged::TYPE};
-use crate::{Code, findings::Finding};
+use super::{Decoder, Entry, Field, Object, STATEFUN, Tagged, Variant, tagged::TYPE};
+use crate::{Code, findings::Finding, variables::is_one_variable};
 
 const REGION_ID: Field = Field::new("id", "id: us-east-1");
 
@@ -47,29 +47,42 @@ const CREDENTIALS: Tagged = Tagged {
     ],
 };
 
+/// Where the service is, and whether its id may be quoted.
+#[derive(Debug)]
+pub(super) struct Region {
+    pub(super) value: AwsRegion,
+    pub(super) is_from_variable: bool,
+}
+
 impl Decoder<'_> {
     /// Where the service is. `None` means that an error was reported; a field that is not there is the default.
-    pub(super) fn region(&mut self, entry: Option<Entry<'_>>) -> Option<AwsRegion> {
-        let Some(entry) = entry else { return Some(AwsRegion::Default) };
+    pub(super) fn region(&mut self, entry: Option<Entry<'_>>) -> Option<Region> {
+        let default = Region { value: AwsRegion::Default, is_from_variable: false };
+        let Some(entry) = entry else { return Some(default) };
         let (name, object) = self.tagged(entry, &REGION)?;
         match name {
-            "specific" => Some(AwsRegion::Specific { id: self.region_id(&object)? }),
+            "specific" => {
+                let (id, is_from_variable) = self.region_id(&object)?;
+                Some(Region { value: AwsRegion::Specific { id }, is_from_variable })
+            }
             "custom-endpoint" => {
                 let endpoint = self.required(&object, "endpoint").and_then(|entry| self.endpoint_uri(entry));
                 let id = self.region_id(&object);
-                Some(AwsRegion::CustomEndpoint { endpoint: endpoint?, id: id? })
+                let (id, is_from_variable) = id?;
+                Some(Region { value: AwsRegion::CustomEndpoint { endpoint: endpoint?, id }, is_from_variable })
             }
-            _ => Some(AwsRegion::Default),
+            _ => Some(default),
         }
     }
 
-    fn region_id(&mut self, object: &Object<'_>) -> Option<String> {
+    /// The id, and whether a variable stands for it.
+    fn region_id(&mut self, object: &Object<'_>) -> Option<(String, bool)> {
         let entry = self.required(object, "id")?;
         let id = self.text(entry)?;
         if id.len() <= 64 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-            return Some(id.to_owned());
+            return Some((id.to_owned(), entry.written().is_some()));
         }
-        let message = format!("`{}` is not the id of a region: it has small letters, digits and `-`", shown(id));
+        let message = format!("{} is not the id of a region: it has small letters, digits and `-`", entry.quoted(id));
         let help = "for example `us-east-1`".to_owned();
         self.findings.push(Finding::error(Code::InvalidRegion, entry.place(), message).help(help));
         None
@@ -80,13 +93,14 @@ impl Decoder<'_> {
         let Err(problem) = check_uri(text) else { return Some(text.to_owned()) };
         let (message, help) = match problem {
             UriProblem::Scheme => (
-                format!("`{}` is not an address with http:// or https://", shown(text)),
-                check_uri(&format!("http://{text}")).is_ok().then(|| format!("write http://{text}")),
+                format!("{} is not an address with http:// or https://", entry.quoted(text)),
+                (entry.written().is_none() && check_uri(&format!("http://{text}")).is_ok())
+                    .then(|| format!("write http://{text}")),
             ),
             // The text is not shown: it may have the password in it.
             UriProblem::User => ("an endpoint has no user and no password in it".to_owned(), None),
             UriProblem::Rest => (
-                format!("`{}` is not the address of a server", shown(text)),
+                format!("{} is not the address of a server", entry.quoted(text)),
                 Some("for example http://localhost:4566".to_owned()),
             ),
         };
@@ -95,11 +109,7 @@ impl Decoder<'_> {
     }
 
     /// Who asks. `None` means that an error was reported; a field that is not there is the default.
-    pub(super) fn credentials(
-        &mut self,
-        entry: Option<Entry<'_>>,
-        region: Option<&AwsRegion>,
-    ) -> Option<AwsCredentials> {
+    pub(super) fn credentials(&mut self, entry: Option<Entry<'_>>, region: Option<&Region>) -> Option<AwsCredentials> {
         let Some(entry) = entry else { return Some(AwsCredentials::Default) };
         let (name, object) = self.tagged(entry, &CREDENTIALS)?;
         match name {
@@ -115,7 +125,9 @@ impl Decoder<'_> {
                 let access_key_id = self.required(&object, "accessKeyId").and_then(|entry| self.secret(entry));
                 let secret = self.required(&object, "secretAccessKey");
                 let secret_access_key = secret.and_then(|entry| self.secret(entry));
-                if let Some(entry) = secret.filter(|_| !is_local(region)) {
+                if let Some(entry) =
+                    secret.filter(|entry| !is_local(region) && !entry.written().is_some_and(is_one_variable))
+                {
                     let message = "this file has AWS keys in it: whoever reads the file can use them";
                     let help = "prefer a profile, or the default chain (environment, web identity, instance role)";
                     self.findings.push(Finding::warning(Code::StaticKeys, entry.key, message).help(help.to_owned()));
@@ -128,8 +140,8 @@ impl Decoder<'_> {
 }
 
 /// Whether the keys can be for a stand-in of AWS, which takes any: then they are no secret worth a warning.
-fn is_local(region: Option<&AwsRegion>) -> bool {
-    matches!(region, Some(AwsRegion::CustomEndpoint { endpoint, .. }) if !endpoint.contains("amazonaws.com"))
+fn is_local(region: Option<&Region>) -> bool {
+    matches!(region.map(|region| &region.value), Some(AwsRegion::CustomEndpoint { endpoint, .. }) if !endpoint.contains("amazonaws.com"))
 }
 
 enum UriProblem {

@@ -81,6 +81,8 @@ impl Decoder<'_> {
         let whole = Entry { name: "document", is_item: false, key: kind_key.place, node };
         let Some(document) = self.object(whole, &DOCUMENT) else { return };
         let Some(spec) = self.required(&document, "spec") else { return };
+        let replaced = self.replace_variables(spec.node);
+        let spec = Entry { node: replaced.as_ref().unwrap_or(spec.node), ..spec };
         match served {
             Served::Ingress => self.ingress(spec),
             Served::Egress => self.egress(spec),

@@ -35,7 +35,7 @@ impl Decoder<'_> {
         let egress = (|| {
             Some(EgressSpec {
                 id: id?.value,
-                region: region?,
+                region: region?.value,
                 credentials: credentials?,
                 stream_name: stream_name?.value,
                 max_outstanding_records: max_outstanding_records?,

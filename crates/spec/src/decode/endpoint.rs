@@ -1,6 +1,6 @@
 use std::{str::FromStr, time::Duration};
 
-use super::{Decoder, Entry, Field, Object, Placed, STATEFUN, Shape, Tagged, Variant, duration, shown, tagged::TYPE};
+use super::{Decoder, Entry, Field, Object, Placed, STATEFUN, Shape, Tagged, Variant, duration, tagged::TYPE};
 use crate::{
     Code, EndpointSpec, FunctionPattern, TransportSpec, UrlTemplate,
     findings::Finding,
@@ -71,7 +71,7 @@ impl Decoder<'_> {
         let functions: Option<Placed<FunctionPattern>> = self.required(&object, FUNCTIONS.name).and_then(|entry| {
             let text = self.text(entry)?;
             let pattern = self.endpoint_value(entry, Code::InvalidName, text, "functions")?;
-            Some(Placed { value: pattern, place: entry.node.place })
+            Some(entry.placed(pattern))
         });
         self.serves(functions.as_ref());
         let url: Option<UrlTemplate> = self.required(&object, URL.name).and_then(|entry| {
@@ -104,7 +104,7 @@ impl Decoder<'_> {
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                let message = format!("`{}` does not name {what}: {error}", shown(text));
+                let message = format!("{} does not name {what}: {error}", entry.quoted(text));
                 self.findings.push(Finding::error(code, entry.place(), message));
                 None
             }
@@ -171,7 +171,7 @@ impl Decoder<'_> {
         let Some(entry) = object.get(name) else { return true };
         let parsed = match &entry.node.value {
             // A bare number means milliseconds.
-            Value::Scalar(Scalar { text, kind: Kind::Number }) => Some(text.as_ref()),
+            Value::Scalar(Scalar { text, kind: Kind::Number, .. }) => Some(text.as_ref()),
             _ => self.text(entry),
         };
         let Some(text) = parsed else { return false };
@@ -181,7 +181,7 @@ impl Decoder<'_> {
                 true
             }
             None => {
-                let message = format!("`{}` is not a duration", shown(text));
+                let message = format!("{} is not a duration", entry.quoted(text));
                 let help = "for example `30s`, `2 min`, or a bare number of milliseconds".to_owned();
                 self.findings.push(Finding::error(Code::InvalidDuration, entry.place(), message).help(help));
                 false

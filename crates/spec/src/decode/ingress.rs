@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 
-use statefun_kinesis_types::{AwsRegion, FunctionType, StreamArn, StreamName};
+use statefun_kinesis_types::{FunctionType, StreamArn, StreamName};
 
-use super::{Decoder, Entry, Field, KZMLABS, Object, Placed, Shape, properties};
+use super::{Decoder, Entry, Field, KZMLABS, Object, Placed, Shape, aws::Region, properties};
 use crate::{
     Code, IngressSpec, StreamRoute,
     findings::{Finding, Place},
@@ -51,7 +51,7 @@ impl Decoder<'_> {
         let ingress = (|| {
             Some(IngressSpec {
                 id: id?.value,
-                region: region?,
+                region: region?.value,
                 credentials: credentials?,
                 startup: startup?,
                 streams: streams?,
@@ -73,7 +73,7 @@ impl Decoder<'_> {
         Some(id)
     }
 
-    fn streams(&mut self, ingress: &Object<'_>, region: Option<&AwsRegion>) -> Option<Vec<StreamRoute>> {
+    fn streams(&mut self, ingress: &Object<'_>, region: Option<&Region>) -> Option<Vec<StreamRoute>> {
         let outer = ingress.get("streamArn");
         let outer_arn = outer.map(|entry| (entry, self.stream_arn(entry)));
         let entry = self.required(ingress, "streams")?;
@@ -110,7 +110,7 @@ impl Decoder<'_> {
         item: Entry<'_>,
         outer_arn: Option<(Entry<'_>, Option<Placed<StreamArn>>)>,
         is_only: bool,
-        region: Option<&AwsRegion>,
+        region: Option<&Region>,
         first_of: &mut HashMap<StreamArn, Place>,
     ) -> Option<StreamRoute> {
         let object = self.object(item, &STREAM)?;
@@ -138,7 +138,7 @@ impl Decoder<'_> {
             }
             let first = *first_of.entry(arn.value.clone()).or_insert(arn.place);
             if first != arn.place {
-                let message = format!("two entries for the stream `{}`", arn.value.name());
+                let message = format!("two entries for the stream `{}`", arn.shown(arn.value.name().as_str()));
                 self.findings.push(
                     Finding::error(Code::DuplicateStream, arn.place, message)
                         .label(first, "the first one is here")
@@ -171,12 +171,13 @@ impl Decoder<'_> {
         })
     }
 
-    fn missing_arn(&mut self, object: &Object<'_>, name: Option<&Placed<StreamName>>, region: Option<&AwsRegion>) {
+    fn missing_arn(&mut self, object: &Object<'_>, name: Option<&Placed<StreamName>>, region: Option<&Region>) {
         if !object.is_missing("streamArn") {
             return;
         }
-        let region = region.and_then(AwsRegion::id).unwrap_or("<region>");
-        let stream = name.map_or("<name>", |name| name.value.as_str());
+        let region = region.filter(|region| !region.is_from_variable).and_then(|region| region.value.id());
+        let region = region.unwrap_or("<region>");
+        let stream = name.filter(|name| name.written.is_none()).map_or("<name>", |name| name.value.as_str());
         let help = format!(
             "streamArn: arn:aws:kinesis:{region}:<account>:stream/{stream}\n\
              `aws kinesis describe-stream-summary --stream-name {stream}` prints it"
@@ -185,19 +186,27 @@ impl Decoder<'_> {
         self.findings.push(Finding::error(Code::MissingStreamArn, object.at(), message).help(help));
     }
 
-    fn check_region(&mut self, arn: &Placed<StreamArn>, region: Option<&AwsRegion>) {
-        if let Some(asked) = region.and_then(AwsRegion::id)
+    fn check_region(&mut self, arn: &Placed<StreamArn>, region: Option<&Region>) {
+        if let Some(region) = region
+            && let Some(asked) = region.value.id()
             && asked != arn.value.region()
         {
-            let message = format!("the ARN is of region `{}`, but `awsRegion` is `{asked}`", arn.value.region());
+            let message = if region.is_from_variable || arn.written.is_some() {
+                "the ARN is of another region than `awsRegion`".to_owned()
+            } else {
+                format!("the ARN is of region `{}`, but `awsRegion` is `{asked}`", arn.value.region())
+            };
             self.findings.push(Finding::warning(Code::RegionMismatch, arn.place, message));
         }
     }
 
     fn check_name(&mut self, name: &Placed<StreamName>, arn: &Placed<StreamArn>) {
         if name.value != arn.value.name() {
-            let message =
-                format!("`stream` is `{}`, but the ARN names `{}`: the ARN counts", name.value, arn.value.name());
+            let message = if name.written.is_some() || arn.written.is_some() {
+                "`stream` is not what the ARN names: the ARN counts".to_owned()
+            } else {
+                format!("`stream` is `{}`, but the ARN names `{}`: the ARN counts", name.value, arn.value.name())
+            };
             let finding = Finding::warning(Code::StreamNameMismatch, name.place, message);
             self.findings.push(finding.label(arn.place, "the ARN"));
         }
@@ -213,7 +222,7 @@ impl Decoder<'_> {
                 let target: Placed<FunctionType> = self.value(item, Code::InvalidName, example)?;
                 self.target(&target);
                 if let Some(first) = first_of.insert(target.value.clone(), target.place) {
-                    let message = format!("`{}` gets every record twice", target.value);
+                    let message = format!("`{}` gets every record twice", target.shown(target.value.as_str()));
                     let finding = Finding::warning(Code::DuplicateTarget, target.place, message);
                     self.findings.push(finding.label(first, "already named here"));
                 }

@@ -15,13 +15,16 @@ mod scalar;
 mod startup;
 mod suggest;
 mod tagged;
+mod variable;
+
+use std::ops::Range;
 
 use across::Across;
 use object::{Entry, Field, Object, Shape};
 use tagged::{Tagged, Variant};
 
 use crate::{
-    Module, Options,
+    MODULE_MAX_BYTES, Module, Options, SourceFile,
     findings::{Findings, Place},
 };
 
@@ -34,14 +37,32 @@ const KZMLABS: &str = "kzmlabs' StateFun";
 /// Reads documents one after the other into one module.
 pub(crate) struct Decoder<'d> {
     options: &'d Options,
+    files: &'d [SourceFile],
+    /// Where keys and passwords stand in the files.
+    secret_spans: &'d [Vec<Range<usize>>],
+    /// How many bytes values with variables may still have, all together; nothing once they had too many.
+    variable_bytes_left: Option<usize>,
     findings: &'d mut Findings,
     module: Module,
     across: Across,
 }
 
 impl<'d> Decoder<'d> {
-    pub(crate) fn new(options: &'d Options, findings: &'d mut Findings) -> Self {
-        Self { options, findings, module: Module::default(), across: Across::default() }
+    pub(crate) fn new(
+        options: &'d Options,
+        files: &'d [SourceFile],
+        secret_spans: &'d [Vec<Range<usize>>],
+        findings: &'d mut Findings,
+    ) -> Self {
+        Self {
+            options,
+            files,
+            secret_spans,
+            variable_bytes_left: Some(MODULE_MAX_BYTES),
+            findings,
+            module: Module::default(),
+            across: Across::default(),
+        }
     }
 
     /// The module, after the checks that need all of it. It is whole only if there were no errors.
@@ -56,6 +77,15 @@ impl<'d> Decoder<'d> {
 struct Placed<T> {
     value: T,
     place: Place,
+    /// The text as it stands in the file, if variables in it were replaced.
+    written: Option<String>,
+}
+
+impl<T> Placed<T> {
+    /// What messages call the value: its own text, or what stands in the file in its place.
+    fn shown<'s>(&'s self, text: &'s str) -> &'s str {
+        self.written.as_deref().unwrap_or(text)
+    }
 }
 
 /// A text of the file as a message shows it: on one line, and cut when long.

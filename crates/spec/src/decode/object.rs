@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::{Decoder, Variant, listed, shown, suggest};
+use super::{Decoder, Placed, Variant, listed, shown, suggest};
 use crate::{
     Code,
     findings::{Finding, Place},
@@ -67,6 +67,27 @@ impl<'n> Entry<'n> {
         if self.is_item { format!("an entry of `{}`", self.name) } else { format!("`{}`", self.name) }
     }
 
+    /// The text of the value as it stands in the file, if variables in it were replaced.
+    pub(super) fn written(&self) -> Option<&'n str> {
+        match &self.node.value {
+            Value::Scalar(scalar) => scalar.written.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The value in a message. What a variable stands for may be a secret, so that its name is quoted instead.
+    pub(super) fn quoted(&self, text: &str) -> String {
+        match self.written() {
+            Some(written) => format!("the value of `{}`", shown(written)),
+            None => format!("`{}`", shown(text)),
+        }
+    }
+
+    /// What the value was read as, with its place.
+    pub(super) fn placed<T>(&self, value: T) -> Placed<T> {
+        Placed { value, place: self.node.place, written: self.written().map(shown) }
+    }
+
     /// Where to point when something is wrong with the value: at it, or at its name if it is large or absent.
     pub(super) fn place(&self) -> Place {
         match &self.node.value {
@@ -79,6 +100,8 @@ impl<'n> Entry<'n> {
 /// A mapping whose fields were sorted by the rows of its shape.
 #[derive(Debug)]
 pub(super) struct Object<'n> {
+    /// What messages call it: what its shape does, unless a variable chose the shape.
+    what: &'static str,
     shape: &'static Shape,
     at: Place,
     is_complete: bool,
@@ -117,13 +140,14 @@ impl<'n> Object<'n> {
 impl Decoder<'_> {
     /// Sorts the fields of a mapping, and reports those that are unknown or there twice.
     pub(super) fn object<'n>(&mut self, entry: Entry<'n>, shape: &'static Shape) -> Option<Object<'n>> {
-        self.object_among(entry, shape, &[])
+        self.object_among(entry, shape.what, shape, &[])
     }
 
     /// The same for one of several variants, the others of which have fields of their own.
     pub(super) fn object_among<'n>(
         &mut self,
         entry: Entry<'n>,
+        what: &'static str,
         shape: &'static Shape,
         variants: &'static [Variant],
     ) -> Option<Object<'n>> {
@@ -138,6 +162,7 @@ impl Decoder<'_> {
             return None;
         };
         let mut object = Object {
+            what,
             shape,
             at: entry.key,
             is_complete: entry.node.is_complete,
@@ -147,7 +172,7 @@ impl Decoder<'_> {
         let mut unknown = HashSet::new();
         for (key, value) in entries {
             let Value::Scalar(name) = &key.value else {
-                let message = format!("a field of {} is named by a string, not by a list or mapping", shape.what);
+                let message = format!("a field of {} is named by a string, not by a list or mapping", what);
                 self.findings.push(Finding::error(Code::WrongType, key.place, message));
                 continue;
             };
@@ -161,7 +186,7 @@ impl Decoder<'_> {
                 None if self.findings.is_full() => break,
                 None => {
                     if unknown.insert(text) {
-                        object.suggested.extend(self.unknown_field(shape, variants, text, key.place));
+                        object.suggested.extend(self.unknown_field(what, shape, variants, text, key.place));
                     }
                 }
             }
@@ -179,7 +204,7 @@ impl Decoder<'_> {
     ) {
         let field = &object.shape.fields[row];
         if let Some(first) = &object.found[row] {
-            let message = format!("{} has the field `{}` twice", object.shape.what, field.name);
+            let message = format!("{} has the field `{}` twice", object.what, field.name);
             let finding = Finding::error(Code::DuplicateField, key.place, message).label(first.key, "first here");
             self.findings.push(finding);
             return;
@@ -198,6 +223,7 @@ impl Decoder<'_> {
     /// Reports a field that is in no row, and returns the one that it was probably meant to be.
     fn unknown_field(
         &mut self,
+        what: &'static str,
         shape: &'static Shape,
         variants: &'static [Variant],
         text: &str,
@@ -210,9 +236,9 @@ impl Decoder<'_> {
             (Some(name), _) => format!("did you mean `{name}`?"),
             (None, Some(owner)) => format!("`{text}` belongs to type `{}`", owner.name),
             (None, None) if text == "<<" => "merge keys are not read: write the fields out".to_owned(),
-            (None, None) => format!("the fields of {} are {}", shape.what, listed(names(), "and")),
+            (None, None) => format!("the fields of {what} are {}", listed(names(), "and")),
         };
-        let message = format!("{} has no field `{}`", shape.what, shown(text));
+        let message = format!("{what} has no field `{}`", shown(text));
         let finding = if self.options.lenient {
             Finding::warning(Code::UnknownField, place, message)
         } else {
@@ -227,7 +253,7 @@ impl Decoder<'_> {
     pub(super) fn required<'n>(&mut self, object: &Object<'n>, name: &'static str) -> Option<Entry<'n>> {
         if object.is_missing(name) {
             let field = &object.shape.fields[object.row(name)];
-            let message = format!("{} needs the field `{name}`", object.shape.what);
+            let message = format!("{} needs the field `{name}`", object.what);
             let help = match field.about {
                 Some(about) => format!("{about}, for example\n{}", field.example),
                 None => format!("for example\n{}", field.example),

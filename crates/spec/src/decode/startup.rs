@@ -1,6 +1,6 @@
 use statefun_kinesis_types::{StartupPosition, Timestamp};
 
-use super::{Decoder, Entry, Field, STATEFUN, Tagged, Variant, shown, tagged::TYPE};
+use super::{Decoder, Entry, Field, STATEFUN, Tagged, Variant, tagged::TYPE};
 use crate::{
     Code,
     findings::Finding,
@@ -56,7 +56,8 @@ impl Decoder<'_> {
             && (scalar.kind == Kind::Number || is_digits(&scalar.text))
         {
             let message = format!("`{}` must be an ISO-8601 string, not a numeric epoch", entry.name);
-            let instant = instant_of_epoch(&scalar.text).unwrap_or_else(|| "2026-04-23T00:00:00.000Z".to_owned());
+            let epoch = scalar.written.as_ref().unwrap_or(&scalar.text);
+            let instant = instant_of_epoch(epoch).unwrap_or_else(|| "2026-04-23T00:00:00.000Z".to_owned());
             let help = format!("write timestamp: \"{instant}\"");
             self.findings.push(Finding::error(Code::InvalidTimestamp, entry.place(), message).help(help));
             return None;
@@ -68,7 +69,7 @@ impl Decoder<'_> {
         let text = self.text(entry)?;
         let time = iso_of_date(text).and_then(|iso| iso.parse().ok());
         if time.is_none() {
-            let message = format!("`{}` is not a date of the form yyyy-MM-dd HH:mm:ss.SSS Z", shown(text));
+            let message = format!("{} is not a date of the form yyyy-MM-dd HH:mm:ss.SSS Z", entry.quoted(text));
             let help = "for example `2020-02-01 04:15:00.000 +0000`".to_owned();
             self.findings.push(Finding::error(Code::InvalidTimestamp, entry.place(), message).help(help));
         }

@@ -52,20 +52,25 @@ impl Decoder<'_> {
             }
             return None;
         };
-        let name = self.text(Entry { name: "type", is_item: false, key: key.place, node: value })?;
+        let value = Entry { name: "type", is_item: false, key: key.place, node: value };
+        let name = self.text(value)?;
         let Some(variant) = tagged.variants.iter().find(|variant| variant.name == name) else {
-            let message = format!("{} has no type `{}`", tagged.what, shown(name));
-            let help = match suggest::nearest(name, own_names()) {
+            let message = match value.written() {
+                Some(written) => format!("{} has no type like the value of `{}`", tagged.what, shown(written)),
+                None => format!("{} has no type `{}`", tagged.what, shown(name)),
+            };
+            let help = match suggest::nearest(value.written().unwrap_or(name), own_names()) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => format!("the types are {}", listed(own_names(), "and")),
             };
-            self.findings.push(Finding::error(Code::UnknownType, value.place, message).help(help));
+            self.findings.push(Finding::error(Code::UnknownType, value.node.place, message).help(help));
             return None;
         };
         if let Some((dialect, here)) = variant.dialect {
-            self.other_dialect(value.place, variant.name, dialect, here);
+            self.other_dialect(value.node.place, &value.written().map_or(variant.name.into(), shown), dialect, here);
         }
-        let object = self.object_among(entry, &variant.shape, tagged.variants)?;
+        let what = if value.written().is_some() { tagged.what } else { variant.shape.what };
+        let object = self.object_among(entry, what, &variant.shape, tagged.variants)?;
         Some((variant.name, object))
     }
 }

@@ -164,7 +164,7 @@ impl<'a> Loader<'a, '_> {
                 Event::DocumentStart(_) => self.anchors.clear(),
                 Event::Scalar(text, style, anchor, tag) => {
                     let kind = self.kind(&text, style, tag.as_deref(), place);
-                    self.add(place, Value::Scalar(Scalar { text, kind }), anchor)?;
+                    self.add(place, Value::Scalar(Scalar { text, kind, written: None }), anchor)?;
                 }
                 Event::SequenceStart(anchor, tag) => {
                     self.check_tag(tag.as_deref(), "seq", place);
@@ -257,7 +257,8 @@ impl<'a> Loader<'a, '_> {
             // The parser refuses names that it never saw, so this one belongs to a node that is still open.
             let message = "the alias stands for something that contains it, or for another document's value";
             self.findings.push(Finding::error(Code::Syntax, place, message));
-            return self.add(place, Value::Scalar(Scalar { text: "".into(), kind: Kind::String }), 0);
+            let scalar = Scalar { text: "".into(), kind: Kind::String, written: None };
+            return self.add(place, Value::Scalar(scalar), 0);
         };
         self.take_nodes(node.size, place)?;
         if self.open.len() + node.height > MAX_DEPTH {

@@ -15,6 +15,14 @@ pub(crate) struct Node<'a> {
     pub(super) height: usize,
 }
 
+impl<'a> Node<'a> {
+    /// The node with another value of the same shape.
+    pub(crate) fn with_value(&self, value: Value<'a>) -> Self {
+        let Self { place, is_complete, size, height, .. } = *self;
+        Self { place, value, is_complete, size, height }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Value<'a> {
     Scalar(Scalar<'a>),
@@ -28,6 +36,8 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Scalar<'a> {
     pub(crate) text: Cow<'a, str>,
     pub(crate) kind: Kind,
+    /// The text as it stands in the file, if variables in it were replaced: the one that messages may quote.
+    pub(crate) written: Option<Cow<'a, str>>,
 }
 
 /// The types of the YAML 1.2 core schema, as far as module files tell them apart.
@@ -37,6 +47,8 @@ pub(crate) enum Kind {
     Boolean,
     Number,
     String,
+    /// A text with a variable that could not be replaced, which was reported.
+    Unknown,
 }
 
 impl Kind {

@@ -154,17 +154,6 @@ fn a_text_where_a_number_belongs() {
 }
 
 #[test]
-fn a_variable() {
-    check(
-        &egress("streamName: ${STREAM}\nmaxOutstandingRecords: ${N:-1}"),
-        "
-        f:4:15: error[SFK0034]: `streamName` has a variable in it, and variables are not replaced
-        f:5:26: error[SFK0034]: `maxOutstandingRecords` has a variable in it, and variables are not replaced
-        ",
-    );
-}
-
-#[test]
 fn client_properties() {
     check_all(
         &[&ingress(
