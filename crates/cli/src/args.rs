@@ -14,7 +14,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
     0  done, or stopped by a signal with everything in hand finished
     2  a module file has errors
-    3  a stream, a region, credentials or a permission is missing
+    3  a stream, a region, credentials or a permission is missing, or the service cannot be reached
     4  Kinesis failed for good
     5  a function failed for good
     6  the file of --input has errors

@@ -7,7 +7,8 @@ pub enum ExitCode {
     Done = 0,
     /// A module file has errors, or cannot be read. Nothing was started.
     InvalidModule = 2,
-    /// What the module asks for is not there: a stream, a region, credentials, a permission. Nothing was read.
+    /// What the module asks for is not there: a stream, a region, credentials, a permission, or the service itself.
+    /// Nothing was read.
     Setup = 3,
     /// Kinesis failed for good while records were read or written.
     Kinesis = 4,

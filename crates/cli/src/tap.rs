@@ -1,11 +1,12 @@
 //! A client that writes down what was stored through it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use statefun_kinesis_client::{
     KinesisClient, PutOutcome, RecordPage, Result, ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
 };
 use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamRef};
-use std::sync::Arc;
 
 use crate::{output::Output, records::write_line};
 

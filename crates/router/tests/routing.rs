@@ -16,10 +16,12 @@ use statefun_kinesis_consumer::{MemoryCheckpoints, Position};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_router::{
     BuildError, Delivery, Deserializer, Echo, FunctionError, Functions, Ingress, InvalidRecord, MessageCollector,
-    Router, RouterBuilder, RunError,
+    Route, RoutedBatch, Router, RouterBuilder, RunError,
 };
 use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
-use statefun_kinesis_types::{Address, HashKey, PutRecord, Record, ShardId, StreamArn, StreamRef, TypedValue};
+use statefun_kinesis_types::{
+    Address, HashKey, PutRecord, Record, ShardId, StreamArn, StreamRef, Timestamp, TypedValue,
+};
 use tokio_util::sync::CancellationToken;
 
 fn arn(name: &str) -> StreamArn {
@@ -207,6 +209,20 @@ async fn an_invalid_record_ends_the_run_and_is_named_by_its_place() {
         assert!(text.contains(part), "{text}");
     }
     assert!(matches!(error, RunError::InvalidRecord(_)));
+}
+
+#[test]
+fn a_record_without_a_partition_key_has_no_address_and_is_never_left_out_in_silence() {
+    let read = |number: u64, key: Option<&str>| {
+        Record::new(number.into(), key.map(|key| key.parse().unwrap()), Timestamp::EPOCH, "payload".into())
+    };
+    let to_orders = Arc::new(Route::new("example/in".parse().unwrap(), &route("orders", &["example/a"])));
+    let shard: ShardId = "shardId-000000000000".parse().unwrap();
+    let records = vec![read(1, Some("k")), read(2, None), read(3, Some("k")), read(4, None)];
+    let refused = RoutedBatch::route(Arc::clone(&to_orders), shard.clone(), records).unwrap_err();
+    assert_eq!(refused.sequence_number, 2_u64.into());
+    let batch = RoutedBatch::route(to_orders, shard, vec![read(1, Some("k")), read(3, Some("k"))]).unwrap();
+    assert_eq!((batch.message_count(), batch.messages().count()), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
