@@ -259,7 +259,7 @@ fn ready(module: &Module, arguments: &RunArguments) -> String {
 
 fn run_failure(error: &RunError) -> Failure {
     let code = match error {
-        RunError::Functions(_) => ExitCode::Functions,
+        RunError::Functions(_) | RunError::Dropped { .. } => ExitCode::Functions,
         RunError::InvalidRecord(_) => ExitCode::InvalidRecord,
         _ => ExitCode::Kinesis,
     };

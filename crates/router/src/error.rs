@@ -52,6 +52,14 @@ pub enum RunError {
     /// Functions failed for good.
     #[error("functions failed")]
     Functions(#[source] FunctionError),
+    /// Functions dropped a delivery without completing it, so that the position of its shard could never move again.
+    #[error("functions dropped records of stream {stream}, {shard}, without saying that they are done")]
+    Dropped {
+        /// The stream.
+        stream: StreamArn,
+        /// The shard.
+        shard: ShardId,
+    },
     /// An egress failed for good.
     #[error(transparent)]
     Egress(EgressError),

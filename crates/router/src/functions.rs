@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use statefun_kinesis_consumer::Acknowledgement;
-use statefun_kinesis_types::Timestamp;
+use statefun_kinesis_types::{ShardId, StreamArn, Timestamp};
 
 use crate::{EgressReceipt, Egresses, RoutedBatch, RunError, progress::arrivals, run::Run};
 
@@ -14,7 +14,8 @@ pub trait Functions: fmt::Debug + Send + Sync + 'static {
     /// It returns once the batch is *accepted*; handling may go on behind. Deliveries of one shard come one after the
     /// other, in the order of the shard, and not returning is how functions slow reading down. The delivery has to be
     /// completed when everything that came of it is done: that alone moves the position of its shard. A delivery that
-    /// is dropped was not processed, and its records are read again after the next start.
+    /// is dropped was not processed: its shard's position would never move again, so it ends the run with
+    /// [`RunError::Dropped`], unless the run is ending already. Its records are read again after the next start.
     ///
     /// # Errors
     ///
@@ -31,9 +32,15 @@ pub struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(batch: RoutedBatch, acknowledgement: Acknowledgement, run: Arc<Run>) -> Self {
-        let arrivals = arrivals(batch.records());
-        let token = run.in_hand.token();
-        Self { batch, completion: Completion { acknowledgement, arrivals, run, _in_hand: token } }
+        let completion = Completion {
+            stream: batch.stream().clone(),
+            shard: batch.shard().clone(),
+            acknowledgement: Some(acknowledgement),
+            arrivals: arrivals(batch.records()),
+            _in_hand: run.in_hand.token(),
+            run,
+        };
+        Self { batch, completion }
     }
 
     /// The messages.
@@ -62,11 +69,14 @@ impl Delivery {
     }
 }
 
-/// The means to say that a delivery is done. Dropped, it says that the delivery was not processed.
+/// The means to say that a delivery is done. Dropped, it says that the delivery was not processed, which ends the run.
 #[derive(Debug)]
 #[must_use = "a delivery that is not completed counts as not processed"]
 pub struct Completion {
-    acknowledgement: Acknowledgement,
+    stream: StreamArn,
+    shard: ShardId,
+    /// There until the delivery is completed.
+    acknowledgement: Option<Acknowledgement>,
     arrivals: Vec<Timestamp>,
     run: Arc<Run>,
     /// Keeps a stopping router waiting.
@@ -75,9 +85,11 @@ pub struct Completion {
 
 impl Completion {
     /// Says that the delivery is done, and that nothing was sent for it.
-    pub fn done(self) {
+    pub fn done(mut self) {
         self.run.progress.done(&self.arrivals, self.run.clock.now());
-        self.acknowledgement.done();
+        if let Some(acknowledgement) = self.acknowledgement.take() {
+            acknowledgement.done();
+        }
     }
 
     /// Says that the delivery is done once all these records have reached their egress. One that cannot reach it ends
@@ -96,6 +108,14 @@ impl Completion {
             }
             self.done();
         });
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if self.acknowledgement.is_some() {
+            self.run.dropped(&self.stream, &self.shard);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use statefun_kinesis_client::Clock;
+use statefun_kinesis_types::{ShardId, StreamArn};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Egresses, Progress, RunError};
@@ -35,8 +36,20 @@ impl Run {
 
     /// Ends the run with an error; the first one counts.
     pub(crate) fn fail(&self, error: RunError) {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever fails drops what it had in hand before it can say why.
+        if matches!(*first, None | Some(RunError::Dropped { .. })) {
+            *first = Some(error);
+        }
+        drop(first);
         self.stop_reading.cancel();
+    }
+
+    /// Ends the run because a delivery was dropped; nothing new when the run is ending anyway.
+    pub(crate) fn dropped(&self, stream: &StreamArn, shard: &ShardId) {
+        if !self.stop_reading.is_cancelled() {
+            self.fail(RunError::Dropped { stream: stream.clone(), shard: shard.clone() });
+        }
     }
 
     /// The error that ended the run, if one did.

@@ -412,3 +412,26 @@ async fn counts_and_latencies_are_told() {
     assert_eq!((counts.records_out, counts.bytes_out, counts.records_done), (4, 80, 2));
     assert!(progress.latency().unwrap().max < Duration::from_secs(5));
 }
+
+/// Takes deliveries and forgets them.
+#[derive(Debug)]
+struct Forgetful;
+
+#[async_trait]
+impl Functions for Forgetful {
+    async fn deliver(&self, _: Delivery) -> Result<(), FunctionError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_dropped_ends_the_run_instead_of_holding_its_shard_for_ever() {
+    let kinesis = kinesis_with(&[("orders", 1)]).await;
+    kinesis.put_record(&stream("orders"), record("k", "one")).await.unwrap().unwrap();
+    let ingress = Ingress::new(ingress(vec![route("orders", &["example/a"])]), Arc::new(kinesis.clone()));
+    let router = Router::builder(Arc::new(Forgetful)).ingress(ingress).clock(kinesis.clock()).build().await.unwrap();
+    let progress = router.progress();
+    let ended = router.run(CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(&ended, RunError::Dropped { stream, .. } if *stream == arn("orders")), "{ended:?}");
+    assert_eq!(progress.counts().records_done, 0);
+}
