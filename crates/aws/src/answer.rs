@@ -4,16 +4,17 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use aws_sdk_kinesis::{
     operation::{
-        describe_stream_summary::DescribeStreamSummaryOutput, get_records::GetRecordsOutput,
-        get_shard_iterator::GetShardIteratorOutput, list_shards::ListShardsOutput, list_streams::ListStreamsOutput,
-        put_records::PutRecordsOutput,
+        describe_stream_consumer::DescribeStreamConsumerOutput, describe_stream_summary::DescribeStreamSummaryOutput,
+        get_records::GetRecordsOutput, get_shard_iterator::GetShardIteratorOutput, list_shards::ListShardsOutput,
+        list_stream_consumers::ListStreamConsumersOutput, list_streams::ListStreamsOutput,
+        put_records::PutRecordsOutput, register_stream_consumer::RegisterStreamConsumerOutput,
     },
     primitives::DateTime,
     types as sdk,
 };
 use statefun_kinesis_client::{
-    ChildShard, PageToken, Placement, PutFailure, PutOutcome, RecordDistribution, RecordPage, ShardIterator, ShardPage,
-    StreamMode, StreamStatus, StreamSummary,
+    ChildShard, ConsumerPage, ConsumerStatus, PageToken, Placement, PutFailure, PutOutcome, RecordDistribution,
+    RecordPage, ShardIterator, ShardPage, StreamConsumer, StreamMode, StreamStatus, StreamSummary, SubscriptionEvent,
 };
 use statefun_kinesis_types::{
     HashKey, HashKeyRange, InvalidValue, PartitionKey, Record, Shard, StreamArn, StreamName, Timestamp,
@@ -115,7 +116,69 @@ pub(crate) fn stream_summary(output: DescribeStreamSummaryOutput) -> Read<Stream
             other => return Err(Invalid::unknown("RecordDistributionStrategy", other)),
         };
     }
+    if let Some(count) = summary.consumer_count() {
+        read.consumers = usize::try_from(count).map_err(|_| Invalid::unknown("ConsumerCount", count))?;
+    }
+    read.kms_key = match summary.encryption_type() {
+        None | Some(sdk::EncryptionType::None) => None,
+        Some(sdk::EncryptionType::Kms) => Some(summary.key_id().ok_or(Invalid::absent("KeyId"))?.to_owned()),
+        Some(other) => return Err(Invalid::unknown("EncryptionType", other)),
+    };
     Ok(read)
+}
+
+pub(crate) fn registered_consumer(output: RegisterStreamConsumerOutput) -> Read<StreamConsumer> {
+    consumer(output.consumer().ok_or(Invalid::absent("Consumer"))?)
+}
+
+fn consumer(consumer: &sdk::Consumer) -> Read<StreamConsumer> {
+    stream_consumer(
+        consumer.consumer_name(),
+        consumer.consumer_arn(),
+        consumer.consumer_status(),
+        consumer.consumer_creation_timestamp(),
+    )
+}
+
+pub(crate) fn described_consumer(output: DescribeStreamConsumerOutput) -> Read<StreamConsumer> {
+    let consumer = output.consumer_description().ok_or(Invalid::absent("ConsumerDescription"))?;
+    stream_consumer(
+        consumer.consumer_name(),
+        consumer.consumer_arn(),
+        consumer.consumer_status(),
+        consumer.consumer_creation_timestamp(),
+    )
+}
+
+fn stream_consumer(name: &str, arn: &str, status: &sdk::ConsumerStatus, created: &DateTime) -> Read<StreamConsumer> {
+    let status = match status {
+        sdk::ConsumerStatus::Creating => ConsumerStatus::Creating,
+        sdk::ConsumerStatus::Active => ConsumerStatus::Active,
+        sdk::ConsumerStatus::Deleting => ConsumerStatus::Deleting,
+        other => return Err(Invalid::unknown("ConsumerStatus", other)),
+    };
+    let created = time("ConsumerCreationTimestamp", created)?;
+    let mut read = StreamConsumer::new(parse("ConsumerARN", arn)?, status, created);
+    read.name = parse("ConsumerName", name)?;
+    Ok(read)
+}
+
+pub(crate) fn consumer_page(output: ListStreamConsumersOutput) -> Read<ConsumerPage> {
+    let consumers = output.consumers().iter().map(consumer).collect::<Read<_>>()?;
+    Ok(ConsumerPage::new(consumers, output.next_token.map(PageToken::new)))
+}
+
+pub(crate) fn subscription_event(event: sdk::SubscribeToShardEvent) -> Read<SubscriptionEvent> {
+    let records = event.records.into_iter().map(record).collect::<Read<_>>()?;
+    let children = event.child_shards.unwrap_or_default().iter().map(child_shard).collect::<Read<_>>()?;
+    let behind = u64::try_from(event.millis_behind_latest)
+        .map_err(|_| Invalid::unknown("MillisBehindLatest", event.millis_behind_latest))?;
+    // At the end of a shard there is none, which the SDK gives as the empty text.
+    if event.continuation_sequence_number.is_empty() {
+        return Ok(SubscriptionEvent::end(records, children));
+    }
+    let continuation = parse("ContinuationSequenceNumber", &event.continuation_sequence_number)?;
+    Ok(SubscriptionEvent::new(records, continuation, Duration::from_millis(behind)))
 }
 
 pub(crate) fn shard_page(output: ListShardsOutput) -> Read<ShardPage> {

@@ -1,4 +1,9 @@
-use std::{borrow::Cow, path::PathBuf, time::Duration};
+use std::{
+    borrow::Cow,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aws_config::{
     BehaviorVersion, ConfigLoader, Region,
@@ -8,15 +13,18 @@ use aws_config::{
     meta::region::ProvideRegion,
     profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet},
     provider_config::ProviderConfig,
+    sts::AssumeRoleProvider,
+    web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider},
 };
 use aws_credential_types::Credentials;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_kinesis::config::{
     Builder as ServiceConfigBuilder, SharedHttpClient, retry::RetryConfig, timeout::TimeoutConfig,
 };
+use aws_smithy_http_client::{pool, proxy::ProxyConfig, tls};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion};
 
-use crate::AwsKinesis;
+use crate::{AwsKinesis, role::RoleCredentials};
 
 /// How long a TCP and TLS connection may take to come about: the SDK's own default.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
@@ -27,6 +35,15 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 /// local servers are slow: LocalStack stores about 450 records of 1 KiB per second, and starts its Kinesis engine
 /// within the first call.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a subscription of enhanced fan-out may be silent: 60 s.
+///
+/// The service sends an event every few seconds whether there are records or not, and does not say how often; a
+/// silence of so many such times is that of a broken connection.
+pub const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The name of a role's session in CloudTrail when nobody gives one.
+const SESSION_NAME: &str = "statefun-kinesis";
 
 /// How long the sources of credentials may take together, all their tries included: about what the SDK gives them
 /// when its retries are on.
@@ -41,7 +58,10 @@ pub struct AwsKinesisBuilder {
     endpoint_url: Option<String>,
     ask_instance_for_region: bool,
     connect_timeout: Duration,
+    read_timeout: Option<Duration>,
     operation_timeout: Duration,
+    event_timeout: Duration,
+    max_connections: Option<NonZeroU32>,
     pub(crate) http_client: Option<SharedHttpClient>,
 }
 
@@ -53,7 +73,10 @@ impl Default for AwsKinesisBuilder {
             endpoint_url: None,
             ask_instance_for_region: false,
             connect_timeout: CONNECT_TIMEOUT,
+            read_timeout: None,
             operation_timeout: OPERATION_TIMEOUT,
+            event_timeout: EVENT_TIMEOUT,
+            max_connections: None,
             http_client: None,
         }
     }
@@ -71,6 +94,10 @@ impl AwsKinesisBuilder {
 
     /// Who asks. The default is the AWS default chain: environment, profile (static, SSO, process, assumed role), web
     /// identity (IRSA), ECS and EKS Pod Identity, EC2 instance metadata.
+    ///
+    /// A role is asked for at the STS of the client's region, also where Kinesis has an endpoint of its own; only
+    /// `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL` changes that. [`AwsCredentials::AssumeRole`] asks with the
+    /// credentials of the default chain.
     ///
     /// A [profile](AwsCredentials::Profile) is used whatever the environment says. Its file may be written as a
     /// credentials file (`[name]`) or as a configuration file (`[profile name]`), and its region and endpoint count
@@ -110,13 +137,40 @@ impl AwsKinesisBuilder {
         self
     }
 
+    /// How long the head of an answer may take to come once the request is sent; not limited by default, but for the
+    /// [operation timeout](Self::operation_timeout).
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a subscription of enhanced fan-out may be silent; [`EVENT_TIMEOUT`] by default.
+    ///
+    /// Neither the operation timeout nor the protection against stalled streams concerns a subscription that runs. The
+    /// time counts only while the next event is waited for, so that a slow reader never ends its own subscription.
+    pub fn event_timeout(mut self, timeout: Duration) -> Self {
+        self.event_timeout = timeout;
+        self
+    }
+
+    /// Most connections to the server at a time; unlimited by default. A call that needs one more waits for it within
+    /// its operation timeout.
+    ///
+    /// Over HTTP/2, which AWS speaks, one connection carries many calls and subscriptions. Over HTTP/1.1, as local
+    /// servers have it, each running call and each subscription has one to itself.
+    pub fn max_connections(mut self, connections: NonZeroU32) -> Self {
+        self.max_connections = Some(connections);
+        self
+    }
+
     /// Builds the client: reads the environment and the AWS files, and asks nothing over the network.
     ///
     /// Credentials are loaded, and reported as missing, by the first call.
     ///
     /// # Errors
     ///
-    /// When no region is named anywhere, the profile or its file does not exist, or the endpoint is not a URL.
+    /// When no region is named anywhere, the profile or its file does not exist, the token of a web identity cannot be
+    /// read, or the endpoint is not a URL.
     pub async fn build(self) -> Result<AwsKinesis, BuildError> {
         let endpoint = match (&self.endpoint_url, &self.region) {
             (Some(url), _) => Some(url),
@@ -130,6 +184,9 @@ impl AwsKinesisBuilder {
         let files = self.profile_files();
         if let AwsCredentials::Profile { name, path } = &self.credentials {
             check_profile(name, path.as_ref(), &files).await?;
+        }
+        if let AwsCredentials::WebIdentity { token_file, .. } = &self.credentials {
+            check_token(token_file)?;
         }
         let region = self.find_region(&files).await?;
 
@@ -152,22 +209,64 @@ impl AwsKinesisBuilder {
                     .build();
                 loader.profile_files(files).profile_name(name).credentials_provider(provider)
             }
-            AwsCredentials::Basic { access_key_id, secret_access_key } => loader.credentials_provider(
-                Credentials::new(access_key_id.expose(), secret_access_key.expose(), None, None, "statefun-kinesis"),
-            ),
+            AwsCredentials::Basic { access_key_id, secret_access_key, session_token } => {
+                loader.credentials_provider(Credentials::new(
+                    access_key_id.expose(),
+                    secret_access_key.expose(),
+                    session_token.as_ref().map(|token| token.expose().to_owned()),
+                    None,
+                    "statefun-kinesis",
+                ))
+            }
+            AwsCredentials::WebIdentity { role_arn, token_file, session_name } => {
+                let provider = WebIdentityTokenCredentialsProvider::builder()
+                    .configure(&self.provider_config(Some(region)))
+                    .static_configuration(StaticConfiguration {
+                        web_identity_token_file: token_file.clone(),
+                        role_arn: role_arn.clone(),
+                        session_name: session_name.clone().unwrap_or_else(|| SESSION_NAME.to_owned()),
+                    })
+                    .build();
+                loader.credentials_provider(RoleCredentials {
+                    provider,
+                    role_arn: role_arn.clone(),
+                    token_file: Some(token_file.clone()),
+                })
+            }
+            AwsCredentials::AssumeRole { role_arn, session_name, external_id } => {
+                // A loader of its own: an endpoint that was named for Kinesis is not one of STS.
+                let mut base = aws_config::defaults(behavior()).region(region);
+                if let Some(http_client) = &self.http_client {
+                    base = base.http_client(http_client.clone());
+                }
+                let mut role = AssumeRoleProvider::builder(role_arn)
+                    .session_name(session_name.as_deref().unwrap_or(SESSION_NAME))
+                    .configure(&base.load().await);
+                if let Some(external_id) = external_id {
+                    role = role.external_id(external_id.expose());
+                }
+                loader.credentials_provider(RoleCredentials {
+                    provider: role.build().await,
+                    role_arn: role_arn.clone(),
+                    token_file: None,
+                })
+            }
             // The default chain is the loader's own. Unknown kinds do not exist: the type is this workspace's.
             _ => loader,
         };
         let loaded = loader.load().await;
 
         // Retries and timeouts are those of Kinesis calls only: calls for credentials keep the SDK's.
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(self.connect_timeout)
-            .operation_timeout(self.operation_timeout)
-            .build();
-        let config =
-            ServiceConfigBuilder::from(&loaded).retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
-        Ok(AwsKinesis::new(aws_sdk_kinesis::Client::from_conf(config)))
+        let mut timeouts =
+            TimeoutConfig::builder().connect_timeout(self.connect_timeout).operation_timeout(self.operation_timeout);
+        timeouts.set_read_timeout(self.read_timeout);
+        let mut config =
+            ServiceConfigBuilder::from(&loaded).retry_config(RetryConfig::disabled()).timeout_config(timeouts.build());
+        if let (Some(most), None) = (self.max_connections, &self.http_client) {
+            config = config.http_client(bounded_connections(most)?);
+        }
+        let client = AwsKinesis::new(aws_sdk_kinesis::Client::from_conf(config.build()));
+        Ok(AwsKinesis { event_timeout: self.event_timeout, ..client })
     }
 
     /// The files in which profiles are looked up.
@@ -241,6 +340,29 @@ async fn check_profile(name: &str, path: Option<&PathBuf>, files: &EnvConfigFile
     let mut known: Vec<String> = found.profiles().map(str::to_owned).collect();
     known.sort_unstable();
     Err(BuildError::NoProfile { name: name.to_owned(), place, known })
+}
+
+/// Refuses at once what STS could never be asked with.
+fn check_token(file: &Path) -> Result<(), BuildError> {
+    let refused =
+        |source: Box<dyn std::error::Error + Send + Sync>| Err(BuildError::NoToken { file: file.to_owned(), source });
+    match std::fs::read_to_string(file) {
+        Ok(token) if token.trim().is_empty() => refused("the file is empty".into()),
+        Ok(_) => Ok(()),
+        Err(error) => refused(error.into()),
+    }
+}
+
+/// An HTTP client that opens no more connections than this; as the SDK's own but for that.
+fn bounded_connections(most: NonZeroU32) -> Result<pool::Client, BuildError> {
+    let unbuilt = |source: Box<dyn std::error::Error + Send + Sync>| BuildError::Connections { source };
+    let pool = pool::ConnectionPool::builder()
+        .max_connections_per_host(usize::try_from(most.get()).unwrap_or(usize::MAX))
+        .proxy_config(ProxyConfig::from_env())
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+        .build_https()
+        .map_err(|error| unbuilt(error.into()))?;
+    pool::Client::new(&pool).map_err(|error| unbuilt(error.into()))
 }
 
 /// A region's id becomes part of a host name and of the signature.
@@ -317,6 +439,24 @@ pub enum BuildError {
         /// What is wrong with them.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The token of the web identity is not there.
+    #[error(
+        "the web identity token cannot be read from `{}`; mount it there (on EKS, give the pod a service account that \
+         is annotated with the role), or correct `tokenFile`",
+        file.display()
+    )]
+    NoToken {
+        /// Where it should be.
+        file: PathBuf,
+        /// What is wrong with the file.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The HTTP client with bounded connections could not be made.
+    #[error("no HTTP client with a bounded number of connections could be made")]
+    Connections {
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The endpoint is not a URL.
     #[error("`{url}` is not an endpoint: {reason}, such as http://localhost:4566")]
     InvalidEndpoint {
@@ -348,14 +488,18 @@ mod tests {
         sync::atomic::{AtomicUsize, Ordering},
     };
 
-    use statefun_kinesis_client::KinesisClient;
+    use statefun_kinesis_client::{ErrorKind, KinesisClient};
     use statefun_kinesis_types::Secret;
 
     use super::*;
-    use crate::replay::{Replay, Reply};
+    use crate::replay::{Asked, Replay, Reply};
 
     fn basic() -> AwsCredentials {
-        AwsCredentials::Basic { access_key_id: Secret::new("AKIDBASIC"), secret_access_key: Secret::new("hunter2") }
+        AwsCredentials::Basic {
+            access_key_id: Secret::new("AKIDBASIC"),
+            secret_access_key: Secret::new("hunter2"),
+            session_token: None,
+        }
     }
 
     fn specific(id: &str) -> AwsRegion {
@@ -441,6 +585,7 @@ mod tests {
             AwsKinesis::builder().region(specific("us-west-2")).credentials(AwsCredentials::Basic {
                 access_key_id: Secret::new("AKIDOTHER"),
                 secret_access_key: Secret::new("s"),
+                session_token: None,
             }),
         ];
         builders[0].http_client = Some(one.http_client());
@@ -470,7 +615,7 @@ mod tests {
             let client = builder.build().await.unwrap();
             let started = tokio::time::Instant::now();
             let error = client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
-            assert_eq!(error.kind(), statefun_kinesis_client::ErrorKind::Timeout, "{error}");
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
             assert_eq!((started.elapsed().as_secs(), replay.asked().len()), (seconds, 1));
         }
     }
@@ -499,6 +644,174 @@ mod tests {
         }
         let report = report(AwsKinesis::builder().region(specific("a-1")).endpoint_url("localhost"), end()).await;
         assert!(report.contains("`localhost` is not an endpoint"), "{report}");
+    }
+
+    const ROLE: &str = "arn:aws:iam::123456789012:role/reader";
+
+    /// STS gives a role.
+    fn role_given(operation: &str) -> Reply {
+        let body = format!(
+            "<{operation}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{operation}Result><Credentials>\
+             <AccessKeyId>AKIDROLE</AccessKeyId><SecretAccessKey>hunter2</SecretAccessKey>\
+             <SessionToken>token-of-the-role</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>\
+             </{operation}Result></{operation}Response>"
+        );
+        Reply::Http(200, vec![], body)
+    }
+
+    /// STS refuses a role.
+    fn role_refused(status: u16, code: &str, message: &str) -> Reply {
+        let body = format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
+             <RequestId>r</RequestId></ErrorResponse>"
+        );
+        Reply::Http(status, vec![], body)
+    }
+
+    /// A file with a token, which is removed with it.
+    struct TokenFile(PathBuf);
+
+    impl TokenFile {
+        fn new(token: &str) -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let file = std::env::temp_dir().join(format!("statefun-kinesis-token-{}-{number}", std::process::id()));
+            fs::write(&file, token).unwrap();
+            Self(file)
+        }
+
+        fn credentials(&self, session_name: Option<&str>) -> AwsCredentials {
+            AwsCredentials::WebIdentity {
+                role_arn: ROLE.to_owned(),
+                token_file: self.0.clone(),
+                session_name: session_name.map(str::to_owned),
+            }
+        }
+    }
+
+    impl Drop for TokenFile {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    /// Makes one call with these credentials, at an endpoint that is Kinesis' own; gives all requests and the error.
+    async fn describe(
+        credentials: AwsCredentials,
+        replies: Vec<Reply>,
+    ) -> (Vec<Asked>, statefun_kinesis_client::Error) {
+        let replay = Replay::new(replies);
+        let mut builder = AwsKinesis::builder().region(custom("http://kinesis.vpc.test")).credentials(credentials);
+        builder.http_client = Some(replay.http_client());
+        let client = builder.build().await.unwrap();
+        assert!(replay.asked().is_empty(), "building a client uses no network");
+        let error = client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
+        (replay.asked(), error)
+    }
+
+    #[tokio::test]
+    async fn a_session_token_goes_with_its_keys() {
+        let credentials = AwsCredentials::Basic {
+            access_key_id: Secret::new("ASIATEMPORARY"),
+            secret_access_key: Secret::new("hunter2"),
+            session_token: Some(Secret::new("token-of-the-session")),
+        };
+        let (asked, _) = describe(credentials, end()).await;
+        assert_eq!(asked[0].headers["x-amz-security-token"], "token-of-the-session");
+        assert!(asked[0].headers["authorization"].contains("Credential=ASIATEMPORARY/"));
+    }
+
+    #[tokio::test]
+    async fn a_web_identity_is_exchanged_for_a_role() {
+        for (session_name, sent) in [(Some("nightly"), "nightly"), (None, "statefun-kinesis")] {
+            let file = TokenFile::new("jwt-from-the-file");
+            let replies = vec![role_given("AssumeRoleWithWebIdentity"), Reply::error(500, "InternalFailure")];
+            let (asked, _) = describe(file.credentials(session_name), replies).await;
+            assert_eq!(asked[0].uri, "https://sts.us-east-1.amazonaws.com/", "the endpoint is not one of STS");
+            for part in [
+                "Action=AssumeRoleWithWebIdentity",
+                "RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Freader",
+                "WebIdentityToken=jwt-from-the-file",
+                &format!("RoleSessionName={sent}"),
+            ] {
+                assert!(asked[0].text.contains(part), "{part}: {}", asked[0].text);
+            }
+            assert_eq!(asked[1].uri, "http://kinesis.vpc.test/");
+            assert!(asked[1].headers["authorization"].contains("Credential=AKIDROLE/"));
+            assert_eq!(asked[1].headers["x-amz-security-token"], "token-of-the-role");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_role_that_is_not_given_says_what_to_do() {
+        /// What STS answers, and what the error is and says.
+        type Case = (fn() -> Vec<Reply>, ErrorKind, &'static [&'static str]);
+        let cases: [Case; 6] = [
+            (
+                || vec![role_refused(403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")],
+                ErrorKind::AccessDenied,
+                &["Not authorized to perform sts:AssumeRoleWithWebIdentity", "trust policy", "(AccessDenied)"],
+            ),
+            (
+                || vec![role_refused(400, "ExpiredTokenException", "Token expired at 7")],
+                ErrorKind::AccessDenied,
+                &["Token expired at 7", "see that its file is renewed"],
+            ),
+            (
+                || vec![role_refused(400, "InvalidIdentityToken", "No OpenIDConnect provider found")],
+                ErrorKind::AccessDenied,
+                &["No OpenIDConnect provider found", "identity provider"],
+            ),
+            (
+                || (0..5).map(|_| role_refused(500, "InternalFailure", "later")).collect(),
+                ErrorKind::Unavailable,
+                &["later"],
+            ),
+            (|| (0..5).map(|_| role_refused(400, "Throttling", "slowly")).collect(), ErrorKind::Throttled, &["slowly"]),
+            (Vec::new, ErrorKind::Unavailable, &["STS could not be asked for the role"]),
+        ];
+        for (replies, kind, says) in cases {
+            let file = TokenFile::new("jwt-from-the-file");
+            let (asked, error) = describe(file.credentials(None), replies()).await;
+            assert!(asked.iter().all(|asked| asked.uri.starts_with("https://sts.")), "{asked:?}");
+            let chain = error.chain().to_string();
+            assert_eq!(error.kind(), kind, "{chain}");
+            for says in says {
+                assert!(error.to_string().contains(says), "{says}: {error}");
+            }
+            let file = file.0.display();
+            let role = format!("the role {ROLE} could not be taken on with the web identity token in `{file}`");
+            assert!(chain.contains(&role), "{chain}");
+            assert!(!chain.contains("jwt-from-the-file"), "the token is a secret: {chain}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_not_there_is_missed_at_once_and_later() {
+        let file = TokenFile::new(" \n");
+        let report = report(AwsKinesis::builder().region(specific("a-1")).credentials(file.credentials(None)), end());
+        let report = report.await;
+        assert!(report.contains("cannot be read from") && report.contains("the file is empty"), "{report}");
+
+        let file = TokenFile::new("jwt");
+        let mut builder = AwsKinesis::builder().region(specific("a-1")).credentials(file.credentials(None));
+        builder.http_client = Some(Replay::new(end()).http_client());
+        let client = builder.clone().build().await.unwrap();
+        drop(file);
+        let error = client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AccessDenied, "{}", error.chain());
+        assert!(error.to_string().contains("mount it where `tokenFile` says"), "{error}");
+        let error = builder.build().await.unwrap_err();
+        assert!(error.to_string().contains("statefun-kinesis-token-"), "{error}");
+        assert!(error.to_string().contains("mount it there"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn connections_can_be_bounded() {
+        let builder = AwsKinesis::builder().region(custom("http://127.0.0.1:9")).credentials(basic());
+        let client = builder.max_connections(NonZeroU32::MIN).build().await.unwrap();
+        let error = client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "nobody listens at the discard port: {}", error.chain());
     }
 
     /// Names the file to which a process that this test started writes its report, and the client that it builds.
@@ -548,6 +861,7 @@ mod tests {
             "profile" => builder.credentials(profile("team", None)),
             "profile with region" => builder.region(specific("eu-west-1")).credentials(profile("team", None)),
             "profile in file" => builder.credentials(profile("team", Some("elsewhere"))),
+            "role" | "role without session" => return write_role_report(path).await,
             other => panic!("{other}"),
         };
         let mut replies = Vec::new();
@@ -558,6 +872,25 @@ mod tests {
         }
         replies.extend(end());
         fs::write(path, report(builder, replies).await).unwrap();
+    }
+
+    /// What went to STS and to Kinesis, or why nothing did.
+    async fn write_role_report(path: &Path) {
+        let named = std::env::var(CLIENT).unwrap() == "role";
+        let credentials = AwsCredentials::AssumeRole {
+            role_arn: ROLE.to_owned(),
+            session_name: named.then(|| "nightly".to_owned()),
+            external_id: named.then(|| Secret::new("id-of-the-owner")),
+        };
+        let replies = vec![role_given("AssumeRole"), Reply::error(500, "InternalFailure")];
+        let (asked, error) = describe(credentials, replies).await;
+        let mut report = String::new();
+        for asked in asked {
+            let key = asked.headers["authorization"].split("Credential=").nth(1).unwrap().split('/').next().unwrap();
+            let _ = writeln!(report, "{} as {key}: {}", asked.uri, asked.text);
+        }
+        let _ = writeln!(report, "{:?}: {}", error.kind(), error.chain());
+        fs::write(path, report).unwrap();
     }
 
     const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "s")];
@@ -575,6 +908,11 @@ mod tests {
             assert!(report.contains(expect), "{client} with {variables:?} and {files:?} gave {report}");
             let no_network = report.starts_with("0 requests at build") || !report.contains("at build");
             assert!(no_network || client == "instance", "{report}");
+        }
+        #[track_caller]
+        fn check_role(client: &str, variables: &[(&str, &str)], expect: &str) {
+            let report = in_environment(client, variables, &[]);
+            assert!(report.contains(expect), "{client} with {variables:?} gave {report}");
         }
         let region = ("AWS_REGION", "sa-east-1");
         let credentials_file = (
@@ -623,6 +961,21 @@ mod tests {
         // The instance is asked only where it may be, and last.
         check("instance", &[KEYS[0], KEYS[1]], &[], "kinesis.eu-north-1.amazonaws.com/ as AKIDENV");
         check("instance", &[region, KEYS[0], KEYS[1]], &[], "0 requests at build");
+        // A role is asked for with what the default chain finds, at STS and not at the endpoint of Kinesis.
+        for expect in [
+            "https://sts.us-east-1.amazonaws.com/ as AKIDENV: Action=AssumeRole&",
+            "&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Freader&RoleSessionName=nightly",
+            "&ExternalId=id-of-the-owner",
+            "http://kinesis.vpc.test/ as AKIDROLE: ",
+        ] {
+            check_role("role", &KEYS, expect);
+        }
+        check_role("role without session", &KEYS, "&RoleSessionName=statefun-kinesis");
+        let local = [KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL_STS", "http://localhost:4566")];
+        check_role("role", &local, "http://localhost:4566/ as AKIDENV");
+        check_role("role", &[NO_INSTANCE], "AccessDenied: DescribeStreamSummary failed: access denied");
+        check_role("role", &[NO_INSTANCE], "no AWS credentials were found with which to ask for the role; set");
+        check_role("role", &[NO_INSTANCE], ROLE);
         // What is missing is said.
         check("default", &[KEYS[0], KEYS[1]], &[], "no AWS region was found; set AWS_REGION");
         check("instance", &[NO_INSTANCE], &[], "no AWS region was found; set AWS_REGION");

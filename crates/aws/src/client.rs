@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::{
@@ -12,12 +12,14 @@ use statefun_kinesis_client::{
 };
 use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamRef, Timestamp};
 
-use crate::{AwsKinesisBuilder, answer, failure::Call};
+use crate::{AwsKinesisBuilder, EVENT_TIMEOUT, answer, failure::Call};
 
 /// Kinesis Data Streams by way of the AWS SDK. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct AwsKinesis {
     pub(crate) sdk: Client,
+    /// How long a subscription may be silent.
+    pub(crate) event_timeout: Duration,
 }
 
 impl AwsKinesis {
@@ -31,7 +33,7 @@ impl AwsKinesis {
     /// Turn its retries off (`RetryConfig::disabled()`): the layers above this crate retry, and a call that fails would
     /// take the product of both.
     pub fn new(sdk: Client) -> Self {
-        Self { sdk }
+        Self { sdk, event_timeout: EVENT_TIMEOUT }
     }
 
     /// The region with which requests are signed.
@@ -55,7 +57,7 @@ pub(crate) fn name_and_arn(stream: &StreamRef) -> (Option<String>, Option<String
     }
 }
 
-fn date_time(time: Timestamp) -> DateTime {
+pub(crate) fn date_time(time: Timestamp) -> DateTime {
     DateTime::from_millis(time.as_millis())
 }
 
@@ -170,7 +172,7 @@ fn entry(record: &PutRecord) -> Result<PutRecordsRequestEntry, aws_sdk_kinesis::
 
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroU16, sync::Arc, time::Duration};
+    use std::{num::NonZeroU16, sync::Arc};
 
     use bytes::Bytes;
     use serde_json::{Value, json};
@@ -377,7 +379,7 @@ mod tests {
             "StreamName": "orders", "StreamARN": ARN, "StreamStatus": "UPDATING", "RetentionPeriodHours": 48,
             "StreamModeDetails": {"StreamMode": "ON_DEMAND"}, "StreamCreationTimestamp": 1_776_902_400.5,
             "EnhancedMonitoring": [{"ShardLevelMetrics": []}], "EncryptionType": "NONE", "OpenShardCount": 3,
-            "ConsumerCount": 0, "MaxRecordSizeInKiB": 10240, "RecordDistributionStrategy": "AUTO",
+            "ConsumerCount": 2, "MaxRecordSizeInKiB": 10240, "RecordDistributionStrategy": "AUTO",
         })
     }
 
@@ -392,6 +394,13 @@ mod tests {
         assert_eq!(read.retention, Duration::from_secs(48 * 3_600));
         assert_eq!((read.open_shards, read.mode), (3, StreamMode::OnDemand));
         assert_eq!((read.max_record_bytes, read.distribution), (10 << 20, RecordDistribution::Auto));
+        assert_eq!((read.consumers, read.kms_key), (2, None));
+
+        let mut encrypted = summary();
+        encrypted["EncryptionType"] = json!("KMS");
+        encrypted["KeyId"] = json!("alias/aws/kinesis");
+        let (_, _, read) = call(json!({"StreamDescriptionSummary": encrypted}), describe).await;
+        assert_eq!(read.unwrap().kms_key.as_deref(), Some("alias/aws/kinesis"));
 
         let mut plain = summary();
         for key in ["StreamModeDetails", "MaxRecordSizeInKiB", "RecordDistributionStrategy", "ConsumerCount"] {
@@ -400,7 +409,7 @@ mod tests {
         let (_, _, read) = call(json!({"StreamDescriptionSummary": plain}), describe).await;
         let read = read.unwrap();
         assert_eq!((read.max_record_bytes, read.mode), (1 << 20, StreamMode::Provisioned));
-        assert_eq!(read.distribution, RecordDistribution::UserPartitionKey);
+        assert_eq!((read.distribution, read.consumers), (RecordDistribution::UserPartitionKey, 0));
     }
 
     #[tokio::test]

@@ -6,49 +6,66 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::{
     error::{ProvideErrorMetadata, SdkError},
     operation::RequestId,
+    types::error::SubscribeToShardEventStreamError,
+};
+use aws_sdk_sts::operation::{
+    assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
 };
 use aws_smithy_http::endpoint::error::ResolveEndpointError;
 use aws_smithy_runtime_api::client::{
     orchestrator::HttpResponse,
     result::{ConnectorError, DispatchFailure},
 };
+use aws_smithy_types::{
+    event_stream::{Message, RawMessage},
+    str_bytes::StrBytes,
+};
 use statefun_kinesis_client::{Error, ErrorKind, Operation};
-use statefun_kinesis_types::ShardId;
+use statefun_kinesis_types::{ConsumerArn, ShardId};
 
-use crate::answer::Invalid;
+use crate::{answer::Invalid, role::RoleFailed};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
 /// A call as its errors name it.
 pub(crate) struct Call<'a> {
     pub(crate) operation: Operation,
-    stream: Option<&'a (dyn fmt::Display + Sync)>,
+    /// What was to be used, and its name.
+    subject: Option<(&'static str, &'a (dyn fmt::Display + Sync))>,
     shard: Option<&'a ShardId>,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn on_stream(operation: Operation, stream: &'a (dyn fmt::Display + Sync)) -> Self {
-        Self { operation, stream: Some(stream), shard: None }
+        Self { operation, subject: Some(("stream", stream)), shard: None }
     }
 
     pub(crate) fn on_shard(operation: Operation, stream: &'a (dyn fmt::Display + Sync), shard: &'a ShardId) -> Self {
-        Self { operation, stream: Some(stream), shard: Some(shard) }
+        Self { operation, subject: Some(("stream", stream)), shard: Some(shard) }
+    }
+
+    pub(crate) fn on_consumer(operation: Operation, consumer: &'a ConsumerArn) -> Self {
+        Self { operation, subject: Some(("consumer", consumer)), shard: None }
+    }
+
+    pub(crate) fn on_subscription(consumer: &'a ConsumerArn, shard: &'a ShardId) -> Self {
+        Self { shard: Some(shard), ..Self::on_consumer(Operation::SubscribeToShard, consumer) }
     }
 
     /// A call by an iterator, which is opaque: only the service's own words can name its stream.
     pub(crate) fn on_iterator(operation: Operation) -> Self {
-        Self { operation, stream: None, shard: None }
+        Self { operation, subject: None, shard: None }
     }
 
     /// A call that concerns no single stream.
     pub(crate) fn on_account(operation: Operation) -> Self {
-        Self { operation, stream: None, shard: None }
+        Self { operation, subject: None, shard: None }
     }
 
     fn error(&self, kind: ErrorKind, words: impl fmt::Display) -> Error {
-        let message = match (self.stream, self.shard) {
-            (Some(stream), Some(shard)) => format!("stream {stream}, shard {shard}: {words}"),
-            (Some(stream), None) => format!("stream {stream}: {words}"),
+        let message = match (self.subject, self.shard) {
+            (Some((what, name)), Some(shard)) => format!("{what} {name}, shard {shard}: {words}"),
+            (Some((what, name)), None) => format!("{what} {name}: {words}"),
             (None, _) => words.to_string(),
         };
         Error::new(self.operation, kind, message)
@@ -92,6 +109,52 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The error for a subscription that has given nothing for so long.
+    pub(crate) fn silent(&self, time: Duration) -> Error {
+        self.error(ErrorKind::Timeout, format_args!("no event came within {time:?}"))
+    }
+
+    /// The error for what ended a subscription.
+    pub(crate) fn broke_off(&self, error: SdkError<SubscribeToShardEventStreamError, RawMessage>) -> Error {
+        match &error {
+            SdkError::ServiceError(service) => {
+                let (kind, code) = kind_in_stream(service.err());
+                self.in_stream(kind, code, service.err().message())
+            }
+            SdkError::ResponseError(response) => match response.raw() {
+                RawMessage::Decoded(message) if header(message, ":message-type") == Some("error") => {
+                    let code = header(message, ":error-code");
+                    let kind = code.and_then(kind_of_code).unwrap_or(ErrorKind::Unavailable);
+                    self.in_stream(kind, code, header(message, ":error-message"))
+                }
+                RawMessage::Decoded(_) => self.below(
+                    ErrorKind::Unexpected,
+                    "an event of the subscription makes no sense here",
+                    error.into_source().ok(),
+                ),
+                _ => self.below(
+                    ErrorKind::Unavailable,
+                    "the subscription broke off in the middle of an event",
+                    error.into_source().ok(),
+                ),
+            },
+            _ => {
+                self.below(ErrorKind::Unavailable, "the connection of the subscription broke", error.into_source().ok())
+            }
+        }
+    }
+
+    fn in_stream(&self, kind: ErrorKind, code: Option<&str>, message: Option<&str>) -> Error {
+        let words = match message {
+            Some(message) if !message.is_empty() => message,
+            _ => "the service ended the subscription without a reason",
+        };
+        match code {
+            Some(code) => self.error(kind, with_remedy(words, code)).with_code(code),
+            None => self.error(kind, words),
+        }
+    }
+
     /// The service answered, and not with what was asked for.
     fn refused(&self, answer: Answer, code: Option<&str>, message: Option<&str>, source: Option<Source>) -> Error {
         let kind = match code {
@@ -103,8 +166,8 @@ impl<'a> Call<'a> {
             (_, Some(_)) => "the service gave no reason".to_owned(),
             (_, None) => format!("the answer, HTTP {}, is not one of Kinesis", answer.status),
         };
-        let words = match code.and_then(remedy) {
-            Some(remedy) => format!("{words}; {remedy}"),
+        let words = match code {
+            Some(code) => with_remedy(&words, code),
             None => words,
         };
         let mut error = self.error(kind, words);
@@ -123,7 +186,15 @@ impl<'a> Call<'a> {
         E: StdError + Send + Sync + 'static,
     {
         let cause = dispatch.as_connector_error();
-        let (kind, words) = if let Some(credentials) = cause.and_then(find::<CredentialsError>) {
+        if let Some(refused) = cause.and_then(|cause| self.refused_by_sts(cause)) {
+            return match SdkError::<E, HttpResponse>::DispatchFailure(dispatch).into_source() {
+                Ok(source) => refused.with_source(source),
+                Err(_) => refused,
+            };
+        }
+        let (kind, words) = if let Some((kind, words)) = cause.and_then(without_sts) {
+            (kind, words)
+        } else if let Some(credentials) = cause.and_then(find::<CredentialsError>) {
             match credentials {
                 CredentialsError::ProviderTimedOut(_) => {
                     (ErrorKind::Timeout, "the source of the credentials did not answer in time")
@@ -143,6 +214,26 @@ impl<'a> Call<'a> {
         self.below(kind, words, SdkError::<E, HttpResponse>::DispatchFailure(dispatch).into_source().ok())
     }
 
+    /// The error for a role that STS did not give, if that is what happened.
+    fn refused_by_sts(&self, cause: &ConnectorError) -> Option<Error> {
+        let assumed = find::<SdkError<AssumeRoleError, HttpResponse>>(cause).and_then(SdkError::as_service_error);
+        let with_token = find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(cause);
+        let with_token = with_token.and_then(SdkError::as_service_error);
+        let metadata = assumed.map(ProvideErrorMetadata::meta).or(with_token.map(ProvideErrorMetadata::meta))?;
+        let code = metadata.code();
+        let kind = code.map_or(ErrorKind::Unavailable, kind_of_sts_code);
+        let said = metadata.message().unwrap_or("no reason was given");
+        let words = match code.and_then(sts_remedy) {
+            Some(remedy) => format!("STS did not give the role: {said}; {remedy}"),
+            None => format!("STS did not give the role: {said}"),
+        };
+        let error = self.error(kind, words);
+        Some(match code {
+            Some(code) => error.with_code(code),
+            None => error,
+        })
+    }
+
     fn below(&self, kind: ErrorKind, words: &str, source: Option<Source>) -> Error {
         let error = self.error(kind, words);
         match source {
@@ -156,6 +247,79 @@ const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_ACCESS_KEY_
                               profile, or run under a role (web identity, ECS or EC2)";
 
 const BROKEN_CREDENTIALS: &str = "the AWS credentials could not be loaded; the causes below say from where";
+
+/// What kept a role's credentials away when it was not STS itself that said no.
+fn without_sts(cause: &ConnectorError) -> Option<(ErrorKind, &'static str)> {
+    find::<RoleFailed>(cause)?;
+    let asked = find::<SdkError<AssumeRoleError, HttpResponse>>(cause).map(is_timeout);
+    let asked = asked.or_else(|| find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(cause).map(is_timeout));
+    match asked {
+        // The role needs credentials of its own to be asked for, and those are missing.
+        Some(_) if has(cause, |error| matches!(error, CredentialsError::CredentialsNotLoaded(_))) => {
+            Some((ErrorKind::AccessDenied, NO_CREDENTIALS_FOR_ROLE))
+        }
+        Some(true) => Some((ErrorKind::Timeout, "STS did not answer in time")),
+        Some(false) => Some((ErrorKind::Unavailable, "STS could not be asked for the role")),
+        None if find::<std::io::Error>(cause).is_some() => Some((ErrorKind::AccessDenied, NO_TOKEN)),
+        None => None,
+    }
+}
+
+fn is_timeout<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::TimeoutError(_) => true,
+        SdkError::DispatchFailure(dispatch) => dispatch.is_timeout(),
+        _ => false,
+    }
+}
+
+/// Whether an error of this type in a chain is one of those meant.
+fn has<E: StdError + 'static>(error: &ConnectorError, is: impl Fn(&E) -> bool) -> bool {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if error.downcast_ref().is_some_and(&is) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+const NO_CREDENTIALS_FOR_ROLE: &str = "no AWS credentials were found with which to ask for the role; set \
+                                       AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile by AWS_PROFILE, \
+                                       or run under a role";
+
+const NO_TOKEN: &str = "the web identity token cannot be read; mount it where `tokenFile` says (on EKS, give the pod a \
+                        service account that is annotated with the role)";
+
+/// What STS means by a code.
+fn kind_of_sts_code(code: &str) -> ErrorKind {
+    match code {
+        // The identity provider did not answer STS; its documentation asks to try again.
+        "IDPCommunicationError" => ErrorKind::Unavailable,
+        _ => match kind_of_code(code) {
+            Some(kind @ (ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout)) => kind,
+            _ => ErrorKind::AccessDenied,
+        },
+    }
+}
+
+/// What a person can do about a role that STS did not give.
+fn sts_remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "AccessDenied" | "AccessDeniedException" => {
+            "check that the role exists, that its trust policy names the caller (and the external id, if it asks for \
+             one), and that the caller's own policy allows it"
+        }
+        "ExpiredToken" | "ExpiredTokenException" => "the token is too old: see that its file is renewed",
+        "InvalidIdentityToken" | "IDPRejectedClaim" => {
+            "check that the file holds a token of the role's identity provider, for the audience that it trusts"
+        }
+        "RegionDisabledException" => "activate STS for this region in the account, or use another one",
+        "ValidationError" => "check the ARN of the role and the name of the session",
+        other => return remedy(other),
+    })
+}
 
 /// The first error of a type in a chain.
 fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
@@ -302,6 +466,42 @@ pub(crate) fn kind_of_entry(code: &str) -> ErrorKind {
     kind_of_code(code).unwrap_or(ErrorKind::Unavailable)
 }
 
+fn with_remedy(words: &str, code: &str) -> String {
+    match remedy(code) {
+        Some(remedy) => format!("{words}; {remedy}"),
+        None => words.to_owned(),
+    }
+}
+
+/// What ended a subscription, by the variant: the SDK leaves the code of these errors out.
+fn kind_in_stream(error: &SubscribeToShardEventStreamError) -> (ErrorKind, Option<&str>) {
+    use SubscribeToShardEventStreamError as InStream;
+
+    let code = match error {
+        InStream::InternalFailureException(_) => "InternalFailureException",
+        InStream::KmsAccessDeniedException(_) => "KMSAccessDeniedException",
+        InStream::KmsDisabledException(_) => "KMSDisabledException",
+        InStream::KmsInvalidStateException(_) => "KMSInvalidStateException",
+        InStream::KmsNotFoundException(_) => "KMSNotFoundException",
+        InStream::KmsOptInRequired(_) => "KMSOptInRequired",
+        InStream::KmsThrottlingException(_) => "KMSThrottlingException",
+        InStream::ResourceInUseException(_) => "ResourceInUseException",
+        InStream::ResourceNotFoundException(_) => "ResourceNotFoundException",
+        // An exception that the model does not have. A subscription can be made again, and the answer to that tells.
+        other => {
+            let code = other.code();
+            return (code.and_then(kind_of_code).unwrap_or(ErrorKind::Unavailable), code);
+        }
+    };
+    (kind_of_code(code).unwrap_or(ErrorKind::Unexpected), Some(code))
+}
+
+/// A header of an event-stream message that is text.
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    let header = message.headers().iter().find(|header| header.name().as_str() == name)?;
+    header.value().as_string().ok().map(StrBytes::as_str)
+}
+
 /// What a person can do about an error that no program can get over.
 fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
@@ -328,6 +528,9 @@ fn remedy(code: &str) -> Option<&'static str> {
         "KMSAccessDeniedException" | "KMSNotFoundException" => {
             "allow kms:Decrypt and kms:GenerateDataKey on the stream's KMS key"
         }
+        "KMSDisabledException" => "enable the stream's KMS key",
+        "KMSInvalidStateException" => "see in KMS what state the stream's key is in: it may be about to be deleted",
+        "KMSOptInRequired" => "the account has not been enabled for KMS",
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! The AWS SDK behind [`KinesisClient`] and [`KinesisAdmin`].
+//! The AWS SDK behind [`KinesisClient`], [`KinesisAdmin`] and [`FanOutClient`].
 //!
 //! [`AwsKinesis`] talks to Kinesis Data Streams, or to a local server that speaks the same protocol, with a region and
 //! credentials as a module file names them. Every client has its own: two ingresses and an egress may use three
@@ -16,6 +16,7 @@
 //!     .credentials(AwsCredentials::Basic {
 //!         access_key_id: Secret::new("test"),
 //!         secret_access_key: Secret::new("test"),
+//!         session_token: None,
 //!     })
 //!     .build()
 //!     .await?;
@@ -27,10 +28,15 @@
 //! A call is one request. The SDK's own retries are off, because the layers above retry and pace with more knowledge
 //! (an expired iterator, the failed entries of PutRecords, the order of a key); retries for *credentials* stay on.
 //! Errors carry the project's [`ErrorKind`] and no type of the SDK. Proxies are honoured as the SDK does it:
-//! `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. Enhanced fan-out is not here yet.
+//! `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
+//!
+//! Subscriptions of enhanced fan-out come over HTTP/2 where the server speaks it, as the service does, many over one
+//! connection. No limit on the time of a call cuts one off; it ends as failed when nothing has come for
+//! [`EVENT_TIMEOUT`], because a connection whose other side is gone would be silent for ever.
 //!
 //! [`KinesisClient`]: statefun_kinesis_client::KinesisClient
 //! [`KinesisAdmin`]: statefun_kinesis_client::KinesisAdmin
+//! [`FanOutClient`]: statefun_kinesis_client::FanOutClient
 //! [`ErrorKind`]: statefun_kinesis_client::ErrorKind
 
 mod admin;
@@ -38,8 +44,10 @@ mod answer;
 mod builder;
 mod client;
 mod failure;
+mod fan_out;
 #[cfg(test)]
 mod replay;
+mod role;
 
-pub use builder::{AwsKinesisBuilder, BuildError, CONNECT_TIMEOUT, OPERATION_TIMEOUT};
+pub use builder::{AwsKinesisBuilder, BuildError, CONNECT_TIMEOUT, EVENT_TIMEOUT, OPERATION_TIMEOUT};
 pub use client::AwsKinesis;

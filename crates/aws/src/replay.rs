@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use aws_sdk_kinesis::{
@@ -18,7 +21,10 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body::{Body, Frame};
 use serde_json::Value;
+use tokio::time::Sleep;
 
 use crate::{AwsKinesis, OPERATION_TIMEOUT};
 
@@ -27,7 +33,9 @@ use crate::{AwsKinesis, OPERATION_TIMEOUT};
 pub(crate) struct Asked {
     pub(crate) uri: String,
     pub(crate) headers: HashMap<String, String>,
+    /// The body as JSON; null when it is not.
     pub(crate) body: Value,
+    pub(crate) text: String,
 }
 
 impl Asked {
@@ -43,10 +51,53 @@ pub(crate) enum Reply {
     Http(u16, Vec<(&'static str, &'static str)>, String),
     /// A status, and a body that breaks off.
     Torn(u16),
+    /// A success, and a body that comes bit by bit.
+    Stream(Vec<Bit>),
     /// No answer, because of this.
     Broken(ConnectorError),
     /// No answer, ever.
     Never,
+}
+
+/// What happens next to a body that comes bit by bit.
+#[derive(Clone)]
+pub(crate) enum Bit {
+    Data(Vec<u8>),
+    Wait(Duration),
+    Break,
+    Never,
+}
+
+struct Bits {
+    bits: VecDeque<Bit>,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Bits {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        loop {
+            if let Some(waiting) = &mut self.waiting {
+                ready!(waiting.as_mut().poll(context));
+                self.waiting = None;
+            }
+            return match self.bits.pop_front() {
+                None => Poll::Ready(None),
+                Some(Bit::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data.into())))),
+                Some(Bit::Break) => Poll::Ready(Some(Err(std::io::Error::other("the wire is cut")))),
+                Some(Bit::Wait(time)) => {
+                    self.waiting = Some(Box::pin(tokio::time::sleep(time)));
+                    continue;
+                }
+                Some(Bit::Never) => {
+                    self.bits.push_front(Bit::Never);
+                    Poll::Pending
+                }
+            };
+        }
+    }
 }
 
 impl Reply {
@@ -111,6 +162,7 @@ impl HttpConnector for Replay {
             uri: request.uri().to_owned(),
             headers: request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
+            text: String::from_utf8_lossy(body).into_owned(),
         };
         let mut state = self.0.lock().unwrap();
         state.asked.push(asked);
@@ -125,6 +177,10 @@ impl HttpConnector for Replay {
                 HttpConnectorFuture::ready(Ok(response))
             }
             Some(Reply::Torn(status)) => HttpConnectorFuture::ready(Ok(response(status, SdkBody::taken()))),
+            Some(Reply::Stream(bits)) => {
+                let body = SdkBody::from_body_1_x(Bits { bits: bits.into(), waiting: None });
+                HttpConnectorFuture::ready(Ok(response(200, body)))
+            }
             Some(Reply::Broken(error)) => HttpConnectorFuture::ready(Err(error)),
             Some(Reply::Never) => HttpConnectorFuture::new(std::future::pending()),
             None => HttpConnectorFuture::ready(Err(ConnectorError::io("the test has no more answers".into()))),

@@ -23,6 +23,7 @@ pub trait KinesisAdmin: KinesisClient {
     ///
     /// * A removed stream becomes [`NotFound`](crate::ErrorKind::NotFound), also for a consumer's iterators.
     /// * A name can be used again once its stream is gone, and nothing of the old one is left.
+    /// * A stream that has consumers with enhanced fan-out is [`InUse`](crate::ErrorKind::InUse).
     async fn delete_stream(&self, stream: &StreamRef) -> Result<()>;
 
     /// Names all streams of the client's account and region, in alphabetical order (ListStreams, all pages).

@@ -177,6 +177,11 @@ pub enum Operation {
     ListStreams,
     SplitShard,
     MergeShards,
+    RegisterStreamConsumer,
+    DescribeStreamConsumer,
+    ListStreamConsumers,
+    DeregisterStreamConsumer,
+    SubscribeToShard,
 }
 
 impl Operation {
@@ -193,6 +198,11 @@ impl Operation {
             Self::ListStreams => "ListStreams",
             Self::SplitShard => "SplitShard",
             Self::MergeShards => "MergeShards",
+            Self::RegisterStreamConsumer => "RegisterStreamConsumer",
+            Self::DescribeStreamConsumer => "DescribeStreamConsumer",
+            Self::ListStreamConsumers => "ListStreamConsumers",
+            Self::DeregisterStreamConsumer => "DeregisterStreamConsumer",
+            Self::SubscribeToShard => "SubscribeToShard",
         }
     }
 }

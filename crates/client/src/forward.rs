@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use statefun_kinesis_types::{HashKey, PutRecord, ShardId, StartPosition, StreamName, StreamRef};
+use statefun_kinesis_types::{
+    ConsumerArn, ConsumerName, HashKey, PutRecord, ShardId, StartPosition, StreamArn, StreamName, StreamRef,
+};
 
 use crate::{
-    KinesisAdmin, KinesisClient, PutOutcome, RecordPage, Result, ShardIterator, ShardPage, ShardPageRequest,
-    StreamSummary,
+    ConsumerPage, ConsumerPageRequest, FanOutClient, KinesisAdmin, KinesisClient, PutOutcome, RecordPage, Result,
+    ShardIterator, ShardPage, ShardPageRequest, StreamConsumer, StreamSummary, Subscription,
 };
 
 macro_rules! forward {
@@ -63,6 +65,47 @@ macro_rules! forward {
 
             async fn merge_shards(&self, stream: &StreamRef, shard: &ShardId, adjacent: &ShardId) -> Result<()> {
                 (**self).merge_shards(stream, shard, adjacent).await
+            }
+        }
+
+        #[deny(clippy::missing_trait_methods)]
+        #[async_trait]
+        impl<T: FanOutClient + ?Sized> FanOutClient for $pointer<T> {
+            async fn register_stream_consumer(
+                &self,
+                stream: &StreamArn,
+                name: &ConsumerName,
+            ) -> Result<StreamConsumer> {
+                (**self).register_stream_consumer(stream, name).await
+            }
+
+            async fn describe_stream_consumer(
+                &self,
+                stream: &StreamArn,
+                name: &ConsumerName,
+            ) -> Result<StreamConsumer> {
+                (**self).describe_stream_consumer(stream, name).await
+            }
+
+            async fn list_stream_consumers(
+                &self,
+                stream: &StreamArn,
+                page: ConsumerPageRequest,
+            ) -> Result<ConsumerPage> {
+                (**self).list_stream_consumers(stream, page).await
+            }
+
+            async fn deregister_stream_consumer(&self, consumer: &ConsumerArn) -> Result<()> {
+                (**self).deregister_stream_consumer(consumer).await
+            }
+
+            async fn subscribe_to_shard(
+                &self,
+                consumer: &ConsumerArn,
+                shard: &ShardId,
+                from: StartPosition,
+            ) -> Result<Subscription> {
+                (**self).subscribe_to_shard(consumer, shard, from).await
             }
         }
     };

@@ -3,7 +3,7 @@
 //! [`KinesisClient`] is what a backend implements: the AWS SDK, an in-memory fake, anything that speaks Kinesis. It has
 //! no default bodies, is object safe, and each method lists the behaviour that the conformance suite holds every
 //! backend to. [`KinesisClientExt`] is what callers add on top. Powers that not every caller needs are traits of their
-//! own: [`KinesisAdmin`] makes, reshapes and removes streams.
+//! own: [`KinesisAdmin`] makes, reshapes and removes streams, [`FanOutClient`] reads by enhanced fan-out.
 //!
 //! ```
 //! use statefun_kinesis_client::{KinesisClient, KinesisClientExt, Result, ShardFilter};
@@ -33,7 +33,9 @@ mod client;
 mod clock;
 mod error;
 mod ext;
+mod fan_out;
 mod forward;
+mod subscription;
 mod values;
 
 pub use admin::KinesisAdmin;
@@ -42,6 +44,8 @@ pub use client::KinesisClient;
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use ext::KinesisClientExt;
+pub use fan_out::{ConsumerPage, ConsumerPageRequest, ConsumerStatus, FanOutClient, StreamConsumer};
+pub use subscription::{Subscription, SubscriptionEvent};
 pub use values::{
     ChildShard, PageToken, Placement, PutFailure, PutOutcome, RecordDistribution, RecordPage, ShardFilter,
     ShardIterator, ShardPage, ShardPageRequest, StreamMode, StreamStatus, StreamSummary,

@@ -29,6 +29,10 @@ pub struct StreamSummary {
     pub max_record_bytes: usize,
     /// What decides on a record's shard.
     pub distribution: RecordDistribution,
+    /// Registered consumers with enhanced fan-out.
+    pub consumers: usize,
+    /// The KMS key with which the service encrypts the records, by id, ARN or alias; `None` when it does not.
+    pub kms_key: Option<String>,
 }
 
 impl StreamSummary {
@@ -44,6 +48,8 @@ impl StreamSummary {
             mode: StreamMode::Provisioned,
             max_record_bytes: RECORD_MAX_BYTES,
             distribution: RecordDistribution::UserPartitionKey,
+            consumers: 0,
+            kms_key: None,
         }
     }
 }
@@ -182,7 +188,7 @@ macro_rules! opaque {
 }
 
 opaque! {
-    /// Where a ListShards listing goes on. Lives five minutes. Opaque.
+    /// Where a ListShards or ListStreamConsumers listing goes on. Lives five minutes. Opaque.
     PageToken
 }
 
@@ -212,7 +218,7 @@ impl RecordPage {
     }
 }
 
-/// A shard that goes on where another one ended, as GetRecords tells of it.
+/// A shard that goes on where another one ended, as GetRecords and SubscribeToShard tell of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChildShard {

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use statefun_kinesis_client::KinesisAdmin;
+use statefun_kinesis_client::{FanOutClient, KinesisAdmin};
 use statefun_kinesis_types::StreamName;
 
 /// A service that is held to the behaviours.
@@ -9,6 +9,9 @@ use statefun_kinesis_types::StreamName;
 pub trait Backend: Send + Sync {
     /// The client of the service.
     fn client(&self) -> Arc<dyn KinesisAdmin>;
+
+    /// The same service's enhanced fan-out. Only called when it has [`Capabilities::fan_out`].
+    fn fan_out(&self) -> Arc<dyn FanOutClient>;
 
     /// What the service can do, and what it is known to get wrong.
     fn capabilities(&self) -> Capabilities;
@@ -78,6 +81,35 @@ capabilities! {
     reports_time_behind,
     /// A shard takes no more than 1 000 records and 1 MiB a second, and throttles the rest record by record.
     throttles_writes,
+    /// Enhanced fan-out: consumers can be registered and can subscribe.
+    fan_out,
+    /// A registered consumer stays and a removed one goes. Others lose a consumer, or bring a removed one back, when
+    /// something else changes at the same time.
+    reliable_consumers,
+    /// ListStreamConsumers gives pages that make up the whole.
+    list_consumers_pages,
+    /// A ListStreamConsumers token that no one gave out is refused as such.
+    rejects_garbage_consumer_tokens,
+    /// A stream with consumers cannot be removed as long as it has them.
+    keeps_streams_with_consumers,
+    /// A subscription ends when its consumer is removed.
+    ends_subscriptions_of_removed_consumers,
+    /// A subscription heeds where it is to start, where others know trim horizon and latest only.
+    subscription_positions,
+    /// The continuation number of an event without records is one that another subscription can start behind.
+    resumable_empty_events,
+    /// A subscription gives some megabytes in more than one event.
+    pushes_small_events,
+    /// A subscription to a closed shard gives an event without a continuation that names the child shards, and ends.
+    ends_subscriptions_with_their_shard,
+    /// A second subscription of a consumer to a shard is refused while the first one is young.
+    refuses_second_subscriptions,
+    /// A second subscription of a consumer to a shard takes over after five seconds.
+    subscriptions_take_over,
+    /// A consumer that is CREATING cannot subscribe.
+    refuses_inactive_consumers,
+    /// A subscription to a shard or of a consumer that does not exist is refused as such.
+    refuses_missing_subscriptions,
     /// The test can move the service's time.
     movable_time,
 }
@@ -98,12 +130,28 @@ impl Capabilities {
         rejects_splits_at_the_edge: false,
         ordered_ending_numbers: false,
         throttles_writes: false,
+        reliable_consumers: false,
+        list_consumers_pages: false,
+        rejects_garbage_consumer_tokens: false,
+        ends_subscriptions_of_removed_consumers: false,
+        resumable_empty_events: false,
+        pushes_small_events: false,
+        ends_subscriptions_with_their_shard: false,
+        refuses_second_subscriptions: false,
+        subscriptions_take_over: false,
+        refuses_inactive_consumers: false,
+        refuses_missing_subscriptions: false,
         movable_time: false,
         ..Self::ALL
     };
 
     /// kinesis-mock 0.6.2 by itself.
-    pub const KINESIS_MOCK: Self = Self { exact_timestamps: true, ..Self::LOCALSTACK };
+    pub const KINESIS_MOCK: Self = Self {
+        exact_timestamps: true,
+        resumable_empty_events: true,
+        refuses_second_subscriptions: true,
+        ..Self::LOCALSTACK
+    };
 
     /// ferrokinesis 0.7.0 without `--enforce-limits`.
     pub const FERROKINESIS: Self = Self {
@@ -117,6 +165,16 @@ impl Capabilities {
         child_shards_at_end: false,
         reports_time_behind: false,
         throttles_writes: false,
+        list_consumers_pages: false,
+        rejects_garbage_consumer_tokens: false,
+        keeps_streams_with_consumers: false,
+        ends_subscriptions_of_removed_consumers: false,
+        subscription_positions: false,
+        resumable_empty_events: false,
+        pushes_small_events: false,
+        ends_subscriptions_with_their_shard: false,
+        refuses_second_subscriptions: false,
+        subscriptions_take_over: false,
         movable_time: false,
         ..Self::ALL
     };

@@ -5,6 +5,7 @@ use statefun_kinesis_types::StartPosition;
 
 use crate::{
     Backend,
+    consumer::TestConsumer,
     stream::{TestStream, record, refused, texts},
 };
 
@@ -35,4 +36,23 @@ pub async fn a_name_can_be_used_again(backend: &dyn Backend) {
     let records = stream.read_from(&shard, StartPosition::TrimHorizon, 1).await;
     assert_eq!(texts(&records), ["new"]);
     stream.remove().await;
+}
+
+/// A stream that has consumers is in use, and can be removed once they are gone.
+pub async fn a_stream_with_consumers_is_in_use(backend: &dyn Backend) {
+    let stream = TestStream::new(backend, 1).await;
+    let consumer = TestConsumer::new(backend, &stream, "reader").await;
+    let removed = stream.client.delete_stream(&stream.stream).await;
+    refused(removed, ErrorKind::InUse, "a stream that has a consumer");
+    consumer.remove().await;
+    stream.remove().await;
+}
+
+/// A known mistake: a stream that has consumers is removed, and they with it.
+pub async fn a_stream_with_consumers_is_removed(backend: &dyn Backend) {
+    let stream = TestStream::new(backend, 1).await;
+    TestConsumer::new(backend, &stream, "reader").await;
+    let removed = stream.client.delete_stream(&stream.stream).await;
+    removed.expect("this backend has learnt to keep streams that have consumers");
+    stream.wait_until_gone().await;
 }

@@ -28,17 +28,23 @@
 mod backend;
 mod behaviour;
 mod catalogue;
+mod consumer;
 pub mod create_stream;
 pub mod delete_stream;
+pub mod deregister_stream_consumer;
+pub mod describe_stream_consumer;
 pub mod describe_stream_summary;
 pub mod get_records;
 pub mod get_shard_iterator;
 pub mod list_shards;
+pub mod list_stream_consumers;
 pub mod list_streams;
 pub mod merge_shards;
 pub mod put_records;
+pub mod register_stream_consumer;
 pub mod split_shard;
 mod stream;
+pub mod subscribe_to_shard;
 
 pub use backend::{Backend, Capabilities};
 pub use behaviour::{Behaviour, Requirement};

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use statefun_kinesis_conformance::{Capabilities, behaviours};
 
-const TRAITS: [&str; 2] = [include_str!("../../client/src/client.rs"), include_str!("../../client/src/admin.rs")];
+const TRAITS: [&str; 3] = [
+    include_str!("../../client/src/client.rs"),
+    include_str!("../../client/src/admin.rs"),
+    include_str!("../../client/src/fan_out.rs"),
+];
 
 /// The bullets of each method's `# Behavior` list, each on one line.
 fn bullets() -> BTreeMap<String, Vec<String>> {
@@ -36,7 +40,7 @@ fn bullets() -> BTreeMap<String, Vec<String>> {
 #[test]
 fn every_method_has_bullets_and_every_bullet_a_behaviour() {
     let methods = bullets();
-    assert_eq!(methods.len(), 10, "five methods each: {:?}", methods.keys());
+    assert_eq!(methods.len(), 15, "five methods each: {:?}", methods.keys());
     for (method, bullets) in &methods {
         assert!(!bullets.is_empty(), "{method} has no `# Behavior` list");
         for bullet in bullets {
@@ -97,6 +101,20 @@ fn without(capability: &str) -> Capabilities {
         "child_shards_at_end" => capabilities.child_shards_at_end = false,
         "reports_time_behind" => capabilities.reports_time_behind = false,
         "throttles_writes" => capabilities.throttles_writes = false,
+        "fan_out" => capabilities.fan_out = false,
+        "reliable_consumers" => capabilities.reliable_consumers = false,
+        "list_consumers_pages" => capabilities.list_consumers_pages = false,
+        "rejects_garbage_consumer_tokens" => capabilities.rejects_garbage_consumer_tokens = false,
+        "keeps_streams_with_consumers" => capabilities.keeps_streams_with_consumers = false,
+        "ends_subscriptions_of_removed_consumers" => capabilities.ends_subscriptions_of_removed_consumers = false,
+        "subscription_positions" => capabilities.subscription_positions = false,
+        "resumable_empty_events" => capabilities.resumable_empty_events = false,
+        "pushes_small_events" => capabilities.pushes_small_events = false,
+        "ends_subscriptions_with_their_shard" => capabilities.ends_subscriptions_with_their_shard = false,
+        "refuses_second_subscriptions" => capabilities.refuses_second_subscriptions = false,
+        "subscriptions_take_over" => capabilities.subscriptions_take_over = false,
+        "refuses_inactive_consumers" => capabilities.refuses_inactive_consumers = false,
+        "refuses_missing_subscriptions" => capabilities.refuses_missing_subscriptions = false,
         "movable_time" => capabilities.movable_time = false,
         other => panic!("this test does not know the capability {other}"),
     }

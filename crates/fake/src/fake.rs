@@ -24,8 +24,8 @@ use crate::{
 /// A fake lives as long as its last clone; nothing runs in the background.
 #[derive(Clone)]
 pub struct FakeKinesis {
-    faults: Faults,
-    clock: VirtualClock,
+    pub(crate) faults: Faults,
+    pub(crate) clock: VirtualClock,
 }
 
 /// All that a fake knows, behind one lock.
@@ -36,7 +36,7 @@ pub(crate) struct State {
 }
 
 /// The operations that are counted, in the order of their counters.
-const OPERATIONS: [Operation; 10] = [
+const OPERATIONS: [Operation; 15] = [
     Operation::DescribeStreamSummary,
     Operation::ListShards,
     Operation::GetShardIterator,
@@ -47,6 +47,11 @@ const OPERATIONS: [Operation; 10] = [
     Operation::ListStreams,
     Operation::SplitShard,
     Operation::MergeShards,
+    Operation::RegisterStreamConsumer,
+    Operation::DescribeStreamConsumer,
+    Operation::ListStreamConsumers,
+    Operation::DeregisterStreamConsumer,
+    Operation::SubscribeToShard,
 ];
 
 /// Takes the lock. A panic of a caller's closure under it leaves nothing half done that would matter to a test.
@@ -120,6 +125,15 @@ impl FakeKinesis {
     /// When there is no such stream.
     pub fn set_distribution(&self, stream: &StreamRef, distribution: RecordDistribution) -> Result<()> {
         self.change(stream, |stream, _| stream.distribution = distribution)
+    }
+
+    /// Sets the KMS key with which the stream claims to be encrypted; `None`, the default, for no encryption.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such stream.
+    pub fn set_kms_key(&self, stream: &StreamRef, key: Option<&str>) -> Result<()> {
+        self.change(stream, |stream, _| stream.kms_key = key.map(str::to_owned))
     }
 
     fn change(&self, stream: &StreamRef, change: impl FnOnce(&mut Stream, Timestamp)) -> Result<()> {
@@ -232,15 +246,16 @@ impl FakeKinesisBuilder {
     }
 
     /// Whether each shard holds to its throughput: 1 000 records and 1 MiB written, 5 calls and 2 MiB read, 5
-    /// iterators a second, where a second's worth can be saved up; not unless set.
+    /// iterators a second, where a second's worth can be saved up; and each of its subscriptions to 2 MiB a second and
+    /// a call a second. Not unless set.
     #[must_use]
     pub fn enforce_throughput(mut self, enforce: bool) -> Self {
         self.settings.enforce_throughput = enforce;
         self
     }
 
-    /// How long a stream is CREATING, UPDATING or DELETING; not at all unless set: then it is ACTIVE, or gone, when
-    /// the call returns.
+    /// How long a stream is CREATING, UPDATING or DELETING, and a consumer CREATING or DELETING; not at all unless set:
+    /// then it is ACTIVE, or gone, when the call returns.
     #[must_use]
     pub fn status_delay(mut self, delay: Duration) -> Self {
         self.settings.status_delay = delay;

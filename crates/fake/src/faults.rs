@@ -93,9 +93,37 @@ impl Faults {
         });
     }
 
+    /// The next subscription that comes about meets this fault behind so many events, in place of the event that would
+    /// follow. One fault for each subscription, in the order of the calls.
+    pub fn fault_next_subscription(&self, after_events: usize, fault: SubscriptionFault) {
+        lock(&self.state).faults.subscriptions.push_back((after_events, fault));
+    }
+
+    /// All subscriptions that run now meet this fault, in place of their next event.
+    pub fn fault_subscriptions(&self, fault: SubscriptionFault) {
+        let mut state = lock(&self.state);
+        state.faults.all_subscriptions.push(fault);
+        state.store.wake();
+    }
+
+    /// Each event of each subscription takes so long before it comes. Zero ends it.
+    pub fn delay_events(&self, delay: Duration) {
+        lock(&self.state).faults.event_delay = delay;
+    }
+
+    /// In place of an event one of these faults comes, with a probability of `ratio`.
+    ///
+    /// All draws come from `seed`, one after the other in the order of the events of all subscriptions.
+    pub fn randomly_subscriptions(&self, seed: u64, ratio: f64, faults: &[SubscriptionFault]) {
+        lock(&self.state).faults.random_events = Some((Draws::new(seed, ratio), faults.to_vec()));
+    }
+
     /// Ends all faults. Iterators that were declared expired stay so.
     pub fn clear(&self) {
-        lock(&self.state).faults = FaultPlan::default();
+        let mut state = lock(&self.state);
+        // Kept, because subscriptions count in it what was before them.
+        let all_subscriptions = std::mem::take(&mut state.faults.all_subscriptions);
+        state.faults = FaultPlan { all_subscriptions, ..FaultPlan::default() };
     }
 }
 
@@ -110,6 +138,19 @@ fn throttled_entry() -> PutFailure {
     PutFailure::new(ErrorKind::Throttled, code, "a scripted fault throttles this entry")
 }
 
+/// What can happen to a subscription that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionFault {
+    /// It ends without an error, as it does after five minutes.
+    Close,
+    /// The connection breaks: the last item is [`Unavailable`](ErrorKind::Unavailable), without a code.
+    Drop,
+    /// The service ends it: the last item is an error of this kind, with the service's code.
+    Fail(ErrorKind),
+    /// Nothing comes any more, not even its end, as over a connection of which the other side is gone.
+    Stall,
+}
+
 /// Decides for an entry of PutRecords whether it fails.
 type EntryFault = Box<dyn FnMut(usize, &PutRecord) -> Option<PutFailure> + Send>;
 
@@ -121,6 +162,19 @@ pub(crate) struct FaultPlan {
     entries: Option<EntryFault>,
     next_entries: VecDeque<EntryFault>,
     random: Option<RandomCalls>,
+    subscriptions: VecDeque<(usize, SubscriptionFault)>,
+    /// What all subscriptions of a time have met; each knows how much of it was before its own.
+    all_subscriptions: Vec<SubscriptionFault>,
+    event_delay: Duration,
+    random_events: Option<(Draws, Vec<SubscriptionFault>)>,
+}
+
+/// What one subscription is to meet.
+#[derive(Debug, Default)]
+pub(crate) struct SubscriptionScript {
+    after_events: Option<(usize, SubscriptionFault)>,
+    /// How many faults of all subscriptions came before this one.
+    seen: usize,
 }
 
 /// What the next calls of an operation meet.
@@ -211,6 +265,29 @@ impl FaultPlan {
         let kind = *random.draws.random.choice(&random.kinds)?;
         let lost = kind == ErrorKind::Timeout && random.draws.random.bool();
         Some((if lost { Fault::LoseAnswer } else { Fault::Fail(kind) }, why))
+    }
+
+    /// What a subscription that comes about now is to meet.
+    pub(crate) fn subscription(&mut self) -> SubscriptionScript {
+        SubscriptionScript { after_events: self.subscriptions.pop_front(), seen: self.all_subscriptions.len() }
+    }
+
+    /// What a subscription meets after so many events, before anything else is looked at.
+    pub(crate) fn due(&self, script: &SubscriptionScript, events: usize) -> Option<SubscriptionFault> {
+        let of_all = self.all_subscriptions.get(script.seen).copied();
+        of_all.or_else(|| script.after_events.filter(|(after, _)| *after <= events).map(|(_, fault)| fault))
+    }
+
+    /// How long each event is held up.
+    pub(crate) fn event_delay(&self) -> Duration {
+        self.event_delay
+    }
+
+    /// What comes in place of an event.
+    pub(crate) fn drawn_for_event(&mut self) -> Option<SubscriptionFault> {
+        let (draws, faults) = self.random_events.as_mut()?;
+        draws.hit()?;
+        draws.random.choice(faults.iter()).copied()
     }
 
     /// What goes wrong with the entries of this PutRecords call.

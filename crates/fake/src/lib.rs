@@ -1,9 +1,10 @@
 //! Kinesis in memory, as awkward as the service: for tests, demos and local runs.
 //!
-//! [`FakeKinesis`] is a [`KinesisClient`](statefun_kinesis_client::KinesisClient) and a
-//! [`KinesisAdmin`](statefun_kinesis_client::KinesisAdmin) with the service's semantics: records are routed by hash
-//! key, shards split and merge, iterators expire after five minutes, records leave retention, limits are held, and
-//! errors have the service's names. Time is virtual: it follows Tokio's clock, so that a test under paused time waits
+//! [`FakeKinesis`] is a [`KinesisClient`](statefun_kinesis_client::KinesisClient), a
+//! [`KinesisAdmin`](statefun_kinesis_client::KinesisAdmin) and a
+//! [`FanOutClient`](statefun_kinesis_client::FanOutClient) with the service's semantics: records are routed by hash
+//! key, shards split and merge, iterators expire after five minutes, subscriptions end after as long or are taken over,
+//! records leave retention, limits are held, and errors have the service's names. Time is virtual: it follows Tokio's clock, so that a test under paused time waits
 //! a day in no time. What goes wrong is scripted or seeded with [`Faults`].
 //!
 //! ```
@@ -26,12 +27,14 @@
 //! # }
 //! ```
 //!
-//! There is no enhanced fan-out, no network and no disk: what a fake holds ends with its last clone. Limits that
+//! There is no network and no disk: what a fake holds ends with its last clone. Limits that
 //! concern an account's calls per second are not enforced; those of a shard are, when
 //! [asked for](FakeKinesisBuilder::enforce_throughput).
 
 mod clock;
+mod consumers;
 mod fake;
+mod fan_out;
 mod faults;
 mod numbering;
 mod refusal;
@@ -39,8 +42,9 @@ mod service;
 mod shard;
 mod store;
 mod stream;
+mod subscription;
 mod throughput;
 mod token;
 
 pub use fake::{FakeKinesis, FakeKinesisBuilder};
-pub use faults::Faults;
+pub use faults::{Faults, SubscriptionFault};

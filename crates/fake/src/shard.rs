@@ -1,10 +1,11 @@
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use statefun_kinesis_client::ChildShard;
 use statefun_kinesis_types::{
-    GET_RECORDS_MAX_BYTES, HashKeyRange, PartitionKey, Record, SequenceNumber, Shard, ShardId, StartPosition, Timestamp,
+    HashKeyRange, PartitionKey, Record, SequenceNumber, Shard, ShardId, StartPosition, Timestamp,
 };
+use tokio::sync::Notify;
 
 use crate::{numbering::Numbers, refusal::Refusal, throughput::ShardThroughput};
 
@@ -28,6 +29,10 @@ pub(crate) struct ShardLog {
     newest: SequenceNumber,
     records: VecDeque<Record>,
     trimmed: u64,
+    /// Where the shard was trimmed to.
+    last_trimmed: SequenceNumber,
+    /// Wakes the shard's subscriptions. There is none before the first one.
+    wake: Option<Arc<Notify>>,
 }
 
 /// What a read gives.
@@ -62,6 +67,20 @@ impl ShardLog {
             newest: numbers.first,
             records: VecDeque::new(),
             trimmed: 0,
+            last_trimmed: numbers.first,
+            wake: None,
+        }
+    }
+
+    /// What [`wake`](Self::wake) wakes.
+    pub(crate) fn wakes(&mut self) -> Arc<Notify> {
+        Arc::clone(self.wake.get_or_insert_default())
+    }
+
+    /// Has the shard's subscriptions look again.
+    pub(crate) fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            wake.notify_waiters();
         }
     }
 
@@ -83,13 +102,14 @@ impl ShardLog {
     pub(crate) fn append(&mut self, key: PartitionKey, data: Bytes, now: Timestamp) -> SequenceNumber {
         self.newest = Numbers::next(self.newest);
         self.records.push_back(Record::new(self.newest, Some(key), now, data));
+        self.wake();
         self.newest
     }
 
     /// Forgets records that arrived before `horizon`.
     pub(crate) fn trim(&mut self, horizon: Timestamp) {
-        while self.records.front().is_some_and(|record| record.approximate_arrival < horizon) {
-            self.records.pop_front();
+        while let Some(record) = self.records.pop_front_if(|record| record.approximate_arrival < horizon) {
+            self.last_trimmed = record.sequence_number;
             self.trimmed += 1;
         }
         if self.closed.is_some_and(|closed| closed < horizon) {
@@ -108,7 +128,7 @@ impl ShardLog {
 
     /// The offset of a start position.
     ///
-    /// A sequence number must be one that this shard could have given by now. The record itself need not be there any
+    /// A sequence number must be one that this shard could have given by now, as a continuation too. The record itself need not be there any
     /// more: behind or at a trimmed record reading goes on at the trim horizon.
     pub(crate) fn offset(&self, from: StartPosition, now: Timestamp) -> Result<u64, Refusal> {
         let index = match from {
@@ -134,22 +154,32 @@ impl ShardLog {
     }
 
     fn check_number(&self, number: SequenceNumber) -> Result<(), Refusal> {
-        let highest = if self.closed.is_some() { self.numbers.last } else { self.newest };
-        if self.numbers.first <= number && number <= highest {
+        let past =
+            if self.closed.is_some() { number <= self.numbers.last } else { number < Numbers::next(self.newest) };
+        if self.numbers.first <= number && past {
             return Ok(());
         }
         Err(Refusal::invalid(format!("the sequence number {number} did not come from {}", self.id)))
     }
 
-    /// Up to `limit` records and 10 MiB from `offset` on, or from the trim horizon if that lies behind it.
-    pub(crate) fn read(&self, offset: u64, limit: usize, now: Timestamp) -> Read {
+    /// The number of the record before `offset`, or one below all records when there never was one.
+    pub(crate) fn number_before(&self, offset: u64) -> SequenceNumber {
+        match usize::try_from(offset.saturating_sub(self.trimmed)) {
+            Ok(index @ 1..) => self.records.get(index - 1).map_or(self.newest, |record| record.sequence_number),
+            _ => self.last_trimmed,
+        }
+    }
+
+    /// Up to `limit` records and `max_bytes` (but a larger record by itself) from `offset` on, or from the trim horizon
+    /// if that lies behind it.
+    pub(crate) fn read(&self, offset: u64, limit: usize, max_bytes: usize, now: Timestamp) -> Read {
         let start = offset.saturating_sub(self.trimmed) as usize;
         let waiting = self.records.len().saturating_sub(start);
         let mut records = Vec::with_capacity(waiting.min(limit));
         let mut bytes = 0;
         for record in self.records.range(self.records.len() - waiting..).take(limit) {
             bytes += record.size();
-            if bytes > GET_RECORDS_MAX_BYTES && !records.is_empty() {
+            if bytes > max_bytes && !records.is_empty() {
                 bytes -= record.size();
                 break;
             }

@@ -7,8 +7,9 @@ use statefun_kinesis_client::{
     PutOutcome, RecordPage, ShardIterator, ShardPage, ShardPageRequest, StreamStatus, StreamSummary,
 };
 use statefun_kinesis_types::{
-    GET_RECORDS_MAX_RECORDS, HashKey, ITERATOR_LIFETIME, LIST_SHARDS_MAX_RESULTS, PUT_RECORDS_MAX_BYTES,
-    PUT_RECORDS_MAX_RECORDS, PutRecord, ShardId, StartPosition, StreamArn, StreamName, StreamRef, Timestamp,
+    GET_RECORDS_MAX_BYTES, GET_RECORDS_MAX_RECORDS, HashKey, ITERATOR_LIFETIME, LIST_SHARDS_MAX_RESULTS,
+    PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PutRecord, ShardId, StartPosition, StreamArn, StreamName,
+    StreamRef, Timestamp,
 };
 
 use crate::{
@@ -18,8 +19,8 @@ use crate::{
     token::{IteratorState, PageState, Seal},
 };
 
-/// How long a ListShards token lives (API reference, ListShards).
-const PAGE_TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a token lives (API reference, ListShards and ListStreamConsumers).
+pub(crate) const PAGE_TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Shards of a ListShards page when the request does not say (API reference, ListShards).
 const LIST_SHARDS_DEFAULT_RESULTS: usize = 1_000;
@@ -43,15 +44,17 @@ pub(crate) struct Settings {
 /// The streams of one account in one region. Every function is told the time, which must not go back.
 #[derive(Debug)]
 pub(crate) struct Store {
-    settings: Settings,
-    seal: Seal,
+    pub(crate) settings: Settings,
+    pub(crate) seal: Seal,
     /// By incarnation, so that an iterator of a removed stream never finds a new one of the same name.
-    streams: HashMap<u64, Stream>,
+    pub(crate) streams: HashMap<u64, Stream>,
     names: BTreeMap<StreamName, u64>,
     incarnations: u64,
     generations: Generations,
     /// How often all iterators have been declared expired.
     round: u64,
+    /// Counts the consumers and subscriptions of all streams.
+    pub(crate) serials: u64,
 }
 
 impl Store {
@@ -64,6 +67,7 @@ impl Store {
             incarnations: 0,
             generations: Generations::default(),
             round: 0,
+            serials: 0,
         }
     }
 
@@ -101,7 +105,7 @@ impl Store {
         }
     }
 
-    fn settle(&mut self, incarnation: u64, now: Timestamp) {
+    pub(crate) fn settle(&mut self, incarnation: u64, now: Timestamp) {
         let Some(stream) = self.streams.get_mut(&incarnation) else { return };
         if !stream.settle(now, &mut self.generations) {
             let name = stream.arn.name();
@@ -111,7 +115,7 @@ impl Store {
     }
 
     /// The stream, if it can be read and written. While it is CREATING or DELETING the service denies that it exists.
-    fn usable(&mut self, stream: &StreamRef, now: Timestamp) -> Result<(u64, &mut Stream), Refusal> {
+    pub(crate) fn usable(&mut self, stream: &StreamRef, now: Timestamp) -> Result<(u64, &mut Stream), Refusal> {
         let (incarnation, found) = self.stream(stream, now)?;
         match found.status() {
             status if status.is_usable() => Ok((incarnation, found)),
@@ -218,17 +222,21 @@ impl Store {
         if enforce && !shard.throughput.admit_read(now) {
             return Err(Refusal::throttled(format!("rate of reads exceeded for shard {}", shard.id)));
         }
-        let read = shard.read(at.offset, limit, now);
+        let read = shard.read(at.offset, limit, GET_RECORDS_MAX_BYTES, now);
         if enforce {
             shard.throughput.count_read(read.bytes);
         }
         let next = read.next.map(|offset| seal.iterator(&IteratorState { offset, issued: now, round, ..at }));
         let mut page = RecordPage::new(read.records, next, read.behind);
         if page.next_iterator.is_none() {
-            let children = &stream.shards[at.shard].children;
-            page.child_shards = children.iter().map(|&child| stream.shards[child].describe_as_child()).collect();
+            page.child_shards = stream.children(at.shard);
         }
         Ok(page)
+    }
+
+    /// Has all subscriptions of all streams look again.
+    pub(crate) fn wake(&self) {
+        self.streams.values().for_each(Stream::wake);
     }
 
     /// Stores records, but for those that `fails` has another outcome for.
@@ -284,7 +292,7 @@ impl Store {
         Ok(())
     }
 
-    fn settle_all(&mut self, now: Timestamp) {
+    pub(crate) fn settle_all(&mut self, now: Timestamp) {
         for incarnation in self.names.values().copied().collect::<Vec<_>>() {
             self.settle(incarnation, now);
         }
@@ -304,7 +312,11 @@ impl Store {
         let until = now.after(self.settings.status_delay);
         let (incarnation, found) = self.stream(stream, now)?;
         found.check_active()?;
+        if found.consumers.count() > 0 {
+            return Err(Refusal::in_use(format!("stream {stream} has {} consumers", found.consumers.count())));
+        }
         found.delete(until);
+        found.wake();
         self.settle(incarnation, now);
         Ok(())
     }

@@ -1,14 +1,15 @@
 use std::time::Duration;
 
 use statefun_kinesis_client::{
-    ErrorKind, Placement, PutFailure, PutOutcome, RecordDistribution, ShardFilter, StreamMode, StreamStatus,
-    StreamSummary,
+    ChildShard, ErrorKind, Placement, PutFailure, PutOutcome, RecordDistribution, ShardFilter, StreamMode,
+    StreamStatus, StreamSummary,
 };
 use statefun_kinesis_types::{
     HashKey, HashKeyRange, PutRecord, RECORD_MAX_BYTES, RETENTION_DEFAULT, ShardId, StreamArn, Timestamp,
 };
 
 use crate::{
+    consumers::Consumers,
     numbering::Generations,
     refusal::{Refusal, code_of},
     shard::{ShardLog, shard_number},
@@ -22,6 +23,8 @@ pub(crate) struct Stream {
     pub(crate) retention: Duration,
     pub(crate) max_record_bytes: usize,
     pub(crate) distribution: RecordDistribution,
+    pub(crate) kms_key: Option<String>,
+    pub(crate) consumers: Consumers,
     /// A shard's index is its number; shards that left retention stay as empty shells.
     pub(crate) shards: Vec<ShardLog>,
     /// The open shards by the start of their ranges, which together cover the whole space.
@@ -66,6 +69,8 @@ impl Stream {
             retention: RETENTION_DEFAULT,
             max_record_bytes: RECORD_MAX_BYTES,
             distribution: RecordDistribution::UserPartitionKey,
+            kms_key: None,
+            consumers: Consumers::default(),
             shards,
             open: Vec::new(),
             phase: Phase::Creating { until: active },
@@ -83,6 +88,7 @@ impl Stream {
 
     /// Carries out what was due by now. Returns false once the stream is gone.
     pub(crate) fn settle(&mut self, now: Timestamp, generations: &mut Generations) -> bool {
+        self.consumers.settle(now);
         match self.phase {
             Phase::Creating { until } if until <= now => self.phase = Phase::Active,
             Phase::Updating { until, change } if until <= now => {
@@ -113,6 +119,7 @@ impl Stream {
         for &parent in &parents {
             self.shards[parent].closed = Some(now);
             self.shards[parent].children.clone_from(&children);
+            self.shards[parent].wake();
         }
         for (number, range) in children.into_iter().zip(ranges) {
             let numbers = generations.numbers(now, number);
@@ -136,6 +143,8 @@ impl Stream {
         summary.retention = self.retention;
         summary.max_record_bytes = self.max_record_bytes;
         summary.distribution = self.distribution;
+        summary.consumers = self.consumers.count();
+        summary.kms_key.clone_from(&self.kms_key);
         // Only on-demand streams can let the service distribute records.
         if self.distribution == RecordDistribution::Auto {
             summary.mode = StreamMode::OnDemand;
@@ -153,6 +162,24 @@ impl Stream {
 
     pub(crate) fn delete(&mut self, until: Timestamp) {
         self.phase = Phase::Deleting { until };
+    }
+
+    /// When the shards change, if that was accepted already.
+    pub(crate) fn reshards_at(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Updating { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Has all subscriptions look again.
+    pub(crate) fn wake(&self) {
+        self.shards.iter().for_each(ShardLog::wake);
+    }
+
+    /// The child shards of a shard, as its end tells of them.
+    pub(crate) fn children(&self, number: usize) -> Vec<ChildShard> {
+        self.shards[number].children.iter().map(|&child| self.shards[child].describe_as_child()).collect()
     }
 
     pub(crate) fn update(&mut self, change: Reshard, until: Timestamp) {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use statefun_kinesis_types::{
     SHARD_READ_BYTES_PER_SECOND, SHARD_READ_CALLS_PER_SECOND, SHARD_WRITE_BYTES_PER_SECOND,
     SHARD_WRITE_RECORDS_PER_SECOND, Timestamp,
@@ -65,6 +67,30 @@ impl ShardThroughput {
             self.iterators.take(1);
         }
         admitted
+    }
+}
+
+/// What one subscription gives per second: as much as the shard does, but each for itself.
+#[derive(Clone, Debug)]
+pub(crate) struct PushThroughput(Bucket);
+
+impl PushThroughput {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self(Bucket::full(SHARD_READ_BYTES_PER_SECOND as i64, now))
+    }
+
+    /// How long the next event has to wait; an event is paid for in full by the wait behind it.
+    pub(crate) fn wait(&mut self, now: Timestamp) -> Duration {
+        if self.0.has(0, now) {
+            return Duration::ZERO;
+        }
+        let owed = self.0.thousandths.unsigned_abs();
+        Duration::from_millis(owed.div_ceil(self.0.per_second.unsigned_abs()))
+    }
+
+    /// Counts an event that was pushed.
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.0.take(bytes as i64);
     }
 }
 
@@ -148,6 +174,19 @@ mod tests {
         shard.count_read(10 * MIB);
         assert!(!shard.admit_read(at(4_999)));
         assert!(shard.admit_read(at(5_000)));
+    }
+
+    #[test]
+    fn a_subscription_gives_two_mebibytes_a_second() {
+        let mut push = PushThroughput::new(at(0));
+        let mut now = 0;
+        for _ in 0..42 {
+            now += i64::try_from(push.wait(at(now)).as_millis()).unwrap();
+            assert!(push.wait(at(now)).is_zero());
+            push.count(MIB);
+        }
+        // Two were saved up, and the last one may be owed: 39 are paid for.
+        assert_eq!(now, 19_500);
     }
 
     #[test]

@@ -30,6 +30,16 @@ pub(crate) struct PageState {
     pub(crate) issued: Timestamp,
 }
 
+/// What a page token of ListStreamConsumers says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConsumerPageState {
+    /// The stream's incarnation.
+    pub(crate) stream: u64,
+    /// The serial number of the last consumer of the page before.
+    pub(crate) after: u64,
+    pub(crate) issued: Timestamp,
+}
+
 /// Seals and opens tokens of one fake.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seal {
@@ -39,6 +49,7 @@ pub(crate) struct Seal {
 impl Seal {
     const ITERATOR: u64 = 1;
     const PAGE: u64 = 2;
+    const CONSUMER_PAGE: u64 = 3;
 
     pub(crate) fn new(secret: u64) -> Self {
         Self { secret }
@@ -83,6 +94,16 @@ impl Seal {
         };
         let issued = Timestamp::from_millis(issued.cast_signed());
         Some(PageState { stream, filter, after: usize::try_from(after).ok()?, issued })
+    }
+
+    pub(crate) fn consumer_page(self, state: &ConsumerPageState) -> PageToken {
+        let fields = [state.stream, state.after, state.issued.as_millis().cast_unsigned()];
+        PageToken::new(self.close(Self::CONSUMER_PAGE, &fields))
+    }
+
+    pub(crate) fn open_consumer_page(self, token: &PageToken) -> Option<ConsumerPageState> {
+        let [stream, after, issued] = self.open(Self::CONSUMER_PAGE, token.as_str())?;
+        Some(ConsumerPageState { stream, after, issued: Timestamp::from_millis(issued.cast_signed()) })
     }
 
     fn close<const N: usize>(self, kind: u64, fields: &[u64; N]) -> String {
@@ -136,6 +157,8 @@ mod tests {
             let page = PageState { stream: 7, filter, after: 9, issued: time };
             assert_eq!(seal.open_page(&seal.page(&page)), Some(page));
         }
+        let page = ConsumerPageState { stream: 7, after: 9, issued: time };
+        assert_eq!(seal.open_consumer_page(&seal.consumer_page(&page)), Some(page));
     }
 
     #[test]

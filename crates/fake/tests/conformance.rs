@@ -10,29 +10,33 @@ use std::{
 };
 
 use async_trait::async_trait;
-use statefun_kinesis_client::KinesisAdmin;
+use statefun_kinesis_client::{FanOutClient, KinesisAdmin};
 use statefun_kinesis_conformance::{Backend, Capabilities, conformance};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_types::StreamName;
 
 struct FakeBackend {
     kinesis: Arc<dyn KinesisAdmin>,
+    fan_out: Arc<dyn FanOutClient>,
     names: AtomicU64,
 }
 
 impl FakeBackend {
     fn new() -> Self {
-        Self::over(awkward())
+        let kinesis = awkward();
+        Self::over(kinesis.clone(), kinesis)
     }
 
     /// The same through two more layers of pointers, whose forwarding is thereby tested too.
     fn boxed() -> Self {
-        let boxed: Box<dyn KinesisAdmin> = Box::new(awkward());
-        Self::over(Arc::new(boxed))
+        let kinesis = awkward();
+        let boxed: Box<dyn KinesisAdmin> = Box::new(kinesis.clone());
+        let fan_out: Box<dyn FanOutClient> = Box::new(kinesis);
+        Self::over(Arc::new(boxed), Arc::new(fan_out))
     }
 
-    fn over(kinesis: impl KinesisAdmin) -> Self {
-        Self { kinesis: Arc::new(kinesis), names: AtomicU64::new(0) }
+    fn over(kinesis: impl KinesisAdmin, fan_out: impl FanOutClient) -> Self {
+        Self { kinesis: Arc::new(kinesis), fan_out: Arc::new(fan_out), names: AtomicU64::new(0) }
     }
 }
 
@@ -44,6 +48,10 @@ fn awkward() -> FakeKinesis {
 impl Backend for FakeBackend {
     fn client(&self) -> Arc<dyn KinesisAdmin> {
         Arc::clone(&self.kinesis)
+    }
+
+    fn fan_out(&self) -> Arc<dyn FanOutClient> {
+        Arc::clone(&self.fan_out)
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -185,7 +185,8 @@ async fn a_sequence_number_must_come_from_the_shard() {
     let (kinesis, stream) = stream(2).await;
     let own = put(&kinesis, &stream, &[record("a").with_explicit_hash_key(HashKey::MIN)]).await[0];
     let other = put(&kinesis, &stream, &[record("b").with_explicit_hash_key(HashKey::MAX)]).await[0];
-    let future = own.checked_add(1).unwrap();
+    // A little above a record's number is where a subscription's continuation may lie.
+    let future = own.checked_add(1_000_000_000_000).unwrap();
     for from in [StartPosition::AtSequenceNumber, StartPosition::AfterSequenceNumber] {
         for bad in [other, future, SequenceNumber::from(1_u64)] {
             let refusal = read(&kinesis, &stream, 0, from(bad)).await;

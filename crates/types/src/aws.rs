@@ -1,5 +1,7 @@
 use std::{fmt, path::PathBuf};
 
+use zeroize::Zeroize;
+
 /// Where the service is: a module file's `awsRegion`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -51,12 +53,33 @@ pub enum AwsCredentials {
         access_key_id: Secret,
         /// The secret access key.
         secret_access_key: Secret,
+        /// The token that belongs to temporary keys.
+        session_token: Option<Secret>,
+    },
+    /// A role that is taken on with the token of a web identity, as pods of EKS have it (IRSA).
+    WebIdentity {
+        /// The role's ARN.
+        role_arn: String,
+        /// The file with the token. It is read again whenever the keys are renewed.
+        token_file: PathBuf,
+        /// What CloudTrail calls the session; without one the client makes a name up.
+        session_name: Option<String>,
+    },
+    /// A role that is taken on with the credentials of the AWS default chain, as one does for another account.
+    AssumeRole {
+        /// The role's ARN.
+        role_arn: String,
+        /// What CloudTrail calls the session; without one the client makes a name up.
+        session_name: Option<String>,
+        /// What the owner of the role asks for besides, against being confused with somebody else.
+        external_id: Option<Secret>,
     },
 }
 
 /// Text that must reach no log, no message and no debug output.
 ///
-/// `Debug` and `Display` print `[redacted]`; [`Secret::expose`] is the one way to the text.
+/// `Debug` and `Display` print `[redacted]`; [`Secret::expose`] is the one way to the text. The memory of the text is
+/// wiped when the secret is dropped; copies that others made before or with `expose` are theirs to wipe.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(Box<str>);
 
@@ -69,6 +92,12 @@ impl Secret {
     /// The text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -90,8 +119,11 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed() {
-        let credentials =
-            AwsCredentials::Basic { access_key_id: Secret::new("AKIA"), secret_access_key: Secret::new("hunter2") };
+        let credentials = AwsCredentials::Basic {
+            access_key_id: Secret::new("AKIA"),
+            secret_access_key: Secret::new("hunter2"),
+            session_token: Some(Secret::new("hunter2")),
+        };
         let printed = format!("{credentials:?} {credentials:#?} {}", Secret::new("hunter2"));
         assert!(!printed.contains("hunter2") && !printed.contains("AKIA"), "{printed}");
     }

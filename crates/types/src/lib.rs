@@ -23,7 +23,9 @@
 //! There is no I/O here, no async, and no opinion about how records are read or written.
 
 mod aws;
+mod consumer;
 mod function;
+mod handling;
 mod hash;
 mod invalid;
 mod limits;
@@ -34,7 +36,9 @@ mod stream;
 mod timestamp;
 
 pub use aws::{AwsCredentials, AwsRegion, Secret};
+pub use consumer::{ConsumerArn, ConsumerName};
 pub use function::{Address, FunctionType, TypeName, TypedValue};
+pub use handling::{InvalidRecordHandling, LogLevel};
 pub use hash::{HashKey, HashKeyRange};
 pub use invalid::InvalidValue;
 pub use limits::{

@@ -88,7 +88,9 @@ impl FromStr for Timestamp {
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             return Err(invalid("an ISO-8601 string such as `2026-04-23T00:00:00.000Z`, not a numeric epoch"));
         }
-        // The parser takes a blank for the `T`, lower case, and offsets without a colon; RFC 3339 and the pattern do not.
+        // RFC 3339 lets `t` and `z` be small. The parser takes a blank for the `T` too, and offsets without a colon, which
+        // neither RFC 3339's own form nor the pattern has.
+        let text = &text.to_ascii_uppercase();
         let bytes = text.as_bytes();
         let has_date_and_t = bytes.len() > 10 && bytes[10] == b'T';
         let offset = match text.rfind(['+', '-', 'Z']) {
@@ -132,6 +134,9 @@ mod tests {
             ("2026-04-23T02:00:00.000+02:00", 1_776_902_400_000),
             ("2026-04-22T16:00:00.500-08:00", 1_776_902_400_500),
             ("2026-04-23T00:00:00Z", 1_776_902_400_000),
+            ("2026-04-23t02:30:00.1234567+02:30", 1_776_902_400_123),
+            ("2026-04-23t00:00:00z", 1_776_902_400_000),
+            ("2026-04-23T00:00:00-00:00", 1_776_902_400_000),
             ("1969-12-31T23:59:59.999Z", -1),
         ] {
             assert_eq!(text.parse::<Timestamp>().unwrap().as_millis(), millis, "{text}");
