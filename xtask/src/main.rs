@@ -6,6 +6,7 @@
 //! | `cargo xtask tidy`         | the invariants of ARCHITECTURE.md, from `cargo metadata` and the sources |
 //! | `cargo xtask e2e`          | starts a Kinesis server, runs the end-to-end cases against it, stops it |
 //! | `cargo xtask bench`        | the benchmarks as one table, each beside its floor |
+//! | `cargo xtask fuzz`         | a million module files that libFuzzer makes up, and what holds for each |
 //!
 //! Exit codes: 0 when everything passed, 1 when a check failed, 2 when the arguments are wrong.
 
@@ -14,6 +15,7 @@
 mod bench;
 mod ci;
 mod e2e;
+mod fuzz;
 mod tidy;
 mod workspace;
 
@@ -40,6 +42,8 @@ enum Command {
     E2e(e2e::Arguments),
     /// Run the benchmarks and print one table.
     Bench(bench::Arguments),
+    /// Let libFuzzer look for module files that break a property; needs a C++ compiler.
+    Fuzz(fuzz::Arguments),
     /// Own a server for `e2e`, and stop it when `e2e` is gone (started by `e2e` itself).
     #[command(hide = true)]
     KeepServer {
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::E2e(arguments) => e2e::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::KeepServer { run } => e2e::keep_server(&run),
     };
     match outcome {

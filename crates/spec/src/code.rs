@@ -48,7 +48,7 @@ codes! {
     MissingKind = "SFK0006", "a document has no `kind`";
     UnknownKind = "SFK0007", "a document has a `kind` that nobody knows";
     KindNotServed = "SFK0008", "a document has a `kind` of Stateful Functions that is not served here";
-    LegacyFormat = "SFK0009", "the file is in the format of Stateful Functions 3.0 or older";
+    LegacyFormat = "SFK0009", "the file is in a format of Stateful Functions that is not read";
     MissingField = "SFK0010", "a required field is missing";
     UnknownField = "SFK0011", "a field has a name that nobody knows";
     DuplicateField = "SFK0012", "a mapping has the same field twice";
@@ -57,7 +57,7 @@ codes! {
     EmptyList = "SFK0015", "a list that needs an entry has none";
     InvalidNumber = "SFK0016", "a number is out of range";
     InvalidName = "SFK0017", "a name is not of the form `<namespace>/<name>`";
-    MissingStreamArn = "SFK0018", "a stream of an ingress has no `streamArn`";
+    MissingStreamArn = "SFK0018", "a stream of an ingress has neither `streamArn` nor `stream`";
     InvalidStreamArn = "SFK0019", "a text is not the ARN of a Kinesis stream";
     InvalidStreamName = "SFK0020", "a text is not the short name of a Kinesis stream";
     InvalidRegion = "SFK0021", "a text is not the id of an AWS region";
@@ -77,6 +77,15 @@ codes! {
     TooManyProblems = "SFK0035", "there are more problems than are listed";
     UnsupportedTag = "SFK0036", "a value has a YAML tag that has no meaning here";
     InvalidVariable = "SFK0037", "a value has a `${` that starts no variable";
+    PlainHttp = "SFK0038", "requests to functions go over the network unencrypted";
+    UnreachedEndpoint = "SFK0039", "no ingress of the module reaches an endpoint";
+    LatestWithoutPosition = "SFK0040", "an ingress starts at `latest`, and no position is stored";
+    ConflictingSettings = "SFK0041", "two settings contradict each other";
+    UnknownWord = "SFK0042", "a value is none of the words that a field takes";
+    InvalidRoleArn = "SFK0043", "a text is not the ARN of an IAM role";
+    UnknownRegion = "SFK0044", "a region is not among those that are known";
+    AmbiguousText = "SFK0045", "an unquoted text is a boolean to other readers of YAML";
+    IncompleteSettings = "SFK0046", "a client property needs another one that is missing";
 }
 
 impl fmt::Display for Code {

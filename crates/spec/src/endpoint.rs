@@ -1,6 +1,6 @@
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
-use statefun_kinesis_types::{FunctionType, Secret, TypeName};
+use statefun_kinesis_types::{FunctionType, LogLevel, Secret, StreamRef, TypeName};
 
 /// Where remote functions are served: an `io.statefun.endpoints.v2/http` document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct EndpointSpec {
     pub max_num_batch_requests: NonZeroU32,
     /// How requests are made.
     pub transport: TransportSpec,
+    /// What becomes of messages for which no request succeeds.
+    pub failures: FailureHandling,
 }
 
 impl EndpointSpec {
@@ -27,8 +29,53 @@ impl EndpointSpec {
             url_path_template,
             max_num_batch_requests: Self::DEFAULT_MAX_NUM_BATCH_REQUESTS,
             transport: TransportSpec::default(),
+            failures: FailureHandling::default(),
         }
     }
+}
+
+/// What becomes of messages for which no request to their function succeeds: an endpoint's `failureHandling`.
+///
+/// Whatever it is, only the messages of the one address wait meanwhile; those of others go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureHandling {
+    /// The messages are sent again and again, ever more seldom.
+    #[default]
+    KeepTrying,
+    /// The messages are left out.
+    Skip {
+        /// When to stop trying.
+        after: GiveUp,
+        /// How loudly it is logged.
+        log: LogLevel,
+    },
+    /// The messages are put into a stream, and then left out.
+    DeadLetter {
+        /// When to stop trying.
+        after: GiveUp,
+        /// That stream. A short name means one in the region and account of the AWS default chain.
+        stream: StreamRef,
+        /// How loudly it is logged.
+        log: LogLevel,
+    },
+    /// The module stops with an error.
+    Fail {
+        /// When to stop trying.
+        after: GiveUp,
+    },
+}
+
+/// When to stop trying: after so many attempts or so much time, whichever is over first.
+///
+/// With neither, the first failure of a call, all its own attempts within `call` together, is the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct GiveUp {
+    /// Most attempts.
+    pub max_attempts: Option<NonZeroU32>,
+    /// Longest time, from the first attempt on.
+    pub timeout: Option<Duration>,
 }
 
 /// The functions that an endpoint serves: one by its name, `namespace/name`, or a whole namespace, `namespace/*`.
@@ -121,6 +168,26 @@ impl UrlTemplate {
         &self.0
     }
 
+    /// The host to which requests go unencrypted over a network: that of an `http` address, unless it is the machine
+    /// itself (`localhost`, 127.0.0.0/8, `[::1]`).
+    pub fn plain_host(&self) -> Option<&str> {
+        let (scheme, rest) = self.0.split_once("://")?;
+        if !scheme.eq_ignore_ascii_case("http") {
+            return None;
+        }
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host = match authority.rfind(']') {
+            Some(end) => &authority[..=end],
+            None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+        };
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let is_local = name == "localhost"
+            || name.ends_with(".localhost")
+            || name.parse().is_ok_and(|address: std::net::Ipv4Addr| address.is_loopback())
+            || name.trim_matches(['[', ']']).parse().is_ok_and(|address: std::net::Ipv6Addr| address.is_loopback());
+        (!is_local).then_some(host)
+    }
+
     /// The address of one function.
     pub fn url_for(&self, function: &FunctionType) -> String {
         self.0.replace(Self::PLACEHOLDER, function.name())
@@ -137,6 +204,9 @@ impl FromStr for UrlTemplate {
         }
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(InvalidUrlTemplate::Blank);
+        }
+        if rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@')) {
+            return Err(InvalidUrlTemplate::User);
         }
         // A unix address has no host: the path of the socket follows at once.
         let is_unix = scheme.len() > "https".len();
@@ -165,6 +235,8 @@ pub enum InvalidUrlTemplate {
     Scheme,
     /// It names no host, or no socket.
     Host,
+    /// It has a user, and perhaps a password, before its host.
+    User,
     /// It has blanks or control characters in it.
     Blank,
     /// It has another placeholder than `{function.name}`.
@@ -176,6 +248,7 @@ impl fmt::Display for InvalidUrlTemplate {
         f.write_str(match self {
             Self::Scheme => "expected an address that starts with http://, https://, http+unix:// or https+unix://",
             Self::Host => "expected a host after `://`, or the path of a socket",
+            Self::User => "an address has no user and no password in it",
             Self::Blank => "an address has no blanks",
             Self::Placeholder => "`{function.name}` is the only placeholder",
         })
@@ -259,10 +332,30 @@ mod tests {
             ("ftp://host/", InvalidUrlTemplate::Scheme),
             ("http://", InvalidUrlTemplate::Host),
             ("http:///path", InvalidUrlTemplate::Host),
+            ("http://me:hunter2@host/", InvalidUrlTemplate::User),
+            ("https+unix://me@/run/f.sock", InvalidUrlTemplate::User),
             ("http://host/a b", InvalidUrlTemplate::Blank),
             ("http://host/{function}", InvalidUrlTemplate::Placeholder),
         ] {
             assert_eq!(bad.parse::<UrlTemplate>(), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_http_address_is_plain_unless_it_stays_on_the_machine() {
+        for (url, host) in [
+            ("http://localhost:8000/", None),
+            ("http://app.localhost", None),
+            ("HTTP://127.1.2.3:1/x", None),
+            ("http://[::1]:80", None),
+            ("https://functions.example", None),
+            ("http+unix:///run/f.sock", None),
+            ("http://orders.svc:8000/{function.name}", Some("orders.svc")),
+            ("http://10.0.0.7", Some("10.0.0.7")),
+            ("http://[fd00::1]:80/", Some("[fd00::1]")),
+            ("http://localhost.example?x", Some("localhost.example")),
+        ] {
+            assert_eq!(url.parse::<UrlTemplate>().unwrap().plain_host(), host, "{url}");
         }
     }
 }

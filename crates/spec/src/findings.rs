@@ -1,9 +1,12 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use crate::{Code, Diagnostic, Label, Position, Severity, SourceFile};
 
 /// Most diagnostics of one severity that are kept. Nobody reads more, and a hostile file could ask for millions.
 const KEPT_PER_SEVERITY: usize = 1000;
+
+/// Most errors that are counted. Each takes a microsecond, kept or not, and a hostile file could have 200 000.
+const COUNTED_ERRORS: usize = 10_000;
 
 /// A range of bytes in one of the files. Texts are shorter than 4 GiB (see `MODULE_MAX_BYTES`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,11 +46,13 @@ pub(crate) struct Finding {
     message: String,
     labels: Vec<(Place, String)>,
     help: Option<String>,
+    /// Nothing of the file stands in the message and the help.
+    quotes_nothing: bool,
 }
 
 impl Finding {
     fn new(severity: Severity, code: Code, place: Place, message: impl Into<String>) -> Self {
-        Self { severity, code, place, message: message.into(), labels: Vec::new(), help: None }
+        Self { severity, code, place, message: message.into(), labels: Vec::new(), help: None, quotes_nothing: false }
     }
 
     pub(crate) fn error(code: Code, place: Place, message: impl Into<String>) -> Self {
@@ -67,10 +72,45 @@ impl Finding {
         self
     }
 
+    /// Says that nothing of the file is quoted, so that what is said holds for a secret too.
+    pub(crate) fn without_quotes(self) -> Self {
+        Self { quotes_nothing: true, ..self }
+    }
+
     pub(crate) fn help(mut self, help: impl Into<Option<String>>) -> Self {
         self.help = help.into();
         self
     }
+}
+
+impl Finding {
+    /// Takes the value out of what is said of it. An alias brings the value of a secret field into any other one, and in a
+    /// text that is not YAML nobody knows what belongs to a secret.
+    fn quote_nothing(&mut self) {
+        match self.code {
+            // These quote no value of a field that may have one.
+            Code::Syntax
+            | Code::NotText
+            | Code::TooLarge
+            | Code::MissingField
+            | Code::StaticKeys
+            | Code::VariableNotSet
+            | Code::InvalidVariable
+            | Code::TooManyProblems => {}
+            Code::WrongType => self.help = self.help.take().filter(|help| !help.contains('"')),
+            code => {
+                self.message = format!("{}; what stands here may be a secret, and is not shown", code.title());
+                self.help = None;
+            }
+        }
+    }
+}
+
+/// Whether a place has a part of a secret in it. The spans of a file are in order and apart.
+fn overlaps(place: Place, secrets: &[Vec<Range<usize>>]) -> bool {
+    let Some(spans) = secrets.get(place.file as usize) else { return false };
+    let first = spans.partition_point(|span| span.end <= place.start as usize);
+    spans.get(first).is_some_and(|span| span.start < place.end as usize)
 }
 
 /// Everything that was found so far, bounded in number.
@@ -79,6 +119,8 @@ pub(crate) struct Findings {
     kept: Vec<Finding>,
     /// How many of each severity were found, kept or not.
     found: BTreeMap<Severity, usize>,
+    /// Whether something was not read any more.
+    gave_up: bool,
 }
 
 impl Findings {
@@ -95,6 +137,17 @@ impl Findings {
         self.count(Severity::Error) >= KEPT_PER_SEVERITY
     }
 
+    /// Whether another finding of this severity would be kept. One that is not needs no words.
+    pub(crate) fn keeps(&self, severity: Severity) -> bool {
+        self.count(severity) < KEPT_PER_SEVERITY
+    }
+
+    /// Whether there are so many errors that nobody need look for more, which is said with them. Whoever asks stops.
+    pub(crate) fn gives_up(&mut self) -> bool {
+        self.gave_up |= self.count(Severity::Error) >= COUNTED_ERRORS;
+        self.gave_up
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
     }
@@ -103,8 +156,13 @@ impl Findings {
         self.found.get(&severity).copied().unwrap_or(0)
     }
 
-    /// The diagnostics in the order of files and places.
-    pub(crate) fn into_diagnostics(mut self, files: &[SourceFile]) -> Vec<Diagnostic> {
+    /// The diagnostics in the order of files and places. `secrets` are the places by file that must not be quoted.
+    pub(crate) fn into_diagnostics(mut self, files: &[SourceFile], secrets: &[Vec<Range<usize>>]) -> Vec<Diagnostic> {
+        for finding in &mut self.kept {
+            if !finding.quotes_nothing && overlaps(finding.place, secrets) {
+                finding.quote_nothing();
+            }
+        }
         // A node that is reached through two aliases is found wanting twice.
         self.kept.sort_by_key(|finding| (finding.place, finding.severity, finding.code));
         self.kept.dedup_by(|a, b| (a.place, a.code, &a.message) == (b.place, b.code, &b.message));
@@ -117,7 +175,8 @@ impl Findings {
         if let Some(last) = self.kept.last().map(|finding| finding.place) {
             for (severity, found) in &self.found {
                 if let Some(more @ 1..) = found.checked_sub(KEPT_PER_SEVERITY) {
-                    let message = format!("{more} more of severity `{severity}` are not listed");
+                    let at_least = if self.gave_up { "at least " } else { "" };
+                    let message = format!("{at_least}{more} more of severity `{severity}` are not listed");
                     self.kept.push(Finding::new(*severity, Code::TooManyProblems, last, message));
                 }
             }

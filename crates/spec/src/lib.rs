@@ -21,7 +21,7 @@
 //! );
 //! let checked = read_module(&[file], &Options::default());
 //! let module = checked.module.expect("the file has no errors");
-//! assert_eq!(module.ingresses[0].streams[0].stream_arn.region(), "us-east-1");
+//! assert_eq!(module.ingresses[0].streams[0].stream.name().as_str(), "orders-stream");
 //! ```
 //!
 //! A file with problems gives all of them, in file order, each with its code, its place and what to do:
@@ -42,22 +42,33 @@
 //! Whoever builds an ingress without YAML starts from [`IngressSpec::new`].
 
 mod check;
+mod client;
 mod code;
 mod decode;
 mod diagnostic;
+mod egress;
 mod endpoint;
 mod findings;
+mod ingress;
 mod module;
+mod schema;
 mod source;
 mod variables;
 mod yaml;
 
 pub use check::{Checked, Options, read_module};
+pub use client::{ClientProperties, ClientSpec};
 pub use code::{Code, UnknownCode};
 pub use diagnostic::{Diagnostic, Label, Severity};
-pub use endpoint::{EndpointSpec, FunctionPattern, InvalidPattern, InvalidUrlTemplate, TransportSpec, UrlTemplate};
-pub use module::{ClientProperties, EgressSpec, IngressSpec, Module, StreamRoute};
+pub use egress::{AggregationSpec, EgressOrder, EgressSpec, FailedRecordHandling};
+pub use endpoint::{
+    EndpointSpec, FailureHandling, FunctionPattern, GiveUp, InvalidPattern, InvalidUrlTemplate, TransportSpec,
+    UrlTemplate,
+};
+pub use ingress::{ConsumerLifecycle, ConsumerSpec, IngressSpec, StreamRoute};
+pub use module::Module;
+pub use schema::{json_schema, reference};
 pub use source::{Position, SourceFile};
-pub use statefun_kinesis_types::StartupPosition;
+pub use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, StartupPosition};
 pub use variables::Variables;
 pub use yaml::MODULE_MAX_BYTES;

@@ -1,10 +1,8 @@
-use std::{collections::BTreeMap, fmt, num::NonZeroU32};
+use std::fmt;
 
-use statefun_kinesis_types::{
-    AwsCredentials, AwsRegion, FunctionType, StartupPosition, StreamArn, StreamName, TypeName,
-};
+use statefun_kinesis_types::FunctionType;
 
-use crate::EndpointSpec;
+use crate::{EgressSpec, EndpointSpec, IngressSpec};
 
 /// What the documents of a module file declare, checked one by one and against each other.
 ///
@@ -40,129 +38,6 @@ impl fmt::Debug for Module {
     }
 }
 
-/// A Kinesis ingress: which streams are read, from where on, and to which functions their records go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct IngressSpec {
-    /// The ingress's name.
-    pub id: TypeName,
-    /// Where the service is.
-    pub region: AwsRegion,
-    /// Who asks.
-    pub credentials: AwsCredentials,
-    /// Where reading starts on a shard that has no stored position.
-    pub startup: StartupPosition,
-    /// The streams, each with its route; at least one when it comes from a module file.
-    pub streams: Vec<StreamRoute>,
-    /// The file's `clientConfigProperties`.
-    pub client_properties: ClientProperties,
-}
-
-impl IngressSpec {
-    /// An ingress that reads these streams from the latest record on, with region and credentials of the AWS default
-    /// chain.
-    pub fn new(id: TypeName, streams: Vec<StreamRoute>) -> Self {
-        Self {
-            id,
-            region: AwsRegion::default(),
-            credentials: AwsCredentials::default(),
-            startup: StartupPosition::default(),
-            streams,
-            client_properties: ClientProperties::default(),
-        }
-    }
-}
-
-/// One stream of an ingress: the type of its records and the functions that get them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StreamRoute {
-    /// The stream; records are routed by exactly this ARN.
-    pub stream_arn: StreamArn,
-    /// The short name, if the file gives one. It is for humans: where it differs from the ARN's, the ARN counts.
-    pub stream: Option<StreamName>,
-    /// The type name that every record's value carries.
-    pub value_type: TypeName,
-    /// The functions that get each record, in this order; at least one when it comes from a module file.
-    pub targets: Vec<FunctionType>,
-}
-
-impl StreamRoute {
-    /// A route from a stream to functions.
-    pub fn new(stream_arn: StreamArn, value_type: TypeName, targets: Vec<FunctionType>) -> Self {
-        Self { stream_arn, stream: None, value_type, targets }
-    }
-}
-
-/// A Kinesis egress: the stream to which functions emit records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EgressSpec {
-    /// The egress's name.
-    pub id: TypeName,
-    /// Where the service is.
-    pub region: AwsRegion,
-    /// Who asks.
-    pub credentials: AwsCredentials,
-    /// The stream of records that name none themselves.
-    pub stream_name: StreamName,
-    /// Records that may wait for the service's answer before functions are slowed down.
-    pub max_outstanding_records: NonZeroU32,
-    /// The file's `clientConfigProperties`.
-    pub client_properties: ClientProperties,
-}
-
-impl EgressSpec {
-    /// [`EgressSpec::max_outstanding_records`] of a file that does not set it: StateFun's own default.
-    pub const DEFAULT_MAX_OUTSTANDING_RECORDS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
-
-    /// An egress to a stream, with region and credentials of the AWS default chain.
-    pub fn new(id: TypeName, stream_name: StreamName) -> Self {
-        Self {
-            id,
-            region: AwsRegion::default(),
-            credentials: AwsCredentials::default(),
-            stream_name,
-            max_outstanding_records: Self::DEFAULT_MAX_OUTSTANDING_RECORDS,
-            client_properties: ClientProperties::default(),
-        }
-    }
-}
-
-/// Settings of the AWS client by the names that Flink and the AWS SDK for Java give them (`clientConfigProperties`).
-///
-/// Some of them carry keys and passwords, so `Debug` prints the names only.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct ClientProperties(BTreeMap<String, String>);
-
-impl ClientProperties {
-    /// The value of a property.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    /// Sets a property, and returns the value that it had.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
-        self.0.insert(name.into(), value.into())
-    }
-
-    /// All properties, ordered by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// Whether no property is set.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Debug for ClientProperties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,13 +51,5 @@ mod tests {
             let found = module.endpoint_for(&function.parse().unwrap()).map(|endpoint| endpoint.functions.to_string());
             assert_eq!(found.as_deref(), served, "{function}");
         }
-    }
-
-    #[test]
-    fn debug_output_hides_the_values_of_client_properties() {
-        let mut properties = ClientProperties::default();
-        properties.set("aws.credentials.provider.basic.secretkey", "hunter2");
-        let printed = format!("{properties:?}");
-        assert!(printed.contains("secretkey") && !printed.contains("hunter2"), "{printed}");
     }
 }

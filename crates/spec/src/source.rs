@@ -1,20 +1,85 @@
 use std::fmt;
 
+use zeroize::Zeroize;
+
+use crate::MODULE_MAX_BYTES;
+
 /// The text of one module file, with the name that messages show.
 ///
-/// The text may have keys in it: `Debug` prints its length only.
+/// The text may have keys in it: `Debug` prints its length only, and it is wiped when the file is dropped. What reading
+/// the file from the disk left in other buffers is not.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SourceFile {
     /// What messages call the file, usually the path as the user wrote it.
     pub name: String,
     /// The whole text.
     pub text: String,
+    damage: Option<Damage>,
+}
+
+/// Why the text is not what the file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    /// There were more bytes than a module file has, and none was kept.
+    Cut,
+    /// The byte is the first one that is not UTF-8; replacement characters stand in place of all such.
+    NotUtf8(usize),
 }
 
 impl SourceFile {
     /// A file by name and text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self { name: name.into(), text: text.into(), damage: None }
+    }
+
+    /// A file by name and content, which may be anything.
+    ///
+    /// Bytes that are not UTF-8, and more of them than [`MODULE_MAX_BYTES`], become diagnostics of
+    /// [`read_module`](crate::read_module). One byte more than the limit is enough to tell that there are too many, so
+    /// nobody needs to read more of a file:
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use statefun_kinesis_spec::{Code, MODULE_MAX_BYTES, Options, SourceFile, read_module};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let endless = std::io::repeat(b'x');
+    /// let mut content = Vec::new();
+    /// endless.take(MODULE_MAX_BYTES as u64 + 1).read_to_end(&mut content)?;
+    /// let checked = read_module(&[SourceFile::from_bytes("module.yaml", content)], &Options::default());
+    /// assert_eq!(checked.diagnostics[0].code, Code::TooLarge);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_bytes(name: impl Into<String>, mut content: Vec<u8>) -> Self {
+        let name = name.into();
+        if content.len() > MODULE_MAX_BYTES {
+            content.zeroize();
+            return Self { name, text: String::new(), damage: Some(Damage::Cut) };
+        }
+        match String::from_utf8(content) {
+            Ok(text) => Self { name, text, damage: None },
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let mut content = error.into_bytes();
+                let text = String::from_utf8_lossy(&content).into_owned();
+                content.zeroize();
+                Self { name, text, damage: Some(Damage::NotUtf8(at)) }
+            }
+        }
+    }
+
+    /// Whether the content was too large to be kept.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.damage == Some(Damage::Cut)
+    }
+
+    /// The first byte of the content that was not UTF-8: up to it, the text is the content.
+    pub(crate) fn not_utf8(&self) -> Option<usize> {
+        match self.damage {
+            Some(Damage::NotUtf8(at)) => Some(at),
+            _ => None,
+        }
     }
 
     /// Line and column of a byte of the text, both counted from 1.
@@ -23,6 +88,12 @@ impl SourceFile {
     /// column.
     pub fn position(&self, offset: usize) -> Position {
         Position::walk(&self.text).to(offset)
+    }
+}
+
+impl Drop for SourceFile {
+    fn drop(&mut self) {
+        self.text.zeroize();
     }
 }
 

@@ -1,5 +1,7 @@
 use std::{collections::BTreeMap, fmt, ops::Range};
 
+use zeroize::{Zeroize, Zeroizing};
+
 /// The variables that values of a `spec` may name, usually those of the process's environment.
 ///
 /// `${NAME}` in a value stands for the variable's value, and `${NAME:-default}` for the default where the variable is
@@ -22,7 +24,8 @@ use std::{collections::BTreeMap, fmt, ops::Range};
 /// assert_eq!(module.egresses[0].max_outstanding_records.get(), 500);
 /// ```
 ///
-/// Any of them may be a secret: `Debug` prints the names only, and no diagnostic quotes a value.
+/// Any of them may be a secret: `Debug` prints the names only, no diagnostic quotes a value, and values are wiped when
+/// they are dropped, as are the texts that they were put into. The environment that they came from is not.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Variables(BTreeMap<String, String>);
 
@@ -41,17 +44,17 @@ impl Variables {
         max_bytes: usize,
         mut report: impl FnMut(Range<usize>, Problem<'t>),
     ) -> Option<String> {
-        let mut replaced = String::new();
+        let mut replaced = Replaced::default();
         let mut is_right = true;
         let mut from = 0;
         while let Some(at) = text[from..].find("${").map(|at| from + at) {
             if text[from..at].ends_with('$') {
-                replaced.push_str(&text[from..at - 1]);
-                replaced.push_str("${");
+                replaced.push(&text[from..at - 1]);
+                replaced.push("${");
                 from = at + 2;
                 continue;
             }
-            replaced.push_str(&text[from..at]);
+            replaced.push(&text[from..at]);
             let Some(end) = text[at..].find('}').map(|end| at + end) else {
                 report(at..text.len(), Problem::Unclosed);
                 return None;
@@ -68,11 +71,11 @@ impl Variables {
             } else if default.is_some_and(|default| default.contains("${")) {
                 Problem::Nested
             } else if let Some(value) = set.or(default) {
-                if replaced.len() + value.len() > max_bytes {
+                if replaced.0.len() + value.len() > max_bytes {
                     report(at..from, Problem::TooLong);
                     return None;
                 }
-                replaced.push_str(value);
+                replaced.push(value);
                 continue;
             } else {
                 Problem::NotSet(name)
@@ -80,8 +83,31 @@ impl Variables {
             report(at..from, problem);
             is_right = false;
         }
-        replaced.push_str(&text[from..]);
-        is_right.then_some(replaced)
+        replaced.push(&text[from..]);
+        is_right.then(|| std::mem::take(&mut *replaced.0))
+    }
+}
+
+/// A text that grows and leaves nothing of itself behind.
+#[derive(Default)]
+struct Replaced(Zeroizing<String>);
+
+impl Replaced {
+    fn push(&mut self, text: &str) {
+        let needed = self.0.len() + text.len();
+        if needed > self.0.capacity() {
+            let mut larger = String::with_capacity(needed.max(2 * self.0.capacity()));
+            larger.push_str(&self.0);
+            // The old text is wiped here.
+            self.0 = Zeroizing::new(larger);
+        }
+        self.0.push_str(text);
+    }
+}
+
+impl Drop for Variables {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(Zeroize::zeroize);
     }
 }
 

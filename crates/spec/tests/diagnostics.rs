@@ -4,6 +4,9 @@
 
 use statefun_kinesis_spec::{Checked, Options, SourceFile, read_module};
 
+#[path = "schema/mod.rs"]
+mod schema;
+
 /// The text without the indentation that it has in this file, and without the line break at its start.
 fn dedent(text: &str) -> String {
     let text = text.strip_prefix('\n').unwrap_or(text);
@@ -18,6 +21,7 @@ fn read(texts: &[&str], options: &Options) -> (Vec<SourceFile>, Checked) {
     let checked = read_module(&files, options);
     let has_error = checked.diagnostics.iter().any(|d| d.severity == statefun_kinesis_spec::Severity::Error);
     assert_eq!(checked.module.is_some(), !has_error, "there is a module if and only if there is no error");
+    schema::check_agreement(&files, options, &checked);
     (files, checked)
 }
 
@@ -95,11 +99,17 @@ fn indented(lines: &str, by: usize) -> String {
 
 mod table {
     mod aws;
+    mod consumer;
     mod documents;
+    mod egresses;
     mod endpoints;
     mod fields;
+    mod handling;
+    mod legacy;
+    mod properties;
     mod startup;
     mod streams;
     mod text;
     mod variables;
+    mod warnings;
 }

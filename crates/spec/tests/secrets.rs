@@ -77,6 +77,31 @@ fn through_an_alias() {
     check_credentials("{type: basic, accessKeyId: &key hunter2, secretAccessKey: *key}");
 }
 
+/// What is wrong with the value in the other place must be said without it.
+#[test]
+fn through_an_alias_in_another_field() {
+    for (value, field) in [
+        ("&key hunter2", "id: *key"),
+        ("&key \"hunter2\\x21\"", "maxOutstandingRecords: *key"),
+        ("&key hunter2", "order: *key"),
+        ("&key hunter2", "awsRegion: {type: *key}"),
+        ("&key hunter2", "awsRegion: {type: specific, id: *key}"),
+        ("&key hunter2", "awsRegion: {type: custom-endpoint, id: x, endpoint: *key}"),
+        ("&key hunter2", "clientConfigProperties: {*key : x}"),
+        ("&key hunter2", "*key : x"),
+    ] {
+        check(&format!(
+            "kind: io.statefun.kinesis.v1/egress\nspec:\n  awsCredentials: {{type: basic, accessKeyId: {value}, secretAccessKey: x}}\n  streamName: s\n  {field}\n"
+        ));
+    }
+    check("kind: !secretAccessKey: hunter2\n---\n@\n---\nkind: a\n");
+}
+
+#[test]
+fn as_a_tag() {
+    check_credentials("{type: basic, accessKeyId: !hunter2 x, secretAccessKey: hunter2}");
+}
+
 #[test]
 fn in_documents_that_are_not_read() {
     check("kind: io.statefun.kafka.v1/ingress\nspec: {password: hunter2}\n");

@@ -3,7 +3,7 @@
 use statefun_kinesis_spec::{
     EgressSpec, IngressSpec, Module, Options, SourceFile, StartupPosition, StreamRoute, read_module,
 };
-use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret};
+use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamArn};
 
 #[track_caller]
 fn module(files: &[(&str, &str)]) -> Module {
@@ -20,7 +20,11 @@ fn us_east_1() -> AwsRegion {
 
 fn local(endpoint: &str) -> (AwsRegion, AwsCredentials) {
     let region = AwsRegion::CustomEndpoint { endpoint: endpoint.to_owned(), id: "us-east-1".to_owned() };
-    let keys = AwsCredentials::Basic { access_key_id: Secret::new("test"), secret_access_key: Secret::new("test") };
+    let keys = AwsCredentials::Basic {
+        access_key_id: Secret::new("test"),
+        secret_access_key: Secret::new("test"),
+        session_token: None,
+    };
     (region, keys)
 }
 
@@ -29,13 +33,11 @@ fn default_profile() -> AwsCredentials {
 }
 
 fn route(account: &str, stream: &str, value_type: &str, targets: &[&str]) -> StreamRoute {
-    let mut route = StreamRoute::new(
-        format!("arn:aws:kinesis:us-east-1:{account}:stream/{stream}").parse().unwrap(),
+    StreamRoute::new(
+        format!("arn:aws:kinesis:us-east-1:{account}:stream/{stream}").parse::<StreamArn>().unwrap(),
         value_type.parse().unwrap(),
         targets.iter().map(|target| target.parse().unwrap()).collect(),
-    );
-    route.stream = Some(stream.parse().unwrap());
-    route
+    )
 }
 
 /// The ingress of the guide.

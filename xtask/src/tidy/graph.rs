@@ -10,14 +10,18 @@ use super::{Dependency, Finding, Package, Tree};
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("types", &[], &[]),
     ("spec", &["types"], &[]),
+    ("aggregation", &["types"], &[]),
+    ("protocol", &[], &[]),
     ("client", &["types"], &[]),
     ("conformance", &["types", "client"], &[]),
     ("fake", &["types", "client"], &["conformance"]),
     ("aws", &["types", "client"], &["conformance", "fake"]),
-    ("consumer", &["types", "client"], &["fake"]),
-    ("producer", &["types", "client"], &["fake"]),
-    ("router", &["types", "spec", "client", "consumer", "producer"], &["fake"]),
-    ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "router"], &[]),
+    ("consumer", &["types", "aggregation", "client"], &["fake"]),
+    ("producer", &["types", "aggregation", "client"], &["fake"]),
+    ("store", &["types", "consumer"], &[]),
+    ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
+    ("functions", &["types", "spec", "client", "protocol", "store", "router"], &["fake"]),
+    ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "router", "functions"], &[]),
     ("xtask", &[], &[]),
 ];
 
@@ -59,7 +63,7 @@ fn forbidden(tree: &Tree, package: &Package, dependency: &Dependency, target: &s
         "fake" => {
             "`fake` is a dependency of tests and of the command line; everything else stands on the traits of `client`"
         }
-        _ => "dependencies point downwards only: types ← spec, client ← fake, aws, consumer, producer ← router ← cli",
+        _ => "dependencies point downwards only: types ← spec, client ← fake, aws, consumer, producer ← router ← functions ← cli",
     };
     let kind = if dependency.dev { "dev-depends" } else { "depends" };
     Finding {

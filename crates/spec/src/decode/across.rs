@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use statefun_kinesis_types::{FunctionType, TypeName};
 
@@ -18,6 +18,8 @@ pub(super) struct Across {
     endpoints: Vec<Placed<FunctionPattern>>,
     /// An endpoint whose functions could not be read may serve anything.
     has_unreadable_endpoint: bool,
+    /// A document of another transport was left out.
+    pub(super) has_skipped: bool,
 }
 
 impl Decoder<'_> {
@@ -66,8 +68,8 @@ impl Decoder<'_> {
             .collect();
         let more = if endpoints.len() > NAMED { ", among others" } else { "" };
         let served = format!("the endpoints serve {}{more}", listed(names.iter().map(String::as_str), "and"));
-        let mut functions = std::collections::HashSet::new();
-        let mut namespaces = std::collections::HashSet::new();
+        let mut functions = HashSet::new();
+        let mut namespaces = HashSet::new();
         for endpoint in endpoints {
             match &endpoint.value {
                 FunctionPattern::Function(function) => functions.insert(function.as_str()),
@@ -83,6 +85,47 @@ impl Decoder<'_> {
                         .help(served.clone()),
                 );
             }
+        }
+    }
+
+    /// Reports endpoints that no ingress sends to. While another endpoint gets messages, its functions may send on to
+    /// them, which nobody can see here.
+    pub(super) fn check_reach(&mut self) {
+        // After an error, or beside a transport that is not served, it may be what is missing that sends.
+        if self.findings.has_errors() || self.across.has_skipped {
+            return;
+        }
+        let Across { targets, endpoints, .. } = &self.across;
+        let functions: HashSet<&str> = targets.iter().map(|target| target.value.as_str()).collect();
+        let specific: HashSet<&str> = endpoints
+            .iter()
+            .filter_map(|endpoint| match &endpoint.value {
+                FunctionPattern::Function(function) => Some(function.as_str()),
+                FunctionPattern::Namespace(_) => None,
+            })
+            .collect();
+        let namespaces: HashSet<&str> = targets
+            .iter()
+            .filter(|target| !specific.contains(target.value.as_str()))
+            .map(|target| target.value.namespace())
+            .collect();
+        let is_reached = |endpoint: &Placed<FunctionPattern>| match &endpoint.value {
+            FunctionPattern::Function(function) => functions.contains(function.as_str()),
+            FunctionPattern::Namespace(namespace) => namespaces.contains(namespace.as_str()),
+        };
+        let any_is_reached = endpoints.iter().any(is_reached);
+        let unreached: Vec<_> = endpoints.iter().filter(|endpoint| !is_reached(endpoint)).collect();
+        for endpoint in unreached {
+            let served = endpoint.value.to_string();
+            let served = endpoint.shown(&served);
+            self.findings.push(if any_is_reached {
+                let message = format!("no ingress sends to `{served}`: only other functions can");
+                Finding::note(Code::UnreachedEndpoint, endpoint.place, message)
+            } else {
+                let message =
+                    format!("nothing sends to `{served}`: no ingress of the module has a target that is served");
+                Finding::warning(Code::UnreachedEndpoint, endpoint.place, message)
+            });
         }
     }
 }

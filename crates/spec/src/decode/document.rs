@@ -1,44 +1,66 @@
-use super::{Decoder, Entry, Field, Shape, egress, endpoint, ingress, listed, shown, suggest};
+use super::{
+    Decoder, Entry, STATEFUN, egress, endpoint, ingress, listed, suggest,
+    table::{Alias, Field, Kind, Reads, Shape, Takes, Text},
+};
 use crate::{
     Code,
     findings::{Finding, Place},
-    yaml::{Kind, Node, Value},
+    yaml::{self, Node, Value},
 };
 
-const DOCUMENT: Shape = Shape {
-    what: "a document",
-    fields: &[
-        Field::new("kind", "kind: io.statefun.kinesis.v1/ingress"),
-        Field::new("spec", "spec:\n  id: example/orders"),
+const KIND: Field =
+    Field::new("kind", Takes::Text(Text::Any), "kind: io.statefun.kinesis.v1/ingress", "What the document declares.")
+        .required();
+
+const DOCUMENT: Shape = Shape::new(
+    "a document",
+    "",
+    &[
+        KIND,
+        Field::new("spec", Takes::Object(&NO_FIELDS), "spec:\n  id: example/orders", "What the kind is about.")
+            .required(),
     ],
-};
+);
 
-/// How a document of a kind is read.
-#[derive(Clone, Copy)]
-enum Served {
-    Ingress,
-    Egress,
-    Endpoint,
-    EndpointV1,
-    /// Not at all: the transport belongs to other runtimes.
-    Elsewhere,
-}
+/// The `spec` of a document, the fields of which its kind decides.
+const NO_FIELDS: Shape = Shape::new("a spec", "", &[]);
 
-const KINDS: &[(&str, Served)] = &[
-    ("io.statefun.kinesis.v1/ingress", Served::Ingress),
-    ("io.statefun.kinesis.v1/egress", Served::Egress),
-    ("io.statefun.endpoints.v2/http", Served::Endpoint),
-    ("io.statefun.endpoints.v1/http", Served::EndpointV1),
-    ("io.statefun.kafka.v1/ingress", Served::Elsewhere),
-    ("io.statefun.kafka.v1/egress", Served::Elsewhere),
+/// Every kind of document, those that are not served here included.
+pub(crate) const KINDS: &[Kind] = &[
+    Kind {
+        name: "io.statefun.kinesis.v1/ingress",
+        reads: Reads::Ingress(&ingress::INGRESS),
+        doc: "A Kinesis ingress: which streams are read, from where on, and to which functions their records go.",
+        dialect: None,
+    },
+    Kind {
+        name: "io.statefun.kinesis.v1/egress",
+        reads: Reads::Egress(&egress::EGRESS),
+        doc: "A Kinesis egress: the stream to which functions emit records.",
+        dialect: None,
+    },
+    Kind {
+        name: V2,
+        reads: Reads::Endpoint(&endpoint::V2),
+        doc: "Where remote functions are served over HTTP.",
+        dialect: None,
+    },
+    Kind {
+        name: "io.statefun.endpoints.v1/http",
+        reads: Reads::Endpoint(&endpoint::V1),
+        doc: "The older form of the same.",
+        dialect: Some(Alias { name: V2, dialect: STATEFUN }),
+    },
+    Kind { name: "io.statefun.kafka.v1/ingress", reads: Reads::Elsewhere, doc: KAFKA, dialect: None },
+    Kind { name: "io.statefun.kafka.v1/egress", reads: Reads::Elsewhere, doc: KAFKA, dialect: None },
 ];
 
+const V2: &str = "io.statefun.endpoints.v2/http";
+const KAFKA: &str = "Kafka, which is not served here: an error, or skipped with `--ignore-unsupported`.";
+
 /// The kinds that help texts name.
-fn served_kinds() -> impl Iterator<Item = &'static str> {
-    KINDS
-        .iter()
-        .filter(|(_, served)| matches!(served, Served::Ingress | Served::Egress | Served::Endpoint))
-        .map(|(kind, _)| *kind)
+pub(super) fn served_kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().filter(|kind| kind.reads.shape().is_some() && kind.dialect.is_none()).map(|kind| kind.name)
 }
 
 impl Decoder<'_> {
@@ -56,19 +78,20 @@ impl Decoder<'_> {
             |name: &str| entries.iter().find(|(key, _)| matches!(&key.value, Value::Scalar(key) if key.text == name));
         let at = entries.first().map_or(node.place, |(key, _)| key.place);
         let Some((kind_key, kind)) = find("kind") else {
-            if node.is_complete {
+            if find("version").is_some() || find("module").is_some() {
+                self.legacy(node, at);
+            } else if node.is_complete {
                 self.missing_kind(entries.iter().map(|(key, _)| key.as_ref()), at);
             }
             return;
         };
-        let Some(kind_text) = self.text(Entry { name: "kind", is_item: false, key: kind_key.place, node: kind }) else {
-            return;
-        };
-        let Some(served) = self.served(kind_text, kind.place) else { return };
+        let entry = Entry::of(&KIND, kind_key.place, kind);
+        let Some(text) = self.text(entry) else { return };
+        let Some(found) = self.kind(entry, KINDS.iter().find(|kind| kind.name == text), text) else { return };
         let spec = find("spec");
         let lost = spec_fields(entries.iter().map(|(key, _)| key.as_ref()));
-        let has_spec =
-            spec.is_some_and(|(_, spec)| !matches!(&spec.value, Value::Scalar(scalar) if scalar.kind == Kind::Null));
+        let has_spec = spec
+            .is_some_and(|(_, spec)| !matches!(&spec.value, Value::Scalar(scalar) if scalar.kind == yaml::Kind::Null));
         if !has_spec && !lost.is_empty() {
             let (place, message) = match spec {
                 Some((key, _)) => (key.place, "`spec` is empty: its fields are not indented"),
@@ -78,29 +101,42 @@ impl Decoder<'_> {
             self.findings.push(Finding::error(Code::MissingField, place, message).help(help));
             return;
         }
-        let whole = Entry { name: "document", is_item: false, key: kind_key.place, node };
-        let Some(document) = self.object(whole, &DOCUMENT) else { return };
-        let Some(spec) = self.required(&document, "spec") else { return };
+        let whole = Entry {
+            name: "document",
+            is_item: false,
+            key: kind_key.place,
+            node,
+            takes: &Takes::Object(&DOCUMENT),
+            example: "",
+        };
+        let Some(document) = self.object(whole) else { return };
+        let Some(spec) = document.get("spec") else { return };
         let replaced = self.replace_variables(spec.node);
         let spec = Entry { node: replaced.as_ref().unwrap_or(spec.node), ..spec };
-        match served {
-            Served::Ingress => self.ingress(spec),
-            Served::Egress => self.egress(spec),
-            Served::Endpoint => self.endpoint(spec, &endpoint::V2),
-            Served::EndpointV1 => {
-                let message = "this kind is the older form of `io.statefun.endpoints.v2/http`";
-                self.findings.push(Finding::note(Code::OtherDialect, kind.place, message));
-                self.endpoint(spec, &endpoint::V1);
-            }
-            Served::Elsewhere => unreachable!("reported when the kind was looked up"),
+        if let Some(dialect) = found.dialect {
+            let message = format!("this kind is the older form of `{}`", dialect.name);
+            self.findings.push(Finding::note(Code::OtherDialect, kind.place, message));
+        }
+        self.spec(found.reads, spec);
+    }
+
+    /// Reads the `spec` of a document of some kind.
+    pub(super) fn spec(&mut self, reads: Reads, spec: Entry<'_>) {
+        match reads {
+            Reads::Ingress(_) => self.ingress(spec),
+            Reads::Egress(_) => self.egress(spec),
+            Reads::Endpoint(shape) => self.endpoint(spec, shape),
+            Reads::Elsewhere => unreachable!("reported when the kind was looked up"),
         }
     }
 
-    /// How a kind is read; reports one that is unknown or not served.
-    fn served(&mut self, kind: &str, place: Place) -> Option<Served> {
-        match KINDS.iter().find(|(name, _)| *name == kind) {
-            Some((_, Served::Elsewhere)) => {
-                let message = format!("the kind `{kind}` is not served here");
+    /// The kind that was found for a text; reports one that is unknown or not served.
+    pub(super) fn kind(&mut self, entry: Entry<'_>, found: Option<&'static Kind>, text: &str) -> Option<&'static Kind> {
+        let place = entry.node.place;
+        match found {
+            Some(Kind { reads: Reads::Elsewhere, .. }) => {
+                let message = format!("the kind {} is not served here", entry.quoted(text));
+                self.across.has_skipped = true;
                 let finding = if self.options.ignore_unsupported {
                     Finding::warning(Code::KindNotServed, place, format!("{message}: the document is skipped"))
                 } else {
@@ -111,14 +147,15 @@ impl Decoder<'_> {
                 self.findings.push(finding);
                 None
             }
-            Some((_, served)) => Some(*served),
+            Some(kind) => Some(kind),
             None if self.findings.is_full() => {
                 self.findings.push(Finding::error(Code::UnknownKind, place, ""));
                 None
             }
             None => {
-                let message = format!("unknown kind `{}`", shown(kind));
-                let help = match suggest::nearest(kind, KINDS.iter().map(|(name, _)| *name)) {
+                let message = format!("unknown kind {}", entry.quoted(text));
+                let written = entry.written().unwrap_or(text);
+                let help = match suggest::nearest(written, KINDS.iter().map(|kind| kind.name)) {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => format!("the kinds are {}", listed(served_kinds(), "and")),
                 };
@@ -128,16 +165,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn missing_kind<'n>(&mut self, keys: impl Iterator<Item = &'n Node<'n>> + Clone, at: Place) {
-        let is_legacy = keys
-            .clone()
-            .any(|key| matches!(&key.value, Value::Scalar(key) if key.text == "module" || key.text == "version"));
-        if is_legacy {
-            let message = "this is a module of Stateful Functions 3.0 or older, which is not read";
-            let help = "since 3.1 every ingress, egress and endpoint is a document of its own, with `kind` and `spec`";
-            self.findings.push(Finding::error(Code::LegacyFormat, at, message).help(help.to_owned()));
-            return;
-        }
+    fn missing_kind<'n>(&mut self, keys: impl Iterator<Item = &'n Node<'n>>, at: Place) {
         let fields = spec_fields(keys);
         let help = if fields.is_empty() {
             format!("the kinds are {}", listed(served_kinds(), "and"))

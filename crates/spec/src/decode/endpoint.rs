@@ -1,132 +1,238 @@
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
-use super::{Decoder, Entry, Field, Object, Placed, STATEFUN, Shape, Tagged, Variant, duration, tagged::TYPE};
-use crate::{
-    Code, EndpointSpec, FunctionPattern, TransportSpec, UrlTemplate,
-    findings::Finding,
-    yaml::{Kind, Scalar, Value},
+use super::{
+    Decoder, Entry, Object, Placed, STATEFUN,
+    handling::FAILURES_FIELD,
+    shown,
+    table::{Field, Presence, Shape, TYPE, Tagged, Takes, Text, Variant},
 };
+use crate::{Code, EndpointSpec, FunctionPattern, InvalidUrlTemplate, TransportSpec, UrlTemplate, findings::Finding};
 
-const FUNCTIONS: Field = Field::new("functions", "functions: example/*");
-const URL: Field = Field::new("urlPathTemplate", "urlPathTemplate: http://localhost:8000/statefun");
-const BATCH: Field = Field::new("maxNumBatchRequests", "maxNumBatchRequests: 1000");
-const TIMEOUTS_FIELD: Field = Field::new("timeouts", "timeouts:\n  call: 2 min");
+const FUNCTIONS: Field = Field::new(
+    "functions",
+    Takes::Text(Text::FunctionPattern),
+    "functions: example/*",
+    "The functions that are served there: one, or all of a namespace. Where both match, the endpoint that names the \
+     function serves it.",
+)
+.required();
+
+const URL: Field = Field::new(
+    "urlPathTemplate",
+    Takes::Text(Text::UrlTemplate),
+    "urlPathTemplate: http://localhost:8000/statefun",
+    "The address to which requests go; `{function.name}` in it stands for the function's name. `http` does not encrypt, \
+     which is worth a warning unless the host is the machine itself.",
+)
+.required();
+
+const BATCH: Field = Field::new(
+    "maxNumBatchRequests",
+    Takes::Integer { min: 1, max: u32::MAX },
+    "maxNumBatchRequests: 1000",
+    "So many messages of one address may wait before it slows down those who send to it, 1 to 4294967295.",
+)
+.default("1000");
+
+const fn time(name: &'static str, example: &'static str, doc: &'static str) -> Field {
+    Field::new(name, Takes::Duration { may_be_zero: true }, example, doc)
+}
+
+const CALL: Field = time("call", "call: 2 min", "How long one invocation may take, all its attempts together.");
+const CONNECT: Field = time("connect", "connect: 20s", "How long it may take to connect.");
+
+const TIMEOUTS_FIELD: Field = Field::new(
+    "timeouts",
+    Takes::Object(&TIMEOUTS),
+    "timeouts:\n  call: 2 min",
+    "Times of a request. They win over those beside them.",
+);
 
 /// `io.statefun.endpoints.v2/http`.
-pub(super) const V2: Shape = Shape {
-    what: "an endpoint",
-    fields: &[FUNCTIONS, URL, BATCH, Field::new("transport", "transport:\n  type: io.statefun.transports.v1/async")],
-};
+pub(super) static V2: Shape = Shape::new(
+    "an endpoint",
+    "Where remote functions are served over HTTP. A module without any endpoint is complete: its functions are part of \
+     the program. When a module has endpoints, they must serve every target.",
+    &[
+        FUNCTIONS,
+        URL,
+        BATCH,
+        Field::new("transport", Takes::Tagged(&TRANSPORT), TRANSPORT.example, "How requests are made."),
+        FAILURES_FIELD,
+    ],
+);
 
 /// `io.statefun.endpoints.v1/http`, which has the timeouts beside the rest.
-pub(super) const V1: Shape = Shape { what: "an endpoint", fields: &[FUNCTIONS, URL, BATCH, TIMEOUTS_FIELD] };
+pub(super) static V1: Shape = Shape::new(
+    "an endpoint",
+    "The older form of an endpoint, with `timeouts` in the place of `transport`.",
+    &[FUNCTIONS, URL, BATCH, TIMEOUTS_FIELD, FAILURES_FIELD],
+);
 
-const TRANSPORT_FIELDS: &[Field] = &[
-    TYPE,
-    Field::new("call", "call: 2 min"),
-    Field::new("connect", "connect: 20s"),
-    Field::new("pool_ttl", "pool_ttl: 15s"),
-    Field::new("pool_size", "pool_size: 1024"),
-    Field::new("payload_max_bytes", "payload_max_bytes: 33554432"),
-    Field::new("trust_cacerts", "trust_cacerts: /etc/ssl/ca.pem"),
-    Field::new("client_cert", "client_cert: /etc/ssl/client.pem"),
-    Field::new("client_key", "client_key: /etc/ssl/client.key"),
-    Field::new("client_key_password", "client_key_password: /etc/ssl/password"),
-    TIMEOUTS_FIELD,
-];
-
-/// Without a `type`, a transport is the asynchronous one.
-const ASYNC: Shape = Shape { what: "`transport`", fields: TRANSPORT_FIELDS };
+const ASYNC: &str = "io.statefun.transports.v1/async";
 
 const TRANSPORT: Tagged = Tagged {
     what: "`transport`",
     example: "transport:\n  type: io.statefun.transports.v1/async",
+    default: Some(ASYNC),
     variants: &[
-        Variant::new("io.statefun.transports.v1/async", "`transport`", TRANSPORT_FIELDS),
+        Variant::new(
+            ASYNC,
+            "`transport`",
+            "Requests that share connections.",
+            &[
+                Field { presence: Presence::Default(ASYNC), ..TYPE },
+                CALL.default("2 min"),
+                CONNECT.default("20s"),
+                time("pool_ttl", "pool_ttl: 15s", "How long an idle connection is kept.").default("15s"),
+                Field::new(
+                    "pool_size",
+                    Takes::Integer { min: 1, max: u32::MAX },
+                    "pool_size: 1024",
+                    "Most connections that are kept.",
+                )
+                .default("1024"),
+                Field::new(
+                    "payload_max_bytes",
+                    Takes::Integer { min: 1, max: u32::MAX },
+                    "payload_max_bytes: 33554432",
+                    "Most bytes of an answer.",
+                )
+                .default("33554432"),
+                Field::new(
+                    "trust_cacerts",
+                    Takes::Text(Text::Path),
+                    "trust_cacerts: /etc/ssl/ca.pem",
+                    "A file with the certificates that are trusted, in PEM form. Without it, those of the system.",
+                ),
+                Field::new(
+                    "client_cert",
+                    Takes::Text(Text::Path),
+                    "client_cert: /etc/ssl/client.pem",
+                    "A file with the certificate that is shown to the server, in PEM form.",
+                ),
+                Field::new(
+                    "client_key",
+                    Takes::Text(Text::Path),
+                    "client_key: /etc/ssl/client.key",
+                    "A file with the key to that certificate, in PEM form.",
+                ),
+                Field::new(
+                    "client_key_password",
+                    Takes::Text(Text::Secret),
+                    "client_key_password: /etc/ssl/password",
+                    "A file with the password of that key, or the password.",
+                ),
+                TIMEOUTS_FIELD,
+            ],
+        ),
         Variant::new(
             "io.statefun.transports.v1/okhttp",
             "`transport` of type `io.statefun.transports.v1/okhttp`",
-            &[TYPE, TIMEOUTS_FIELD],
+            "Apache StateFun's older transport, which is served by the other one.",
+            &[TYPE, CALL, CONNECT, TIMEOUTS_FIELD],
         )
-        .of(STATEFUN, "io.statefun.transports.v1/async"),
+        .of(STATEFUN, ASYNC),
     ],
 };
 
-const TIMEOUTS: Shape = Shape {
-    what: "`timeouts`",
-    fields: &[
-        Field::new("call", "call: 1 min"),
-        Field::new("connect", "connect: 10s"),
-        Field::new("read", "read: 10s"),
-        Field::new("write", "write: 10s"),
+const TIMEOUTS: Shape = Shape::new(
+    "`timeouts`",
+    "",
+    &[
+        time("call", "call: 1 min", "How long one invocation may take, all its attempts together."),
+        time("connect", "connect: 10s", "How long it may take to connect."),
+        time("read", "read: 10s", "How long to wait for more of an answer. Without it only `call` counts."),
+        time(
+            "write",
+            "write: 10s",
+            "How long to wait until more of a request is taken. Without it only `call` counts.",
+        ),
     ],
-};
+);
 
 impl Decoder<'_> {
     pub(super) fn endpoint(&mut self, spec: Entry<'_>, shape: &'static Shape) {
-        let Some(object) = self.object(spec, shape) else {
+        let Some(object) = self.object_of(spec, shape) else {
             self.serves(None);
             return;
         };
-        let functions: Option<Placed<FunctionPattern>> = self.required(&object, FUNCTIONS.name).and_then(|entry| {
+        let functions: Option<Placed<FunctionPattern>> = object.get(FUNCTIONS.name).and_then(|entry| {
             let text = self.text(entry)?;
-            let pattern = self.endpoint_value(entry, Code::InvalidName, text, "functions")?;
-            Some(entry.placed(pattern))
+            match text.parse() {
+                Ok(pattern) => Some(entry.placed(pattern)),
+                Err(error) => {
+                    self.not_an_endpoint(entry, Code::InvalidName, text, "functions", &error);
+                    None
+                }
+            }
         });
         self.serves(functions.as_ref());
-        let url: Option<UrlTemplate> = self.required(&object, URL.name).and_then(|entry| {
-            let text = self.text(entry)?;
-            self.endpoint_value(entry, Code::InvalidEndpoint, text, "an address of functions")
-        });
-        let batch = match object.get(BATCH.name) {
-            Some(entry) => self.positive(entry),
-            None => Some(EndpointSpec::DEFAULT_MAX_NUM_BATCH_REQUESTS),
-        };
-        let transport = if object.has("transport") {
-            self.transport(object.get("transport"))
-        } else {
+        let url = object.get(URL.name).and_then(|entry| self.url(entry));
+        let batch = self.optional(object.get(BATCH.name), Self::integer);
+        let transport = if object.has(TIMEOUTS_FIELD.name) {
             let mut transport = TransportSpec::default();
             self.timeouts(object.get(TIMEOUTS_FIELD.name), &mut transport).then_some(transport)
+        } else {
+            self.transport(object.get("transport"))
         };
+        let failures = self.optional(object.get(FAILURES_FIELD.name), Self::failures);
         let endpoint = (|| {
             let mut endpoint = EndpointSpec::new(functions?.value, url?);
-            endpoint.max_num_batch_requests = batch?;
+            endpoint.max_num_batch_requests = batch?.unwrap_or(EndpointSpec::DEFAULT_MAX_NUM_BATCH_REQUESTS);
             endpoint.transport = transport?;
+            endpoint.failures = failures?.unwrap_or_default();
             Some(endpoint)
         })();
         self.module.endpoints.extend(endpoint);
     }
 
-    fn endpoint_value<T>(&mut self, entry: Entry<'_>, code: Code, text: &str, what: &str) -> Option<T>
-    where
-        T: FromStr<Err: std::fmt::Display>,
-    {
-        match text.parse() {
-            Ok(value) => Some(value),
-            Err(error) => {
-                let message = format!("{} does not name {what}: {error}", entry.quoted(text));
-                self.findings.push(Finding::error(code, entry.place(), message));
-                None
+    fn url(&mut self, entry: Entry<'_>) -> Option<UrlTemplate> {
+        let text = self.text(entry)?;
+        let template: UrlTemplate = match text.parse() {
+            Ok(template) => template,
+            // The text is not shown: it may have the password in it.
+            Err(InvalidUrlTemplate::User) => {
+                let message = "an endpoint has no user and no password in its address";
+                self.findings.push(Finding::error(Code::InvalidEndpoint, entry.place(), message).without_quotes());
+                return None;
             }
+            Err(error) => {
+                self.not_an_endpoint(entry, Code::InvalidEndpoint, text, "an address of functions", &error);
+                return None;
+            }
+        };
+        if let Some(host) = template.plain_host() {
+            let host = match entry.written() {
+                Some(written) => format!("the host of `{}`", shown(written)),
+                None => format!("`{}`", shown(host)),
+            };
+            let message = format!("requests to {host} go over the network unencrypted");
+            let help = "whoever is on the way, in a private network too, can read and change the messages and the state \
+                        of the functions: use https://, or http+unix:// on the same machine";
+            self.findings.push(Finding::warning(Code::PlainHttp, entry.place(), message).help(help.to_owned()));
         }
+        Some(template)
+    }
+
+    fn not_an_endpoint(&mut self, entry: Entry<'_>, code: Code, text: &str, what: &str, error: &dyn std::fmt::Display) {
+        let message = format!("{} does not name {what}: {error}", entry.quoted(text));
+        self.findings.push(Finding::error(code, entry.place(), message));
     }
 
     fn transport(&mut self, entry: Option<Entry<'_>>) -> Option<TransportSpec> {
         let mut transport = TransportSpec::default();
         let Some(entry) = entry else { return Some(transport) };
-        let names_type = matches!(&entry.node.value, Value::Mapping(entries)
-            if entries.iter().any(|(key, _)| matches!(&key.value, Value::Scalar(key) if key.text == "type")));
-        let object = if names_type { self.tagged(entry, &TRANSPORT)?.1 } else { self.object(entry, &ASYNC)? };
-        let mut is_right = true;
-        if object.has("call") {
-            is_right &= self.set_duration(&object, "call", &mut transport.call_timeout);
-            is_right &= self.set_duration(&object, "connect", &mut transport.connect_timeout);
+        let (name, object) = self.tagged(entry)?;
+        let mut is_right = self.set_duration(&object, "call", &mut transport.call_timeout);
+        is_right &= self.set_duration(&object, "connect", &mut transport.connect_timeout);
+        if name == ASYNC {
             is_right &= self.set_duration(&object, "pool_ttl", &mut transport.pool_ttl);
             for (name, value) in
                 [("pool_size", &mut transport.pool_size), ("payload_max_bytes", &mut transport.payload_max_bytes)]
             {
                 if let Some(entry) = object.get(name) {
-                    match self.positive(entry) {
+                    match self.integer(entry) {
                         Some(number) => *value = number,
                         None => is_right = false,
                     }
@@ -154,7 +260,7 @@ impl Decoder<'_> {
     /// Reads `timeouts` over what is set; returns whether they were right.
     fn timeouts(&mut self, entry: Option<Entry<'_>>, transport: &mut TransportSpec) -> bool {
         let Some(entry) = entry else { return true };
-        let Some(object) = self.object(entry, &TIMEOUTS) else { return false };
+        let Some(object) = self.object(entry) else { return false };
         let mut is_right = self.set_duration(&object, "call", &mut transport.call_timeout);
         is_right &= self.set_duration(&object, "connect", &mut transport.connect_timeout);
         for (name, value) in [("read", &mut transport.read_timeout), ("write", &mut transport.write_timeout)] {
@@ -169,23 +275,8 @@ impl Decoder<'_> {
 
     fn set_duration(&mut self, object: &Object<'_>, name: &'static str, value: &mut Duration) -> bool {
         let Some(entry) = object.get(name) else { return true };
-        let parsed = match &entry.node.value {
-            // A bare number means milliseconds.
-            Value::Scalar(Scalar { text, kind: Kind::Number, .. }) => Some(text.as_ref()),
-            _ => self.text(entry),
-        };
-        let Some(text) = parsed else { return false };
-        match duration::parse(text) {
-            Some(time) => {
-                *value = time;
-                true
-            }
-            None => {
-                let message = format!("{} is not a duration", entry.quoted(text));
-                let help = "for example `30s`, `2 min`, or a bare number of milliseconds".to_owned();
-                self.findings.push(Finding::error(Code::InvalidDuration, entry.place(), message).help(help));
-                false
-            }
-        }
+        let Some(time) = self.duration(entry) else { return false };
+        *value = time;
+        true
     }
 }

@@ -1,35 +1,103 @@
 use std::collections::HashMap;
 
-use statefun_kinesis_types::{FunctionType, StreamArn, StreamName};
+use statefun_kinesis_types::{FunctionType, StreamArn, StreamName, StreamRef, TypeName};
 
-use super::{Decoder, Entry, Field, KZMLABS, Object, Placed, Shape, aws::Region, properties};
+use super::{
+    Decoder, Entry, KZMLABS, Object, Placed, STATEFUN,
+    consumer::CONSUMER_FIELD,
+    credentials::CREDENTIALS_FIELD,
+    handling::INVALID_RECORDS_FIELD,
+    properties,
+    region::{REGION_FIELD, Region},
+    startup::STARTUP,
+    table::{Field, Presence, Shape, Takes, Text},
+};
 use crate::{
-    Code, IngressSpec, StreamRoute,
+    Code, IngressSpec, StartupPosition, StreamRoute,
     findings::{Finding, Place},
 };
 
-pub(super) const INGRESS: Shape = Shape {
-    what: "an ingress",
-    fields: &[
-        Field::new("id", "id: example/orders"),
-        Field::new("awsRegion", "awsRegion:\n  type: specific\n  id: us-east-1"),
-        Field::new("awsCredentials", "awsCredentials:\n  type: default"),
-        Field::new("startupPosition", "startupPosition:\n  type: latest"),
-        Field::new("streams", STREAMS_EXAMPLE),
-        Field::new("streamArn", ARN_EXAMPLE),
-        properties::FIELD,
+pub(super) static INGRESS: Shape = Shape::new(
+    "an ingress",
+    "Where records come from: the streams that are read, and the functions that get their records.",
+    &[
+        Field::new(
+            "id",
+            Takes::Text(Text::TypeName),
+            "id: example/orders",
+            "The name of the ingress. No other ingress of the module has it.",
+        )
+        .required(),
+        REGION_FIELD,
+        CREDENTIALS_FIELD,
+        Field::new(
+            "startupPosition",
+            Takes::Tagged(&STARTUP),
+            "startupPosition:\n  type: latest",
+            "Where reading starts on a shard that has no stored position. Shards that appear later are read from their \
+             oldest record whatever it says.",
+        )
+        .default("{type: latest}"),
+        Field::new(
+            "streams",
+            Takes::List(&Takes::Object(&STREAM)),
+            STREAMS_EXAMPLE,
+            "The streams, each with the type of its records and the functions that get them.",
+        )
+        .required(),
+        Field::new(
+            "streamArn",
+            Takes::Text(Text::StreamArn),
+            ARN_EXAMPLE,
+            "The ARN of the stream, where kzmlabs' StateFun wants it. There must be exactly one entry in `streams` then.",
+        )
+        .of(KZMLABS, "streamArn in the entry of streams"),
+        CONSUMER_FIELD,
+        Field { presence: Presence::Default("{type: fail}"), ..INVALID_RECORDS_FIELD },
+        properties::INGRESS_FIELD,
     ],
-};
+);
 
-const STREAM: Shape = Shape {
-    what: "a stream",
-    fields: &[
-        Field::new("streamArn", ARN_EXAMPLE),
-        Field::new("stream", "stream: orders-stream"),
-        Field::new("valueType", "valueType: example/Order"),
-        Field::new("targets", TARGETS_EXAMPLE),
+const STREAM: Shape = Shape::new(
+    "a stream",
+    "A stream, and where its records go. Each target gets a message for each record, in the order of the list. The message \
+     goes to the instance whose id is the record's partition key, and carries the record's bytes as they are.",
+    &[
+        Field::new(
+            "streamArn",
+            Takes::Text(Text::StreamArn),
+            ARN_EXAMPLE,
+            "The ARN of the stream, by which records are routed. No other entry of the ingress has it.",
+        ),
+        Field::new(
+            "stream",
+            Takes::Text(Text::StreamName),
+            "stream: orders-stream",
+            "The short name of the stream. Beside an ARN it is for humans. Without one, the stream of that name is looked \
+             up when the module starts, in the region and account that the ingress asks.",
+        ),
+        Field::new(
+            "valueType",
+            Takes::Text(Text::TypeName),
+            "valueType: example/Order",
+            "The type name that every message carries. Any name does; nothing checks it against the bytes.",
+        )
+        .required(),
+        Field::new(
+            "targets",
+            Takes::List(&Takes::Text(Text::TypeName)),
+            TARGETS_EXAMPLE,
+            "The functions that get a message for each record.",
+        )
+        .required(),
+        Field {
+            doc: "What becomes of a record of this stream that cannot be turned into messages. Without it, what the \
+                  ingress says.",
+            ..INVALID_RECORDS_FIELD
+        },
     ],
-};
+)
+.with_one_of(&["streamArn", "stream"]);
 
 const ARN_EXAMPLE: &str = "streamArn: arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream";
 const TARGETS_EXAMPLE: &str = "targets:\n  - example/order-handler";
@@ -41,47 +109,62 @@ const STREAMS_EXAMPLE: &str = "streams:
 
 impl Decoder<'_> {
     pub(super) fn ingress(&mut self, spec: Entry<'_>) {
-        let Some(object) = self.object(spec, &INGRESS) else { return };
+        let Some(object) = self.object_of(spec, &INGRESS) else { return };
         let id = self.id(&object, "ingresses");
-        let region = self.region(object.get("awsRegion"));
-        let credentials = self.credentials(object.get("awsCredentials"), region.as_ref());
+        let (settings, settings_are_right) = self.settings(object.get(properties::INGRESS_FIELD.name));
+        let region = self.region(object.get("awsRegion"), &settings);
+        let credentials = self.credentials(object.get("awsCredentials"), region.as_ref(), &settings);
         let startup = self.startup(object.get("startupPosition"));
         let streams = self.streams(&object, region.as_ref());
-        let client_properties = self.client_properties(object.get(properties::FIELD.name));
+        let consumer = self.consumer(object.get("consumer"), &settings);
+        let invalid_records = self.optional(object.get("invalidRecordHandling"), Self::invalid_records);
+        let client = self.client(&settings);
+        if let (Some(id), Some(StartupPosition::Latest), Some(false)) = (&id, startup, self.options.stored_positions) {
+            self.check_latest(&object, id);
+        }
         let ingress = (|| {
+            settings_are_right.then_some(())?;
             Some(IngressSpec {
                 id: id?.value,
                 region: region?.value,
                 credentials: credentials?,
                 startup: startup?,
                 streams: streams?,
-                client_properties: client_properties?,
+                consumer: consumer?,
+                invalid_records: invalid_records?.unwrap_or_default(),
+                client: client?,
+                client_properties: settings.rest,
             })
         })();
         self.module.ingresses.extend(ingress);
     }
 
     /// The `id` of an ingress or egress.
-    pub(super) fn id(
-        &mut self,
-        object: &Object<'_>,
-        what: &'static str,
-    ) -> Option<Placed<statefun_kinesis_types::TypeName>> {
-        let entry = self.required(object, "id")?;
-        let id = self.value(entry, Code::InvalidName, |_| Some("for example `example/orders`".to_owned()))?;
+    pub(super) fn id(&mut self, object: &Object<'_>, what: &'static str) -> Option<Placed<TypeName>> {
+        let id = self.value(object.get("id")?)?;
         self.declare(what, &id);
         Some(id)
+    }
+
+    /// Warns that what is in the streams now will not be read.
+    fn check_latest(&mut self, ingress: &Object<'_>, id: &Placed<TypeName>) {
+        let place = ingress.get("startupPosition").map_or(id.place, |entry| entry.key);
+        let message = format!(
+            "`{}` starts at `latest` and has no stored position: records that are in its streams now are not read",
+            id.shown(id.value.as_str())
+        );
+        let help = "to read them, write\nstartupPosition:\n  type: trim-horizon".to_owned();
+        self.findings.push(Finding::warning(Code::LatestWithoutPosition, place, message).help(help));
     }
 
     fn streams(&mut self, ingress: &Object<'_>, region: Option<&Region>) -> Option<Vec<StreamRoute>> {
         let outer = ingress.get("streamArn");
         let outer_arn = outer.map(|entry| (entry, self.stream_arn(entry)));
-        let entry = self.required(ingress, "streams")?;
-        let items = self.list(entry, STREAMS_EXAMPLE)?;
+        let items = self.list(ingress.get("streams")?)?;
         if let Some(outer) = outer {
             self.outer_arn_is_allowed(outer, &items);
         }
-        let mut first_of: HashMap<StreamArn, Place> = HashMap::new();
+        let mut first_of: HashMap<StreamRef, Placed<StreamRef>> = HashMap::new();
         let routes: Vec<Option<StreamRoute>> = items
             .iter()
             .map(|item| self.stream(*item, outer_arn.clone(), items.len() == 1, region, &mut first_of))
@@ -111,10 +194,10 @@ impl Decoder<'_> {
         outer_arn: Option<(Entry<'_>, Option<Placed<StreamArn>>)>,
         is_only: bool,
         region: Option<&Region>,
-        first_of: &mut HashMap<StreamArn, Place>,
+        first_of: &mut HashMap<StreamRef, Placed<StreamRef>>,
     ) -> Option<StreamRoute> {
-        let object = self.object(item, &STREAM)?;
-        let name = object.get("stream").map(|entry| self.stream_name(entry, "streamArn"));
+        let object = self.object(item)?;
+        let name = self.optional(object.get("stream"), Self::stream_name);
         let own_arn = object.get("streamArn").map(|entry| (entry, self.stream_arn(entry)));
         let arn = match (own_arn, outer_arn) {
             (Some((own, Some(arn))), Some((outer, Some(outer_arn)))) if is_only && arn.value != outer_arn.value => {
@@ -123,66 +206,84 @@ impl Decoder<'_> {
                 self.findings.push(finding.label(outer.place(), "the other one"));
                 None
             }
-            (Some((_, arn)), _) => arn,
+            (Some((_, arn)), _) => arn.map(Some),
             // Above several entries it was reported already; it then says nothing about this one.
-            (None, Some((_, arn))) => arn.filter(|_| is_only),
-            (None, None) => {
-                self.missing_arn(&object, name.as_ref().and_then(Option::as_ref), region);
+            (None, Some((_, arn))) => arn.filter(|_| is_only).map(Some),
+            (None, None) => Some(None),
+        };
+        let stream = match (&arn, &name) {
+            (Some(Some(arn)), name) => {
+                self.check_region(arn, region);
+                if let Some(Some(name)) = name {
+                    self.check_name(name, arn);
+                }
+                Some(arn.clone().map(StreamRef::Arn))
+            }
+            (Some(None), Some(Some(name))) if object.is_missing("streamArn") => {
+                self.stream_by_name(name);
+                Some(name.clone().map(StreamRef::Name))
+            }
+            (Some(None), Some(None)) => {
+                self.missing_stream(&object, region);
                 None
             }
+            _ => None,
         };
-        if let Some(arn) = &arn {
-            self.check_region(arn, region);
-            if let Some(Some(name)) = &name {
-                self.check_name(name, arn);
-            }
-            let first = *first_of.entry(arn.value.clone()).or_insert(arn.place);
-            if first != arn.place {
-                let message = format!("two entries for the stream `{}`", arn.shown(arn.value.name().as_str()));
-                self.findings.push(
-                    Finding::error(Code::DuplicateStream, arn.place, message)
-                        .label(first, "the first one is here")
-                        .help("list all targets in one entry".to_owned()),
-                );
-            }
+        if let Some(stream) = &stream {
+            self.check_is_new(stream, first_of);
         }
-        let value_type = self
-            .required(&object, "valueType")
-            .and_then(|entry| self.value(entry, Code::InvalidName, |_| Some("for example `example/Order`".to_owned())));
-        let targets = self.required(&object, "targets").and_then(|entry| self.targets(entry));
-        let mut route = StreamRoute::new(arn?.value, value_type?.value, targets?);
-        route.stream = name.map_or(Some(None), |name| name.map(|name| Some(name.value)))?;
+        let value_type = object.get("valueType").and_then(|entry| self.value(entry));
+        let targets = object.get("targets").and_then(|entry| self.targets(entry));
+        let invalid_records = self.optional(object.get("invalidRecordHandling"), Self::invalid_records);
+        name?;
+        let mut route = StreamRoute::new(stream?.value, value_type?.value, targets?);
+        route.invalid_records = invalid_records?;
         Some(route)
     }
 
     fn stream_arn(&mut self, entry: Entry<'_>) -> Option<Placed<StreamArn>> {
-        self.value(entry, Code::InvalidStreamArn, |text| {
-            text.parse::<StreamName>()
-                .is_ok()
-                .then(|| "this is a short name, which goes into `stream`; `streamArn` takes the whole ARN".to_owned())
-        })
+        let arn: Placed<StreamArn> = self.value(entry)?;
+        if arn.written.is_none() {
+            self.check_spelling(&arn.clone().map(|arn| arn.region().to_owned()));
+        }
+        Some(arn)
     }
 
-    /// A short name; `arn_field` is where an ARN in its place belongs.
-    fn stream_name(&mut self, entry: Entry<'_>, arn_field: &str) -> Option<Placed<StreamName>> {
-        self.value(entry, Code::InvalidStreamName, |text| {
-            let arn: StreamArn = text.parse().ok()?;
-            Some(format!("an ARN goes into `{arn_field}`; the short name is `{}`", arn.name()))
-        })
+    fn stream_name(&mut self, entry: Entry<'_>) -> Option<Placed<StreamName>> {
+        self.value(entry)
     }
 
-    fn missing_arn(&mut self, object: &Object<'_>, name: Option<&Placed<StreamName>>, region: Option<&Region>) {
-        if !object.is_missing("streamArn") {
+    /// Two entries for one stream. That a name and an ARN are the same stream shows only when the name is looked up.
+    fn check_is_new(&mut self, stream: &Placed<StreamRef>, first_of: &mut HashMap<StreamRef, Placed<StreamRef>>) {
+        let first = first_of.entry(stream.value.clone()).or_insert_with(|| stream.clone());
+        if first.place != stream.place {
+            let message = format!("two entries for the stream `{}`", stream.shown(stream.value.name().as_str()));
+            self.findings.push(
+                Finding::error(Code::DuplicateStream, stream.place, message)
+                    .label(first.place, "the first one is here")
+                    .help("list all targets in one entry".to_owned()),
+            );
+        }
+    }
+
+    fn stream_by_name(&mut self, name: &Placed<StreamName>) {
+        let message = format!(
+            "`stream` without `streamArn` is {STATEFUN}'s way: the stream is looked up by its name when the module starts"
+        );
+        self.findings.push(Finding::note(Code::OtherDialect, name.place, message));
+    }
+
+    fn missing_stream(&mut self, object: &Object<'_>, region: Option<&Region>) {
+        if !object.is_missing("streamArn") || !object.is_missing("stream") {
             return;
         }
         let region = region.filter(|region| !region.is_from_variable).and_then(|region| region.value.id());
         let region = region.unwrap_or("<region>");
-        let stream = name.filter(|name| name.written.is_none()).map_or("<name>", |name| name.value.as_str());
         let help = format!(
-            "streamArn: arn:aws:kinesis:{region}:<account>:stream/{stream}\n\
-             `aws kinesis describe-stream-summary --stream-name {stream}` prints it"
+            "streamArn: arn:aws:kinesis:{region}:<account>:stream/<name>\n\
+             `aws kinesis describe-stream-summary --stream-name <name>` prints it"
         );
-        let message = "a stream needs the field `streamArn`: records are routed by it, not by the short name";
+        let message = "a stream needs the field `streamArn`, or `stream` with its short name";
         self.findings.push(Finding::error(Code::MissingStreamArn, object.at(), message).help(help));
     }
 
@@ -213,13 +314,12 @@ impl Decoder<'_> {
     }
 
     fn targets(&mut self, entry: Entry<'_>) -> Option<Vec<FunctionType>> {
-        let items = self.list(entry, TARGETS_EXAMPLE)?;
+        let items = self.list(entry)?;
         let mut first_of: HashMap<FunctionType, Place> = HashMap::new();
         let targets: Vec<Option<FunctionType>> = items
             .into_iter()
             .map(|item| {
-                let example = |_: &str| Some("for example `example/order-handler`".to_owned());
-                let target: Placed<FunctionType> = self.value(item, Code::InvalidName, example)?;
+                let target: Placed<FunctionType> = self.value(item)?;
                 self.target(&target);
                 if let Some(first) = first_of.insert(target.value.clone(), target.place) {
                     let message = format!("`{}` gets every record twice", target.shown(target.value.as_str()));

@@ -1,31 +1,38 @@
 //! From trees of nodes to the model: one file per thing that a module file describes.
 //!
-//! What may stand where is in tables ([`Shape`], [`Tagged`]), so that another name or another dialect is another row.
+//! What may stand where is in tables ([`table`]), so that another name or another dialect is another row.
 
 mod across;
-mod aws;
+mod consumer;
+mod credentials;
 mod document;
 mod duration;
 mod egress;
 mod endpoint;
+mod handling;
 mod ingress;
+mod legacy;
 mod object;
 mod properties;
+mod region;
 mod scalar;
 mod startup;
 mod suggest;
+pub(crate) mod table;
 mod tagged;
 mod variable;
 
 use std::ops::Range;
 
 use across::Across;
-use object::{Entry, Field, Object, Shape};
-use tagged::{Tagged, Variant};
+pub(crate) use document::KINDS;
+pub(crate) use legacy::FILE as LEGACY;
+use object::{Entry, Object};
 
 use crate::{
     MODULE_MAX_BYTES, Module, Options, SourceFile,
     findings::{Findings, Place},
+    yaml::user_of,
 };
 
 /// The dialect of Apache StateFun 3, which kzmlabs' continuation reads too.
@@ -65,9 +72,15 @@ impl<'d> Decoder<'d> {
         }
     }
 
+    /// Whether so much is wrong that the rest is not worth reading; it then is not read.
+    pub(crate) fn gives_up(&mut self) -> bool {
+        self.findings.gives_up()
+    }
+
     /// The module, after the checks that need all of it. It is whole only if there were no errors.
     pub(crate) fn finish(mut self) -> Module {
         self.check_targets();
+        self.check_reach();
         self.module
     }
 }
@@ -82,15 +95,23 @@ struct Placed<T> {
 }
 
 impl<T> Placed<T> {
+    /// The same place with something that was made of the value.
+    fn map<U>(self, make: impl FnOnce(T) -> U) -> Placed<U> {
+        Placed { value: make(self.value), place: self.place, written: self.written }
+    }
+
     /// What messages call the value: its own text, or what stands in the file in its place.
     fn shown<'s>(&'s self, text: &'s str) -> &'s str {
         self.written.as_deref().unwrap_or(text)
     }
 }
 
-/// A text of the file as a message shows it: on one line, and cut when long.
+/// A text of the file as a message shows it: on one line, cut when long, and without the password of an address.
 fn shown(text: &str) -> String {
     const MAX_CHARS: usize = 80;
+    if let Some(user) = user_of(text) {
+        return shown(&format!("{}…{}", &text[..user.start], &text[user.end + 1..]));
+    }
     let mut shown: String = text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
     if text.chars().nth(MAX_CHARS).is_some() {
         shown.push('…');

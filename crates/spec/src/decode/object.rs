@@ -1,45 +1,14 @@
 use std::collections::HashSet;
 
-use super::{Decoder, Placed, Variant, listed, shown, suggest};
+use super::{
+    Decoder, Placed, listed, shown, suggest,
+    table::{Field, Presence, Shape, Takes, Variant},
+};
 use crate::{
-    Code,
+    Code, Severity,
     findings::{Finding, Place},
     yaml::{Node, Value},
 };
-
-/// What a mapping may have in it.
-#[derive(Debug)]
-pub(super) struct Shape {
-    /// The thing with its article, as it goes into a sentence: "an ingress".
-    pub(super) what: &'static str,
-    pub(super) fields: &'static [Field],
-}
-
-/// A field of a mapping.
-#[derive(Debug)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    /// The field with a value, for help with a missing one. More lines are indented below the field.
-    pub(super) example: &'static str,
-    /// What help with a missing one says besides.
-    pub(super) about: Option<&'static str>,
-    /// Other names for the same, each with the dialect that it belongs to.
-    pub(super) aliases: &'static [(&'static str, &'static str)],
-}
-
-impl Field {
-    pub(super) const fn new(name: &'static str, example: &'static str) -> Self {
-        Self { name, example, about: None, aliases: &[] }
-    }
-
-    pub(super) const fn about(self, about: &'static str) -> Self {
-        Self { about: Some(about), ..self }
-    }
-
-    pub(super) const fn or(self, aliases: &'static [(&'static str, &'static str)]) -> Self {
-        Self { aliases, ..self }
-    }
-}
 
 /// A value and the words for it.
 #[derive(Clone, Copy, Debug)]
@@ -50,16 +19,36 @@ pub(super) struct Entry<'n> {
     /// Where the name stands; for an entry of a list the value.
     pub(super) key: Place,
     pub(super) node: &'n Node<'n>,
+    pub(super) takes: &'static Takes,
+    /// The field with a value.
+    pub(super) example: &'static str,
 }
 
 impl<'n> Entry<'n> {
-    pub(super) fn item(name: &'static str, node: &'n Node<'n>) -> Self {
+    /// A field's value.
+    pub(super) fn of(field: &'static Field, key: Place, node: &'n Node<'n>) -> Self {
+        Self { name: field.name, is_item: false, key, node, takes: &field.takes, example: field.example }
+    }
+
+    /// An entry of a list that is this value.
+    fn item(self, node: &'n Node<'n>) -> Self {
         let key = match &node.value {
             // A whole mapping is no place to point at; its first line is.
             Value::Mapping(entries) => entries.first().map_or(node.place, |(key, _)| key.place),
             _ => node.place,
         };
-        Self { name, is_item: true, key, node }
+        let takes = match self.takes {
+            Takes::List(item) => item,
+            _ => self.takes,
+        };
+        Self { is_item: true, key, node, takes, ..self }
+    }
+
+    /// The example without the field's name: what stands behind the last `- ` or `: ` of it.
+    pub(super) fn example_value(&self) -> &'static str {
+        let line = self.example.lines().last().unwrap_or_default();
+        let value = line.rsplit_once("- ").or_else(|| line.split_once(": ")).map_or(line, |(_, value)| value);
+        value.trim_matches('"')
     }
 
     /// The words for the value in a message.
@@ -138,8 +127,14 @@ impl<'n> Object<'n> {
 }
 
 impl Decoder<'_> {
-    /// Sorts the fields of a mapping, and reports those that are unknown or there twice.
-    pub(super) fn object<'n>(&mut self, entry: Entry<'n>, shape: &'static Shape) -> Option<Object<'n>> {
+    /// Sorts the fields of a mapping, and reports those that are unknown, there twice, or missing.
+    pub(super) fn object<'n>(&mut self, entry: Entry<'n>) -> Option<Object<'n>> {
+        let Takes::Object(shape) = entry.takes else { unreachable!("{} takes a mapping", entry.name) };
+        self.object_of(entry, shape)
+    }
+
+    /// The same for a shape that another document decides: the `spec` of a kind.
+    pub(super) fn object_of<'n>(&mut self, entry: Entry<'n>, shape: &'static Shape) -> Option<Object<'n>> {
         self.object_among(entry, shape.what, shape, &[])
     }
 
@@ -180,7 +175,7 @@ impl Decoder<'_> {
             let row = shape
                 .fields
                 .iter()
-                .position(|field| field.name == text || field.aliases.iter().any(|(alias, _)| *alias == text));
+                .position(|field| field.name == text || field.aliases.iter().any(|alias| alias.name == text));
             match row {
                 Some(row) => self.known_field(&mut object, row, text, key, value),
                 None if self.findings.is_full() => break,
@@ -191,7 +186,22 @@ impl Decoder<'_> {
                 }
             }
         }
+        self.missing_fields(&object);
         Some(object)
+    }
+
+    fn missing_fields(&mut self, object: &Object<'_>) {
+        for field in object.shape.fields {
+            if field.presence != Presence::Required || !object.is_missing(field.name) {
+                continue;
+            }
+            let message = format!("{} needs the field `{}`", object.what, field.name);
+            let help = match field.about {
+                Some(about) => format!("{about}, for example\n{}", field.example),
+                None => format!("for example\n{}", field.example),
+            };
+            self.findings.push(Finding::error(Code::MissingField, object.at, message).help(help));
+        }
     }
 
     fn known_field<'n>(
@@ -209,10 +219,10 @@ impl Decoder<'_> {
             self.findings.push(finding);
             return;
         }
-        if let Some((alias, dialect)) = field.aliases.iter().find(|(alias, _)| *alias == text) {
-            self.other_dialect(key.place, alias, dialect, field.name);
+        if let Some(alias) = field.aliases.iter().find(|alias| alias.name == text) {
+            self.other_dialect(key.place, alias.name, alias.dialect, field.name);
         }
-        object.found[row] = Some(Entry { name: field.name, is_item: false, key: key.place, node: value });
+        object.found[row] = Some(Entry::of(field, key.place, value));
     }
 
     pub(super) fn other_dialect(&mut self, place: Place, name: &str, dialect: &str, here: &str) {
@@ -229,9 +239,23 @@ impl Decoder<'_> {
         text: &str,
         place: Place,
     ) -> Option<&'static str> {
+        let severity = if self.options.lenient { Severity::Warning } else { Severity::Error };
+        if !self.findings.keeps(severity) {
+            // It is counted, and nobody reads its words.
+            let finding = if self.options.lenient { Finding::warning } else { Finding::error };
+            self.findings.push(finding(Code::UnknownField, place, String::new()));
+            return None;
+        }
         let names = || shape.fields.iter().map(|field| field.name);
         let owner = variants.iter().find(|variant| variant.shape.fields.iter().any(|field| field.name == text));
-        let nearest = if owner.is_some() { None } else { suggest::nearest(text, names()) };
+        // Whoever misspells another dialect's name means the same field.
+        let by_alias = || {
+            let aliases =
+                || shape.fields.iter().flat_map(|field| field.aliases.iter().map(move |alias| (alias, field)));
+            let nearest = suggest::nearest(text, aliases().map(|(alias, _)| alias.name))?;
+            aliases().find(|(alias, _)| alias.name == nearest).map(|(_, field)| field.name)
+        };
+        let nearest = if owner.is_some() { None } else { suggest::nearest(text, names()).or_else(by_alias) };
         let help = match (nearest, owner) {
             (Some(name), _) => format!("did you mean `{name}`?"),
             (None, Some(owner)) => format!("`{text}` belongs to type `{}`", owner.name),
@@ -249,22 +273,10 @@ impl Decoder<'_> {
         nearest.filter(|_| !self.options.lenient)
     }
 
-    /// The value of a field that must be there.
-    pub(super) fn required<'n>(&mut self, object: &Object<'n>, name: &'static str) -> Option<Entry<'n>> {
-        if object.is_missing(name) {
-            let field = &object.shape.fields[object.row(name)];
-            let message = format!("{} needs the field `{name}`", object.what);
-            let help = match field.about {
-                Some(about) => format!("{about}, for example\n{}", field.example),
-                None => format!("for example\n{}", field.example),
-            };
-            self.findings.push(Finding::error(Code::MissingField, object.at, message).help(help));
-        }
-        object.get(name)
-    }
-
     /// The entries of a list that needs at least one.
-    pub(super) fn list<'n>(&mut self, entry: Entry<'n>, example: &str) -> Option<Vec<Entry<'n>>> {
+    pub(super) fn list<'n>(&mut self, entry: Entry<'n>) -> Option<Vec<Entry<'n>>> {
+        debug_assert!(matches!(entry.takes, Takes::List(_)), "{} takes a list", entry.name);
+        let example = entry.example;
         match &entry.node.value {
             Value::Sequence(items) if items.is_empty() => {
                 if entry.node.is_complete {
@@ -274,7 +286,7 @@ impl Decoder<'_> {
                 }
                 None
             }
-            Value::Sequence(items) => Some(items.iter().map(|item| Entry::item(entry.name, item)).collect()),
+            Value::Sequence(items) => Some(items.iter().map(|item| entry.item(item)).collect()),
             _ => {
                 self.wrong_type(entry, "a list", Some(format!("write it as\n{example}")));
                 None

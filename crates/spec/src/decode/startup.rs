@@ -1,32 +1,72 @@
 use statefun_kinesis_types::{StartupPosition, Timestamp};
 
-use super::{Decoder, Entry, Field, STATEFUN, Tagged, Variant, tagged::TYPE};
+use super::{
+    Decoder, Entry, STATEFUN,
+    table::{Field, TYPE, Tagged, Takes, Text, Variant},
+};
 use crate::{
     Code,
     findings::Finding,
     yaml::{Kind, Value},
 };
 
-const STARTUP: Tagged = Tagged {
+pub(super) const STARTUP: Tagged = Tagged {
     what: "`startupPosition`",
     example: "startupPosition:\n  type: trim-horizon",
+    default: None,
     variants: &[
-        Variant::new("latest", "`startupPosition` of type `latest`", &[TYPE]),
-        Variant::new("trim-horizon", "`startupPosition` of type `trim-horizon`", &[TYPE]),
+        Variant::new(
+            "latest",
+            "`startupPosition` of type `latest`",
+            "With the records that arrive after the first start. That instant is stored, so that a restart before the \
+             first checkpoint loses nothing.",
+            &[TYPE],
+        ),
+        Variant::new(
+            "trim-horizon",
+            "`startupPosition` of type `trim-horizon`",
+            "With the oldest record that the stream still has.",
+            &[TYPE],
+        ),
         Variant::new(
             "at-timestamp",
             "`startupPosition` of type `at-timestamp`",
+            "With the first record that arrived at `timestamp` or later. An instant before what the stream still has \
+             means the oldest record.",
             &[
                 TYPE,
-                Field::new("timestamp", "timestamp: \"2026-04-23T00:00:00.000Z\"")
-                    .about("an ISO-8601 string, not a numeric epoch"),
+                Field::new(
+                    "timestamp",
+                    Takes::Text(Text::Timestamp),
+                    "timestamp: \"2026-04-23T00:00:00.000Z\"",
+                    "The instant, as an ISO-8601 string `yyyy-MM-dd'T'HH:mm:ss.SSSXXX`; any other instant of RFC 3339 \
+                     with an offset does as well, cut to milliseconds. A number is refused, since nobody can tell its unit.",
+                )
+                .about("an ISO-8601 string, not a numeric epoch")
+                .required(),
             ],
         ),
-        Variant::new("earliest", "`startupPosition` of type `earliest`", &[TYPE]).of(STATEFUN, "trim-horizon"),
+        Variant::new(
+            "earliest",
+            "`startupPosition` of type `earliest`",
+            "Apache StateFun's name for `trim-horizon`.",
+            &[TYPE],
+        )
+        .of(STATEFUN, "trim-horizon"),
         Variant::new(
             "date",
             "`startupPosition` of type `date`",
-            &[TYPE, Field::new("date", "date: 2020-02-01 04:15:00.000 +0000")],
+            "Apache StateFun's name for `at-timestamp`.",
+            &[
+                TYPE,
+                Field::new(
+                    "date",
+                    Takes::Text(Text::Date),
+                    "date: 2020-02-01 04:15:00.000 +0000",
+                    "The instant as `yyyy-MM-dd HH:mm:ss.SSS Z`.",
+                )
+                .required(),
+            ],
         )
         .of(STATEFUN, "at-timestamp"),
     ],
@@ -36,15 +76,15 @@ impl Decoder<'_> {
     /// Where reading starts. `None` means that an error was reported; a field that is not there is the default.
     pub(super) fn startup(&mut self, entry: Option<Entry<'_>>) -> Option<StartupPosition> {
         let Some(entry) = entry else { return Some(StartupPosition::default()) };
-        let (name, object) = self.tagged(entry, &STARTUP)?;
+        let (name, object) = self.tagged(entry)?;
         match name {
             "trim-horizon" | "earliest" => Some(StartupPosition::TrimHorizon),
             "at-timestamp" => {
-                let entry = self.required(&object, "timestamp")?;
+                let entry = object.get("timestamp")?;
                 self.timestamp(entry).map(StartupPosition::AtTimestamp)
             }
             "date" => {
-                let entry = self.required(&object, "date")?;
+                let entry = object.get("date")?;
                 self.date(entry).map(StartupPosition::AtTimestamp)
             }
             _ => Some(StartupPosition::Latest),
@@ -62,7 +102,7 @@ impl Decoder<'_> {
             self.findings.push(Finding::error(Code::InvalidTimestamp, entry.place(), message).help(help));
             return None;
         }
-        Some(self.value(entry, Code::InvalidTimestamp, |_| None)?.value)
+        Some(self.value(entry)?.value)
     }
 
     fn date(&mut self, entry: Entry<'_>) -> Option<Timestamp> {

@@ -9,6 +9,8 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
     let allowed = (plain.chars().count() / 3).clamp(1, 3);
     candidates
         .into_iter()
+        // Words differ by as many letters as one is longer, at least; most are not compared.
+        .filter(|candidate| candidate.len() + allowed >= plain.len() && candidate.len() <= 2 * plain.len() + allowed)
         .map(|candidate| (strsim::osa_distance(&plain, &self::plain(candidate)), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)

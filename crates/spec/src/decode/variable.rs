@@ -23,6 +23,9 @@ impl Decoder<'_> {
     }
 
     fn replace_in<'n>(&mut self, node: &Node<'n>, seen: &mut Seen<'n>) -> Option<Node<'n>> {
+        if !node.has_variable {
+            return None;
+        }
         let value = match &node.value {
             Value::Scalar(scalar) => Value::Scalar(self.replace_in_scalar(scalar, node.place)?),
             Value::Sequence(items) => {
@@ -49,6 +52,9 @@ impl Decoder<'_> {
     }
 
     fn replace_once<'n>(&mut self, node: &Rc<Node<'n>>, seen: &mut Seen<'n>) -> Option<Rc<Node<'n>>> {
+        if !node.has_variable {
+            return None;
+        }
         if let Some(replaced) = seen.get(&Rc::as_ptr(node)) {
             return replaced.clone();
         }

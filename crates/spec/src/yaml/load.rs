@@ -1,28 +1,19 @@
-use std::{collections::HashMap, rc::Rc};
+use std::{borrow::Cow, rc::Rc};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use zeroize::Zeroize;
 
 use super::{
+    input::{Ahead, BoundedInput},
+    limits::{MAX_BROKEN_DOCUMENTS, MAX_DEPTH, MAX_INDICATORS_AHEAD, MAX_NODES, MAX_TEXT_BYTES, MODULE_MAX_BYTES},
     node::{Kind, Node, Scalar, Value},
     offsets::Offsets,
-    secrets::Secrets,
+    secrets::{NameOf, Secrets},
 };
 use crate::{
     Code, SourceFile,
     findings::{Finding, Findings, Place},
 };
-
-/// Most bytes of one module file: 1 MiB, which some five thousand streams fit in; more of them go into several files.
-///
-/// A larger text is refused without a look at it; who reads files can compare their sizes first. The parser may keep a
-/// whole `[…]` or `{…}` at some hundred bytes for each byte of it, so this also bounds the memory of hostile texts.
-pub const MODULE_MAX_BYTES: usize = 1 << 20;
-
-/// Most levels of a document; those of a module file have about six.
-const MAX_DEPTH: usize = 64;
-
-/// Most nodes of one file, every alias counted with all that it stands for: about 25 MB of memory.
-const MAX_NODES: usize = 250_000;
 
 /// What a file has in it.
 #[derive(Debug, Default)]
@@ -47,21 +38,17 @@ pub(crate) fn load<'a>(
     secrets: &mut Secrets,
 ) -> Loaded<'a> {
     let text = source.text.as_str();
-    if text.len() > MODULE_MAX_BYTES {
+    if source.is_cut() || text.len() > MODULE_MAX_BYTES {
+        let size = if source.is_cut() { format!("more than {MODULE_MAX_BYTES}") } else { text.len().to_string() };
         findings.push(Finding::error(
             Code::TooLarge,
             Place::start_of(file),
-            format!("the file has {} bytes; a module file has at most {MODULE_MAX_BYTES}", text.len()),
+            format!("the file has {size} bytes; a module file has at most {MODULE_MAX_BYTES}"),
         ));
         return Loaded::BROKEN;
     }
-    if let Some((at, c)) = text.char_indices().find(|&(_, c)| !is_printable(c)) {
-        let place = place(file, at, at + c.len_utf8());
-        let message = format!("the character U+{:04X} has no place in YAML", u32::from(c));
-        findings.push(
-            Finding::error(Code::NotText, place, message)
-                .help("a module file is UTF-8 text; is this the right file?".to_owned()),
-        );
+    if let Some(finding) = not_text(file, source) {
+        findings.push(finding.help("a module file is UTF-8 text; is this the right file?".to_owned()));
         secrets.mark_lines(text, file);
         return Loaded::BROKEN;
     }
@@ -72,14 +59,17 @@ pub(crate) fn load<'a>(
         findings,
         secrets,
         nodes_left: MAX_NODES,
+        text_bytes_left: MAX_TEXT_BYTES,
         documents: Vec::new(),
         open: Vec::new(),
-        anchors: HashMap::new(),
+        anchors: Anchors::default(),
+        trimmed: (0, 0),
     };
     let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let mut is_broken = false;
-    while let Err(stop) = loader.load_from(start) {
-        is_broken = true;
+    let mut skipped = text[..start].chars().count();
+    let mut broken = 0;
+    while let Err(stop) = loader.load_from(start, skipped) {
+        broken += 1;
         let at = match stop {
             Stop::At(at) => {
                 loader.drop_value_before(at);
@@ -88,18 +78,43 @@ pub(crate) fn load<'a>(
             Stop::Limit => None,
         };
         loader.close_open_nodes();
-        let Some(at) = at else { break };
-        // The parser reads lazily, so the documents before the error are not read again.
-        match next_document(text, at.max(start + 1)) {
-            Some(next) => start = next,
-            None => break,
+        if at.is_none() {
+            // What is no module file has no mistakes that are worth the time to find them.
+            loader.documents.clear();
         }
+        // The parser reads lazily, so the documents before the error are not read again.
+        let Some(next) = at.and_then(|at| next_document(text, at.max(start + 1))) else { break };
+        if broken == MAX_BROKEN_DOCUMENTS {
+            let message = format!("after {broken} syntax errors the rest of the file was not read");
+            loader.findings.push(Finding::error(Code::TooManyProblems, place(file, next, next + "---".len()), message));
+            break;
+        }
+        skipped += text[start..next].chars().count();
+        start = next;
     }
     let documents = loader.documents;
+    let is_broken = broken > 0;
     if is_broken {
         secrets.mark_lines(text, file);
     }
     Loaded { documents, is_broken }
+}
+
+/// What there is to say about the first character that is none, or that no YAML text has.
+fn not_text(file: u32, source: &SourceFile) -> Option<Finding> {
+    let text = source.text.as_str();
+    if let Some(at) = source.not_utf8() {
+        let end = text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
+        let message = format!("byte {at} of the file is not UTF-8");
+        return Some(Finding::error(Code::NotText, place(file, at, end), message));
+    }
+    // Most texts are ASCII, which takes a fraction of the time.
+    if text.bytes().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~')) {
+        return None;
+    }
+    let (at, c) = text.char_indices().find(|&(_, c)| !is_printable(c))?;
+    let message = format!("the character U+{:04X} has no place in YAML", u32::from(c));
+    Some(Finding::error(Code::NotText, place(file, at, at + c.len_utf8()), message))
 }
 
 /// Whether YAML allows a character (1.2.2, section 5.1).
@@ -136,10 +151,47 @@ struct Loader<'a, 'f> {
     offsets: Offsets<'a>,
     findings: &'f mut Findings,
     secrets: &'f mut Secrets,
-    nodes_left: usize,
+    nodes_left: u32,
+    text_bytes_left: u32,
     documents: Vec<Rc<Node<'a>>>,
     open: Vec<Open<'a>>,
-    anchors: HashMap<usize, Rc<Node<'a>>>,
+    anchors: Anchors<'a>,
+    /// The end of the collection that was closed last, with and without the blanks before it: all that end there share
+    /// them.
+    trimmed: (usize, usize),
+}
+
+/// The nodes of a document that have anchors. The parser numbers those of the whole stream.
+#[derive(Default)]
+struct Anchors<'a> {
+    first: usize,
+    nodes: Vec<Option<Rc<Node<'a>>>>,
+}
+
+impl<'a> Anchors<'a> {
+    fn clear(&mut self) {
+        self.nodes.clear();
+    }
+
+    fn insert(&mut self, number: usize, node: Rc<Node<'a>>) {
+        if self.nodes.is_empty() {
+            self.first = number;
+        }
+        // A collection is finished after what is in it, and has a smaller number.
+        if let Some(before) = self.first.checked_sub(number) {
+            self.nodes.splice(0..0, std::iter::repeat_n(None, before));
+            self.first = number;
+        }
+        let index = number - self.first;
+        if index >= self.nodes.len() {
+            self.nodes.resize(index + 1, None);
+        }
+        self.nodes[index] = Some(node);
+    }
+
+    fn get(&self, number: usize) -> Option<Rc<Node<'a>>> {
+        self.nodes.get(number.checked_sub(self.first)?)?.clone()
+    }
 }
 
 /// A sequence or mapping whose end has not been reached.
@@ -147,24 +199,47 @@ struct Open<'a> {
     place: Place,
     anchor: usize,
     value: Value<'a>,
-    key: Option<Rc<Node<'a>>>,
-    size: usize,
-    height: usize,
+    /// The name whose value comes next, and what it says about the value.
+    key: Option<(Rc<Node<'a>>, NameOf)>,
+    /// Whether all that is in it belongs to a secret.
+    is_secret: bool,
+    size: u32,
+    text_bytes: u32,
+    has_variable: bool,
+    height: u8,
+}
+
+impl Open<'_> {
+    /// Whether what comes next in it may be a key or a password.
+    fn expects_secret(&self) -> bool {
+        self.is_secret || self.key.as_ref().is_some_and(|(_, name_of)| *name_of != NameOf::Other)
+    }
 }
 
 impl<'a> Loader<'a, '_> {
-    fn load_from(&mut self, start: usize) -> Result<(), Stop> {
-        let skipped = self.text[..start].chars().count();
-        let mut parser: Parser<'a, StrInput<'a>> = Parser::new_from_str(&self.text[start..]);
+    /// Reads documents from a byte on, before which there are so many characters.
+    fn load_from(&mut self, start: usize, skipped: usize) -> Result<(), Stop> {
+        let ahead = Ahead::new();
+        let mut parser = Parser::new(BoundedInput::new(&self.text[start..], &ahead));
+        let mut read_to = start;
         self.anchors.clear();
         while let Some(event) = parser.next_event() {
+            if ahead.is_used_up() {
+                let place = self.after(read_to);
+                let what =
+                    format!("more than {MAX_INDICATORS_AHEAD} brackets, commas and colons in one `[…]` or `{{…}}`");
+                return Err(self.limit(place, &what));
+            }
+            ahead.renew();
             let (event, span) = event.map_err(|error| self.syntax_error(&error, skipped))?;
             let place = self.place(span, skipped);
+            read_to = place.end as usize;
             match event {
                 Event::DocumentStart(_) => self.anchors.clear(),
                 Event::Scalar(text, style, anchor, tag) => {
                     let kind = self.kind(&text, style, tag.as_deref(), place);
-                    self.add(place, Value::Scalar(Scalar { text, kind, written: None }), anchor)?;
+                    let text = self.text(text, style, place);
+                    self.add(place, Scalar { text, kind, written: None }, anchor)?;
                 }
                 Event::SequenceStart(anchor, tag) => {
                     self.check_tag(tag.as_deref(), "seq", place);
@@ -180,6 +255,30 @@ impl<'a> Loader<'a, '_> {
             }
         }
         Ok(())
+    }
+
+    /// The first thing behind a byte.
+    fn after(&self, at: usize) -> Place {
+        let rest = self.text[at..].trim_start();
+        let start = self.text.len() - rest.len();
+        place(self.file, start, start + rest.chars().next().map_or(0, char::len_utf8))
+    }
+
+    /// A scalar's text: a part of the file where it stands there as it is, which most do.
+    fn text(&self, text: Cow<'a, str>, style: ScalarStyle, place: Place) -> Cow<'a, str> {
+        let raw = &self.text[place.start as usize..place.end as usize];
+        let inner = match style {
+            ScalarStyle::Plain => Some(raw),
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => raw.get(1..raw.len().saturating_sub(1)),
+            _ => None,
+        };
+        let Some(inner) = inner.filter(|inner| *inner == text) else { return text };
+        if self.open.last().is_some_and(Open::expects_secret)
+            && let Cow::Owned(mut copy) = text
+        {
+            copy.zeroize();
+        }
+        Cow::Borrowed(inner)
     }
 
     /// The place of a span; the blanks that the parser counts to a quoted or block scalar are left out.
@@ -223,10 +322,21 @@ impl<'a> Loader<'a, '_> {
 
     fn open(&mut self, place: Place, value: Value<'a>, anchor: usize) -> Result<(), Stop> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(self.limit(place, format!("more than {MAX_DEPTH} levels of lists and mappings")));
+            return Err(self.limit(place, &format!("more than {MAX_DEPTH} levels of lists and mappings")));
         }
-        self.take_nodes(1, place)?;
-        self.open.push(Open { place, anchor, value, key: None, size: 1, height: 0 });
+        self.take(1, 0, place)?;
+        let is_secret = self.open.last().is_some_and(Open::expects_secret);
+        self.open.push(Open {
+            place,
+            anchor,
+            value,
+            key: None,
+            is_secret,
+            size: 1,
+            text_bytes: 0,
+            has_variable: false,
+            height: 0,
+        });
         Ok(())
     }
 
@@ -234,17 +344,30 @@ impl<'a> Loader<'a, '_> {
         let Some(open) = self.open.pop() else { return };
         // A block collection ends where the next thing starts; the blanks before that are not its own.
         let (start, end) = (open.place.start as usize, end.max(open.place.end) as usize);
-        let place = place(self.file, start, start + self.text[start..end].trim_end().len());
-        let node = Rc::new(Node { place, value: open.value, is_complete, size: open.size, height: open.height });
+        if self.trimmed.0 != end || self.trimmed.1 < start {
+            self.trimmed = (end, start + self.text[start..end].trim_end().len());
+        }
+        let node = Rc::new(Node {
+            place: place(self.file, start, self.trimmed.1),
+            value: open.value,
+            is_complete,
+            has_variable: open.has_variable,
+            height: open.height,
+            size: open.size,
+            text_bytes: open.text_bytes,
+        });
         if open.anchor > 0 {
             self.anchors.insert(open.anchor, Rc::clone(&node));
         }
         self.attach(node);
     }
 
-    fn add(&mut self, place: Place, value: Value<'a>, anchor: usize) -> Result<(), Stop> {
-        self.take_nodes(1, place)?;
-        let node = Rc::new(Node { place, value, is_complete: true, size: 1, height: 0 });
+    fn add(&mut self, place: Place, scalar: Scalar<'a>, anchor: usize) -> Result<(), Stop> {
+        let text_bytes = u32::try_from(scalar.text.len()).unwrap_or(u32::MAX);
+        self.take(1, text_bytes, place)?;
+        let has_variable = scalar.text.contains("${");
+        let value = Value::Scalar(scalar);
+        let node = Rc::new(Node { place, value, is_complete: true, has_variable, height: 0, size: 1, text_bytes });
         if anchor > 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
@@ -253,32 +376,35 @@ impl<'a> Loader<'a, '_> {
     }
 
     fn alias(&mut self, place: Place, anchor: usize) -> Result<(), Stop> {
-        let Some(node) = self.anchors.get(&anchor).cloned() else {
+        let Some(node) = self.anchors.get(anchor) else {
             // The parser refuses names that it never saw, so this one belongs to a node that is still open.
             let message = "the alias stands for something that contains it, or for another document's value";
             self.findings.push(Finding::error(Code::Syntax, place, message));
-            let scalar = Scalar { text: "".into(), kind: Kind::String, written: None };
-            return self.add(place, Value::Scalar(scalar), 0);
+            return self.add(place, Scalar { text: "".into(), kind: Kind::String, written: None }, 0);
         };
-        self.take_nodes(node.size, place)?;
-        if self.open.len() + node.height > MAX_DEPTH {
-            return Err(self.limit(place, format!("more than {MAX_DEPTH} levels of lists and mappings")));
+        self.take(node.size, node.text_bytes, place)?;
+        if self.open.len() + usize::from(node.height) > MAX_DEPTH {
+            return Err(self.limit(place, &format!("more than {MAX_DEPTH} levels of lists and mappings")));
         }
         self.attach(node);
         Ok(())
     }
 
-    fn take_nodes(&mut self, count: usize, place: Place) -> Result<(), Stop> {
-        match self.nodes_left.checked_sub(count) {
-            Some(left) => {
-                self.nodes_left = left;
-                Ok(())
+    /// Takes nodes, and the bytes of their texts, from what the file may have.
+    fn take(&mut self, nodes: u32, text_bytes: u32, place: Place) -> Result<(), Stop> {
+        let left = (self.nodes_left.checked_sub(nodes), self.text_bytes_left.checked_sub(text_bytes));
+        let what = match left {
+            (Some(nodes), Some(text_bytes)) => {
+                (self.nodes_left, self.text_bytes_left) = (nodes, text_bytes);
+                return Ok(());
             }
-            None => Err(self.limit(place, format!("more than {MAX_NODES} values, aliases followed"))),
-        }
+            (None, _) => format!("more than {MAX_NODES} values, aliases followed"),
+            (_, None) => format!("values of more than {MAX_TEXT_BYTES} bytes, aliases followed"),
+        };
+        Err(self.limit(place, &what))
     }
 
-    fn limit(&mut self, place: Place, what: String) -> Stop {
+    fn limit(&mut self, place: Place, what: &str) -> Stop {
         self.findings.push(Finding::error(Code::TooLarge, place, format!("this is no module file: it has {what}")));
         Stop::Limit
     }
@@ -292,15 +418,21 @@ impl<'a> Loader<'a, '_> {
             return;
         };
         parent.size = parent.size.saturating_add(node.size);
-        parent.height = parent.height.max(node.height + 1);
+        parent.text_bytes = parent.text_bytes.saturating_add(node.text_bytes);
+        parent.has_variable |= node.has_variable;
+        parent.height = parent.height.max(node.height.saturating_add(1));
         match &mut parent.value {
             Value::Sequence(items) => items.push(node),
             Value::Mapping(entries) => match parent.key.take() {
-                None => parent.key = Some(node),
-                Some(key) => {
-                    if let Value::Scalar(name) = &key.value
-                        && Secrets::is_secret(&name.text, &node.value)
-                    {
+                None => {
+                    let name_of = match &node.value {
+                        Value::Scalar(name) => NameOf::value_of(&name.text),
+                        _ => NameOf::Other,
+                    };
+                    parent.key = Some((node, name_of));
+                }
+                Some((key, name_of)) => {
+                    if name_of.is_secret(&node.value) {
                         self.secrets.push(node.place);
                     }
                     entries.push((key, node));
@@ -339,7 +471,8 @@ impl<'a> Loader<'a, '_> {
     fn syntax_error(&mut self, error: &ScanError, skipped: usize) -> Stop {
         let at = self.offsets.byte(skipped + error.marker().index());
         if error.info().contains("recursion limit") {
-            return self.limit(place(self.file, at, at), format!("more than {MAX_DEPTH} levels of lists and mappings"));
+            let what = format!("more than {MAX_DEPTH} levels of lists and mappings");
+            return self.limit(place(self.file, at, at), &what);
         }
         let tab = tab_in_indentation(self.text, at);
         let shown = match tab {

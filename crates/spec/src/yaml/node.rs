@@ -1,5 +1,7 @@
 use std::{borrow::Cow, rc::Rc};
 
+use zeroize::Zeroize;
+
 use crate::findings::Place;
 
 /// A value of a document, with its place.
@@ -9,17 +11,21 @@ pub(crate) struct Node<'a> {
     pub(crate) value: Value<'a>,
     /// False when a syntax error cut the node off, so that nothing follows from what is not in it.
     pub(crate) is_complete: bool,
-    /// Nodes in this one and below, aliases followed.
-    pub(super) size: usize,
+    /// Whether the text of a scalar in this one or below has a `${`.
+    pub(crate) has_variable: bool,
     /// Levels below this one.
-    pub(super) height: usize,
+    pub(super) height: u8,
+    /// Nodes in this one and below, aliases followed.
+    pub(super) size: u32,
+    /// Bytes of the texts of scalars in this one and below, aliases followed.
+    pub(super) text_bytes: u32,
 }
 
 impl<'a> Node<'a> {
     /// The node with another value of the same shape.
     pub(crate) fn with_value(&self, value: Value<'a>) -> Self {
-        let Self { place, is_complete, size, height, .. } = *self;
-        Self { place, value, is_complete, size, height }
+        let Self { place, is_complete, has_variable, height, size, text_bytes, .. } = *self;
+        Self { place, value, is_complete, has_variable, height, size, text_bytes }
     }
 }
 
@@ -32,12 +38,23 @@ pub(crate) enum Value<'a> {
 }
 
 /// A text, and what YAML takes it for.
+///
+/// A text of its own, which escapes, line folds and variables make, is wiped when it is dropped: it may be a secret. What
+/// the parser had of it in buffers that it gave back in the meantime cannot be.
 #[derive(Debug)]
 pub(crate) struct Scalar<'a> {
     pub(crate) text: Cow<'a, str>,
     pub(crate) kind: Kind,
     /// The text as it stands in the file, if variables in it were replaced: the one that messages may quote.
     pub(crate) written: Option<Cow<'a, str>>,
+}
+
+impl Drop for Scalar<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(text) = &mut self.text {
+            text.zeroize();
+        }
+    }
 }
 
 /// The types of the YAML 1.2 core schema, as far as module files tell them apart.

@@ -15,22 +15,18 @@ impl Secrets {
         self.0.push(place);
     }
 
-    /// Whether this value of a field of this name must not be shown.
-    pub(super) fn is_secret(name: &str, value: &Value<'_>) -> bool {
-        // Keys that stand where the mapping with the keys belongs are as secret as in their place.
-        let is_misplaced = !matches!(value, Value::Mapping(_)) && name.to_lowercase().ends_with("credentials");
-        is_misplaced || Self::is_secret_name(name)
-    }
-
     /// Whether a field of this name has a key or a password as its value.
     pub(crate) fn is_secret_name(name: &str) -> bool {
         // A name of a field is short; a long text in its place is not searched.
-        const MARKS: [&str; 7] = ["secret", "accesskey", "keyid", "password", "passwd", "passphrase", "token"];
-        if name.len() > 200 {
+        const MAX_LEN: usize = 200;
+        if name.len() > MAX_LEN {
             return false;
         }
+        if name.is_ascii() {
+            return has_mark(name.as_bytes());
+        }
         let plain: String = name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-        MARKS.iter().any(|mark| plain.contains(mark))
+        has_mark(plain.as_bytes())
     }
 
     /// Marks what follows a secret's name on its line, and the deeper lines below, without understanding the text. It is
@@ -83,6 +79,66 @@ impl Secrets {
         }
         spans
     }
+}
+
+/// What a field's name says about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameOf {
+    /// A key or a password, whatever it is.
+    Secret,
+    /// A mapping with keys in it; anything else in its place is as secret as they are.
+    Credentials,
+    Other,
+}
+
+impl NameOf {
+    pub(super) fn value_of(name: &str) -> Self {
+        const CREDENTIALS: &[u8] = b"credentials";
+        let end = name.len().saturating_sub(CREDENTIALS.len());
+        if Secrets::is_secret_name(name) {
+            Self::Secret
+        } else if name.as_bytes()[end..].eq_ignore_ascii_case(CREDENTIALS) {
+            Self::Credentials
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Whether this value of the field must not be shown.
+    pub(super) fn is_secret(self, value: &Value<'_>) -> bool {
+        match self {
+            Self::Secret => true,
+            Self::Credentials => !matches!(value, Value::Mapping(_)),
+            Self::Other => matches!(value, Value::Scalar(scalar) if user_of(&scalar.text).is_some()),
+        }
+    }
+}
+
+/// Where in an address its user and password stand, `https://user:password@host`; the scheme may be missing.
+pub(crate) fn user_of(text: &str) -> Option<Range<usize>> {
+    let start = text.find("://").map_or(0, |at| at + "://".len());
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let at = start + text[start..end].rfind('@')?;
+    (start > 0 || text[..at].contains(':')).then_some(start..at)
+}
+
+/// Whether a name is that of a key or a password, its punctuation and large letters aside. Every field of every file is
+/// asked, so that nothing is copied.
+fn has_mark(name: &[u8]) -> bool {
+    (0..name.len()).any(|at| {
+        let marks: &[&[u8]] = match name[at].to_ascii_lowercase() {
+            b'a' => &[b"accesskey"],
+            b'k' => &[b"keyid"],
+            b'p' => &[b"password", b"passwd", b"passphrase"],
+            b's' => &[b"secret"],
+            b't' => &[b"token"],
+            _ => return false,
+        };
+        marks.iter().any(|mark| {
+            let mut letters = name[at..].iter().filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
+            mark.iter().all(|expected| letters.next().is_some_and(|byte| byte.eq_ignore_ascii_case(expected)))
+        })
+    })
 }
 
 /// Where the value starts on a line that names a secret.

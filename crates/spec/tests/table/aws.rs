@@ -108,6 +108,17 @@ fn a_region_without_a_type() {
 }
 
 #[test]
+fn a_misspelt_type_is_not_also_missing() {
+    check_all(
+        &[&ingress("awsRegion:\n  typ: specific\n  id: us-east-1")],
+        "
+        f:5:5: error[SFK0011]: `awsRegion` has no field `typ`
+          help: did you mean `type`?
+        ",
+    );
+}
+
+#[test]
 fn an_unknown_type() {
     check_all(
         &[&ingress("awsRegion: {type: specfic, id: us-east-1}\nawsCredentials: {type: iam}")],
@@ -115,7 +126,7 @@ fn an_unknown_type() {
         f:4:21: error[SFK0014]: `awsRegion` has no type `specfic`
           help: did you mean `specific`?
         f:5:26: error[SFK0014]: `awsCredentials` has no type `iam`
-          help: the types are `profile`, `basic` and `default`
+          help: the types are `profile`, `basic`, `web-identity`, `assume-role` and `default`
         ",
     );
 }
@@ -159,7 +170,7 @@ fn keys_in_the_file() {
           help: prefer a profile, or the default chain (environment, web identity, instance role)
         ",
     );
-    let AwsCredentials::Basic { access_key_id, secret_access_key } = read(keys).credentials else {
+    let AwsCredentials::Basic { access_key_id, secret_access_key, .. } = read(keys).credentials else {
         panic!("the keys are read")
     };
     assert_eq!((access_key_id.expose(), secret_access_key.expose()), ("AKIAEXAMPLE", "hunter2"));
@@ -196,6 +207,89 @@ fn a_key_that_is_a_number_is_not_quoted_in_the_help() {
           help: prefer a profile, or the default chain (environment, web identity, instance role)
         f:4:75: error[SFK0013]: `secretAccessKey` must be a string, not a number
           help: put it in quotes
+        ",
+    );
+}
+
+#[test]
+fn temporary_keys_with_their_token() {
+    let local = "awsRegion: {type: custom-endpoint, endpoint: 'http://localhost:4566', id: us-east-1}";
+    let keys = "awsCredentials: {type: basic, accessKeyId: a, secretAccessKey: b, sessionToken: c}";
+    check(&ingress(&format!("{local}\n{keys}")), "");
+    let AwsCredentials::Basic { session_token, .. } = read(keys).credentials else { panic!("the keys are read") };
+    assert_eq!(session_token.unwrap().expose(), "c");
+}
+
+#[test]
+fn a_role_by_web_identity() {
+    let role = "arn:aws:iam::123456789012:role/orders";
+    let lines = format!("awsCredentials: {{type: web-identity, roleArn: '{role}', tokenFile: /token}}");
+    check(&ingress(&lines), "");
+    let expected =
+        AwsCredentials::WebIdentity { role_arn: role.into(), token_file: "/token".into(), session_name: None };
+    assert_eq!(read(&lines).credentials, expected);
+    let named = lines.replace("/token}", "/token, sessionName: orders}");
+    let AwsCredentials::WebIdentity { session_name, .. } = read(&named).credentials else { panic!("it is one") };
+    assert_eq!(session_name.as_deref(), Some("orders"));
+}
+
+#[test]
+fn a_role_that_is_assumed() {
+    let role = "arn:aws-cn:iam::123456789012:role/path/orders";
+    let lines =
+        format!("awsCredentials: {{type: assume-role, roleArn: '{role}', sessionName: orders, externalId: hunter2}}");
+    check(&ingress(&lines), "");
+    let AwsCredentials::AssumeRole { role_arn, session_name, external_id } = read(&lines).credentials else {
+        panic!("it is one")
+    };
+    assert_eq!((role_arn.as_str(), session_name.as_deref()), (role, Some("orders")));
+    assert_eq!(external_id.unwrap().expose(), "hunter2");
+    check(&ingress(&format!("awsCredentials: {{type: assume-role, roleArn: '{role}'}}")), "");
+}
+
+#[test]
+fn a_role_without_its_fields() {
+    check(
+        &ingress("awsCredentials: {type: web-identity}"),
+        "
+        f:4:3: error[SFK0010]: `awsCredentials` of type `web-identity` needs the field `roleArn`
+        f:4:3: error[SFK0010]: `awsCredentials` of type `web-identity` needs the field `tokenFile`
+        ",
+    );
+    check_all(
+        &[&ingress("awsCredentials: {type: assume-role, role: orders}")],
+        "
+        f:4:3: error[SFK0010]: `awsCredentials` of type `assume-role` needs the field `roleArn`
+          help: for example
+          help: roleArn: arn:aws:iam::123456789012:role/orders
+        f:4:39: error[SFK0011]: `awsCredentials` of type `assume-role` has no field `role`
+          help: the fields of `awsCredentials` of type `assume-role` are `type`, `roleArn`, `sessionName` and `externalId`
+        ",
+    );
+}
+
+#[test]
+fn an_arn_that_is_none_of_a_role() {
+    for arn in ["orders", "arn:aws:iam::123456789012:user/orders", "arn:aws:sts::123456789012:assumed-role/orders/x"] {
+        check_all(
+            &[&ingress(&format!("awsCredentials: {{type: assume-role, roleArn: '{arn}'}}"))],
+            &format!(
+                "
+                f:4:48: error[SFK0043]: `{arn}` is not the ARN of a role
+                  help: it is of the form `arn:aws:iam::<12-digit account>:role/<name>`
+                "
+            ),
+        );
+    }
+}
+
+#[test]
+fn fields_of_another_type_of_credentials() {
+    check_all(
+        &[&ingress("awsCredentials: {type: profile, profile: dev, externalId: x}")],
+        "
+        f:4:49: error[SFK0011]: `awsCredentials` of type `profile` has no field `externalId`
+          help: `externalId` belongs to type `assume-role`
         ",
     );
 }

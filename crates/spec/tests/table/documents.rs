@@ -109,14 +109,6 @@ fn kafka_is_not_served() {
 }
 
 #[test]
-fn the_format_of_statefun_3_0() {
-    check(
-        "version: \"3.0\"\nmodule:\n  meta:\n    type: remote\n",
-        "f:1:1: error[SFK0009]: this is a module of Stateful Functions 3.0 or older, which is not read",
-    );
-}
-
-#[test]
 fn the_order_of_kind_and_spec_is_free_and_other_fields_are_unknown() {
     check(
         "

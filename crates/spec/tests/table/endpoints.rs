@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use statefun_kinesis_spec::{EndpointSpec, FunctionPattern, Options, SourceFile, TransportSpec, read_module};
 
-use crate::{check, check_all, endpoint};
+use crate::{check, check_all, endpoint, ingress};
 
 #[track_caller]
 fn read(yaml: String) -> EndpointSpec {
@@ -65,7 +65,10 @@ fn a_transport_without_a_type_is_the_asynchronous_one() {
 #[test]
 fn an_endpoint_of_the_first_version() {
     let yaml = endpoint(&format!("{MINIMAL}\ntimeouts: {{call: 5s}}")).replace("endpoints.v2", "endpoints.v1");
-    check(&yaml, "f:1:7: note[SFK0033]: this kind is the older form of `io.statefun.endpoints.v2/http`");
+    check(
+        &format!("{}---\n{yaml}", ingress("")),
+        "f:9:7: note[SFK0033]: this kind is the older form of `io.statefun.endpoints.v2/http`",
+    );
     assert_eq!(read(yaml).transport.call_timeout, Duration::from_secs(5));
 }
 
@@ -113,7 +116,9 @@ fn a_transport_with_problems() {
         "
         f:6:11: error[SFK0024]: `soon` is not a duration
           help: for example `30s`, `2 min`, or a bare number of milliseconds
-        f:7:5: error[SFK0013]: `connect` must be a string, not a list
+        f:7:5: error[SFK0013]: `connect` must be a duration, not a list
+          help: for example
+          help: connect: 20s
         f:8:5: error[SFK0011]: `transport` has no field `pool`
           help: the fields of `transport` are `type`, `call`, `connect`, `pool_ttl`, `pool_size`, `payload_max_bytes`, `trust_cacerts`, `client_cert`, `client_key`, `client_key_password` and `timeouts`
         f:9:16: error[SFK0016]: `pool_size` must be a whole number from 1 to 4294967295, not 0

@@ -120,3 +120,17 @@ fn positions_in_other_spellings() {
         ",
     );
 }
+
+#[test]
+fn an_instant_with_any_offset_and_precision() {
+    for (text, instant) in [
+        ("2026-04-23T02:30:00+02:30", "2026-04-23T00:00:00.000Z"),
+        ("2026-04-22t19:00:00.123456789-05:00", "2026-04-23T00:00:00.123Z"),
+        ("2026-04-23T00:00:00z", "2026-04-23T00:00:00.000Z"),
+        ("2026-04-23T00:00:00-00:00", "2026-04-23T00:00:00.000Z"),
+    ] {
+        let lines = format!("startupPosition: {{type: at-timestamp, timestamp: '{text}'}}");
+        check(&ingress(&lines), "");
+        reads(&lines, at(instant));
+    }
+}

@@ -36,13 +36,13 @@ fn a_stream_without_anything() {
         "
         f:5:7: error[SFK0010]: a stream needs the field `valueType`
         f:5:7: error[SFK0010]: a stream needs the field `targets`
-        f:5:7: error[SFK0018]: a stream needs the field `streamArn`: records are routed by it, not by the short name
+        f:5:7: error[SFK0018]: a stream needs the field `streamArn`, or `stream` with its short name
         ",
     );
 }
 
 #[test]
-fn a_stream_without_its_arn() {
+fn a_stream_without_its_name() {
     check_all(
         &["
         kind: io.statefun.kinesis.v1/ingress
@@ -50,14 +50,13 @@ fn a_stream_without_its_arn() {
           id: example/orders
           awsRegion: {type: specific, id: eu-west-1}
           streams:
-            - stream: orders-stream
-              valueType: example/Order
+            - valueType: example/Order
               targets: [example/order-handler]
         "],
         "
-        f:6:7: error[SFK0018]: a stream needs the field `streamArn`: records are routed by it, not by the short name
-          help: streamArn: arn:aws:kinesis:eu-west-1:<account>:stream/orders-stream
-          help: `aws kinesis describe-stream-summary --stream-name orders-stream` prints it
+        f:6:7: error[SFK0018]: a stream needs the field `streamArn`, or `stream` with its short name
+          help: streamArn: arn:aws:kinesis:eu-west-1:<account>:stream/<name>
+          help: `aws kinesis describe-stream-summary --stream-name <name>` prints it
         ",
     );
 }
@@ -220,7 +219,7 @@ fn the_arn_beside_the_streams_as_kzmlabs_has_it() {
         "f:4:3: note[SFK0033]: `streamArn` beside `streams` is where kzmlabs' StateFun wants it; here it stands in the entry",
     );
     let module = read_module(&[SourceFile::new("f", crate::dedent(yaml))], &Options::default()).module.unwrap();
-    assert_eq!(module.ingresses[0].streams[0].stream_arn.name().as_str(), "orders");
+    assert_eq!(module.ingresses[0].streams[0].stream.name().as_str(), "orders");
 }
 
 #[test]
@@ -260,5 +259,44 @@ fn the_arn_beside_the_streams_and_another_in_the_entry() {
         f:4:3: note[SFK0033]: `streamArn` beside `streams` is where kzmlabs' StateFun wants it; here it stands in the entry
         f:6:18: error[SFK0019]: this `streamArn` is not the one beside `streams`
         ",
+    );
+}
+
+#[test]
+fn a_stream_by_its_name_as_apache_statefun_has_it() {
+    let yaml = streams(
+        "- {stream: orders, valueType: a/b, targets: [a/c]}\n- {stream: returns, valueType: a/b, targets: [a/c]}",
+    );
+    check(
+        &yaml,
+        "
+        f:5:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's way: the stream is looked up by its name when the module starts
+        f:6:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's way: the stream is looked up by its name when the module starts
+        ",
+    );
+    let module = read_module(&[SourceFile::new("f", yaml)], &Options::default()).module.unwrap();
+    let named: Vec<_> = module.ingresses[0].streams.iter().map(|route| (&route.stream, route.stream.arn())).collect();
+    assert_eq!(named, [(&"orders".parse().unwrap(), None), (&"returns".parse().unwrap(), None)]);
+}
+
+#[test]
+fn two_entries_for_one_name() {
+    check_all(
+        &[&streams("- {stream: orders, valueType: a/b, targets: [a/c]}\n- {stream: orders, valueType: a/b, targets: [a/d]}")],
+        "
+        f:5:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's way: the stream is looked up by its name when the module starts
+        f:6:16: error[SFK0026]: two entries for the stream `orders`
+          f:5:16: the first one is here
+          help: list all targets in one entry
+        f:6:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's way: the stream is looked up by its name when the module starts
+        ",
+    );
+}
+
+#[test]
+fn a_name_that_is_none() {
+    check(
+        &streams("- {stream: my orders, valueType: a/b, targets: [a/c]}"),
+        "f:5:16: error[SFK0020]: `my orders` is not a valid stream name: expected 1 to 128 letters, digits, `_`, `.` or `-`",
     );
 }

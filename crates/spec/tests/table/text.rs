@@ -150,7 +150,7 @@ fn an_alias_bomb() {
     check(
         &bomb,
         "
-        f:6:12: error[SFK0003]: this is no module file: it has more than 250000 values, aliases followed
+        f:5:36: error[SFK0003]: this is no module file: it has more than 100000 values, aliases followed
         ",
     );
 }

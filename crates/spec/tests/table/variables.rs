@@ -79,17 +79,21 @@ fn values_and_defaults_are_literal_text() {
 fn numbers_and_durations_are_read_from_variables() {
     let egress = &module(&egress("streamName: s\nmaxOutstandingRecords: ${N}")).egresses[0];
     assert_eq!(egress.max_outstanding_records.get(), 250);
-    let read = module(&endpoint(
+    let ingress = streams(
+        "- {streamArn: \"arn:aws:kinesis:us-east-1:123456789012:stream/${STREAM}\", valueType: a/b, targets: [\"${STREAM}/c\"]}",
+    );
+    let endpoint = endpoint(
         "
         functions: ${STREAM}/*
-        urlPathTemplate: http://${STREAM}:8000/{function.name}
+        urlPathTemplate: https://${STREAM}:8000/{function.name}
         maxNumBatchRequests: ${NONE:-7}
         transport: {call: \"${TIME}\", connect: \"${N}\", pool_size: \"1${N}\"}
         ",
-    ));
+    );
+    let read = module(&format!("{ingress}---\n{endpoint}"));
     let endpoint = &read.endpoints[0];
     assert_eq!(endpoint.functions.to_string(), "orders/*");
-    assert_eq!(endpoint.url_path_template.as_str(), "http://orders:8000/{function.name}");
+    assert_eq!(endpoint.url_path_template.as_str(), "https://orders:8000/{function.name}");
     assert_eq!(endpoint.max_num_batch_requests.get(), 7);
     assert_eq!(endpoint.transport.call_timeout.as_secs(), 60);
     assert_eq!(endpoint.transport.connect_timeout.as_millis(), 250);
@@ -290,10 +294,16 @@ fn no_message_quotes_a_value_of_any_field() {
             ",
         ),
         ingress("awsRegion: {type: specific, id: \"${HUNTER}\"}"),
-        format!("{}  awsRegion: {{type: specific, id: \"${{HUNTER}}\"}}\n", streams("- {stream: \"${HUNTER}\", valueType: a/b, targets: [a/b]}")),
+        format!("{}  awsRegion: {{type: specific, id: \"${{HUNTER}}\"}}\n", streams("- {valueType: a/b, targets: [a/b]}")),
+        streams("- {stream: \"${HUNTER}\", valueType: a/b, targets: [a/b]}"),
+        ingress("clientConfigProperties: {aws.region: \"${HUNTER}\", source.reader.type: \"${BAD}\", MaxConnections: \"${BAD}\"}"),
+        ingress("awsRegion: {type: specific, id: us-east-1}\nclientConfigProperties: {aws.region: \"${HUNTER}\"}"),
+        ingress("awsCredentials: {type: assume-role, roleArn: \"${BAD}\"}\ninvalidRecordHandling: {type: skip, logLevel: \"${BAD}\"}"),
+        ingress("consumer: {type: enhanced-fan-out, name: \"${BAD}\", lifecycle: \"${BAD}\"}"),
+        egress("streamName: s\nallowedStreams: [\"${BAD}\"]\norder: ${BAD}"),
         endpoint("functions: \"${NAME}\"\nurlPathTemplate: ${BAD}\nmaxNumBatchRequests: ${EPOCH}0"),
         endpoint("functions: \"${NAME}\"\nurlPathTemplate: http://${BAD}\ntransport: {type: \"${BAD}\"}"),
-        endpoint("functions: other/*\nurlPathTemplate: http://h/\ntransport: {call: \"${BAD}\", pool_size: \"${BAD}\"}"),
+        endpoint("functions: other/*\nurlPathTemplate: http://${HUNTER}/\ntransport: {call: \"${BAD}\", pool_size: \"${BAD}\"}"),
     ];
     let without_value = |said: &str| {
         for value in ["hunter2", "1713830400", "2024-04-23", "earliest"] {
@@ -309,7 +319,7 @@ fn no_message_quotes_a_value_of_any_field() {
         without_value(&found.to_line(&files));
     }
     let expected = "SFK0011 SFK0013 SFK0014 SFK0015 SFK0016 SFK0017 SFK0018 SFK0019 SFK0020 SFK0021 SFK0022 SFK0023 \
-                    SFK0024 SFK0025 SFK0026 SFK0027 SFK0028 SFK0029 SFK0030 SFK0033";
+                    SFK0024 SFK0025 SFK0026 SFK0027 SFK0028 SFK0029 SFK0030 SFK0033 SFK0038 SFK0041 SFK0042 SFK0043";
     let missing: Vec<&str> = expected.split(' ').filter(|code| !codes.contains(code)).collect();
     assert!(missing.is_empty(), "nothing was said of {missing:?}");
     let module = module(&egress("streamName: ${HUNTER}"));

@@ -1,0 +1,202 @@
+use statefun_kinesis_types::{InvalidRecordHandling, StreamRef};
+
+use super::{
+    Decoder, Entry, Object, Placed,
+    table::{Field, LOG_LEVELS, TYPE, Tagged, Takes, Text, Variant},
+};
+use crate::{FailedRecordHandling, FailureHandling, GiveUp};
+
+const LOG_LEVEL: Field = Field::new(
+    "logLevel",
+    Takes::Word(LOG_LEVELS),
+    "logLevel: warn",
+    "How loudly each one is logged, with stream, shard and sequence number where it has them.",
+)
+.default("warn");
+
+const DEAD_LETTERS: Field = Field::new(
+    "stream",
+    Takes::Text(Text::StreamRef),
+    "stream: orders-dead-letters",
+    "The stream for dead letters: its ARN, or its short name in the account and region of the client.",
+)
+.required();
+
+const MAX_ATTEMPTS: Field = Field::new(
+    "maxAttempts",
+    Takes::Integer { min: 1, max: u32::MAX },
+    "maxAttempts: 10",
+    "How often it is tried at most. Without it the time alone counts.",
+);
+
+const TIMEOUT: Field = Field::new(
+    "timeout",
+    Takes::Duration { may_be_zero: false },
+    "timeout: 5 min",
+    "How long it is tried at most, from the first attempt on. Without it the attempts alone count.",
+);
+
+const INVALID_RECORDS: Tagged = Tagged {
+    what: "`invalidRecordHandling`",
+    example: "invalidRecordHandling:\n  type: skip",
+    default: None,
+    variants: &[
+        Variant::new(
+            "fail",
+            "`invalidRecordHandling` of type `fail`",
+            "The module stops with an error that names the record.",
+            &[TYPE],
+        ),
+        Variant::new(
+            "skip",
+            "`invalidRecordHandling` of type `skip`",
+            "The record is logged, counted and left out.",
+            &[TYPE, LOG_LEVEL],
+        ),
+        Variant::new(
+            "dead-letter",
+            "`invalidRecordHandling` of type `dead-letter`",
+            "The record is put into another stream as it is, logged and counted. Its position counts as read only then.",
+            &[TYPE, DEAD_LETTERS, LOG_LEVEL],
+        ),
+    ],
+};
+
+pub(super) const INVALID_RECORDS_FIELD: Field = Field::new(
+    "invalidRecordHandling",
+    Takes::Tagged(&INVALID_RECORDS),
+    INVALID_RECORDS.example,
+    "What becomes of a record that cannot be turned into messages: one without a partition key, a corrupt aggregate, or \
+     one that a deserializer refuses.",
+);
+
+const FAILED_RECORDS: Tagged = Tagged {
+    what: "`failedRecordHandling`",
+    example: "failedRecordHandling:\n  type: dead-letter\n  stream: orders-dead-letters",
+    default: None,
+    variants: &[
+        Variant::new(
+            "fail",
+            "`failedRecordHandling` of type `fail`",
+            "The module stops with an error that names the record.",
+            &[TYPE, MAX_ATTEMPTS, TIMEOUT],
+        ),
+        Variant::new(
+            "skip",
+            "`failedRecordHandling` of type `skip`",
+            "The record is logged, counted and left out.",
+            &[TYPE, LOG_LEVEL, MAX_ATTEMPTS, TIMEOUT],
+        ),
+        Variant::new(
+            "dead-letter",
+            "`failedRecordHandling` of type `dead-letter`",
+            "The record is put into another stream, logged and counted.",
+            &[TYPE, DEAD_LETTERS, LOG_LEVEL, MAX_ATTEMPTS, TIMEOUT],
+        ),
+    ],
+};
+
+pub(super) const FAILED_RECORDS_FIELD: Field = Field::new(
+    "failedRecordHandling",
+    Takes::Tagged(&FAILED_RECORDS),
+    FAILED_RECORDS.example,
+    "What becomes of a record that the service does not take. One that it never will (too large, unknown stream) is \
+     given up at once; another one is tried again until `maxAttempts` or `timeout` is over, without either for ever.",
+)
+.default("{type: fail}");
+
+const FAILURES: Tagged = Tagged {
+    what: "`failureHandling`",
+    example: "failureHandling:\n  type: keep-trying",
+    default: None,
+    variants: &[
+        Variant::new(
+            "keep-trying",
+            "`failureHandling` of type `keep-trying`",
+            "The messages of the address wait, and are sent again ever more seldom. Those of other addresses go on.",
+            &[TYPE],
+        ),
+        Variant::new(
+            "skip",
+            "`failureHandling` of type `skip`",
+            "The messages are logged, counted and left out.",
+            &[TYPE, LOG_LEVEL, MAX_ATTEMPTS, TIMEOUT],
+        ),
+        Variant::new(
+            "dead-letter",
+            "`failureHandling` of type `dead-letter`",
+            "The messages are put into a stream, logged and counted. A short name is one of the region and account that \
+             the AWS default chain finds.",
+            &[TYPE, DEAD_LETTERS, LOG_LEVEL, MAX_ATTEMPTS, TIMEOUT],
+        ),
+        Variant::new(
+            "fail",
+            "`failureHandling` of type `fail`",
+            "The module stops with an error that names the address.",
+            &[TYPE, MAX_ATTEMPTS, TIMEOUT],
+        ),
+    ],
+};
+
+pub(super) const FAILURES_FIELD: Field = Field::new(
+    "failureHandling",
+    Takes::Tagged(&FAILURES),
+    FAILURES.example,
+    "What becomes of messages for which no request succeeds. A try is one call with all its attempts within `call`; \
+     without `maxAttempts` and `timeout` the first one is the last.",
+)
+.default("{type: keep-trying}");
+
+impl Decoder<'_> {
+    /// What becomes of invalid records. `None` means that an error was reported.
+    pub(super) fn invalid_records(&mut self, entry: Entry<'_>) -> Option<InvalidRecordHandling> {
+        let (name, object) = self.tagged(entry)?;
+        self.handling(name, &object)
+    }
+
+    /// What becomes of failed records. `None` means that an error was reported.
+    pub(super) fn failed_records(&mut self, entry: Entry<'_>) -> Option<FailedRecordHandling> {
+        let (name, object) = self.tagged(entry)?;
+        let given_up = self.handling(name, &object);
+        let GiveUp { max_attempts, timeout } = self.give_up(&object)?;
+        Some(FailedRecordHandling { given_up: given_up?, max_attempts, timeout })
+    }
+
+    /// What becomes of messages that no request delivers. `None` means that an error was reported.
+    pub(super) fn failures(&mut self, entry: Entry<'_>) -> Option<FailureHandling> {
+        let (name, object) = self.tagged(entry)?;
+        if name == "keep-trying" {
+            return Some(FailureHandling::KeepTrying);
+        }
+        let handling = self.handling(name, &object);
+        let after = self.give_up(&object)?;
+        Some(match handling? {
+            InvalidRecordHandling::Skip { log } => FailureHandling::Skip { after, log },
+            InvalidRecordHandling::DeadLetter { stream, log } => FailureHandling::DeadLetter { after, stream, log },
+            _ => FailureHandling::Fail { after },
+        })
+    }
+
+    fn handling(&mut self, name: &str, object: &Object<'_>) -> Option<InvalidRecordHandling> {
+        match name {
+            "skip" => self.log_level(object.get("logLevel")).map(|log| InvalidRecordHandling::Skip { log }),
+            "dead-letter" => {
+                let stream = object.get("stream").and_then(|entry| self.stream_ref(entry));
+                let log = self.log_level(object.get("logLevel"));
+                Some(InvalidRecordHandling::DeadLetter { stream: stream?.value, log: log? })
+            }
+            _ => Some(InvalidRecordHandling::Fail),
+        }
+    }
+
+    fn give_up(&mut self, object: &Object<'_>) -> Option<GiveUp> {
+        let max_attempts = self.optional(object.get("maxAttempts"), Self::integer);
+        let timeout = self.optional(object.get("timeout"), Self::duration);
+        Some(GiveUp { max_attempts: max_attempts?, timeout: timeout? })
+    }
+
+    /// A stream by ARN or short name.
+    pub(super) fn stream_ref(&mut self, entry: Entry<'_>) -> Option<Placed<StreamRef>> {
+        self.value(entry)
+    }
+}

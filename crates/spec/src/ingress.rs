@@ -1,0 +1,119 @@
+use std::{num::NonZeroU32, time::Duration};
+
+use statefun_kinesis_types::{
+    AwsCredentials, AwsRegion, ConsumerName, FunctionType, InvalidRecordHandling, StartupPosition, StreamRef, TypeName,
+};
+
+use crate::{ClientProperties, ClientSpec};
+
+/// A Kinesis ingress: which streams are read, from where on, and to which functions their records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IngressSpec {
+    /// The ingress's name.
+    pub id: TypeName,
+    /// Where the service is.
+    pub region: AwsRegion,
+    /// Who asks.
+    pub credentials: AwsCredentials,
+    /// Where reading starts on a shard that has no stored position.
+    pub startup: StartupPosition,
+    /// The streams, each with its route; at least one when it comes from a module file.
+    pub streams: Vec<StreamRoute>,
+    /// How records are fetched.
+    pub consumer: ConsumerSpec,
+    /// What becomes of records that cannot be turned into messages, on streams that do not say so themselves.
+    pub invalid_records: InvalidRecordHandling,
+    /// How the AWS client speaks to the service.
+    pub client: ClientSpec,
+    /// The file's `clientConfigProperties` that have no effect here.
+    pub client_properties: ClientProperties,
+}
+
+impl IngressSpec {
+    /// An ingress that polls these streams from the latest record on, with region and credentials of the AWS default
+    /// chain, and that fails on an invalid record.
+    pub fn new(id: TypeName, streams: Vec<StreamRoute>) -> Self {
+        Self {
+            id,
+            region: AwsRegion::default(),
+            credentials: AwsCredentials::default(),
+            startup: StartupPosition::default(),
+            streams,
+            consumer: ConsumerSpec::default(),
+            invalid_records: InvalidRecordHandling::default(),
+            client: ClientSpec::default(),
+            client_properties: ClientProperties::default(),
+        }
+    }
+
+    /// What becomes of invalid records of a stream of this ingress.
+    pub fn invalid_records_of<'s>(&'s self, route: &'s StreamRoute) -> &'s InvalidRecordHandling {
+        route.invalid_records.as_ref().unwrap_or(&self.invalid_records)
+    }
+}
+
+/// One stream of an ingress: the type of its records and the functions that get them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamRoute {
+    /// The stream. Records are routed by exactly its ARN; whoever runs the module finds out the ARN of a short name
+    /// first.
+    pub stream: StreamRef,
+    /// The type name that every record's value carries.
+    pub value_type: TypeName,
+    /// The functions that get each record, in this order; at least one when it comes from a module file.
+    pub targets: Vec<FunctionType>,
+    /// What becomes of records that cannot be turned into messages; without it, what the ingress says.
+    pub invalid_records: Option<InvalidRecordHandling>,
+}
+
+impl StreamRoute {
+    /// A route from a stream to functions.
+    pub fn new(stream: impl Into<StreamRef>, value_type: TypeName, targets: Vec<FunctionType>) -> Self {
+        Self { stream: stream.into(), value_type, targets, invalid_records: None }
+    }
+}
+
+/// How an ingress fetches records: a module file's `consumer`.
+///
+/// What is `None` is left to the consumer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConsumerSpec {
+    /// Each shard is asked again and again. Its readers share 5 calls and 2 MiB per second.
+    Polling {
+        /// Most records of one call, 1 to 10 000.
+        max_records: Option<NonZeroU32>,
+        /// How long a shard that had nothing new is left alone.
+        idle_interval: Option<Duration>,
+        /// How often each stream is asked for new shards.
+        discovery_interval: Option<Duration>,
+    },
+    /// Each shard sends its records by itself, with 2 MiB per second for this consumer alone.
+    EnhancedFanOut {
+        /// The name under which the consumer is registered at each stream.
+        name: ConsumerName,
+        /// Who registers it.
+        lifecycle: ConsumerLifecycle,
+        /// How often each stream is asked for new shards.
+        discovery_interval: Option<Duration>,
+    },
+}
+
+impl Default for ConsumerSpec {
+    fn default() -> Self {
+        Self::Polling { max_records: None, idle_interval: None, discovery_interval: None }
+    }
+}
+
+/// Who registers the consumer of enhanced fan-out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConsumerLifecycle {
+    /// The ingress does, when it starts and there is none.
+    #[default]
+    Managed,
+    /// Somebody else did: that it is not there is an error.
+    Given,
+}
