@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done, or stopped by a signal with everything in hand finished
-    2  a module file has errors
+    2  a module file has errors, or warnings under --deny-warnings
     3  a stream, a region, credentials or a permission is missing, or the service cannot be reached
     4  Kinesis failed for good
     5  a function failed for good
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Explain(ExplainArguments),
     /// Run a module: read its ingresses, route the records to functions, write its egresses
     Run(RunArguments),
+    /// Print the JSON Schema of module files, with which editors complete and check them
+    Schema,
 }
 
 /// The module files and how strictly they are read.
@@ -55,9 +57,25 @@ pub(crate) struct CheckArguments {
     #[command(flatten)]
     pub(crate) module: ModuleArguments,
 
-    /// How diagnostics are written to stdout
+    /// How what was found is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
+
+    /// Let the check fail when there is a warning
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
+
+    /// Ask AWS, with the module's own regions and credentials: whether the streams are there and may be used
+    #[arg(long)]
+    pub(crate) live: bool,
+
+    /// With --live: ask this server in place of AWS, whatever the module's regions say
+    #[arg(long, value_name = "URL", requires = "live")]
+    pub(crate) endpoint_url: Option<String>,
+
+    /// Print the least IAM policy that the module needs, as JSON, and nothing else
+    #[arg(long, conflicts_with_all = ["live", "format"])]
+    pub(crate) iam_policy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +84,8 @@ pub(crate) enum Format {
     Human,
     /// One JSON object, for programs
     Json,
+    /// Workflow commands, which GitHub shows beside the lines of the files
+    Github,
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +110,10 @@ pub(crate) struct RunArguments {
     /// What is done with routed messages
     #[arg(long, value_enum)]
     pub(crate) functions: Functions,
+
+    /// Keep positions in this directory, so that the next run goes on where this one stopped; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 
     /// Put the records of this JSON Lines file into the streams in memory, and end when all are processed; `-` is stdin
     #[arg(long, value_name = "FILE")]

@@ -2,52 +2,113 @@
 
 use std::io::{self, Write};
 
-use statefun_kinesis_spec::{Code, Module, Severity};
+use statefun_kinesis_spec::{Module, Severity};
 
 use crate::{
     ExitCode,
     args::{CheckArguments, Format},
+    clients::AwsClients,
     failure::Failure,
+    github,
+    live::Findings,
     module::ReadModule,
-    terminal,
+    needs,
+    policy::Policies,
+    report, terminal,
 };
 
 /// Checks module files and prints what there is to say about them to stdout.
 pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let module = ReadModule::read(&arguments.module)?;
-    let text = match arguments.format {
-        Format::Human => module.render_for_people(terminal::colour_on_stdout()) + &verdict(&module),
-        Format::Json => module.render_for_programs(),
+    let denied = arguments.deny_warnings && module.count(Severity::Warning) > 0;
+    let found = module.checked.module.as_ref().filter(|_| !denied);
+    if arguments.iam_policy {
+        return policy(&module, found);
+    }
+    // A module that is refused already is asked about nothing.
+    let findings = match found {
+        Some(found) if arguments.live => Some(ask(arguments, found)?),
+        _ => None,
     };
+    let code = match (found, &findings) {
+        (None, _) => ExitCode::InvalidModule,
+        (_, Some(findings)) if !findings.passed() => ExitCode::Setup,
+        _ => ExitCode::Done,
+    };
+    let mut verdict = verdict(&module, denied);
+    if arguments.live && found.is_none() {
+        verdict += "\nnothing was asked: --live needs a module that passes";
+    }
+    let text = match arguments.format {
+        Format::Human => {
+            let colour = terminal::colour_on_stdout();
+            let findings = findings.as_ref().map_or_else(String::new, |findings| {
+                format!("\n{}\n{}\n{POLICY_HINT}", findings.for_people(colour), findings.verdict())
+            });
+            module.render_for_people(colour) + &verdict + &findings
+        }
+        Format::Json => report::render(&module, code == ExitCode::Done, findings.as_ref().map(Findings::for_programs)),
+        Format::Github => {
+            let findings = findings
+                .as_ref()
+                .map_or_else(String::new, |findings| format!("\n{}{}", findings.for_github(), findings.verdict()));
+            github::render(&module) + &verdict + &findings
+        }
+    };
+    print(&text)?;
+    Ok(code)
+}
+
+const POLICY_HINT: &str =
+    "hint: `statefun-kinesis check --iam-policy` prints the least IAM policy that the module needs";
+
+fn print(text: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{text}")
-        .map_err(|error| Failure::new(ExitCode::Output, "cannot write to stdout").because(&error))?;
-    Ok(if module.checked.module.is_some() { ExitCode::Done } else { ExitCode::InvalidModule })
+        .map_err(|error| Failure::new(ExitCode::Output, "cannot write to stdout").because(&error))
+}
+
+/// Prints the policy alone to stdout, so that it can be handed on; all talk goes to stderr.
+fn policy(module: &ReadModule, found: Option<&Module>) -> Result<ExitCode, Failure> {
+    terminal::tell_if_any(&module.render_for_people(terminal::colour_on_stderr()));
+    let Some(found) = found else {
+        let failure = Failure::new(ExitCode::InvalidModule, "a module that does not pass the check has no policy");
+        return Err(module.hint().into_iter().fold(failure, Failure::hint));
+    };
+    let policies = Policies::new(found);
+    for note in &policies.notes {
+        terminal::tell(&format!("note: {note}"));
+    }
+    print(&policies.render())?;
+    Ok(ExitCode::Done)
+}
+
+/// Asks the service about everything that the module needs of it.
+fn ask(arguments: &CheckArguments, module: &Module) -> Result<Findings, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start").because(&error))?;
+    let aws = AwsClients::new(arguments.endpoint_url.clone());
+    Ok(runtime.block_on(Findings::gather(needs::of(module), &aws)))
 }
 
 /// The last lines for people.
-fn verdict(module: &ReadModule) -> String {
-    let names: Vec<&str> = module.files.iter().map(|file| file.name.as_str()).collect();
-    let names = names.join(", ");
+fn verdict(module: &ReadModule, denied: bool) -> String {
+    let names = module.names();
     let warnings = match module.count(Severity::Warning) {
         0 => String::new(),
         count => format!(", {}", counted(count, "warning")),
     };
     match &module.checked.module {
+        Some(_) if denied => {
+            let warnings = counted(module.count(Severity::Warning), "warning");
+            format!("{names}: {warnings}, and --deny-warnings refuses them")
+        }
         Some(found) => format!("{names}: valid: {}{warnings}", contents(found)),
         None => {
             let errors = counted(module.count(Severity::Error), "error");
-            let hint = first_error(module).map_or_else(String::new, |code| {
-                format!("\nhint: for more about a code: statefun-kinesis explain {code}")
-            });
+            let hint = module.hint().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
             format!("{names}: {errors}{warnings}{hint}")
         }
     }
-}
-
-/// The code of the first error, which is the one that a person begins with.
-fn first_error(module: &ReadModule) -> Option<Code> {
-    let mut diagnostics = module.checked.diagnostics.iter();
-    diagnostics.find(|diagnostic| diagnostic.severity == Severity::Error).map(|diagnostic| diagnostic.code)
 }
 
 fn contents(module: &Module) -> String {

@@ -5,10 +5,10 @@
 pub enum ExitCode {
     /// All was done, or a signal asked to stop and what was in hand was finished.
     Done = 0,
-    /// A module file has errors, or cannot be read. Nothing was started.
+    /// A module file has errors, or warnings where these are denied, or cannot be read. Nothing was started.
     InvalidModule = 2,
     /// What the module asks for is not there: a stream, a region, credentials, a permission, or the service itself.
-    /// Nothing was read.
+    /// Nothing was read. `check --live` ends so when it finds something missing.
     Setup = 3,
     /// Kinesis failed for good while records were read or written.
     Kinesis = 4,

@@ -9,15 +9,24 @@
 mod args;
 mod backend;
 mod check;
+mod clients;
 mod exit;
 mod explain;
 mod failure;
 mod feed;
 mod functions;
+mod github;
+mod lanes;
+mod live;
 mod module;
+mod needs;
 mod output;
+mod policy;
 mod records;
+mod report;
 mod run;
+mod schema;
+mod shown;
 mod signals;
 mod summary;
 mod tap;
@@ -46,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(arguments),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Run(arguments) => run::run(arguments),
+        Command::Schema => schema::schema(),
     };
     result.unwrap_or_else(|failure| {
         terminal::tell(&failure.to_string());

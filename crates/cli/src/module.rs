@@ -1,12 +1,18 @@
 //! Module files from the disk, and their diagnostics for people and programs.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::File, io::Read, ops::Range, path::Path};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
-use serde::Serialize;
-use statefun_kinesis_spec::{Checked, Code, Diagnostic, MODULE_MAX_BYTES, Options, Severity, SourceFile, read_module};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
+use statefun_kinesis_spec::{
+    Checked, Code, Diagnostic, MODULE_MAX_BYTES, Options, Position, Severity, SourceFile, read_module,
+};
 
-use crate::{ExitCode, args::ModuleArguments, failure::Failure};
+use crate::{
+    ExitCode,
+    args::ModuleArguments,
+    failure::Failure,
+    shown::{Lines, Shown},
+};
 
 /// Module files that were read, with all that there is to say about them.
 #[derive(Debug)]
@@ -15,12 +21,19 @@ pub(crate) struct ReadModule {
     pub(crate) checked: Checked,
 }
 
+/// Line and column behind the last character of a span, both counted from 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndPosition {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
 impl ReadModule {
     /// Reads and checks the files.
     ///
     /// # Errors
     ///
-    /// When a file is not there, too large, or not text.
+    /// When a file cannot be read.
     pub(crate) fn read(arguments: &ModuleArguments) -> Result<Self, Failure> {
         let files = arguments.files.iter().map(|path| read_file(path)).collect::<Result<Vec<_>, _>>()?;
         let mut options = Options::default();
@@ -39,9 +52,31 @@ impl ReadModule {
         self.checked.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
     }
 
+    /// How to learn more about the first error, which is the one that a person begins with.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let mut diagnostics = self.checked.diagnostics.iter();
+        let first = diagnostics.find(|diagnostic| diagnostic.severity == Severity::Error)?;
+        Some(format!("for more about a code: statefun-kinesis explain {}", first.code))
+    }
+
+    /// The names of the files, as the user wrote them.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Where a span ends, told from where it starts: it takes no walk through the whole file.
+    pub(crate) fn end_of(&self, file: usize, span: &Range<usize>, start: Position) -> EndPosition {
+        let inside = SourceFile::new("", &self.files[file].text[span.clone()]).position(span.len());
+        let column = if inside.line == 1 { start.column + inside.column - 1 } else { inside.column };
+        EndPosition { line: start.line + inside.line - 1, column }
+    }
+
     /// The diagnostics with the lines of the files that they are about; keys and passwords are masked.
     pub(crate) fn render_for_people(&self, colour: bool) -> String {
-        let shown: Vec<String> = (0..self.files.len()).map(|file| self.without_secrets(file)).collect();
+        let files = self.files.iter().enumerate();
+        let shown: Vec<Shown> =
+            files.map(|(index, file)| Shown::new(&file.text, self.checked.secret_spans(index))).collect();
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
@@ -52,21 +87,52 @@ impl ReadModule {
         text
     }
 
-    fn group<'a>(&'a self, diagnostic: &'a Diagnostic, shown: &'a [String]) -> Group<'a> {
+    fn group<'a>(&'a self, diagnostic: &'a Diagnostic, shown: &'a [Shown]) -> Group<'a> {
         let level = match diagnostic.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
             _ => Level::NOTE,
         };
-        let snippet = |file: usize| Snippet::source(shown[file].as_str()).path(self.files[file].name.as_str());
-        let mut main = snippet(diagnostic.file).annotation(AnnotationKind::Primary.span(diagnostic.span.clone()));
-        for label in diagnostic.labels.iter().filter(|label| label.file == diagnostic.file) {
-            main = main.annotation(AnnotationKind::Context.span(label.span.clone()).label(label.message.as_str()));
+        let name = |file: usize| self.files[file].name.as_str();
+        let snippet =
+            |file: usize, lines: &Lines<'a>| Snippet::source(lines.text).line_start(lines.first).path(name(file));
+        let origin =
+            |file: usize, position: Position| Origin::path(name(file)).line(position.line).char_column(position.column);
+        // Labels that are near enough are shown together with the problem itself.
+        let mut near = vec![&diagnostic.span];
+        let mut far = Vec::new();
+        for label in &diagnostic.labels {
+            let spans = near.iter().copied().chain([&label.span]);
+            if label.file == diagnostic.file && shown[label.file].around(spans).is_some() {
+                near.push(&label.span);
+            } else {
+                far.push(label);
+            }
         }
-        let mut group = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.as_str()).element(main);
-        for label in diagnostic.labels.iter().filter(|label| label.file != diagnostic.file) {
-            let there = AnnotationKind::Context.span(label.span.clone()).label(label.message.as_str());
-            group = group.element(snippet(label.file).annotation(there));
+        let group = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.as_str());
+        let mut group = match shown[diagnostic.file].around(near.into_iter()) {
+            Some(lines) => {
+                let primary = AnnotationKind::Primary.span(lines.place(&diagnostic.span));
+                let mut here = snippet(diagnostic.file, &lines).annotation(primary);
+                for label in diagnostic.labels.iter().filter(|label| !far.iter().any(|far| std::ptr::eq(*far, *label)))
+                {
+                    let place = AnnotationKind::Context.span(lines.place(&label.span));
+                    here = here.annotation(place.label(label.message.as_str()));
+                }
+                group.element(here)
+            }
+            None => group.element(origin(diagnostic.file, diagnostic.position)),
+        };
+        for label in far {
+            group = match shown[label.file].around(std::iter::once(&label.span)) {
+                Some(lines) => {
+                    let place = AnnotationKind::Context.span(lines.place(&label.span));
+                    group.element(snippet(label.file, &lines).annotation(place.label(label.message.as_str())))
+                }
+                None => group
+                    .element(Level::NOTE.message(label.message.as_str()))
+                    .element(origin(label.file, label.position)),
+            };
         }
         if let Some(help) = &diagnostic.help {
             group = group.element(Level::HELP.message(help.as_str()));
@@ -82,96 +148,6 @@ impl ReadModule {
             _ => group,
         }
     }
-
-    /// A file's text with stars in place of secrets: as many as the secret has bytes, so that all places stay right.
-    fn without_secrets(&self, file: usize) -> String {
-        let mut text = self.files[file].text.clone();
-        for span in self.checked.secret_spans(file) {
-            let stars: String = text[span.clone()].bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' }).collect();
-            text.replace_range(span.clone(), &stars);
-        }
-        text
-    }
-
-    /// The diagnostics as one JSON object.
-    pub(crate) fn render_for_programs(&self) -> String {
-        let place = |file: usize, span: &std::ops::Range<usize>| {
-            let (start, end) = (self.files[file].position(span.start), self.files[file].position(span.end));
-            PlaceJson {
-                file: &self.files[file].name,
-                line: start.line,
-                column: start.column,
-                end_line: end.line,
-                end_column: end.column,
-                byte_start: span.start,
-                byte_end: span.end,
-            }
-        };
-        let report = ReportJson {
-            version: 1,
-            errors: self.count(Severity::Error),
-            warnings: self.count(Severity::Warning),
-            diagnostics: self
-                .checked
-                .diagnostics
-                .iter()
-                .map(|diagnostic| DiagnosticJson {
-                    code: diagnostic.code.as_str(),
-                    severity: diagnostic.severity.to_string(),
-                    message: &diagnostic.message,
-                    place: place(diagnostic.file, &diagnostic.span),
-                    labels: diagnostic
-                        .labels
-                        .iter()
-                        .map(|label| LabelJson { message: &label.message, place: place(label.file, &label.span) })
-                        .collect(),
-                    help: diagnostic.help.as_deref(),
-                })
-                .collect(),
-        };
-        serde_json::to_string_pretty(&report).unwrap_or_default()
-    }
-}
-
-/// The object that `check --format json` prints. Fields may be added; none changes its meaning within a `version`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ReportJson<'a> {
-    version: u32,
-    errors: usize,
-    warnings: usize,
-    diagnostics: Vec<DiagnosticJson<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DiagnosticJson<'a> {
-    code: &'a str,
-    severity: String,
-    message: &'a str,
-    place: PlaceJson<'a>,
-    labels: Vec<LabelJson<'a>>,
-    help: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LabelJson<'a> {
-    message: &'a str,
-    place: PlaceJson<'a>,
-}
-
-/// Lines and columns count from 1, columns in characters, the end excluded; bytes count from 0.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PlaceJson<'a> {
-    file: &'a str,
-    line: usize,
-    column: usize,
-    end_line: usize,
-    end_column: usize,
-    byte_start: usize,
-    byte_end: usize,
 }
 
 /// Reads one module file, and never more of it than a module file may have.
@@ -190,17 +166,10 @@ fn read_file(path: &Path) -> Result<SourceFile, Failure> {
         return Err(invalid(format!("{name} is a directory, not a module file"))
             .hint(format!("name the file in it, such as {}", path.join("module.yaml").display())));
     }
-    let mut bytes = Vec::new();
+    // With room for all of it at once, the text and its keys are in one place of the memory only.
+    let mut bytes = Vec::with_capacity(MODULE_MAX_BYTES + 1);
     // One byte more than allowed tells a file that is too large from one that just fits.
     file.take(MODULE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > MODULE_MAX_BYTES {
-        return Err(invalid(format!("{name} is larger than {} MiB, and so not a module file", MODULE_MAX_BYTES >> 20)));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        invalid(format!("{name}:{line}: not a text file: byte {valid} is not UTF-8"))
-            .hint("save the module file as UTF-8")
-    })?;
-    Ok(SourceFile::new(name.to_string(), text))
+    // What is wrong with the content is told as all other problems are, with its place.
+    Ok(SourceFile::from_bytes(name.to_string(), bytes))
 }

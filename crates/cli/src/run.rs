@@ -6,10 +6,8 @@ use std::{
 };
 
 use statefun_kinesis_client::KinesisClient;
-use statefun_kinesis_consumer::MemoryCheckpoints;
-use statefun_kinesis_router::{Echo, Ingress, Progress, Router, RunError};
-use statefun_kinesis_spec::{IngressSpec, Module, Severity, StartupPosition};
-use statefun_kinesis_types::StreamArn;
+use statefun_kinesis_router::{Echo, Progress, Router, RunError};
+use statefun_kinesis_spec::{Module, Severity, StartupPosition};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -20,6 +18,7 @@ use crate::{
     failure::Failure,
     feed::{self, Intake, LastPlaces},
     functions::Log,
+    lanes::Lane,
     module::ReadModule,
     output::Output,
     records::InputRecord,
@@ -36,10 +35,11 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let read = ReadModule::read(&arguments.module)?;
     terminal::tell_if_any(&read.render_for_people(terminal::colour_on_stderr()));
     let Some(module) = read.checked.module.as_ref() else {
-        return Err(Failure::new(
-            ExitCode::InvalidModule,
-            format!("the module has {} error(s); nothing was started", read.count(Severity::Error)),
-        ));
+        let errors = read.count(Severity::Error);
+        let message =
+            format!("the module has {errors} error{}; nothing was started", if errors == 1 { "" } else { "s" });
+        let failure = Failure::new(ExitCode::InvalidModule, message);
+        return Err(read.hint().into_iter().fold(failure, Failure::hint));
     };
     if module.ingresses.is_empty() {
         return Err(Failure::new(ExitCode::InvalidModule, "the module has no ingress: there is nothing to read")
@@ -63,21 +63,18 @@ fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
         Client::Memory if arguments.endpoint_url.is_some() => {
             usage("--endpoint-url names a server, and --client memory has none", "leave one of them out")
         }
+        Client::Memory if arguments.state.is_some() => usage(
+            "--state keeps positions in streams, and those in memory are gone at the end",
+            "leave one of them out",
+        ),
         _ => Ok(()),
     }
 }
 
 async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCode, Failure> {
     let shutdown = CancellationToken::new();
-    let mut backend = Backend::new(arguments.client, arguments.endpoint_url.clone(), module).await?;
-
-    let mut lanes = Vec::new();
-    for ingress in &module.ingresses {
-        for spec in by_place(ingress) {
-            let client = backend.reader(&spec, &spec.streams[0].stream_arn).await?;
-            lanes.push(Lane { spec, client, checkpoints: Arc::default() });
-        }
-    }
+    let backend = Backend::new(arguments.client, arguments.endpoint_url.clone(), module).await?;
+    let lanes = Lane::all_of(module, &backend, arguments.state.as_deref()).await?;
     // Broken input is told before anything starts.
     let input = match &arguments.input {
         Some(path) => {
@@ -95,12 +92,10 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     };
     builder = builder.clock(backend.clock());
     for lane in &lanes {
-        let ingress = Ingress::new(lane.spec.clone(), Arc::clone(&lane.client));
-        let ingress = ingress.checkpoints(Arc::clone(&lane.checkpoints) as Arc<_>).settings(backend.reading());
-        builder = builder.ingress(ingress);
+        builder = builder.ingress(lane.ingress(backend.reading()));
     }
     for egress in &module.egresses {
-        let mut client = backend.writer(egress).await?;
+        let mut client: Arc<dyn KinesisClient> = backend.writer(egress).await?;
         if let Some(output) = &output {
             client = Arc::new(Tapped::new(client, output.clone()));
         }
@@ -151,40 +146,14 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     Ok(ExitCode::Done)
 }
 
-/// Streams of one ingress in one place, with the client that reads them and the store of their positions.
-struct Lane {
-    spec: IngressSpec,
-    client: Arc<dyn KinesisClient>,
-    checkpoints: Arc<MemoryCheckpoints>,
-}
-
-/// An ingress, once for each region and account that its streams are in: a client speaks to one of them.
-fn by_place(ingress: &IngressSpec) -> Vec<IngressSpec> {
-    let place = |arn: &StreamArn| (arn.region().to_owned(), arn.account().to_owned());
-    let mut places: Vec<(_, IngressSpec)> = Vec::new();
-    for route in &ingress.streams {
-        let here = place(&route.stream_arn);
-        match places.iter_mut().find(|(there, _)| *there == here) {
-            Some((_, spec)) => spec.streams.push(route.clone()),
-            None => {
-                let mut spec = ingress.clone();
-                spec.streams = vec![route.clone()];
-                places.push((here, spec));
-            }
-        }
-    }
-    places.into_iter().map(|(_, spec)| spec).collect()
-}
-
 /// The streams into which input can be put.
 async fn intake(lanes: &[Lane]) -> Result<Intake, Failure> {
     let mut intake = Intake::new();
     for lane in lanes {
         for route in &lane.spec.streams {
-            let arn = &route.stream_arn;
-            let summary = lane.client.describe_stream_summary(&arn.clone().into()).await;
+            let summary = lane.service.describe_stream_summary(&route.stream).await;
             let summary = summary.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
-            intake.insert(arn.clone(), (Arc::clone(&lane.client), summary.max_record_bytes));
+            intake.insert(summary.arn, (Arc::clone(&lane.service) as Arc<_>, summary.max_record_bytes));
         }
     }
     Ok(intake)
@@ -207,9 +176,11 @@ async fn feed(records: Vec<InputRecord>, intake: &Intake, lanes: &[Lane]) -> Res
 }
 
 async fn wait_until_processed(last: &LastPlaces, lane: &Lane) {
+    let Some(positions) = lane.in_memory() else { return };
     for ((stream, shard), sequence_number) in last {
-        if lane.spec.streams.iter().any(|route| route.stream_arn == *stream) {
-            lane.checkpoints.reached(stream, shard, *sequence_number).await;
+        // The store knows the streams that the lane's ingress reads, from before the first record.
+        if positions.get(stream).is_some() {
+            positions.reached(stream, shard, *sequence_number).await;
         }
     }
 }
@@ -248,7 +219,7 @@ fn ready(module: &Module, arguments: &RunArguments) -> String {
         .ingresses
         .iter()
         .flat_map(|ingress| &ingress.streams)
-        .map(|route| route.stream_arn.name().to_string())
+        .map(|route| route.stream.name().to_string())
         .collect();
     let functions = match arguments.functions {
         Functions::Echo => "echo",

@@ -136,6 +136,28 @@ fn log_prints_a_line_per_message_with_where_it_came_from() {
 }
 
 #[test]
+fn streams_by_name_and_pushed_records_are_read_in_memory_too() {
+    let folder = folder("by-name");
+    let module = folder.join("module.yaml");
+    let arn = "streamArn: arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream";
+    let fan_out = "  consumer: {type: enhanced-fan-out, name: engine}\n  streams:";
+    fs::write(&module, INGRESS.replace(arn, "stream: orders-stream").replace("  streams:", fan_out)).unwrap();
+    let input = r#"{"stream":"orders-stream","partitionKey":"customer-17","data":"one espresso"}"#;
+    let module = module.to_str().unwrap();
+    let ran = run_with_input(&["run", module, "--client", "memory", "--functions", "log", "--input", "-"], input);
+    ran.ended(ExitCode::Done);
+    let lines: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{}", ran.out);
+    // Nothing names a region or an account here.
+    assert_eq!(lines[0]["streamArn"], "arn:aws:kinesis:us-east-1:000000000000:stream/orders-stream");
+
+    let state = folder.join("state");
+    run(&["run", module, "--client", "memory", "--functions", "log", "--state", state.to_str().unwrap()])
+        .ended(ExitCode::Usage)
+        .said(&["those in memory are gone at the end"]);
+}
+
+#[test]
 fn check_says_that_a_good_module_is_valid() {
     run(&["check", &example("module.yaml")])
         .ended(ExitCode::Done)
@@ -163,6 +185,7 @@ fn a_code_is_explained_and_check_says_how() {
         refused.ended(ExitCode::Usage).said(&["is not a code", "SFK0001", last]);
         assert!(refused.out.is_empty() && !refused.err.contains('\u{1b}'), "{}", refused.err);
     }
+    run(&["explain", "SFK07"]).ended(ExitCode::Usage).said(&["SFK0007: a document has a `kind` that nobody knows"]);
     run(&["explain"]).ended(ExitCode::Usage).said(&["<CODE>"]);
     let valid = run(&["check", &example("module.yaml")]);
     assert!(!valid.out.contains("explain"), "{}", valid.out);
@@ -183,6 +206,144 @@ fn check_gives_json_to_programs() {
     assert_eq!((&unknown["place"]["line"], &unknown["place"]["column"]), (&13.into(), &3.into()));
 }
 
+/// A module that is valid, and of which there is something to warn about.
+fn with_a_warning() -> String {
+    let keys = "  awsCredentials: {type: basic, accessKeyId: AKIAIOSFODNN7, secretAccessKey: wJalrXUtnFEMI}\n";
+    INGRESS.replace("  startupPosition", &format!("{keys}  startupPosition"))
+}
+
+#[test]
+fn warnings_fail_a_check_only_when_they_are_denied() {
+    let module = folder("warnings").join("module.yaml");
+    fs::write(&module, with_a_warning()).unwrap();
+    let module = module.to_str().unwrap();
+    run(&["check", module]).ended(ExitCode::Done).said(&["warning[SFK0031]", "1 egress, 0 endpoints, 1 warning"]);
+    run(&["check", module, "--deny-warnings"])
+        .ended(ExitCode::InvalidModule)
+        .said(&["1 warning, and --deny-warnings refuses them"]);
+    for (deny, code) in [(&[][..], ExitCode::Done), (&["--deny-warnings"][..], ExitCode::InvalidModule)] {
+        let ran = run(&[&["check", module, "--format", "json"][..], deny].concat());
+        ran.ended(code);
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((&report["passed"], &report["warnings"]), (&deny.is_empty().into(), &1.into()));
+    }
+    run(&["check", module, "--deny-warnings", "--iam-policy"]).ended(ExitCode::InvalidModule);
+    run(&["check", &example("module.yaml"), "--deny-warnings"]).ended(ExitCode::Done);
+}
+
+#[test]
+fn check_gives_workflow_commands_to_github() {
+    let folder = folder("github, 50%");
+    let module = folder.join("module.yaml");
+    fs::write(&module, with_a_warning().replace("streamName", "streamNam")).unwrap();
+    let ran = run(&["check", module.to_str().unwrap(), "--format", "github"]);
+    ran.ended(ExitCode::InvalidModule);
+    let name = module.to_str().unwrap().replace('%', "%25").replace(',', "%2C");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    let place = "line=14,endLine=14,col=3,endColumn=12,title=SFK0011::an egress has no field `streamNam`%0Ahelp: ";
+    let unknown = format!("::error file={name},{place}");
+    assert!(lines.iter().any(|line| line.starts_with(&unknown)), "{unknown} is missing in\n{}", ran.out);
+    let keys = format!("::warning file={name},line=4,");
+    assert!(lines.iter().any(|line| line.starts_with(&keys)), "{keys} is missing in\n{}", ran.out);
+    let commands = lines.iter().take_while(|line| line.starts_with("::")).count();
+    assert!(lines[commands].contains(" error") && lines[commands].contains("1 warning"), "{}", ran.out);
+}
+
+#[test]
+fn the_policy_alone_goes_to_stdout_and_is_the_documented_one() {
+    let page = fs::read_to_string(format!("{}/../../docs/checking.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (_, block) = page.split_once("```json\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let module = folder("policy").join("module.yaml");
+    fs::write(&module, INGRESS).unwrap();
+    let ran = run(&["check", module.to_str().unwrap(), "--iam-policy"]);
+    ran.ended(ExitCode::Done).said(&["note: ", "without an ARN", "notifications-stream", "kms:Decrypt"]);
+    assert_eq!(ran.out, block);
+
+    fs::write(&module, INGRESS.replace("v1/egress", "v1/egres")).unwrap();
+    let refused = run(&["check", module.to_str().unwrap(), "--iam-policy"]);
+    refused.ended(ExitCode::InvalidModule).said(&["SFK0007", "has no policy", "explain SFK0007"]);
+    assert!(refused.out.is_empty(), "{}", refused.out);
+}
+
+#[test]
+fn the_schema_is_printed_for_editors() {
+    let ran = run(&["schema"]);
+    ran.ended(ExitCode::Done);
+    let schema: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(ran.err.is_empty() && ran.out.ends_with("}\n"), "{}", ran.err);
+}
+
+#[test]
+fn nobody_is_asked_about_a_module_that_does_not_pass() {
+    let module = folder("live-invalid").join("module.yaml");
+    fs::write(&module, INGRESS.replace("v1/egress", "v1/egres")).unwrap();
+    run(&["check", module.to_str().unwrap(), "--live"]).ended(ExitCode::InvalidModule).said(&["nothing was asked"]);
+    fs::write(&module, with_a_warning()).unwrap();
+    run(&["check", module.to_str().unwrap(), "--live", "--deny-warnings"])
+        .ended(ExitCode::InvalidModule)
+        .said(&["nothing was asked"]);
+}
+
+#[test]
+fn credentials_that_are_not_there_are_told_before_anyone_is_asked() {
+    let module = folder("live-profile").join("module.yaml");
+    let profile = "  awsCredentials: {type: profile, profile: nobody}\n  startupPosition";
+    let (ingress, _) = INGRESS.split_once("---").unwrap();
+    fs::write(&module, ingress.replace("  startupPosition", profile)).unwrap();
+    let module = module.to_str().unwrap();
+    let ran = run(&["check", module, "--live"]);
+    ran.ended(ExitCode::Setup).said(&[
+        "valid: 1 ingress",
+        "the profile nobody",
+        "no profile `nobody`",
+        "4 not tried",
+        "--iam-policy",
+    ]);
+    assert!(!ran.out.contains("cannot be reached"), "{}", ran.out);
+    let ran = run(&["check", module, "--live", "--format", "json"]);
+    ran.ended(ExitCode::Setup);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&report["passed"], &report["errors"], &report["live"]["passed"]),
+        (&false.into(), &0.into(), &false.into())
+    );
+    let ran = run(&["check", module, "--live", "--format", "github"]);
+    ran.ended(ExitCode::Setup).said(&["::error title=check --live::ingress example/orders: "]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_that_never_ends_is_read_as_far_as_a_module_file_goes() {
+    run(&["check", "/dev/zero"]).ended(ExitCode::InvalidModule).said(&["SFK0003", "more than 1048576 bytes"]);
+    run(&["check", "/dev/null"]).ended(ExitCode::InvalidModule).said(&["no documents"]);
+}
+
+#[test]
+fn a_thousand_problems_in_a_line_of_a_megabyte_are_told_by_their_places() {
+    let module = folder("long-line").join("module.yaml");
+    let fields: Vec<String> = (0..1_200).map(|number| format!("field{number}: 0")).collect();
+    let spec = format!("{{id: a/b, streamName: out, {}}}", fields.join(", "));
+    let comment = "x".repeat(900 << 10);
+    fs::write(&module, format!("kind: io.statefun.kinesis.v1/egress\nspec: {spec} # {comment}\n")).unwrap();
+    let began = std::time::Instant::now();
+    let ran = run(&["check", module.to_str().unwrap()]);
+    ran.ended(ExitCode::InvalidModule).said(&["error[SFK0011]: ", "module.yaml:2:34"]);
+    // Each of them looking at the whole line took minutes.
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    assert!(ran.out.len() < 1 << 20, "{} bytes", ran.out.len());
+}
+
+#[test]
+fn a_run_that_is_refused_says_how_to_learn_more() {
+    let module = folder("run-hint").join("module.yaml");
+    fs::write(&module, INGRESS.replace("v1/egress", "v1/egres")).unwrap();
+    run(&["run", module.to_str().unwrap(), "--client", "memory", "--functions", "log"])
+        .ended(ExitCode::InvalidModule)
+        .said(&["the module has 1 error; nothing was started", "statefun-kinesis explain SFK0007"]);
+}
+
 #[test]
 fn a_bad_module_file_is_refused_with_its_place_and_nothing_is_started() {
     let folder = folder("bad-modules");
@@ -196,13 +357,13 @@ fn a_bad_module_file_is_refused_with_its_place_and_nothing_is_started() {
         ("prose", b"this is not a module file".to_vec(), &["prose.yaml:1:1"]),
         ("broken", b"kind: [".to_vec(), &["broken.yaml:1:"]),
         ("junk", (0..=255).collect(), &["junk.yaml", "UTF-8"]),
-        ("huge", vec![b'#'; 100 << 20], &["huge.yaml", "larger than 1 MiB"]),
+        ("huge", vec![b'#'; 100 << 20], &["huge.yaml:1:1", "more than 1048576 bytes"]),
         (
             "kind",
             replaced("v1/egress", "v1/egres"),
             &["kind.yaml:10:7", "did you mean `io.statefun.kinesis.v1/egress`"],
         ),
-        ("no-arn", replaced(&format!("streamArn: {arn}"), "stream: orders-stream"), &["no-arn.yaml:6:", "streamArn"]),
+        ("no-stream", replaced(&format!("streamArn: {arn}\n      "), ""), &["no-stream.yaml:6:", "streamArn"]),
         ("service", replaced(arn, "arn:aws:sqs:us-east-1:123456789012:orders"), &["service.yaml:6:18", "kinesis"]),
         ("arn-egress", replaced("notifications-stream", arn), &["arn-egress.yaml:13:15", "streamName"]),
         (
@@ -276,6 +437,8 @@ fn a_wrong_command_line_has_a_code_of_its_own() {
     run(&["run", &module, "--functions", "log", "--input", "x"]).ended(ExitCode::Usage).said(&["--client memory"]);
     run(&["fly"]).ended(ExitCode::Usage).said(&["fly"]);
     run(&["run", &module, "--functions", "log", "--log", "a=b=c"]).ended(ExitCode::Usage).said(&["log filter"]);
+    run(&["check", &module, "--endpoint-url", "http://localhost"]).ended(ExitCode::Usage).said(&["--live"]);
+    run(&["check", &module, "--iam-policy", "--format", "json"]).ended(ExitCode::Usage).said(&["--format"]);
     let help = run(&["--help"]);
     help.ended(ExitCode::Done);
     assert!(help.out.contains("Exit codes") && help.err.is_empty());

@@ -46,8 +46,8 @@ impl Case {
     fn route(self) -> Arc<Route> {
         let targets = (0..self.targets).map(|index| format!("example/target-{index}").parse().expect("it is a name"));
         let stream: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().expect("it is an ARN");
-        let route = StreamRoute::new(stream, name(), targets.collect());
-        Arc::new(Route::new("example/orders".parse().expect("it is a name"), &route))
+        let route = StreamRoute::new(stream.clone(), name(), targets.collect());
+        Arc::new(Route::new("example/orders".parse().expect("it is a name"), stream, &route))
     }
 
     fn messages(self) -> usize {

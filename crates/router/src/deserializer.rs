@@ -1,4 +1,4 @@
-use std::fmt::Debug;
+use std::{error::Error, fmt::Debug};
 
 use statefun_kinesis_types::{Record, ShardId, StreamArn};
 
@@ -9,7 +9,7 @@ use crate::MessageCollector;
 /// It gets the stream's ARN, not its short name: two streams of one name in two regions are two streams.
 ///
 /// ```
-/// use statefun_kinesis_router::{Deserializer, InvalidRecord, MessageCollector};
+/// use statefun_kinesis_router::{Deserializer, DeserializeError, MessageCollector};
 /// use statefun_kinesis_types::{Address, Record, ShardId, StreamArn, TypedValue};
 ///
 /// /// Addresses each record by the text in front of the first comma of its payload.
@@ -23,9 +23,9 @@ use crate::MessageCollector;
 ///         _shard: &ShardId,
 ///         record: &Record,
 ///         out: &mut MessageCollector,
-///     ) -> Result<(), InvalidRecord> {
-///         let text = std::str::from_utf8(&record.data).map_err(|error| InvalidRecord::new("not UTF-8").because(error))?;
-///         let (id, _) = text.split_once(',').ok_or_else(|| InvalidRecord::new("no comma in the payload"))?;
+///     ) -> Result<(), DeserializeError> {
+///         let text = std::str::from_utf8(&record.data).map_err(|error| DeserializeError::new("not UTF-8").because(error))?;
+///         let (id, _) = text.split_once(',').ok_or_else(|| DeserializeError::new("no comma in the payload"))?;
 ///         let to = Address { function: "example/rows".parse().unwrap(), id: id.into() };
 ///         out.push(to, TypedValue { typename: "example/Row".parse().unwrap(), value: Some(record.data.clone()) });
 ///         Ok(())
@@ -37,35 +37,46 @@ pub trait Deserializer: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When the record is not what was expected. The run ends with an error that names the record; its position does
-    /// not move.
+    /// When the record is not what was expected. It is dealt with as the `invalidRecordHandling` of its stream says; what
+    /// it gave to `out` before counts for nothing.
     fn deserialize(
         &self,
         stream: &StreamArn,
         shard: &ShardId,
         record: &Record,
         out: &mut MessageCollector,
-    ) -> Result<(), InvalidRecord>;
+    ) -> Result<(), DeserializeError>;
 }
 
-/// Why a record cannot become a message.
+/// Why a record could not become messages.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
-pub struct InvalidRecord {
+pub struct DeserializeError {
     reason: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-impl InvalidRecord {
-    /// An invalid record, and what is wrong with it.
+impl DeserializeError {
+    /// What is wrong with the record.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), source: None }
     }
 
     /// The same with the error that told.
     #[must_use]
-    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The reason with those below it, on one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut chain = self.reason.clone();
+        let mut below = self.source();
+        while let Some(error) = below {
+            chain = format!("{chain}: {error}");
+            below = error.source();
+        }
+        chain
     }
 }

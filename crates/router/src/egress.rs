@@ -3,7 +3,7 @@ use std::sync::Arc;
 use statefun_kinesis_client::KinesisClient;
 use statefun_kinesis_producer::{BatchReceipt, Producer, ProducerError, SendError, Settings};
 use statefun_kinesis_spec::EgressSpec;
-use statefun_kinesis_types::{PutRecord, TypeName};
+use statefun_kinesis_types::{PartitionKey, PutRecord, StreamRef, TypeName};
 
 /// The egresses of a module: a producer each.
 #[derive(Debug)]
@@ -49,6 +49,48 @@ impl Egresses {
         }
     }
 
+    /// Whether an egress takes a record, which may name its stream.
+    ///
+    /// # Errors
+    ///
+    /// When the module has no such egress, or the record names a stream that is not the egress' own.
+    pub fn check(&self, egress: &TypeName, stream: Option<&StreamRef>, record: &PutRecord) -> Result<(), EgressError> {
+        let Some((_, producer)) = self.0.iter().find(|(id, _)| id == egress) else {
+            return Err(EgressError::Unknown { egress: egress.clone() });
+        };
+        let own = producer.stream();
+        let is_own = |stream: &&StreamRef| match (stream, own) {
+            (StreamRef::Arn(stream), StreamRef::Arn(own)) => stream == own,
+            (stream, own) => stream.name() == own.name(),
+        };
+        if let Some(stream) = stream.filter(|stream| !is_own(stream)) {
+            return Err(EgressError::OtherStream {
+                egress: egress.clone(),
+                own: own.clone(),
+                stream: stream.clone(),
+                partition_key: record.partition_key.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends records that name their stream, as functions do; see [`check`](Self::check) and [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// Those of both.
+    pub async fn send_to(
+        &self,
+        egress: &TypeName,
+        stream: Option<&StreamRef>,
+        records: Vec<PutRecord>,
+    ) -> Result<EgressReceipt, EgressError> {
+        if let Some(record) = records.first() {
+            self.check(egress, stream, record)?;
+        }
+        self.send(egress, records).await
+    }
+
     pub(crate) async fn close(&self) {
         for (_, producer) in &self.0 {
             producer.close().await;
@@ -89,6 +131,18 @@ pub enum EgressError {
     Unknown {
         /// The name.
         egress: TypeName,
+    },
+    /// A record names another stream than the one that the egress writes. Nothing was sent.
+    #[error("egress {egress} writes to the stream {own}, and a record with the key {partition_key} names {stream}")]
+    OtherStream {
+        /// The egress.
+        egress: TypeName,
+        /// The stream of the egress.
+        own: StreamRef,
+        /// The stream of the record.
+        stream: StreamRef,
+        /// The record's partition key.
+        partition_key: PartitionKey,
     },
     /// A record can never be stored, or the egress is closed. Nothing was sent.
     #[error("egress {egress} refused a record")]

@@ -1,8 +1,8 @@
-use statefun_kinesis_consumer::ConsumerError;
+use statefun_kinesis_consumer::{ConsumerError, InvalidRecord};
 use statefun_kinesis_producer::ProducerError;
-use statefun_kinesis_types::{SequenceNumber, ShardId, StreamArn, TypeName};
+use statefun_kinesis_types::{ShardId, StreamArn, TypeName};
 
-use crate::{EgressError, FunctionError, InvalidRecord};
+use crate::{EgressError, FunctionError};
 
 /// Why a router could not be built: something that the module asks for is not there.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,20 @@ pub enum BuildError {
         ingress: TypeName,
         /// What is wrong.
         source: ConsumerError,
+    },
+    /// Two entries of an ingress turned out to be the same stream, one by its name and one by its ARN.
+    #[error("ingress {ingress} has two entries for stream {stream}: list all targets in one entry")]
+    DuplicateStream {
+        /// The ingress.
+        ingress: TypeName,
+        /// The stream.
+        stream: StreamArn,
+    },
+    /// An ingress asks for enhanced fan-out and was given no client for it.
+    #[error("ingress {ingress} asks for enhanced fan-out, which its client does not offer")]
+    NoFanOut {
+        /// The ingress.
+        ingress: TypeName,
     },
     /// An egress cannot be written.
     #[error("egress {egress} cannot be written")]
@@ -46,9 +60,9 @@ pub enum RunError {
         /// The stream.
         stream: StreamArn,
     },
-    /// A record cannot become a message. Its position does not move.
+    /// A record cannot become a message, and the ingress says that this is to fail. Its position does not move.
     #[error(transparent)]
-    InvalidRecord(Box<RecordError>),
+    InvalidRecord(Box<InvalidRecord>),
     /// Functions failed for good.
     #[error("functions failed")]
     Functions(#[source] FunctionError),
@@ -63,19 +77,4 @@ pub enum RunError {
     /// An egress failed for good.
     #[error(transparent)]
     Egress(EgressError),
-}
-
-/// A record that cannot become a message, named by its place.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid record: stream {stream}, {shard}, sequence number {sequence_number}")]
-#[non_exhaustive]
-pub struct RecordError {
-    /// The record's stream.
-    pub stream: StreamArn,
-    /// The record's shard.
-    pub shard: ShardId,
-    /// The record's place in the shard.
-    pub sequence_number: SequenceNumber,
-    /// What is wrong with it.
-    pub source: InvalidRecord,
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use statefun_kinesis_consumer::Acknowledgement;
 use statefun_kinesis_types::{ShardId, StreamArn, Timestamp};
 
-use crate::{EgressReceipt, Egresses, RoutedBatch, RunError, progress::arrivals, run::Run};
+use crate::{EgressReceipt, Egresses, RoutedBatch, RunError, RunHandle, progress::arrivals, run::Run};
 
 /// What handles messages: stateful functions, in process or remote, or something as plain as [`Echo`](crate::Echo).
 #[async_trait]
@@ -51,6 +51,11 @@ impl Delivery {
     /// The module's egresses, to which functions may send records.
     pub fn egresses(&self) -> &Egresses {
         &self.completion.run.egresses
+    }
+
+    /// The run that the delivery belongs to, for functions that go on after they have returned.
+    pub fn run(&self) -> RunHandle {
+        RunHandle::new(Arc::clone(&self.completion.run))
     }
 
     /// The messages and the means to complete them, apart.

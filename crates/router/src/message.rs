@@ -38,17 +38,12 @@ struct OwnedMessage {
 }
 
 impl RoutedBatch {
-    /// Sends each record to each target of the route, addressed by its partition key.
-    ///
-    /// # Errors
-    ///
-    /// The first record that has no partition key: it has no address.
-    pub fn route(route: Arc<Route>, shard: ShardId, records: Vec<Record>) -> Result<Self, Box<Record>> {
-        if let Some(keyless) = records.iter().find(|record| record.partition_key.is_none()) {
-            return Err(Box::new(keyless.clone()));
-        }
+    /// Sends each record to each target of the route, addressed by its partition key. Gives back the records that have
+    /// none, and so no address.
+    pub fn route(route: Arc<Route>, shard: ShardId, mut records: Vec<Record>) -> (Self, Vec<Record>) {
+        let keyless = records.extract_if(.., |record| record.partition_key.is_none()).collect();
         let (ingress, stream) = (route.ingress.clone(), route.stream.clone());
-        Ok(Self { ingress, stream, shard, records, messages: Messages::Routed(route) })
+        (Self { ingress, stream, shard, records, messages: Messages::Routed(route) }, keyless)
     }
 
     pub(crate) fn deserialized(
@@ -232,8 +227,14 @@ impl MessageCollector {
         self.messages.push(OwnedMessage { record: self.record, to, value });
     }
 
-    pub(crate) fn at_record(&mut self, record: usize) -> &mut Self {
+    /// Takes the messages of one record; when they cannot be made, none of them.
+    pub(crate) fn collect<E>(&mut self, record: usize, make: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
         self.record = record;
-        self
+        let before = self.messages.len();
+        let made = make(self);
+        if made.is_err() {
+            self.messages.truncate(before);
+        }
+        made
     }
 }

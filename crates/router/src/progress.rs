@@ -19,6 +19,7 @@ pub struct Progress {
     records_out: AtomicU64,
     bytes_out: AtomicU64,
     records_done: AtomicU64,
+    records_invalid: AtomicU64,
     latency: Mutex<Latency>,
 }
 
@@ -38,6 +39,8 @@ pub struct Counts {
     pub bytes_out: u64,
     /// Records of the ingress that are done: handled, and all that came of them acknowledged.
     pub records_done: u64,
+    /// Records that could not become messages, and were left out or put into a dead-letter stream.
+    pub records_invalid: u64,
 }
 
 /// How long records took from their arrival at Kinesis until they were done, in milliseconds of the wall clock.
@@ -82,6 +85,7 @@ impl Progress {
             records_out: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             records_done: AtomicU64::new(0),
+            records_invalid: AtomicU64::new(0),
             latency: Mutex::new(Latency::new()),
         }
     }
@@ -89,6 +93,10 @@ impl Progress {
     pub(crate) fn read(&self, records: u64, bytes: u64) {
         self.records_in.fetch_add(records, Relaxed);
         self.bytes_in.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn rejected(&self) {
+        self.records_invalid.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn routed(&self, messages: u64) {
@@ -118,6 +126,7 @@ impl Progress {
             records_out: self.records_out.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
             records_done: self.records_done.load(Relaxed),
+            records_invalid: self.records_invalid.load(Relaxed),
         }
     }
 

@@ -1,7 +1,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use statefun_kinesis_spec::{IngressSpec, StreamRoute};
-use statefun_kinesis_types::{FunctionType, StreamArn, TypeName};
+use statefun_kinesis_types::{FunctionType, StreamArn, StreamName, StreamRef, TypeName};
+
+use crate::BuildError;
 
 /// Where the records of one stream go: to these functions, in this order, as values of this type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,14 +15,9 @@ pub struct Route {
 }
 
 impl Route {
-    /// The route of one stream of an ingress.
-    pub fn new(ingress: TypeName, stream: &StreamRoute) -> Self {
-        Self {
-            ingress,
-            stream: stream.stream_arn.clone(),
-            value_type: stream.value_type.clone(),
-            targets: stream.targets.as_slice().into(),
-        }
+    /// The route of one stream of an ingress; `stream` is the ARN of what `route` names.
+    pub fn new(ingress: TypeName, stream: StreamArn, route: &StreamRoute) -> Self {
+        Self { ingress, stream, value_type: route.value_type.clone(), targets: route.targets.as_slice().into() }
     }
 
     /// The ingress that the stream belongs to.
@@ -49,26 +46,43 @@ impl Route {
 /// ```
 /// use statefun_kinesis_router::RoutingTable;
 /// use statefun_kinesis_spec::{IngressSpec, StreamRoute};
+/// use statefun_kinesis_types::{StreamArn, StreamRef};
 ///
-/// let orders = StreamRoute::new(
-///     "arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream".parse()?,
-///     "example/Order".parse()?,
-///     vec!["example/order-handler".parse()?],
-/// );
-/// let table = RoutingTable::new(&IngressSpec::new("example/orders".parse()?, vec![orders]));
-/// assert!(table.get(&"arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream".parse()?).is_some());
+/// let orders = "orders-stream".parse::<StreamRef>()?;
+/// let route = StreamRoute::new(orders, "example/Order".parse()?, vec!["example/order-handler".parse()?]);
+/// let ingress = IngressSpec::new("example/orders".parse()?, vec![route]);
+///
+/// let here: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders-stream".parse()?;
+/// let table = RoutingTable::new(&ingress, std::slice::from_ref(&here))?;
+/// assert!(table.get(&here).is_some());
 /// assert!(table.get(&"arn:aws:kinesis:eu-west-1:123456789012:stream/orders-stream".parse()?).is_none());
-/// # Ok::<(), statefun_kinesis_types::InvalidValue>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct RoutingTable(HashMap<StreamArn, Arc<Route>>);
 
 impl RoutingTable {
-    /// The routes of an ingress. Where two of them name the same stream, the last one counts; a module file in which
-    /// that happens is refused before.
-    pub fn new(ingress: &IngressSpec) -> Self {
-        let route = |stream: &StreamRoute| Arc::new(Route::new(ingress.id.clone(), stream));
-        Self(ingress.streams.iter().map(|stream| (stream.stream_arn.clone(), route(stream))).collect())
+    /// The routes of an ingress. `streams` are the ARNs of those that it names by their short names.
+    ///
+    /// # Errors
+    ///
+    /// When two routes are of the same stream, one by its name and one by its ARN. A short name that is not among
+    /// `streams` has no route.
+    pub fn new(ingress: &IngressSpec, streams: &[StreamArn]) -> Result<Self, BuildError> {
+        let mut routes = HashMap::with_capacity(ingress.streams.len());
+        for route in &ingress.streams {
+            let named = |name: &StreamName| streams.iter().find(|stream| stream.name() == *name).cloned();
+            let arn = match &route.stream {
+                StreamRef::Arn(arn) => Some(arn.clone()),
+                StreamRef::Name(name) => named(name),
+            };
+            let Some(arn) = arn else { continue };
+            let first = routes.insert(arn.clone(), Arc::new(Route::new(ingress.id.clone(), arn.clone(), route)));
+            if first.is_some() {
+                return Err(BuildError::DuplicateStream { ingress: ingress.id.clone(), stream: arn });
+            }
+        }
+        Ok(Self(routes))
     }
 
     /// The route of a stream. Looked up once per batch of records of one shard, not per record.

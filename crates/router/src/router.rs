@@ -1,61 +1,14 @@
 use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_client::{Clock, KinesisClient, SystemClock};
-use statefun_kinesis_consumer::{Batch, CheckpointStore, Consumer, ConsumerError, MemoryCheckpoints};
-use statefun_kinesis_spec::{EgressSpec, IngressSpec};
-use statefun_kinesis_types::{Record, ShardId, StreamArn, TypeName};
+use statefun_kinesis_consumer::Metrics;
+use statefun_kinesis_spec::EgressSpec;
+use statefun_kinesis_types::TypeName;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{
-    BuildError, Deserializer, Egresses, Functions, InvalidRecord, MessageCollector, Progress, RoutedBatch,
-    RoutingTable, RunError, error::RecordError, functions::Delivery, run::Run,
-};
-
-/// An ingress with the client that reads it.
-#[derive(Debug)]
-pub struct Ingress {
-    spec: IngressSpec,
-    client: Arc<dyn KinesisClient>,
-    checkpoints: Arc<dyn CheckpointStore>,
-    deserializer: Option<Arc<dyn Deserializer>>,
-    settings: statefun_kinesis_consumer::Settings,
-}
-
-impl Ingress {
-    /// An ingress whose positions are kept in memory, and whose records are routed as its module file says.
-    pub fn new(spec: IngressSpec, client: Arc<dyn KinesisClient>) -> Self {
-        Self {
-            spec,
-            client,
-            checkpoints: Arc::new(MemoryCheckpoints::default()),
-            deserializer: None,
-            settings: statefun_kinesis_consumer::Settings::default(),
-        }
-    }
-
-    /// Keeps positions there.
-    #[must_use]
-    pub fn checkpoints(mut self, store: Arc<dyn CheckpointStore>) -> Self {
-        self.checkpoints = store;
-        self
-    }
-
-    /// Makes messages of records this way, in place of value type and targets of the module file.
-    #[must_use]
-    pub fn deserializer(mut self, deserializer: Arc<dyn Deserializer>) -> Self {
-        self.deserializer = Some(deserializer);
-        self
-    }
-
-    /// Reads this way: intervals, bounds, retries.
-    #[must_use]
-    pub fn settings(mut self, settings: statefun_kinesis_consumer::Settings) -> Self {
-        self.settings = settings;
-        self
-    }
-}
+use crate::{BuildError, Egresses, Functions, Ingress, Progress, RunError, lane::Lane, run::Run};
 
 /// What is needed to build a [`Router`].
 #[derive(Debug)]
@@ -113,8 +66,7 @@ impl RouterBuilder {
         let stop_reading = CancellationToken::new();
         let mut lanes = Vec::with_capacity(self.ingresses.len());
         for ingress in self.ingresses {
-            let lane = Lane::open(ingress, &self.clock, &stop_reading).await;
-            lanes.push(lane.map_err(|(ingress, source)| BuildError::Ingress { ingress, source })?);
+            lanes.push(Lane::open(ingress, &self.clock, &stop_reading).await?);
         }
         let run = Arc::new(Run::new(egresses, self.clock, stop_reading));
         Ok(Router { functions: self.functions, lanes, run, drain: self.drain })
@@ -145,6 +97,12 @@ impl Router {
     /// What the router has done so far; it can be looked at while it runs.
     pub fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.run.progress)
+    }
+
+    /// What the consumers of the ingresses have done so far, call by call and shard by shard; it can be looked at while
+    /// the router runs and afterwards.
+    pub fn consumer_metrics(&self) -> Vec<(TypeName, Metrics)> {
+        self.lanes.iter().map(Lane::metrics).collect()
     }
 
     /// Runs until `shutdown` is cancelled, or until every stream has ended.
@@ -185,93 +143,10 @@ impl Router {
             warn!("not every record reached its egress in time; what they came of will be read again");
         }
         for lane in lanes {
-            if let Err(source) = lane.consumer.close().await {
-                run.fail(RunError::Ingress { ingress: lane.ingress, source });
+            if let Err(error) = lane.close().await {
+                run.fail(error);
             }
         }
         run.take_error().map_or(Ok(()), Err)
-    }
-}
-
-/// An ingress on its way: its consumer and its routes.
-#[derive(Debug)]
-struct Lane {
-    ingress: TypeName,
-    consumer: Consumer,
-    routes: RoutingTable,
-    deserializer: Option<Arc<dyn Deserializer>>,
-}
-
-impl Lane {
-    async fn open(
-        ingress: Ingress,
-        clock: &Arc<dyn Clock>,
-        stop_reading: &CancellationToken,
-    ) -> Result<Self, (TypeName, ConsumerError)> {
-        let mut builder = Consumer::builder(ingress.client)
-            .start(ingress.spec.startup)
-            .checkpoints(ingress.checkpoints)
-            .clock(Arc::clone(clock))
-            .settings(ingress.settings)
-            .shutdown(stop_reading.clone());
-        for stream in &ingress.spec.streams {
-            builder = builder.stream(stream.stream_arn.clone());
-        }
-        let consumer = builder.build().await.map_err(|error| (ingress.spec.id.clone(), error))?;
-        let routes = RoutingTable::new(&ingress.spec);
-        Ok(Self { ingress: ingress.spec.id, consumer, routes, deserializer: ingress.deserializer })
-    }
-
-    /// Reads until there is nothing more to read, and gives itself back so that its positions can be saved.
-    async fn drive(mut self, functions: &dyn Functions, run: &Arc<Run>) -> Self {
-        while let Some(read) = self.consumer.next().await
-            && !run.give_up.is_cancelled()
-        {
-            let delivered = match read {
-                Ok(batch) => self.deliver(batch, functions, run).await,
-                Err(source) => Err(RunError::Ingress { ingress: self.ingress.clone(), source }),
-            };
-            if let Err(error) = delivered {
-                run.fail(error);
-                break;
-            }
-        }
-        self
-    }
-
-    async fn deliver(&self, batch: Batch, functions: &dyn Functions, run: &Arc<Run>) -> Result<(), RunError> {
-        let (origin, records, acknowledgement) = batch.into_parts();
-        let bytes = records.iter().map(|record| record.data.len() as u64).sum();
-        run.progress.read(records.len() as u64, bytes);
-        let routed = self.make_messages(origin.stream().clone(), origin.shard().clone(), records)?;
-        run.progress.routed(routed.message_count() as u64);
-        let delivery = Delivery::new(routed, acknowledgement, Arc::clone(run));
-        tokio::select! {
-            delivered = functions.deliver(delivery) => delivered.map_err(RunError::Functions),
-            () = run.give_up.cancelled() => Ok(()),
-        }
-    }
-
-    fn make_messages(&self, stream: StreamArn, shard: ShardId, records: Vec<Record>) -> Result<RoutedBatch, RunError> {
-        let invalid = |stream: StreamArn, shard, record: &Record, source| {
-            let sequence_number = record.sequence_number;
-            RunError::InvalidRecord(Box::new(RecordError { stream, shard, sequence_number, source }))
-        };
-        let Some(deserializer) = &self.deserializer else {
-            let Some(route) = self.routes.get(&stream) else {
-                return Err(RunError::NoRoute { ingress: self.ingress.clone(), stream });
-            };
-            return RoutedBatch::route(Arc::clone(route), shard.clone(), records).map_err(|keyless| {
-                let source = InvalidRecord::new("it has no partition key, and so no address");
-                invalid(stream, shard, &keyless, source)
-            });
-        };
-        let mut messages = MessageCollector::default();
-        for (index, record) in records.iter().enumerate() {
-            if let Err(source) = deserializer.deserialize(&stream, &shard, record, messages.at_record(index)) {
-                return Err(invalid(stream, shard, record, source));
-            }
-        }
-        Ok(RoutedBatch::deserialized(self.ingress.clone(), stream, shard, records, messages))
     }
 }

@@ -15,12 +15,13 @@ use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClient, KinesisCli
 use statefun_kinesis_consumer::{MemoryCheckpoints, Position};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_router::{
-    BuildError, Delivery, Deserializer, Echo, FunctionError, Functions, Ingress, InvalidRecord, MessageCollector,
+    BuildError, Delivery, DeserializeError, Deserializer, Echo, FunctionError, Functions, Ingress, MessageCollector,
     Route, RoutedBatch, Router, RouterBuilder, RunError,
 };
-use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
+use statefun_kinesis_spec::{ConsumerLifecycle, ConsumerSpec, EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_types::{
-    Address, HashKey, PutRecord, Record, ShardId, StreamArn, StreamRef, Timestamp, TypedValue,
+    Address, HashKey, InvalidRecordHandling, LogLevel, PutRecord, Record, ShardId, StreamArn, StreamRef, Timestamp,
+    TypedValue,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -173,9 +174,9 @@ impl Deserializer for ByStream {
         shard: &ShardId,
         record: &Record,
         out: &mut MessageCollector,
-    ) -> Result<(), InvalidRecord> {
+    ) -> Result<(), DeserializeError> {
         if record.data.as_ref() == b"bad" {
-            return Err(InvalidRecord::new("the payload says that it is bad"));
+            return Err(DeserializeError::new("the payload says that it is bad"));
         }
         let to = Address { function: "example/streams".parse().unwrap(), id: stream.as_str().into() };
         out.push(to, TypedValue { typename: "example/Shard".parse().unwrap(), value: Some(shard.to_string().into()) });
@@ -216,13 +217,94 @@ fn a_record_without_a_partition_key_has_no_address_and_is_never_left_out_in_sile
     let read = |number: u64, key: Option<&str>| {
         Record::new(number.into(), key.map(|key| key.parse().unwrap()), Timestamp::EPOCH, "payload".into())
     };
-    let to_orders = Arc::new(Route::new("example/in".parse().unwrap(), &route("orders", &["example/a"])));
+    let to_orders =
+        Arc::new(Route::new("example/in".parse().unwrap(), arn("orders"), &route("orders", &["example/a"])));
     let shard: ShardId = "shardId-000000000000".parse().unwrap();
     let records = vec![read(1, Some("k")), read(2, None), read(3, Some("k")), read(4, None)];
-    let refused = RoutedBatch::route(Arc::clone(&to_orders), shard.clone(), records).unwrap_err();
-    assert_eq!(refused.sequence_number, 2_u64.into());
-    let batch = RoutedBatch::route(to_orders, shard, vec![read(1, Some("k")), read(3, Some("k"))]).unwrap();
+    let (batch, keyless) = RoutedBatch::route(to_orders, shard, records);
+    let numbers = |records: &[Record]| records.iter().map(|record| record.sequence_number).collect::<Vec<_>>();
+    assert_eq!(
+        (numbers(batch.records()), numbers(&keyless)),
+        (vec![1_u64.into(), 3_u64.into()], vec![2_u64.into(), 4_u64.into()])
+    );
     assert_eq!((batch.message_count(), batch.messages().count()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_record_is_left_out_or_put_elsewhere_where_the_stream_says_so() {
+    let skip = InvalidRecordHandling::Skip { log: LogLevel::Debug };
+    let dead = InvalidRecordHandling::DeadLetter { stream: stream("dead"), log: LogLevel::Debug };
+    for (of_ingress, of_stream, letters) in [
+        (skip.clone(), None, 0),
+        (dead.clone(), None, 2),
+        (InvalidRecordHandling::Fail, Some(skip.clone()), 0),
+        (skip, Some(dead), 2),
+    ] {
+        let kinesis = kinesis_with(&[("orders", 1), ("dead", 1)]).await;
+        for payload in ["one", "bad", "two", "bad", "three"] {
+            kinesis.put_record(&stream("orders"), record("k", payload)).await.unwrap().unwrap();
+        }
+        let mut spec = ingress(vec![route("orders", &["example/unused"])]);
+        spec.invalid_records = of_ingress;
+        spec.streams[0].invalid_records = of_stream;
+        let (functions, checkpoints) = (Arc::new(Remember::default()), Arc::new(MemoryCheckpoints::default()));
+        let ingress = Ingress::new(spec, Arc::new(kinesis.clone()))
+            .deserializer(Arc::new(ByStream))
+            .checkpoints(checkpoints.clone());
+        let router = Router::builder(functions.clone()).ingress(ingress).clock(kinesis.clock()).build().await.unwrap();
+        let progress = router.progress();
+        run_until_done(router, 3).await;
+        assert_eq!((functions.lines().len(), progress.counts().records_invalid), (3, 2));
+        assert_eq!(payloads(&kinesis, "dead").values().flatten().count(), letters);
+        let last = kinesis.records(&stream("orders")).pop().unwrap().1;
+        let stored = checkpoints.get(&arn("orders")).unwrap();
+        let position = stored.shards.values().next().unwrap();
+        assert!(position.covers(Position::of(&last)), "{position:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_may_be_named_by_its_short_name_and_is_routed_by_its_arn() {
+    let kinesis = kinesis_with(&[("orders", 1)]).await;
+    kinesis.put_record(&stream("orders"), record("k", "good")).await.unwrap().unwrap();
+    let mut by_name = route("orders", &["example/a"]);
+    by_name.stream = StreamRef::Name("orders".parse().unwrap());
+    let functions = Arc::new(Remember::default());
+    let router = |routes: Vec<StreamRoute>| {
+        let ingress = Ingress::new(ingress(routes), Arc::new(kinesis.clone()));
+        Router::builder(functions.clone()).ingress(ingress).clock(kinesis.clock()).build()
+    };
+    run_until_done(router(vec![by_name.clone()]).await.unwrap(), 1).await;
+    assert_eq!(functions.0.lock().unwrap()[0].0, arn("orders"));
+
+    let twice = router(vec![by_name, route("orders", &["example/b"])]).await.unwrap_err();
+    assert!(matches!(&twice, BuildError::DuplicateStream { stream, .. } if *stream == arn("orders")), "{twice}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_may_have_its_records_pushed_to_it() {
+    let kinesis = kinesis_with(&[("orders", 2)]).await;
+    for number in 0..20 {
+        let record = record(&format!("key-{number}"), number.to_string());
+        kinesis.put_record(&stream("orders"), record).await.unwrap().unwrap();
+    }
+    let mut spec = ingress(vec![route("orders", &["example/a"])]);
+    spec.consumer = ConsumerSpec::EnhancedFanOut {
+        name: "engine".parse().unwrap(),
+        lifecycle: ConsumerLifecycle::Managed,
+        discovery_interval: None,
+    };
+    let client = Arc::new(kinesis.clone());
+    let functions = Arc::new(Remember::default());
+    let router = Router::builder(functions.clone())
+        .ingress(Ingress::new(spec.clone(), client.clone()).fan_out(client.clone()))
+        .clock(kinesis.clock());
+    run_until_done(router.build().await.unwrap(), 20).await;
+    assert_eq!(functions.lines().len(), 20);
+    assert_eq!(kinesis.calls(Operation::GetRecords), 0);
+
+    let without = Router::builder(functions).ingress(Ingress::new(spec, client)).build().await.unwrap_err();
+    assert!(matches!(without, BuildError::NoFanOut { .. }), "{without}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,8 +445,8 @@ async fn functions_that_take_nothing_more_do_not_hold_up_stopping_for_ever() {
     // What was done is kept, and what was not is read again.
     let stored = checkpoints.get(&arn("orders")).unwrap();
     let position = stored.shards[&placements[0].shard];
-    assert!(position.covers(Position { sequence_number: placements[0].sequence_number, sub_sequence_number: 0 }));
-    assert!(!position.covers(Position { sequence_number: placements[1].sequence_number, sub_sequence_number: 0 }));
+    assert!(position.covers(Position::behind(placements[0].sequence_number)));
+    assert!(!position.covers(Position::behind(placements[1].sequence_number)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,6 +44,7 @@ async fn client(environment: &Environment, region: &str, access_key: &str) -> Re
         .credentials(AwsCredentials::Basic {
             access_key_id: Secret::new(access_key),
             secret_access_key: Secret::new("test"),
+            session_token: None,
         });
     Ok(builder.build().await?)
 }
@@ -187,6 +188,15 @@ impl Case {
         let mut all = vec!["run", &module];
         all.extend(arguments);
         self.program_in(variables, &all)
+    }
+
+    /// Starts the program under test with these arguments. Its environment and its home are its own.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn program(&self, arguments: &[&str]) -> Result<Program> {
+        self.program_in(&HashMap::new(), arguments)
     }
 
     fn program_in(&self, variables: &HashMap<&str, String>, arguments: &[&str]) -> Result<Program> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
-use statefun_kinesis_client::KinesisAdmin;
+use statefun_kinesis_client::{FanOutClient, KinesisAdmin};
 use statefun_kinesis_conformance::{Backend, Behaviour, Capabilities, behaviours};
 use statefun_kinesis_e2e::{Case, Suite};
 use statefun_kinesis_types::StreamName;
@@ -45,6 +45,10 @@ struct Server<'a> {
 #[async_trait]
 impl Backend for Server<'_> {
     fn client(&self) -> Arc<dyn KinesisAdmin> {
+        Arc::new(self.case.client().clone())
+    }
+
+    fn fan_out(&self) -> Arc<dyn FanOutClient> {
         Arc::new(self.case.client().clone())
     }
 

@@ -1,5 +1,6 @@
 //! One file for each thing that is tried, from the wire upwards.
 
+mod check_live;
 mod conformance;
 mod custom_endpoint;
 mod log;
@@ -31,6 +32,7 @@ pub(crate) fn add_all(suite: &mut Suite) {
     regions::add(suite);
     reshard::add(suite);
     refusals::add(suite);
+    check_live::add(suite);
     signals::add(suite);
     outage::add(suite);
 }

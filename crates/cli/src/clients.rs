@@ -1,0 +1,115 @@
+//! The clients of AWS that a module asks for.
+
+use std::{collections::HashMap, sync::Arc};
+
+use statefun_kinesis_aws::{AwsKinesis, BuildError};
+use statefun_kinesis_client::{FanOutClient, KinesisClient};
+use statefun_kinesis_spec::ClientSpec;
+use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn};
+use tokio::sync::Mutex;
+
+/// All that a module may ask of Kinesis.
+pub(crate) trait Service: KinesisClient + FanOutClient {}
+
+impl<T: KinesisClient + FanOutClient> Service for T {}
+
+/// AWS, or a server that speaks its protocol.
+///
+/// There is one client for each region, credentials and settings, so that those who share them share connections too,
+/// and credentials are fetched once.
+#[derive(Debug)]
+pub(crate) struct AwsClients {
+    endpoint_url: Option<String>,
+    clients: Mutex<HashMap<Key, Arc<dyn Service>>>,
+}
+
+/// What a client is made of.
+type Key = (AwsRegion, AwsCredentials, ClientSpec);
+
+impl AwsClients {
+    /// Clients of AWS, or of one server in place of all regions.
+    pub(crate) fn new(endpoint_url: Option<String>) -> Self {
+        Self { endpoint_url, clients: Mutex::default() }
+    }
+
+    /// A client. AWS is not asked anything yet, but for the region of this machine when nothing names one.
+    pub(crate) async fn get(
+        &self,
+        region: &AwsRegion,
+        credentials: &AwsCredentials,
+        spec: &ClientSpec,
+    ) -> Result<Arc<dyn Service>, BuildError> {
+        let mut clients = self.clients.lock().await;
+        let key = (region.clone(), credentials.clone(), spec.clone());
+        if let Some(client) = clients.get(&key) {
+            return Ok(Arc::clone(client));
+        }
+        let mut builder = AwsKinesis::builder().region(region.clone()).credentials(credentials.clone());
+        // A module may leave the region to the place where it runs, which the instance itself then knows.
+        builder = builder.ask_instance_for_region(*region == AwsRegion::Default);
+        if let Some(url) = &self.endpoint_url {
+            builder = builder.endpoint_url(url.clone());
+        }
+        if let Some(timeout) = spec.connect_timeout {
+            builder = builder.connect_timeout(timeout);
+        }
+        if let Some(timeout) = spec.read_timeout {
+            builder = builder.read_timeout(timeout);
+        }
+        if let Some(timeout) = spec.request_timeout {
+            builder = builder.operation_timeout(timeout);
+        }
+        if let Some(connections) = spec.max_connections {
+            builder = builder.max_connections(connections);
+        }
+        let client: Arc<dyn Service> = Arc::new(builder.build().await?);
+        clients.insert(key, Arc::clone(&client));
+        Ok(client)
+    }
+}
+
+impl AwsClients {
+    /// Whether it is AWS itself that answers for a region, as far as the module and the command line tell.
+    pub(crate) fn is_aws(&self, region: &AwsRegion) -> bool {
+        let of_region = match region {
+            AwsRegion::CustomEndpoint { endpoint, .. } => Some(endpoint),
+            _ => None,
+        };
+        let of_environment = || {
+            let variables = ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"];
+            variables.into_iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()))
+        };
+        let endpoint = self.endpoint_url.as_ref().or(of_region).cloned().or_else(of_environment);
+        endpoint.is_none_or(|url| {
+            let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+            let host = authority.split(['/', ':']).next().unwrap_or_default();
+            host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+        })
+    }
+}
+
+/// Where a stream is: the region in its ARN counts; the module file's own may differ by mistake.
+pub(crate) fn region_of(stream: Option<&StreamArn>, region: &AwsRegion) -> AwsRegion {
+    let Some(arn) = stream else { return region.clone() };
+    let id = arn.region().to_owned();
+    match region {
+        AwsRegion::CustomEndpoint { endpoint, .. } => AwsRegion::CustomEndpoint { endpoint: endpoint.clone(), id },
+        _ => AwsRegion::Specific { id },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_ones_own_is_not_aws() {
+        let is_aws = |url: &str, endpoint: &str| {
+            let region = AwsRegion::CustomEndpoint { endpoint: endpoint.to_owned(), id: "us-east-1".to_owned() };
+            AwsClients::new((!url.is_empty()).then(|| url.to_owned())).is_aws(&region)
+        };
+        let aws = "https://vpce-1-2.kinesis.us-east-1.vpce.amazonaws.com";
+        assert!(is_aws("", aws) && is_aws(aws, "http://localhost:4566") && is_aws("", &format!("{aws}:443/")));
+        assert!(!is_aws("", "http://localhost:4566") && !is_aws("http://amazonaws.com.example/", aws));
+    }
+}

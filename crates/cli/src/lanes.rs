@@ -1,0 +1,197 @@
+//! The ingresses of a module, cut so that each part has one client.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use statefun_kinesis_client::KinesisClient;
+use statefun_kinesis_consumer::{CheckpointStore, FileCheckpoints, MemoryCheckpoints, Settings};
+use statefun_kinesis_router::Ingress;
+use statefun_kinesis_spec::{IngressSpec, Module};
+use statefun_kinesis_types::{InvalidRecordHandling, StreamArn, TypeName};
+
+use crate::{ExitCode, backend::Backend, clients::Service, failure::Failure};
+
+/// Streams of one ingress in one place, with the client that reads them and the store of their positions.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) spec: IngressSpec,
+    pub(crate) service: Arc<dyn Service>,
+    /// Where dead letters go, if that is another place.
+    dead_letters: Option<Arc<dyn KinesisClient>>,
+    positions: Positions,
+}
+
+/// Where the positions of an ingress are kept.
+#[derive(Clone, Debug)]
+enum Positions {
+    Memory(Arc<MemoryCheckpoints>),
+    Files(FileCheckpoints),
+}
+
+impl Positions {
+    fn open(state: Option<&Path>, ingress: &TypeName) -> Result<Self, Failure> {
+        let Some(state) = state else { return Ok(Self::Memory(Arc::default())) };
+        let directory = state.join("positions").join(as_file_name(ingress));
+        FileCheckpoints::open(directory).map(Self::Files).map_err(|error| Failure::from_error(ExitCode::Setup, &error))
+    }
+
+    fn store(&self) -> Arc<dyn CheckpointStore> {
+        match self {
+            Self::Memory(memory) => memory.clone(),
+            Self::Files(files) => Arc::new(files.clone()),
+        }
+    }
+}
+
+impl Lane {
+    /// The lanes of a module, in its order. Positions are kept in the state directory, if there is one.
+    pub(crate) async fn all_of(module: &Module, backend: &Backend, state: Option<&Path>) -> Result<Vec<Self>, Failure> {
+        let mut lanes = Vec::new();
+        for ingress in &module.ingresses {
+            let positions = Positions::open(state, &ingress.id)?;
+            for spec in by_place(ingress) {
+                let place = spec.streams.iter().find_map(|route| route.stream.arn());
+                let service = backend.reader(&spec, place).await?;
+                let dead_letters = match elsewhere(&spec, place)? {
+                    Some(other) => Some(backend.reader(&spec, Some(&other)).await? as Arc<dyn KinesisClient>),
+                    None => None,
+                };
+                lanes.push(Self { spec, service, dead_letters, positions: positions.clone() });
+            }
+        }
+        Ok(lanes)
+    }
+
+    /// The lane as the router takes it.
+    pub(crate) fn ingress(&self, settings: Settings) -> Ingress {
+        let mut ingress = Ingress::new(self.spec.clone(), Arc::clone(&self.service) as Arc<_>)
+            .fan_out(Arc::clone(&self.service) as Arc<_>)
+            .checkpoints(self.positions.store())
+            .settings(settings);
+        if let Some(client) = &self.dead_letters {
+            ingress = ingress.dead_letters(Arc::clone(client));
+        }
+        ingress
+    }
+
+    /// The positions, if they are kept in memory, where one can wait for them.
+    pub(crate) fn in_memory(&self) -> Option<&MemoryCheckpoints> {
+        match &self.positions {
+            Positions::Memory(memory) => Some(memory),
+            Positions::Files(_) => None,
+        }
+    }
+}
+
+/// An ingress, once for each region and account that its streams are in: a client speaks to one of them. Streams without
+/// an ARN are where the ingress says.
+fn by_place(ingress: &IngressSpec) -> Vec<IngressSpec> {
+    let mut places: Vec<(_, IngressSpec)> = Vec::new();
+    for route in &ingress.streams {
+        let here = route.stream.arn().map(place_of);
+        match places.iter_mut().find(|(there, _)| *there == here) {
+            Some((_, spec)) => spec.streams.push(route.clone()),
+            None => {
+                let mut spec = ingress.clone();
+                spec.streams = vec![route.clone()];
+                places.push((here, spec));
+            }
+        }
+    }
+    places.into_iter().map(|(_, spec)| spec).collect()
+}
+
+fn place_of(arn: &StreamArn) -> (&str, &str) {
+    (arn.region(), arn.account())
+}
+
+/// A dead-letter stream of the lane that is not where its streams are.
+fn elsewhere(spec: &IngressSpec, place: Option<&StreamArn>) -> Result<Option<StreamArn>, Failure> {
+    let targets: BTreeSet<&StreamArn> = spec
+        .streams
+        .iter()
+        .filter_map(|route| match spec.invalid_records_of(route) {
+            InvalidRecordHandling::DeadLetter { stream, .. } => stream.arn(),
+            _ => None,
+        })
+        .collect();
+    let places: BTreeSet<_> = targets.iter().map(|arn| place_of(arn)).collect();
+    match (places.len(), targets.first()) {
+        (1, Some(target)) if place.map(place_of) != Some(place_of(target)) => Ok(Some((*target).clone())),
+        (0 | 1, _) => Ok(None),
+        _ => Err(Failure::new(
+            ExitCode::InvalidModule,
+            format!("the dead-letter streams of ingress {} are in several regions or accounts", spec.id),
+        )
+        .hint("name dead-letter streams of one region and account, or make several ingresses")),
+    }
+}
+
+/// A name as a file may be called: what is not a letter, digit, `.`, `_` or `-` as `%` and two hexadecimal digits.
+fn as_file_name(id: &TypeName) -> String {
+    let mut name = String::new();
+    for byte in id.as_str().bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => name.push(char::from(byte)),
+            _ => name += &format!("%{byte:02X}"),
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use statefun_kinesis_spec::StreamRoute;
+    use statefun_kinesis_types::{LogLevel, StreamRef};
+
+    use super::*;
+
+    fn ingress(streams: &[&str]) -> IngressSpec {
+        let route = |stream: &&str| {
+            let stream: StreamRef = stream.parse().unwrap();
+            StreamRoute::new(stream, "a/b".parse().unwrap(), vec!["a/b".parse().unwrap()])
+        };
+        IngressSpec::new("example/orders".parse().unwrap(), streams.iter().map(route).collect())
+    }
+
+    const US: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/one";
+    const EU: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/two";
+    const OTHER: &str = "arn:aws:kinesis:us-east-1:210987654321:stream/three";
+
+    #[test]
+    fn an_ingress_has_a_lane_for_each_region_and_account() {
+        let lanes = by_place(&ingress(&[US, "four", EU, OTHER, "five"]));
+        let names: Vec<Vec<String>> = lanes
+            .iter()
+            .map(|lane| lane.streams.iter().map(|route| route.stream.name().to_string()).collect())
+            .collect();
+        assert_eq!(names, [vec!["one"], vec!["four", "five"], vec!["two"], vec!["three"]]);
+    }
+
+    #[test]
+    fn dead_letters_may_go_to_one_other_place() {
+        let mut spec = ingress(&[US]);
+        let place: StreamArn = US.parse().unwrap();
+        let mut check = |target: &str, expected: Option<&str>| {
+            let stream = target.parse().unwrap();
+            spec.invalid_records = InvalidRecordHandling::DeadLetter { stream, log: LogLevel::Warn };
+            let found = elsewhere(&spec, Some(&place)).unwrap();
+            assert_eq!(found.as_ref().map(StreamArn::as_str), expected, "{target}");
+        };
+        check("beside", None);
+        check(&US.replace("one", "dead"), None);
+        check(EU, Some(EU));
+        check(OTHER, Some(OTHER));
+
+        let mut both = ingress(&[US, OTHER]);
+        for (route, target) in both.streams.iter_mut().zip([US, EU]) {
+            let stream = target.parse().unwrap();
+            route.invalid_records = Some(InvalidRecordHandling::DeadLetter { stream, log: LogLevel::Warn });
+        }
+        assert!(elsewhere(&both, Some(&place)).unwrap_err().to_string().contains("several regions"));
+    }
+
+    #[test]
+    fn an_id_becomes_a_name_that_any_file_system_takes() {
+        assert_eq!(as_file_name(&"com.example/a b%".parse().unwrap()), "com.example%2Fa%20b%25");
+    }
+}

@@ -1,0 +1,536 @@
+//! The questions about one stream: each is a call that a run makes too, or one that the service refuses unheard.
+
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
+
+use statefun_kinesis_client::{
+    Backoff, ConsumerPageRequest, ConsumerStatus, Error, ErrorKind, Operation, RecordDistribution, Result, ShardFilter,
+    ShardPageRequest, StreamMode, StreamStatus, StreamSummary,
+};
+use statefun_kinesis_types::{
+    ConsumerName, PUT_RECORDS_MAX_BYTES, PartitionKey, PutRecord, ShardId, StartPosition, StreamArn, StreamRef,
+};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    connect::{Connect, chain},
+    finding::{Answer, Problem, Verdict},
+};
+use crate::{
+    clients::Service,
+    needs::{self, Need, Purpose},
+    policy::action,
+};
+
+/// How long one call may take: the credentials that it fetches first may take 22 s of it (`statefun-kinesis-aws`).
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long all calls about one need may take together.
+const NEED_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Tries of a call that the service has no time for.
+const TRIES: u32 = 6;
+
+/// Consumers of a stream, provisioned or on-demand. On-demand Advantage gives 50 (Quotas and limits, November 2026).
+pub(super) const CONSUMERS_MAX: usize = 20;
+
+/// The first shard of every stream. Where it is gone by now, the service says so after it has looked at permissions.
+const FIRST_SHARD: &str = "shardId-000000000000";
+
+/// A shard that no stream has: shards are numbered from 0.
+const NO_SHARD: &str = "shardId-999999999999";
+
+const STREAM_IS_MISSING: &str = "there is no such stream";
+const CREDENTIALS_UNUSABLE: &str = "the credentials cannot be used";
+
+/// Finds out about one need.
+pub(super) async fn ask(need: Need, connect: &dyn Connect) -> Answer {
+    let mut answer = Answer::new(need);
+    let is_aws = connect.is_aws(&answer.need);
+    let connected = connect.connect(&answer.need);
+    match timeout(CALL_TIMEOUT, connected).await {
+        Ok(Ok(service)) => {
+            // What was found out before the time is up stays.
+            let asking = async { Asking { service, is_aws, answer: &mut answer }.all().await };
+            if timeout(NEED_TIMEOUT, asking).await.is_err() {
+                answer.problems.push(Problem {
+                    message: format!("the service did not answer everything within {} s", NEED_TIMEOUT.as_secs()),
+                    because: Vec::new(),
+                    help:
+                        "try again; if it stays so, look at the way to the service: proxies, firewalls, VPC endpoints"
+                            .to_owned(),
+                });
+                answer.rest_untested("the time was up");
+            }
+        }
+        Ok(Err(because)) => {
+            let who = needs::describe(&answer.need.credentials);
+            let message = format!("nobody can be asked with the region and the credentials of the module: {who}");
+            let help = "check `awsRegion` and `awsCredentials`, and that what they name is set up on this machine";
+            answer.problems.push(Problem { message, because, help: help.to_owned() });
+            answer.rest_untested("there is no client");
+        }
+        Err(_) => {
+            answer.problems.push(Problem {
+                message: format!("the region could not be found out within {} s", CALL_TIMEOUT.as_secs()),
+                because: Vec::new(),
+                help: "write the region into the module file's `awsRegion`, or set AWS_REGION".to_owned(),
+            });
+            answer.rest_untested("there is no client");
+        }
+    }
+    answer
+}
+
+/// What a call that failed says about permissions.
+enum Refusal {
+    /// The credentials may not make the call.
+    Denied,
+    /// There are no credentials, or the service does not accept them.
+    Credentials,
+    /// The call was allowed, and refused for another reason.
+    Later,
+    /// The service cannot be reached, or has no time.
+    Unknown,
+}
+
+impl Refusal {
+    fn of(error: &Error) -> Self {
+        match (error.kind(), error.code()) {
+            (
+                ErrorKind::AccessDenied,
+                Some("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized"),
+            ) => Self::Denied,
+            (ErrorKind::AccessDenied, _) => Self::Credentials,
+            // What breaks the API's model may be refused before anyone asks who is calling.
+            (ErrorKind::InvalidArgument, None | Some("ValidationException" | "SerializationException")) => {
+                Self::Unknown
+            }
+            // A limit per shard is looked at late, one on calls of an account early.
+            (ErrorKind::Throttled, Some("ProvisionedThroughputExceededException")) => Self::Later,
+            (
+                ErrorKind::NotFound
+                | ErrorKind::InUse
+                | ErrorKind::ExpiredIterator
+                | ErrorKind::InvalidArgument
+                | ErrorKind::Encryption,
+                _,
+            ) => Self::Later,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Makes one call: again while the service has no time, and twice where the way to it broke.
+async fn call<T>(operation: Operation, make: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
+    let mut random = fastrand::Rng::new();
+    let mut failures = 0;
+    loop {
+        let made = timeout(CALL_TIMEOUT, make()).await;
+        let error = match made {
+            Ok(Ok(made)) => return Ok(made),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let message = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
+                return Err(Error::new(operation, ErrorKind::Timeout, message));
+            }
+        };
+        let tries = match error.kind() {
+            ErrorKind::Throttled | ErrorKind::LimitExceeded => TRIES,
+            ErrorKind::Unavailable => 2,
+            _ => 1,
+        };
+        failures += 1;
+        if failures >= tries {
+            return Err(error);
+        }
+        sleep(backoff.delay(failures - 1, &mut random)).await;
+    }
+}
+
+struct Asking<'a> {
+    service: Arc<dyn Service>,
+    is_aws: bool,
+    answer: &'a mut Answer,
+}
+
+impl Asking<'_> {
+    async fn all(mut self) {
+        if !self.describe().await {
+            return;
+        }
+        match self.answer.need.purpose.clone() {
+            Purpose::Poll => {
+                let shard = self.list_shards().await;
+                self.read(&shard).await;
+            }
+            Purpose::FanOut { consumer, managed } => {
+                let shard = self.list_shards().await;
+                self.consumer(&consumer, managed).await;
+                if managed {
+                    self.read(&shard).await;
+                }
+            }
+            Purpose::Write | Purpose::DeadLetter => {
+                if self.answer.need.operations().any(|operation| operation == Operation::ListShards) {
+                    self.list_shards().await;
+                }
+                self.write().await;
+            }
+        }
+    }
+
+    /// What the service said to a call that failed.
+    fn failed(&mut self, operation: Operation, error: &Error) -> Verdict {
+        let need = &self.answer.need;
+        let who = needs::describe(&need.credentials);
+        let because = chain(error);
+        match Refusal::of(error) {
+            Refusal::Denied => {
+                let resource = need.resources(operation).join(" and ");
+                self.answer.problems.push(Problem {
+                    message: format!("{} is not allowed on {resource}", action(operation)),
+                    because,
+                    help: format!(
+                        "allow the action on it in the policy of the user or role: {who}; \
+                         `statefun-kinesis check --iam-policy` prints the policy that the module needs"
+                    ),
+                });
+                Verdict::Denied
+            }
+            Refusal::Credentials => {
+                // Without a code the service was not even asked.
+                let (message, help) = match error.code() {
+                    Some(_) => (
+                        format!("the service does not accept the credentials: {who}"),
+                        "check that the keys are right and have not expired, and that this machine's clock is right",
+                    ),
+                    None => (
+                        format!("there are no credentials that can be used: {who}"),
+                        "check `awsCredentials` in the module file, and that what it names is set up on this machine",
+                    ),
+                };
+                self.problem_once(Problem { message, because, help: help.to_owned() });
+                Verdict::untested(CREDENTIALS_UNUSABLE)
+            }
+            Refusal::Later => {
+                if error.kind() == ErrorKind::Encryption {
+                    let verb = match need.purpose {
+                        Purpose::Poll | Purpose::FanOut { .. } => "kms:Decrypt",
+                        Purpose::Write | Purpose::DeadLetter => "kms:GenerateDataKey",
+                    };
+                    let message = "the stream's KMS key cannot be used".to_owned();
+                    let help = format!("enable the key, and allow {verb} on it to the user or role: {who}");
+                    self.problem_once(Problem { message, because, help });
+                }
+                Verdict::Allowed
+            }
+            Refusal::Unknown => Verdict::untested(because.first().cloned().unwrap_or_default()),
+        }
+    }
+
+    fn problem_once(&mut self, problem: Problem) {
+        if !self.answer.problems.iter().any(|other| other.message == problem.message) {
+            self.answer.problems.push(problem);
+        }
+    }
+
+    /// Describes the stream. Without an answer that leads on, everything else stays untried.
+    async fn describe(&mut self) -> bool {
+        const OPERATION: Operation = Operation::DescribeStreamSummary;
+        let stream = self.answer.need.stream.clone();
+        let described = call(OPERATION, async || self.service.describe_stream_summary(&stream).await).await;
+        let error = match described {
+            Ok(summary) => {
+                self.answer.found(OPERATION, Verdict::Allowed);
+                return self.judge(summary);
+            }
+            Err(error) => error,
+        };
+        if error.kind() == ErrorKind::NotFound {
+            self.answer.found(OPERATION, Verdict::Allowed);
+            let help = match self.elsewhere(&stream).await {
+                Some(found) => format!("the credentials see a stream of this name as {found}: correct the ARN"),
+                None => "check the name, the region and the account, or make the stream".to_owned(),
+            };
+            let message = format!("the stream {stream} does not exist{}", self.place());
+            self.answer.problems.push(Problem { message, because: chain(&error), help });
+            self.answer.rest_untested(STREAM_IS_MISSING);
+            return false;
+        }
+        let verdict = self.failed(OPERATION, &error);
+        if verdict == Verdict::Denied {
+            self.answer.found(OPERATION, verdict);
+            if let Some(found) = self.elsewhere(&stream).await
+                && let Some(problem) = self.answer.problems.last_mut()
+            {
+                problem.help = format!(
+                    "the credentials see a stream of this name as {found}: correct the ARN if that is meant; {}",
+                    problem.help
+                );
+            }
+            return true;
+        }
+        let why = match self.answer.problems.is_empty() {
+            true => {
+                self.answer.problems.push(Problem {
+                    message: format!("the service cannot be reached{}", self.place()),
+                    because: chain(&error),
+                    help: "check the region, the network and its proxies, and the endpoint if there is one".to_owned(),
+                });
+                "the service cannot be reached"
+            }
+            false => CREDENTIALS_UNUSABLE,
+        };
+        self.answer.rest_untested(why);
+        false
+    }
+
+    /// Where the service was asked.
+    fn place(&self) -> String {
+        self.answer.need.region.id().map_or_else(String::new, |region| format!(" in {region}"))
+    }
+
+    /// The stream of the same short name that the credentials see, where it is not the one of the ARN.
+    async fn elsewhere(&self, stream: &StreamRef) -> Option<StreamArn> {
+        let asked = stream.arn()?;
+        let by_name = StreamRef::Name(asked.name());
+        let operation = Operation::DescribeStreamSummary;
+        let described = call(operation, async || self.service.describe_stream_summary(&by_name).await).await;
+        described.ok().map(|summary| summary.arn).filter(|arn| arn != asked)
+    }
+
+    /// Whether the stream is the one that was meant, and can be used.
+    fn judge(&mut self, summary: StreamSummary) -> bool {
+        let need = &self.answer.need;
+        let mut goes_on = true;
+        if let Some(asked) = need.stream.arn().filter(|asked| **asked != summary.arn) {
+            let problem = Problem {
+                message: format!("asked for {asked}, the service answers with {}", summary.arn),
+                because: Vec::new(),
+                help: "correct the account and the region in the ARN, or use credentials of its account".to_owned(),
+            };
+            self.answer.problems.push(problem);
+        }
+        if !summary.status.is_usable() {
+            let help = match summary.status {
+                StreamStatus::Creating => "wait until it is ACTIVE; a run waits for it too, two minutes at most",
+                _ => "it is being removed: make it again, or name another stream",
+            };
+            let message = format!("the stream is {}, not ACTIVE", summary.status);
+            self.answer.problems.push(Problem { message, because: Vec::new(), help: help.to_owned() });
+            self.answer.rest_untested("the stream is not ACTIVE");
+            goes_on = false;
+        }
+        if summary.distribution == RecordDistribution::Auto {
+            self.answer.notes.push(
+                "the stream itself spreads its records over shards (AUTO): partition keys decide nothing, and order per \
+                 key does not exist"
+                    .to_owned(),
+            );
+        }
+        self.answer.summary = Some(summary);
+        goes_on
+    }
+
+    /// Asks for the open shards, and gives one of them.
+    async fn list_shards(&mut self) -> ShardId {
+        let stream = self.answer.need.stream.clone();
+        let page = || ShardPageRequest::First { filter: ShardFilter::AtLatest, max_results: NonZeroU16::new(1) };
+        let listed = call(Operation::ListShards, async || self.service.list_shards(&stream, page()).await).await;
+        let first = FIRST_SHARD.parse().unwrap_or_else(|_| unreachable!("a constant"));
+        match listed {
+            Ok(page) => {
+                self.answer.found(Operation::ListShards, Verdict::Allowed);
+                page.shards.into_iter().next().map_or(first, |shard| shard.id)
+            }
+            Err(error) => {
+                let verdict = self.failed(Operation::ListShards, &error);
+                self.answer.found(Operation::ListShards, verdict);
+                first
+            }
+        }
+    }
+
+    /// Reads behind the newest record of a shard: one call of the five that it gives in a second.
+    async fn read(&mut self, shard: &ShardId) {
+        let stream = self.answer.need.stream.clone();
+        let operation = Operation::GetShardIterator;
+        let place = async || self.service.get_shard_iterator(&stream, shard, StartPosition::Latest).await;
+        let iterator = match call(operation, place).await {
+            Ok(iterator) => {
+                self.answer.found(operation, Verdict::Allowed);
+                iterator
+            }
+            Err(error) => {
+                let verdict = self.failed(operation, &error);
+                self.answer.found(operation, verdict);
+                let why = "it needs an iterator, which GetShardIterator did not give";
+                self.answer.found(Operation::GetRecords, Verdict::untested(why));
+                return;
+            }
+        };
+        let operation = Operation::GetRecords;
+        let read = call(operation, async || self.service.get_records(&iterator, 1).await).await;
+        let verdict = match read {
+            Ok(_) => Verdict::Allowed,
+            Err(error) => self.failed(operation, &error),
+        };
+        self.answer.found(operation, verdict);
+    }
+
+    /// Offers a record that is one byte too large for the stream. The service looks at a stream's own limit behind the
+    /// permission, so that the refusal tells of the permission, and nothing is stored.
+    async fn write(&mut self) {
+        const OPERATION: Operation = Operation::PutRecords;
+        let Some(summary) = &self.answer.summary else {
+            return self.answer.rest_untested(
+                "without DescribeStreamSummary the stream's record limit is not known, and a record could be stored",
+            );
+        };
+        // LocalStack and others take larger records than they say; no account of AWS has this number.
+        if !self.is_aws || summary.arn.account() == "000000000000" {
+            return self.answer.rest_untested("the server is not AWS, and might store a record that is too large");
+        }
+        if summary.status != StreamStatus::Active {
+            // Its record limit may be the thing that is being changed.
+            return self.answer.rest_untested("the stream is being changed, and a record could be stored");
+        }
+        let limit = summary.max_record_bytes;
+        if limit >= PUT_RECORDS_MAX_BYTES {
+            return self.answer.rest_untested(
+                "the stream takes records as large as a request can be, so that none is too large for it alone",
+            );
+        }
+        let key: PartitionKey =
+            "statefun-kinesis check --live".parse().unwrap_or_else(|_| unreachable!("a constant of valid length"));
+        let stream = self.answer.need.stream.clone();
+        let record = [PutRecord::new(key.clone(), vec![0; limit + 1 - key.size()])];
+        let put = call(OPERATION, async || self.service.put_records(&stream, &record).await).await;
+        let verdict = match put {
+            Err(error) => self.failed(OPERATION, &error),
+            Ok(outcomes) => {
+                if outcomes.iter().any(std::result::Result::is_ok) {
+                    self.answer.problems.push(Problem {
+                        message: format!(
+                            "the service stored a record of {} bytes, one more than it says that it takes",
+                            limit + 1
+                        ),
+                        because: Vec::new(),
+                        help:
+                            "the record has the partition key `statefun-kinesis check --live`, and its bytes are all \
+                               zero; whoever reads the stream finds it there"
+                                .to_owned(),
+                    });
+                }
+                Verdict::Allowed
+            }
+        };
+        self.answer.found(OPERATION, verdict);
+    }
+
+    /// Looks for the consumer, and for the place that it would take.
+    async fn consumer(&mut self, name: &ConsumerName, managed: bool) {
+        let described = self.answer.summary.as_ref().map(|summary| summary.arn.clone());
+        let Some(stream) = described.or_else(|| self.answer.need.stream.arn().cloned()) else {
+            let why = "it needs the stream's ARN, which DescribeStreamSummary did not give";
+            let of_consumers =
+                [Operation::DescribeStreamConsumer, Operation::SubscribeToShard, Operation::RegisterStreamConsumer];
+            for operation in of_consumers.into_iter().take(if managed { 3 } else { 2 }) {
+                self.answer.found(operation, Verdict::untested(why));
+            }
+            return;
+        };
+        let operation = Operation::DescribeStreamConsumer;
+        let described = call(operation, async || self.service.describe_stream_consumer(&stream, name).await).await;
+        match described {
+            Ok(consumer) => {
+                self.answer.found(operation, Verdict::Allowed);
+                self.answer.notes.push(format!("the consumer {name} is {}", consumer.status));
+                if consumer.status == ConsumerStatus::Active {
+                    // A shard that is read now would lose its subscription to a new one.
+                    let shard = NO_SHARD.parse().unwrap_or_else(|_| unreachable!("a constant"));
+                    let subscribe = async || {
+                        let from = StartPosition::Latest;
+                        self.service.subscribe_to_shard(&consumer.arn, &shard, from).await.map(drop)
+                    };
+                    let operation = Operation::SubscribeToShard;
+                    let verdict = match call(operation, subscribe).await {
+                        Ok(()) => Verdict::Allowed,
+                        Err(error) => self.failed(operation, &error),
+                    };
+                    self.answer.found(operation, verdict);
+                } else {
+                    self.answer.found(
+                        Operation::SubscribeToShard,
+                        Verdict::untested(format!("the consumer is {}", consumer.status)),
+                    );
+                }
+                self.places(&stream, true, managed).await;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.answer.found(operation, Verdict::Allowed);
+                if managed {
+                    self.answer.notes.push(format!("the consumer {name} does not exist yet; a run registers it"));
+                } else {
+                    self.answer.problems.push(Problem {
+                        message: format!("the stream has no consumer {name}"),
+                        because: chain(&error),
+                        help: "register it, or write `lifecycle: managed` so that a run does".to_owned(),
+                    });
+                }
+                self.answer.found(
+                    Operation::SubscribeToShard,
+                    Verdict::untested("it needs a consumer, and this one is not registered"),
+                );
+                self.places(&stream, false, managed).await;
+            }
+            Err(error) => {
+                let verdict = self.failed(operation, &error);
+                self.answer.found(operation, verdict);
+                self.answer.found(
+                    Operation::SubscribeToShard,
+                    Verdict::untested("it needs the consumer's ARN, which DescribeStreamConsumer did not give"),
+                );
+                self.places(&stream, false, managed).await;
+            }
+        }
+        if managed {
+            self.answer.found(
+                Operation::RegisterStreamConsumer,
+                Verdict::untested("it would register a consumer, which costs until it is removed"),
+            );
+        }
+    }
+
+    /// Counts the stream's consumers. A run never lists them, so that it is no problem when that is not allowed.
+    async fn places(&mut self, stream: &StreamArn, registered: bool, managed: bool) {
+        let operation = Operation::ListStreamConsumers;
+        let mut count = 0;
+        let mut page = ConsumerPageRequest::default();
+        loop {
+            let listed = call(operation, async || self.service.list_stream_consumers(stream, page.clone()).await).await;
+            match listed {
+                Ok(found) => {
+                    count += found.consumers.len();
+                    match found.next {
+                        Some(token) => page.token = Some(token),
+                        None => break,
+                    }
+                }
+                Err(error) => {
+                    let why = chain(&error).into_iter().next().unwrap_or_default();
+                    self.answer.notes.push(format!("how many consumers the stream has is not known: {why}"));
+                    return;
+                }
+            }
+        }
+        self.answer.consumers = Some(count);
+        if count < CONSUMERS_MAX || registered || !managed {
+            return;
+        }
+        let on_demand = self.answer.summary.as_ref().is_some_and(|summary| summary.mode == StreamMode::OnDemand);
+        let unless = if on_demand { ", unless its account is in the on-demand Advantage mode" } else { "" };
+        self.answer.notes.push(format!("the stream has {count} consumers and takes no more{unless}: a run polls it"));
+    }
+}

@@ -1,0 +1,146 @@
+//! What `--live` found out, for people: a table with a line for each use of a stream, then what is wrong, then what is
+//! good to know.
+
+use annotate_snippets::{Group, Level, Renderer, renderer::DecorStyle};
+
+use super::{
+    Findings,
+    ask::CONSUMERS_MAX,
+    finding::{Answer, Problem, Verdict},
+    json,
+};
+use crate::{github, policy};
+
+const HEADINGS: [&str; 9] =
+    ["STREAM", "REGION", "USED BY", "FOR", "STATUS", "SHARDS", "RECORD", "CONSUMERS", "PERMISSIONS"];
+
+/// What a cell shows that has nothing to show.
+const NOTHING: &str = "-";
+
+impl Findings {
+    /// The table, the problems with their remedies, and the notes.
+    pub(crate) fn for_people(&self, colour: bool) -> String {
+        let mut text = self.table();
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        for (answer, problem) in self.problems() {
+            text.push('\n');
+            text.push_str(&renderer.render(&[group(&title(answer, problem), problem)]));
+            text.push('\n');
+        }
+        for answer in &self.answers {
+            for note in answer.notes.iter().cloned().chain(untested(answer)) {
+                let title = format!("{}, {}: {note}", answer.need.document, answer.need.stream.name());
+                text.push('\n');
+                text.push_str(&renderer.render(&[Group::with_title(Level::NOTE.primary_title(title.as_str()))]));
+            }
+        }
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The problems as workflow commands.
+    pub(crate) fn for_github(&self) -> String {
+        let command = |(answer, problem): (&Answer, &Problem)| {
+            let message = format!("{}\nhelp: {}", title(answer, problem), problem.help);
+            github::error("check --live", &message)
+        };
+        self.problems().map(command).collect()
+    }
+
+    /// One line: what was asked, and what came of it.
+    pub(crate) fn verdict(&self) -> String {
+        let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+        let untested: usize =
+            self.answers.iter().map(|answer| answer.count(|verdict| matches!(verdict, Verdict::Untested(_)))).sum();
+        let problems = match self.problems().count() {
+            0 => "nothing is missing".to_owned(),
+            problems => count(problems, "problem"),
+        };
+        let untested = match untested {
+            0 => String::new(),
+            untested => format!(", {} not tried", count(untested, "permission")),
+        };
+        format!("{} of streams asked about: {problems}{untested}", count(self.answers.len(), "use"))
+    }
+
+    fn table(&self) -> String {
+        let mut rows = vec![HEADINGS.map(str::to_owned)];
+        rows.extend(self.answers.iter().map(row));
+        let widths: Vec<usize> = (0..HEADINGS.len())
+            .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default())
+            .collect();
+        // A column in which nobody has anything is left out.
+        let shown = |column: usize| rows[1..].iter().any(|row| row[column] != NOTHING);
+        let mut text = String::new();
+        for row in &rows {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate().filter(|(column, _)| shown(*column)) {
+                line += &format!("{cell:<width$}  ", width = widths[column]);
+            }
+            text += line.trim_end();
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn row(answer: &Answer) -> [String; HEADINGS.len()] {
+    let need = &answer.need;
+    let or_nothing = |cell: Option<String>| cell.unwrap_or_else(|| NOTHING.to_owned());
+    let summary = answer.summary.as_ref();
+    let size = |bytes: usize| match bytes {
+        bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        bytes => format!("{} KiB", bytes >> 10),
+    };
+    [
+        need.stream.name().to_string(),
+        or_nothing(need.region.id().map(str::to_owned)),
+        need.document.to_string(),
+        need.purpose.as_str().to_owned(),
+        or_nothing(summary.map(|summary| summary.status.to_string())),
+        or_nothing(summary.map(|summary| format!("{} {}", summary.open_shards, json::mode(summary.mode)))),
+        or_nothing(summary.map(|summary| size(summary.max_record_bytes))),
+        or_nothing(answer.consumers.map(|count| format!("{count} of {CONSUMERS_MAX}"))),
+        permissions(answer),
+    ]
+}
+
+fn permissions(answer: &Answer) -> String {
+    let counts = [
+        (answer.count(|verdict| *verdict == Verdict::Allowed), "allowed"),
+        (answer.count(|verdict| *verdict == Verdict::Denied), "missing"),
+        (answer.count(|verdict| matches!(verdict, Verdict::Untested(_))), "not tried"),
+    ];
+    let told: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    told.join(", ")
+}
+
+/// What was not tried, a line for each reason.
+fn untested(answer: &Answer) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for permission in &answer.permissions {
+        let Verdict::Untested(why) = &permission.verdict else { continue };
+        let action = policy::action(permission.operation);
+        match reasons.iter_mut().find(|(reason, _)| reason == why) {
+            Some((_, actions)) => actions.push(action),
+            None => reasons.push((why, vec![action])),
+        }
+    }
+    reasons.iter().map(|(why, actions)| format!("not tried, because {why}: {}", actions.join(", "))).collect()
+}
+
+fn title(answer: &Answer, problem: &Problem) -> String {
+    format!("{}: {}", answer.need.document, problem.message)
+}
+
+fn group<'a>(title: &'a str, problem: &'a Problem) -> Group<'a> {
+    let mut group = Group::with_title(Level::ERROR.primary_title(title));
+    for line in &problem.because {
+        group = group.element(Level::NOTE.message(line.as_str()));
+    }
+    group.element(Level::HELP.message(problem.help.as_str()))
+}

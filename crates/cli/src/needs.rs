@@ -1,0 +1,247 @@
+//! What a module needs of Kinesis: which streams, for what, with whose credentials.
+
+use std::fmt;
+
+use statefun_kinesis_client::Operation;
+use statefun_kinesis_spec::{
+    ClientSpec, ConsumerLifecycle, ConsumerSpec, EgressSpec, EndpointSpec, FailureHandling, IngressSpec,
+    InvalidRecordHandling, Module,
+};
+use statefun_kinesis_types::{AwsCredentials, AwsRegion, ConsumerName, StreamArn, StreamRef};
+
+use crate::clients::region_of;
+
+/// One stream that a document of the module uses in one way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) document: Document,
+    pub(crate) purpose: Purpose,
+    pub(crate) stream: StreamRef,
+    /// Where the service is asked: where the stream's ARN says, if it has one.
+    pub(crate) region: AwsRegion,
+    pub(crate) credentials: AwsCredentials,
+    pub(crate) client: ClientSpec,
+}
+
+/// A document of a module file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Document {
+    pub(crate) kind: DocumentKind,
+    /// Its id; for an endpoint, which has none, the functions that it serves.
+    pub(crate) id: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DocumentKind {
+    Ingress,
+    Egress,
+    Endpoint,
+}
+
+impl DocumentKind {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+            Self::Endpoint => "endpoint",
+        }
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.id)
+    }
+}
+
+/// What a stream is used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its shards are polled.
+    Poll,
+    /// Its shards are pushed to a registered consumer.
+    FanOut {
+        consumer: ConsumerName,
+        /// Whether a run registers the consumer when it is not there.
+        managed: bool,
+    },
+    /// Records are written to it.
+    Write,
+    /// Records that nothing can be done with are written to it.
+    DeadLetter,
+}
+
+impl Purpose {
+    /// One word for tables and programs.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Poll => "poll",
+            Self::FanOut { .. } => "fan-out",
+            Self::Write => "write",
+            Self::DeadLetter => "dead-letter",
+        }
+    }
+}
+
+/// Calls that a policy allows together, under a name of their own.
+pub(crate) type Grant = (&'static str, &'static [Operation]);
+
+impl Need {
+    /// The calls that a run makes, and so those that a policy has to allow.
+    pub(crate) fn grants(&self) -> &'static [Grant] {
+        use Operation::{
+            DescribeStreamConsumer, DescribeStreamSummary, GetRecords, GetShardIterator, ListShards, PutRecords,
+            RegisterStreamConsumer, SubscribeToShard,
+        };
+        const DESCRIBE: Grant = ("DescribeStreams", &[DescribeStreamSummary, ListShards]);
+        match (&self.purpose, self.document.kind) {
+            (Purpose::Poll, _) => {
+                &[("PollStreams", &[DescribeStreamSummary, ListShards, GetShardIterator, GetRecords])]
+            }
+            (Purpose::FanOut { managed: false, .. }, _) => {
+                &[DESCRIBE, ("SubscribeToShards", &[DescribeStreamConsumer, SubscribeToShard])]
+            }
+            (Purpose::FanOut { managed: true, .. }, _) => &[
+                DESCRIBE,
+                ("RegisterConsumers", &[DescribeStreamConsumer, SubscribeToShard, RegisterStreamConsumer]),
+                // A stream that has no room for another consumer is polled.
+                ("PollWithoutConsumer", &[GetShardIterator, GetRecords]),
+            ],
+            // The consumer writes few dead letters, and does not look for shards.
+            (Purpose::DeadLetter, DocumentKind::Ingress) => {
+                &[("WriteDeadLetters", &[DescribeStreamSummary, PutRecords])]
+            }
+            (Purpose::Write | Purpose::DeadLetter, _) => {
+                &[("WriteStreams", &[DescribeStreamSummary, ListShards, PutRecords])]
+            }
+        }
+    }
+
+    /// All calls that a run makes.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = Operation> {
+        self.grants().iter().flat_map(|(_, operations)| *operations).copied()
+    }
+
+    /// What a policy names to allow a call: the stream, and for calls on a consumer that one too.
+    ///
+    /// A consumer's ARN ends with the time of its registration, which no policy can know.
+    pub(crate) fn resources(&self, operation: Operation) -> Vec<String> {
+        let stream = self.stream_pattern();
+        match (&self.purpose, operation) {
+            (
+                Purpose::FanOut { consumer, .. },
+                Operation::RegisterStreamConsumer | Operation::DescribeStreamConsumer | Operation::SubscribeToShard,
+            ) => vec![format!("{stream}/consumer/{consumer}:*"), stream],
+            _ => vec![stream],
+        }
+    }
+
+    /// The stream's ARN; for a stream that the module names without one, a pattern with `*` for what is not known.
+    pub(crate) fn stream_pattern(&self) -> String {
+        match &self.stream {
+            StreamRef::Arn(arn) => arn.to_string(),
+            StreamRef::Name(name) => {
+                let region = self.region.id();
+                let any = region.and_then(|region| StreamArn::new(region, "000000000000", name).ok());
+                let partition = any.as_ref().map_or("aws", StreamArn::partition);
+                format!("arn:{partition}:kinesis:{}:*:stream/{name}", region.unwrap_or("*"))
+            }
+        }
+    }
+}
+
+/// All needs of a module, in file order and each once.
+pub(crate) fn of(module: &Module) -> Vec<Need> {
+    let mut needs = Vec::new();
+    let mut add = |need: Need| {
+        if !needs.contains(&need) {
+            needs.push(need);
+        }
+    };
+    module.ingresses.iter().for_each(|ingress| of_ingress(ingress, &mut add));
+    module.egresses.iter().for_each(|egress| of_egress(egress, &mut add));
+    module.endpoints.iter().for_each(|endpoint| of_endpoint(endpoint, &mut add));
+    needs
+}
+
+/// The egresses whose records may go to streams that the module does not name.
+pub(crate) fn open_egresses(module: &Module) -> impl Iterator<Item = &EgressSpec> {
+    module.egresses.iter().filter(|egress| egress.allowed_streams.is_none())
+}
+
+fn of_ingress(ingress: &IngressSpec, add: &mut impl FnMut(Need)) {
+    let purpose = match &ingress.consumer {
+        ConsumerSpec::EnhancedFanOut { name, lifecycle, .. } => {
+            Purpose::FanOut { consumer: name.clone(), managed: *lifecycle == ConsumerLifecycle::Managed }
+        }
+        _ => Purpose::Poll,
+    };
+    let mut need = |purpose: Purpose, stream: &StreamRef, region: AwsRegion| {
+        add(Need {
+            document: Document { kind: DocumentKind::Ingress, id: ingress.id.to_string() },
+            purpose,
+            stream: stream.clone(),
+            region,
+            credentials: ingress.credentials.clone(),
+            client: ingress.client.clone(),
+        });
+    };
+    for route in &ingress.streams {
+        need(purpose.clone(), &route.stream, region_of(route.stream.arn(), &ingress.region));
+    }
+    for route in &ingress.streams {
+        if let InvalidRecordHandling::DeadLetter { stream, .. } = ingress.invalid_records_of(route) {
+            // A short name means the stream beside the one that is read.
+            let beside = region_of(route.stream.arn(), &ingress.region);
+            need(Purpose::DeadLetter, stream, region_of(stream.arn(), &beside));
+        }
+    }
+}
+
+/// An egress speaks to one region, whatever its streams' ARNs say.
+fn of_egress(egress: &EgressSpec, add: &mut impl FnMut(Need)) {
+    let mut need = |purpose: Purpose, stream: StreamRef| {
+        add(Need {
+            document: Document { kind: DocumentKind::Egress, id: egress.id.to_string() },
+            purpose,
+            stream,
+            region: egress.region.clone(),
+            credentials: egress.credentials.clone(),
+            client: egress.client.clone(),
+        });
+    };
+    let own = StreamRef::Name(egress.stream_name.clone());
+    need(Purpose::Write, own.clone());
+    for stream in egress.allowed_streams.iter().flatten().filter(|stream| **stream != own) {
+        need(Purpose::Write, stream.clone());
+    }
+    if let InvalidRecordHandling::DeadLetter { stream, .. } = &egress.failed_records.given_up {
+        need(Purpose::DeadLetter, stream.clone());
+    }
+}
+
+fn of_endpoint(endpoint: &EndpointSpec, add: &mut impl FnMut(Need)) {
+    if let FailureHandling::DeadLetter { stream, .. } = &endpoint.failures {
+        add(Need {
+            document: Document { kind: DocumentKind::Endpoint, id: endpoint.functions.to_string() },
+            purpose: Purpose::DeadLetter,
+            stream: stream.clone(),
+            region: region_of(stream.arn(), &AwsRegion::Default),
+            credentials: AwsCredentials::Default,
+            client: ClientSpec::default(),
+        });
+    }
+}
+
+/// Whose credentials these are, for people. It never tells a key.
+pub(crate) fn describe(credentials: &AwsCredentials) -> String {
+    match credentials {
+        AwsCredentials::Default => "the AWS default chain".to_owned(),
+        AwsCredentials::Profile { name, path: None } => format!("the profile {name}"),
+        AwsCredentials::Profile { name, path: Some(path) } => format!("the profile {name} of {}", path.display()),
+        AwsCredentials::Basic { .. } => "the keys of the module file".to_owned(),
+        AwsCredentials::WebIdentity { role_arn, .. } => format!("the role {role_arn} by web identity"),
+        AwsCredentials::AssumeRole { role_arn, .. } => format!("the role {role_arn}, assumed by the AWS default chain"),
+        _ => "credentials of another kind".to_owned(),
+    }
+}

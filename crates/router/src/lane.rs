@@ -1,0 +1,198 @@
+//! The reading of one ingress.
+
+use std::sync::Arc;
+
+use statefun_kinesis_client::Clock;
+use statefun_kinesis_consumer::{
+    Acknowledgement, Batch, Consumer, ConsumerBuilder, ConsumerError, FanOut, InvalidKind, Metrics, Settings,
+};
+use statefun_kinesis_spec::{ConsumerLifecycle, ConsumerSpec};
+use statefun_kinesis_types::{Record, ShardId, StreamArn, TypeName};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    BuildError, Deserializer, Functions, Ingress, MessageCollector, RoutedBatch, RoutingTable, RunError,
+    functions::Delivery, run::Run,
+};
+
+/// An ingress on its way: its consumer and its routes.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    ingress: TypeName,
+    consumer: Consumer,
+    routes: RoutingTable,
+    deserializer: Option<Arc<dyn Deserializer>>,
+}
+
+impl Lane {
+    pub(crate) async fn open(
+        ingress: Ingress,
+        clock: &Arc<dyn Clock>,
+        stop_reading: &CancellationToken,
+    ) -> Result<Self, BuildError> {
+        let Ingress { spec, client, fan_out, dead_letters, checkpoints, deserializer, settings } = ingress;
+        let mut builder = Consumer::builder(client)
+            .start(spec.startup)
+            .checkpoints(checkpoints)
+            .clock(Arc::clone(clock))
+            .settings(settings_of(&spec.consumer, settings))
+            .shutdown(stop_reading.clone());
+        if let Some(consumer) = fan_out_of(&spec.consumer) {
+            let Some(client) = fan_out else { return Err(BuildError::NoFanOut { ingress: spec.id }) };
+            builder = builder.fan_out(client, consumer);
+        }
+        if let Some(client) = dead_letters {
+            builder = builder.dead_letters(client);
+        }
+        let builder = spec.streams.iter().fold(builder, |builder: ConsumerBuilder, route| {
+            let handling = spec.invalid_records_of(route).clone();
+            builder.stream(route.stream.clone()).invalid_records_of(route.stream.clone(), handling)
+        });
+        let consumer = builder.build().await;
+        let consumer = consumer.map_err(|source| BuildError::Ingress { ingress: spec.id.clone(), source })?;
+        let routes = RoutingTable::new(&spec, consumer.streams())?;
+        Ok(Self { ingress: spec.id, consumer, routes, deserializer })
+    }
+
+    pub(crate) fn metrics(&self) -> (TypeName, Metrics) {
+        (self.ingress.clone(), self.consumer.metrics().clone())
+    }
+
+    /// Reads until there is nothing more to read, and gives itself back so that its positions can be saved.
+    pub(crate) async fn drive(mut self, functions: &dyn Functions, run: &Arc<Run>) -> Self {
+        while let Some(read) = self.consumer.next().await
+            && !run.give_up.is_cancelled()
+        {
+            let delivered = match read {
+                Ok(batch) => tokio::select! {
+                    delivered = self.deliver(batch, functions, run) => delivered,
+                    () = run.give_up.cancelled() => Ok(()),
+                },
+                Err(source) => Err(self.failed(source)),
+            };
+            if let Err(error) = delivered {
+                run.fail(error);
+                break;
+            }
+        }
+        self
+    }
+
+    /// Saves positions.
+    pub(crate) async fn close(self) -> Result<(), RunError> {
+        let ingress = self.ingress;
+        self.consumer.close().await.map_err(|source| failed(&ingress, source))
+    }
+
+    async fn deliver(&self, batch: Batch, functions: &dyn Functions, run: &Arc<Run>) -> Result<(), RunError> {
+        let (origin, records, acknowledgement) = batch.into_parts();
+        let bytes = records.iter().map(|record| record.data.len() as u64).sum();
+        run.progress.read(records.len() as u64, bytes);
+        let (stream, shard) = (origin.stream().clone(), origin.shard().clone());
+        let (routed, rejected) = match &self.deserializer {
+            Some(deserializer) => self.deserialize(&**deserializer, stream, shard, records),
+            None => self.route(stream, shard, records)?,
+        };
+        for (record, kind, message) in rejected {
+            self.reject(&acknowledgement, &record, kind, message).await?;
+            run.progress.rejected();
+        }
+        if routed.records().is_empty() {
+            acknowledgement.done();
+            return Ok(());
+        }
+        run.progress.routed(routed.message_count() as u64);
+        let delivery = Delivery::new(routed, acknowledgement, Arc::clone(run));
+        functions.deliver(delivery).await.map_err(RunError::Functions)
+    }
+
+    /// Addresses records by their partition keys.
+    fn route(
+        &self,
+        stream: StreamArn,
+        shard: ShardId,
+        records: Vec<Record>,
+    ) -> Result<(RoutedBatch, Vec<Rejected>), RunError> {
+        let Some(route) = self.routes.get(&stream) else {
+            return Err(RunError::NoRoute { ingress: self.ingress.clone(), stream });
+        };
+        let (routed, keyless) = RoutedBatch::route(Arc::clone(route), shard, records);
+        let message = "it has no partition key, and so no address";
+        let reject = |record| (record, InvalidKind::MissingPartitionKey, message.to_owned());
+        Ok((routed, keyless.into_iter().map(reject).collect()))
+    }
+
+    /// Leaves it to the deserializer what becomes of records.
+    fn deserialize(
+        &self,
+        deserializer: &dyn Deserializer,
+        stream: StreamArn,
+        shard: ShardId,
+        records: Vec<Record>,
+    ) -> (RoutedBatch, Vec<Rejected>) {
+        let (mut kept, mut rejected) = (Vec::with_capacity(records.len()), Vec::new());
+        let mut messages = MessageCollector::default();
+        for record in records {
+            match messages.collect(kept.len(), |out| deserializer.deserialize(&stream, &shard, &record, out)) {
+                Ok(()) => kept.push(record),
+                Err(error) => rejected.push((record, InvalidKind::Undecodable, error.chain())),
+            }
+        }
+        (RoutedBatch::deserialized(self.ingress.clone(), stream, shard, kept, messages), rejected)
+    }
+
+    async fn reject(
+        &self,
+        batch: &Acknowledgement,
+        record: &Record,
+        kind: InvalidKind,
+        message: String,
+    ) -> Result<(), RunError> {
+        batch.reject(record, kind, message).await.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: ConsumerError) -> RunError {
+        failed(&self.ingress, source)
+    }
+}
+
+/// A record that cannot become messages, and why.
+type Rejected = (Record, InvalidKind, String);
+
+fn failed(ingress: &TypeName, source: ConsumerError) -> RunError {
+    match source {
+        ConsumerError::InvalidRecord(record) => RunError::InvalidRecord(record),
+        source => RunError::Ingress { ingress: ingress.clone(), source },
+    }
+}
+
+fn fan_out_of(consumer: &ConsumerSpec) -> Option<FanOut> {
+    match consumer {
+        ConsumerSpec::EnhancedFanOut { name, lifecycle: ConsumerLifecycle::Given, .. } => {
+            Some(FanOut::given(name.clone()))
+        }
+        ConsumerSpec::EnhancedFanOut { name, .. } => Some(FanOut::managed(name.clone())),
+        _ => None,
+    }
+}
+
+/// The settings with what the module file says in their place.
+fn settings_of(consumer: &ConsumerSpec, mut settings: Settings) -> Settings {
+    let discovery = match consumer {
+        ConsumerSpec::Polling { max_records, idle_interval, discovery_interval } => {
+            if let Some(records) = max_records {
+                settings.max_records_per_call = records.get() as usize;
+            }
+            if let Some(interval) = idle_interval {
+                (settings.poll_idle_min, settings.poll_idle_max) = (*interval, *interval);
+            }
+            discovery_interval
+        }
+        ConsumerSpec::EnhancedFanOut { discovery_interval, .. } => discovery_interval,
+        _ => &None,
+    };
+    if let Some(interval) = discovery {
+        settings.discovery_interval = *interval;
+    }
+    settings
+}
