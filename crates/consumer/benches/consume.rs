@@ -1,4 +1,5 @@
-//! What reading through a consumer costs beside calling GetRecords in a loop.
+//! What reading through a consumer costs beside calling GetRecords in a loop, and what taking aggregates apart costs
+//! beside the MD5 of their bytes, which every reader has to compute.
 //!
 //! The client makes its pages on the spot, the same in both cases, so that the difference is the consumer's.
 
@@ -13,6 +14,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use divan::{Bencher, black_box, counter::ItemsCount};
+use md5::{Digest, Md5};
+use statefun_kinesis_aggregation::{Aggregator, MAGIC};
 use statefun_kinesis_client::{
     Error, ErrorKind, KinesisClient, Operation, PutOutcome, RecordPage, Result, ShardIterator, ShardPage,
     ShardPageRequest, StreamSummary,
@@ -26,6 +29,11 @@ const RECORDS_PER_PAGE: usize = 10_000;
 const PAGES: u64 = 50;
 const RECORDS: usize = RECORDS_PER_PAGE * PAGES as usize;
 
+/// The default size of the KPL's aggregates, and how many are in a page and read in all.
+const AGGREGATE_BYTES: usize = 51_200;
+const AGGREGATES_PER_PAGE: usize = 100;
+const AGGREGATES: usize = AGGREGATES_PER_PAGE * PAGES as usize;
+
 fn main() {
     divan::main();
 }
@@ -35,6 +43,7 @@ fn main() {
 struct Pages {
     key: PartitionKey,
     data: Bytes,
+    per_page: usize,
     given: AtomicU64,
 }
 
@@ -42,16 +51,32 @@ impl Pages {
     fn of_records(bytes: usize) -> Self {
         let key: PartitionKey = "customer-17".parse().unwrap();
         let data = vec![7; bytes - key.size()].into();
-        Self { key, data, given: AtomicU64::new(0) }
+        Self { key, data, per_page: RECORDS_PER_PAGE, given: AtomicU64::new(0) }
+    }
+
+    /// Pages of aggregates of user records of so many bytes, keys included, under a hundred keys.
+    fn of_aggregates(bytes: usize) -> (Self, usize) {
+        let mut aggregator = Aggregator::new(AGGREGATE_BYTES, usize::MAX);
+        let mut count = 0;
+        loop {
+            let key: PartitionKey = format!("customer-{:02}", count % 100).parse().unwrap();
+            let data = vec![7; bytes - key.size()];
+            if aggregator.push(&PutRecord::new(key, data)).is_err() {
+                break;
+            }
+            count += 1;
+        }
+        let PutRecord { partition_key: key, data, .. } = aggregator.finish().unwrap();
+        (Self { key, data, per_page: AGGREGATES_PER_PAGE, given: AtomicU64::new(0) }, count)
     }
 
     fn page(&self) -> RecordPage {
         let page = self.given.fetch_add(1, Ordering::Relaxed);
-        let first = page * RECORDS_PER_PAGE as u64;
+        let first = page * self.per_page as u64;
         let record = |index: u64| {
             Record::new((first + index).into(), Some(self.key.clone()), Timestamp::EPOCH, self.data.clone())
         };
-        let records = (0..RECORDS_PER_PAGE as u64).map(record).collect();
+        let records = (0..self.per_page as u64).map(record).collect();
         let next = (page + 1 < PAGES).then(|| ShardIterator::new("next"));
         RecordPage::new(records, next, Duration::from_secs(1))
     }
@@ -114,29 +139,55 @@ fn floor_get_records(bencher: Bencher<'_, '_>, record_bytes: usize) {
 }
 
 /// Reads all pages through a consumer, and acknowledges each.
-#[divan::bench(args = [100, 1024])]
-fn consumer(bencher: Bencher<'_, '_>, record_bytes: usize) {
-    let runtime = runtime();
+async fn consume(client: Arc<Pages>) -> usize {
     let stream: StreamRef = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap();
     // Without pacing: it is the work that is measured, not the waiting.
     let settings =
         Settings { read_calls_per_second: u32::MAX, read_bytes_per_second: usize::MAX, ..Settings::default() };
-    let consume = |client: Arc<Pages>| {
-        let builder = Consumer::builder(client).stream(stream.clone()).start(StartupPosition::TrimHorizon);
-        let builder = builder.settings(settings.clone());
-        async move {
-            let mut consumer = builder.build().await.unwrap();
-            let mut sum = 0;
-            while let Some(batch) = consumer.next().await {
-                let batch = batch.unwrap();
-                sum += touch(batch.records());
-                batch.done();
-            }
-            sum
-        }
-    };
+    let builder = Consumer::builder(client).stream(stream).start(StartupPosition::TrimHorizon);
+    let mut consumer = builder.settings(settings).build().await.unwrap();
+    let mut sum = 0;
+    while let Some(batch) = consumer.next().await {
+        let batch = batch.unwrap();
+        sum += touch(batch.records());
+        batch.done();
+    }
+    sum
+}
+
+#[divan::bench(args = [100, 1024])]
+fn consumer(bencher: Bencher<'_, '_>, record_bytes: usize) {
+    let runtime = runtime();
     bencher
         .counter(ItemsCount::new(RECORDS))
         .with_inputs(|| Arc::new(Pages::of_records(record_bytes)))
         .bench_local_values(|client| black_box(runtime.block_on(consume(client))));
+}
+
+/// User records out of aggregates.
+mod aggregates {
+    use super::*;
+
+    /// The MD5 of each aggregate's bytes.
+    #[divan::bench(args = [100, 1024], sample_count = 10)]
+    fn floor_md5(bencher: Bencher<'_, '_>, record_bytes: usize) {
+        let (pages, count) = Pages::of_aggregates(record_bytes);
+        let message = &pages.data[MAGIC.len()..pages.data.len() - 16];
+        bencher.counter(ItemsCount::new(AGGREGATES * count)).bench_local(|| {
+            for _ in 0..AGGREGATES {
+                black_box(Md5::digest(black_box(message)));
+            }
+        });
+    }
+
+    /// Reads all aggregates through a consumer, and acknowledges each batch.
+    #[divan::bench(args = [100, 1024], sample_count = 10)]
+    fn consumer(bencher: Bencher<'_, '_>, record_bytes: usize) {
+        let runtime = runtime();
+        let (_, count) = Pages::of_aggregates(record_bytes);
+        bencher
+            .counter(ItemsCount::new(AGGREGATES * count))
+            .with_inputs(|| Arc::new(Pages::of_aggregates(record_bytes).0))
+            .bench_local_values(|client| black_box(runtime.block_on(consume(client))));
+    }
 }

@@ -6,10 +6,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use statefun_kinesis_types::ShardId;
+use statefun_kinesis_types::{Record, ShardId};
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Position, ShardPosition};
+use crate::{ConsumerError, InvalidKind, Position, ShardPosition, invalid::InvalidRecords};
 
 /// Names a batch of a shard.
 pub(crate) type Ticket = u64;
@@ -20,12 +20,21 @@ pub(crate) type Ticket = u64;
 /// up to what lies before the first of them.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    open: BTreeMap<Ticket, Option<Position>>,
+    open: BTreeMap<Ticket, Open>,
     next: Ticket,
     last: Option<Position>,
-    /// A batch was dropped. Nothing behind it can move the position any more.
+    /// A batch was dropped. Nothing behind it can move the position any more, and the batch itself stays open.
     stuck: bool,
     ended: bool,
+}
+
+/// A batch that is not done.
+#[derive(Debug)]
+struct Open {
+    /// The position right before it.
+    before: Option<Position>,
+    /// Acknowledgements that it waits for.
+    waits_for: usize,
 }
 
 impl Progress {
@@ -35,18 +44,32 @@ impl Progress {
         self.next += 1;
         let before = self.last.replace(last);
         if !self.stuck {
-            self.open.insert(ticket, before);
+            self.open.insert(ticket, Open { before, waits_for: 1 });
         }
         ticket
     }
 
+    /// A batch waits for one acknowledgement more.
+    pub(crate) fn hold(&mut self, ticket: Ticket) {
+        if let Some(open) = self.open.get_mut(&ticket) {
+            open.waits_for += 1;
+        }
+    }
+
     pub(crate) fn acknowledge(&mut self, ticket: Ticket) {
-        self.open.remove(&ticket);
+        if let Some(open) = self.open.get_mut(&ticket) {
+            open.waits_for -= 1;
+            if open.waits_for == 0 {
+                self.open.remove(&ticket);
+            }
+        }
     }
 
     /// A batch that nobody will acknowledge. What lies behind it is forgotten, so that memory stays flat.
     pub(crate) fn abandon(&mut self, ticket: Ticket) {
-        if self.open.contains_key(&ticket) {
+        if let Some(open) = self.open.get_mut(&ticket) {
+            // What else it waits for may still come.
+            open.waits_for = usize::MAX;
             self.open.split_off(&(ticket + 1));
             self.stuck = true;
         }
@@ -60,7 +83,7 @@ impl Progress {
     /// How far everything was processed; `None` is nothing of what this reader read.
     pub(crate) fn reached(&self) -> Option<ShardPosition> {
         match self.open.first_key_value() {
-            Some((_, before)) => before.map(ShardPosition::At),
+            Some((_, open)) => open.before.map(ShardPosition::At),
             None if self.ended => Some(ShardPosition::Finished),
             None => self.last.map(ShardPosition::At),
         }
@@ -104,6 +127,7 @@ pub(crate) struct ShardProgress {
     /// Which of the consumer's streams.
     pub(crate) stream: usize,
     pub(crate) shard: ShardId,
+    invalid: Arc<InvalidRecords>,
     state: Mutex<State>,
     moved: Arc<Moved>,
     finished: mpsc::UnboundedSender<ShardId>,
@@ -122,10 +146,15 @@ impl ShardProgress {
     pub(crate) fn new(
         stream: usize,
         shard: ShardId,
+        invalid: Arc<InvalidRecords>,
         moved: Arc<Moved>,
         finished: mpsc::UnboundedSender<ShardId>,
     ) -> Arc<Self> {
-        Arc::new(Self { stream, shard, state: Mutex::default(), moved, finished })
+        Arc::new(Self { stream, shard, invalid, state: Mutex::default(), moved, finished })
+    }
+
+    pub(crate) fn invalid(&self) -> &InvalidRecords {
+        &self.invalid
     }
 
     pub(crate) fn issue(self: &Arc<Self>, last: Position) -> Acknowledgement {
@@ -177,6 +206,30 @@ impl ShardProgress {
 pub struct Acknowledgement(Option<(Arc<ShardProgress>, Ticket)>);
 
 impl Acknowledgement {
+    /// A record of this batch cannot be used: it is dealt with as
+    /// [`invalid_records`](crate::ConsumerBuilder::invalid_records) says, and counted. The caller leaves it out, and
+    /// acknowledges the batch when the other records are done. The position moves when the batch was acknowledged *and*
+    /// the dead letters of its rejected records are stored.
+    ///
+    /// `record` is one of the batch's; of an aggregated record only this user record is concerned. `message` says what
+    /// is wrong with it, and is for people. Waits while too many dead letters are on their way. Dropped before its end,
+    /// it holds the position before the batch, as if the batch were dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::InvalidRecord`] when invalid records are to end reading, which is up to the caller then.
+    pub async fn reject(
+        &self,
+        record: &Record,
+        kind: InvalidKind,
+        message: impl Into<String>,
+    ) -> Result<(), ConsumerError> {
+        let Some((progress, ticket)) = &self.0 else { return Ok(()) };
+        lock(&progress.state).progress.hold(*ticket);
+        let hold = Self(Some((Arc::clone(progress), *ticket)));
+        progress.invalid.handle(&progress.shard, record, kind, message.into(), hold).await
+    }
+
     /// The batch was processed: it need not be read again.
     ///
     /// The position is saved soon, at the latest by [`Consumer::close`](crate::Consumer::close).
@@ -203,21 +256,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use statefun_kinesis_types::{InvalidRecordHandling, StreamArn};
 
     use super::*;
+    use crate::{ReadingMode, metrics::StreamCounters};
 
     fn position(number: u64) -> Position {
-        Position { sequence_number: number.into(), sub_sequence_number: 0 }
+        Position::behind(number.into())
     }
 
     fn at(number: u64) -> Option<ShardPosition> {
         Some(ShardPosition::At(position(number)))
     }
 
+    /// Where invalid records are to be dealt with so.
+    fn invalid(handling: &InvalidRecordHandling) -> Arc<InvalidRecords> {
+        let stream: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap();
+        let counters = StreamCounters::new(stream.clone(), ReadingMode::Polling);
+        InvalidRecords::new(stream, counters, handling, None)
+    }
+
     fn shard() -> (Arc<ShardProgress>, Arc<Moved>, mpsc::UnboundedReceiver<ShardId>) {
         let (finished, receiver) = mpsc::unbounded_channel();
         let moved = Arc::<Moved>::default();
-        let shard = ShardProgress::new(0, "shardId-000000000000".parse().unwrap(), Arc::clone(&moved), finished);
+        let shard = ShardProgress::new(
+            0,
+            "shardId-000000000000".parse().unwrap(),
+            invalid(&InvalidRecordHandling::Fail),
+            Arc::clone(&moved),
+            finished,
+        );
         (shard, moved, receiver)
     }
 
@@ -301,5 +369,23 @@ mod tests {
         batch.done();
         assert_eq!(finished.try_recv().unwrap(), shard.shard);
         assert_eq!(moved.take()[0].take_reached(), Some(ShardPosition::Finished));
+    }
+
+    #[test]
+    fn a_batch_that_waits_for_two_is_done_after_both() {
+        let mut progress = Progress::default();
+        let ticket = progress.issue(position(1));
+        progress.hold(ticket);
+        progress.acknowledge(ticket);
+        assert_eq!(progress.reached(), None);
+        progress.acknowledge(ticket);
+        assert_eq!(progress.reached(), at(1));
+
+        let ticket = progress.issue(position(2));
+        progress.hold(ticket);
+        progress.abandon(ticket);
+        progress.acknowledge(ticket);
+        progress.acknowledge(ticket);
+        assert_eq!(progress.reached(), at(1), "one of them was dropped");
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use statefun_kinesis_types::{Record, ShardId, StreamArn};
 
-use crate::Acknowledgement;
+use crate::{Acknowledgement, ConsumerError, InvalidKind};
 
 /// Where a batch comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,24 @@ impl Batch {
     /// The records, by sequence number and sub-sequence number.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// One of the records cannot be used; see [`Acknowledgement::reject`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// When there is no record with this index.
+    pub async fn reject(
+        &self,
+        index: usize,
+        kind: InvalidKind,
+        message: impl Into<String>,
+    ) -> Result<(), ConsumerError> {
+        self.acknowledgement.reject(&self.records[index], kind, message).await
     }
 
     /// The batch was processed: it need not be read again. Short for [`Acknowledgement::done`].

@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
 use statefun_kinesis_client::{
-    Clock, Error, ErrorKind, KinesisClient, ShardFilter, StreamStatus, StreamSummary, SystemClock,
+    Backoff, Clock, Error, ErrorKind, FanOutClient, KinesisClient, RecordDistribution, ShardFilter, StreamStatus,
+    StreamSummary, SystemClock,
 };
-use statefun_kinesis_types::{Shard, StartPosition, StartupPosition, StreamRef, Timestamp};
+use statefun_kinesis_types::{
+    InvalidRecordHandling, Shard, StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -11,13 +14,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CheckpointStore, Consumer, ConsumerError, MemoryCheckpoints, Settings, ShardPosition, StreamCheckpoint,
+    CheckpointStore, Consumer, ConsumerError, FanOut, MemoryCheckpoints, Metrics, ReadingMode, Settings, ShardPosition,
+    StreamCheckpoint,
     ack::Moved,
+    consumer::Parts,
+    dead_letter::{DeadLetterWriter, Letter, Target},
+    fan_out::{Enrolled, Enrolment},
     graph::ShardGraph,
+    invalid::{DeadLetters, InvalidRecords},
+    metrics::StreamCounters,
     prefetch::{Amount, Prefetch},
     saver::Saver,
     service::{Service, Stream},
-    stream::{Shared, StreamReader},
+    stream::{Shared, Source, StreamReader},
 };
 
 /// What a [`Consumer`] is made of; see [`Consumer::builder`].
@@ -30,6 +39,10 @@ pub struct ConsumerBuilder {
     checkpoints: Arc<dyn CheckpointStore>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    fan_out: Option<(Arc<dyn FanOutClient>, FanOut)>,
+    invalid: InvalidRecordHandling,
+    invalid_of: Vec<(StreamRef, InvalidRecordHandling)>,
+    dead_letters: Option<Arc<dyn KinesisClient>>,
     shutdown: CancellationToken,
 }
 
@@ -42,6 +55,10 @@ impl ConsumerBuilder {
             checkpoints: Arc::new(MemoryCheckpoints::new()),
             clock: Arc::new(SystemClock),
             settings: Settings::default(),
+            fan_out: None,
+            invalid: InvalidRecordHandling::default(),
+            invalid_of: Vec::new(),
+            dead_letters: None,
             shutdown: CancellationToken::new(),
         }
     }
@@ -76,6 +93,53 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Has records pushed by enhanced fan-out, through this client. Default: polling.
+    ///
+    /// A stream that has no room for another consumer is polled, which is logged.
+    pub fn fan_out(mut self, client: Arc<dyn FanOutClient>, fan_out: FanOut) -> Self {
+        self.fan_out = Some((client, fan_out));
+        self
+    }
+
+    /// What becomes of records that cannot be used: corrupt aggregates, and those that the caller
+    /// [rejects](crate::Batch::reject). Default: they end reading with an error.
+    ///
+    /// A dead letter is one record of the dead-letter stream, under the partition key of the invalid one. Its payload is
+    /// an envelope, a JSON object of one line:
+    ///
+    /// | field | value |
+    /// |---|---|
+    /// | `version` | 1 |
+    /// | `reason` | an [`InvalidKind`](crate::InvalidKind): `corrupt-aggregate`, `missing-partition-key`, `undecodable` |
+    /// | `message` | what is wrong, for people; 1 000 characters at most |
+    /// | `stream`, `shard` | where the record was read: the stream's ARN, and the shard's id |
+    /// | `sequenceNumber`, `subSequenceNumber` | the record's place; the latter is 0 but for user records of aggregates |
+    /// | `arrival` | when the service took the record, such as `2026-11-23T02:00:00.000Z` |
+    /// | `partitionKey` | the record's, or null |
+    /// | `part`, `parts` | 1 and 1, unless the envelope is larger than a record of the dead-letter stream may be |
+    /// | `data` | the original payload in base64; of a corrupt aggregate, all of it |
+    ///
+    /// A payload that does not fit is cut into parts, a record each, in order and under the same partition key: put
+    /// together, their `data` is the original. The position of an invalid record moves when all of its parts are stored;
+    /// a crash in between may store them twice.
+    pub fn invalid_records(mut self, handling: InvalidRecordHandling) -> Self {
+        self.invalid = handling;
+        self
+    }
+
+    /// The same for one stream, which goes before what holds for all. `stream` is named as in
+    /// [`stream`](Self::stream).
+    pub fn invalid_records_of(mut self, stream: impl Into<StreamRef>, handling: InvalidRecordHandling) -> Self {
+        self.invalid_of.push((stream.into(), handling));
+        self
+    }
+
+    /// Writes dead letters through this client. Default: the one that reads.
+    pub fn dead_letters(mut self, client: Arc<dyn KinesisClient>) -> Self {
+        self.dead_letters = Some(client);
+        self
+    }
+
     /// Ends reading when it is cancelled; the consumer then hands out what it has read, and `None`.
     pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {
         self.shutdown = shutdown;
@@ -98,12 +162,13 @@ impl ConsumerBuilder {
     }
 
     async fn prepare(self) -> Result<Consumer, ConsumerError> {
-        let Self { client, streams: wanted, start, checkpoints, clock, settings, shutdown } = self;
+        let Self { client, streams: wanted, start, checkpoints, clock, settings, shutdown, .. } = self;
         let settings = settings.in_range();
         let mut random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let deadline = Instant::now() + settings.startup_timeout;
+        let service = |client: &_, random| Service::new(Arc::clone(client), settings.backoff, random).until(deadline);
         let mut opening = Opening {
-            service: Service::new(Arc::clone(&client), settings.backoff, random.fork())
-                .until(Instant::now() + settings.startup_timeout),
+            service: service(&client, random.fork()),
             settings: &settings,
             random: random.fork(),
             checkpoints: &*checkpoints,
@@ -114,18 +179,43 @@ impl ConsumerBuilder {
         if wanted.is_empty() {
             return Err(ConsumerError::NoStreams);
         }
-        let mut streams: Vec<Arc<Stream>> = Vec::new();
-        let mut graphs = Vec::new();
-        let moved = Arc::<Moved>::default();
+        let mut found: Vec<(StreamRef, StreamSummary)> = Vec::new();
         for reference in wanted {
             let summary = opening.usable(&reference).await?;
-            if streams.iter().any(|known| known.arn == summary.arn) {
-                continue;
+            if found.iter().all(|(_, known)| known.arn != summary.arn) {
+                found.push((reference, summary));
             }
-            let (arn, created) = (summary.arn.clone(), summary.created);
-            let stream = Arc::new(Stream { index: streams.len(), reference, arn, created });
-            graphs.push(opening.graph(&stream, &summary, &moved).await?);
-            streams.push(stream);
+        }
+        let dead_letter_client = self.dead_letters.unwrap_or_else(|| Arc::clone(&client));
+        let mut post = Post::new(service(&dead_letter_client, random.fork()));
+
+        let (mut sources, mut graphs) = (Vec::new(), Vec::new());
+        let moved = Arc::<Moved>::default();
+        for (index, (reference, summary)) in found.iter().enumerate() {
+            let stream = Arc::new(Stream {
+                index,
+                reference: reference.clone(),
+                arn: summary.arn.clone(),
+                created: summary.created,
+                keys_decide: summary.distribution != RecordDistribution::Auto,
+            });
+            let of_stream = |(named, _): &&(StreamRef, _)| {
+                named == reference || named.arn().map_or(named.name() == summary.name, |arn| *arn == summary.arn)
+            };
+            let handling = self.invalid_of.iter().rfind(of_stream).map_or(&self.invalid, |(_, handling)| handling);
+            let dead_letters = match handling {
+                InvalidRecordHandling::DeadLetter { stream, .. } => Some(post.address(stream, &found).await?),
+                _ => None,
+            };
+            let enrolment = match &self.fan_out {
+                Some((client, fan_out)) => opening.enrol(&stream, Arc::clone(client), fan_out).await?,
+                None => None,
+            };
+            let mode = if enrolment.is_some() { ReadingMode::FanOut } else { ReadingMode::Polling };
+            let counters = StreamCounters::new(stream.arn.clone(), mode);
+            let invalid = InvalidRecords::new(stream.arn.clone(), Arc::clone(&counters), handling, dead_letters);
+            graphs.push(opening.graph(&stream, summary, &moved).await?);
+            sources.push(Source { stream, counters, invalid, enrolment });
         }
 
         let shared = Arc::new(Shared {
@@ -137,14 +227,69 @@ impl ConsumerBuilder {
             settings: settings.clone(),
         });
         let (interval, backoff) = (settings.checkpoint_interval, settings.backoff);
-        let saver = Saver::new(checkpoints, streams.clone(), moved, interval, backoff, random.fork());
-        let arns = streams.iter().map(|stream| stream.arn.clone()).collect();
+        let streams = sources.iter().map(|source| Arc::clone(&source.stream)).collect();
+        let saver = Saver::new(checkpoints, streams, moved, interval, backoff, random.fork());
         let (output, batches) = mpsc::unbounded_channel();
-        let reader = |(stream, graph)| {
-            StreamReader::new(Arc::clone(&shared), stream, graph, output.clone(), random.fork()).run()
+        let dead_letters = post.into_writer(dead_letter_client, backoff, random.fork());
+        let enrolments = sources.iter().filter_map(|source| source.enrolment.clone()).collect();
+        let metrics = Metrics::new(sources.iter().map(|source| Arc::clone(&source.counters)));
+        let arns = sources.iter().map(|source| source.stream.arn.clone()).collect();
+        let reader = |(source, graph)| {
+            StreamReader::new(Arc::clone(&shared), source, graph, output.clone(), random.fork()).run()
         };
-        let readers = streams.into_iter().zip(graphs).map(reader).collect();
-        Ok(Consumer::start(shared.stop.clone(), arns, readers, saver, output, batches))
+        let readers = sources.into_iter().zip(graphs).map(reader).collect();
+        let parts = Parts { readers, saver, output, dead_letters, enrolments, random: random.fork() };
+        Ok(Consumer::start(shared.stop.clone(), arns, metrics, parts, batches))
+    }
+}
+
+/// Letters that may wait to be stored, and their bytes.
+const LETTERS_MAX: Amount = Amount { records: 1_000, bytes: 16 << 20 };
+
+/// Where dead letters go.
+struct Post {
+    service: Service,
+    targets: Vec<(StreamArn, Target)>,
+    letters: mpsc::UnboundedReceiver<Letter>,
+    sender: mpsc::UnboundedSender<Letter>,
+    room: Arc<Prefetch>,
+}
+
+impl Post {
+    fn new(service: Service) -> Self {
+        let (sender, letters) = mpsc::unbounded_channel();
+        Self { service, targets: Vec::new(), letters, sender, room: Prefetch::new(LETTERS_MAX) }
+    }
+
+    /// The way to a dead-letter stream, which has to be there and must not be read by the same consumer.
+    async fn address(
+        &mut self,
+        stream: &StreamRef,
+        read: &[(StreamRef, StreamSummary)],
+    ) -> Result<DeadLetters, ConsumerError> {
+        let summary = self.service.describe(stream).await;
+        let summary = summary.map_err(|source| ConsumerError::DeadLetter { stream: stream.clone(), source })?;
+        if read.iter().any(|(_, read)| read.arn == summary.arn) {
+            return Err(ConsumerError::DeadLetterLoop { stream: summary.arn });
+        }
+        let known = self.targets.iter().position(|(arn, _)| *arn == summary.arn);
+        let target = known.unwrap_or_else(|| {
+            let target = Target { stream: stream.clone(), max_record_bytes: summary.max_record_bytes };
+            self.targets.push((summary.arn, target));
+            self.targets.len() - 1
+        });
+        Ok(DeadLetters { target, letters: self.sender.clone(), room: Arc::clone(&self.room) })
+    }
+
+    fn into_writer(
+        self,
+        client: Arc<dyn KinesisClient>,
+        backoff: Backoff,
+        random: fastrand::Rng,
+    ) -> Option<DeadLetterWriter> {
+        let targets: Vec<Target> = self.targets.into_iter().map(|(_, target)| target).collect();
+        let letters = self.letters;
+        (!targets.is_empty()).then_some(DeadLetterWriter { client, targets, letters, backoff, random })
     }
 }
 
@@ -182,6 +327,27 @@ impl Opening<'_> {
             tracing::info!(%stream, status = %summary.status, "waiting for the stream");
             failures += 1;
             sleep(delay).await;
+        }
+    }
+
+    /// The consumer of enhanced fan-out; none when the stream has no room for it.
+    async fn enrol(
+        &mut self,
+        stream: &Stream,
+        client: Arc<dyn FanOutClient>,
+        fan_out: &FanOut,
+    ) -> Result<Option<Arc<Enrolment>>, ConsumerError> {
+        let Settings { backoff, startup_timeout, .. } = *self.settings;
+        let (arn, fan_out, random) = (stream.arn.clone(), fan_out.clone(), &mut self.random);
+        match Enrolment::begin(client, arn, fan_out, backoff, random, startup_timeout).await? {
+            Enrolled::As(enrolment) => Ok(Some(enrolment)),
+            Enrolled::NoneLeft(error) => {
+                tracing::warn!(
+                    stream = %stream.arn, error = %error.chain(),
+                    "the stream has no room for another consumer of enhanced fan-out: it is polled"
+                );
+                Ok(None)
+            }
         }
     }
 

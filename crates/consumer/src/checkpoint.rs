@@ -1,50 +1,10 @@
 use std::{collections::BTreeMap, error::Error, fmt::Debug};
 
 use async_trait::async_trait;
-use statefun_kinesis_types::{Record, SequenceNumber, ShardId, StartPosition, StreamArn, Timestamp};
+use statefun_kinesis_types::{SequenceNumber, ShardId, StartPosition, StreamArn, Timestamp};
 use tokio::sync::watch;
 
-/// A place in a shard: that of the last record that was processed.
-///
-/// Positions order as the shard does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// The record's sequence number.
-    pub sequence_number: SequenceNumber,
-    /// The place of a user record in an aggregated record. 0 is all of a plain record, and reading resumes behind it;
-    /// above 0 the aggregated record is read again, and what lies up to the position is left out.
-    pub sub_sequence_number: u64,
-}
-
-impl Position {
-    /// The position of a record.
-    pub fn of(record: &Record) -> Self {
-        Self { sequence_number: record.sequence_number, sub_sequence_number: record.sub_sequence_number }
-    }
-}
-
-/// How far a shard was processed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ShardPosition {
-    /// Nothing of it yet. Reading starts at the start of the stream's checkpoint.
-    Unread,
-    /// Up to here, this record included.
-    At(Position),
-    /// To its end: its children may be read.
-    Finished,
-}
-
-impl ShardPosition {
-    /// Whether everything up to `position` was processed.
-    pub fn covers(&self, position: Position) -> bool {
-        match self {
-            Self::Unread => false,
-            Self::At(at) => *at >= position,
-            Self::Finished => true,
-        }
-    }
-}
+use crate::{Position, ShardPosition};
 
 /// What is stored about a stream.
 ///
@@ -158,9 +118,9 @@ impl MemoryCheckpoints {
         self.streams.borrow().get(stream).cloned()
     }
 
-    /// Waits until the record at `at` and all before it were processed, or the whole shard.
+    /// Waits until all of the record at `at` and what lies before it were processed, or the whole shard.
     pub async fn reached(&self, stream: &StreamArn, shard: &ShardId, at: SequenceNumber) {
-        let at = Position { sequence_number: at, sub_sequence_number: 0 };
+        let at = Position::behind(at);
         let reached = |streams: &BTreeMap<StreamArn, StreamCheckpoint>| {
             let position = streams.get(stream).and_then(|checkpoint| checkpoint.shards.get(shard));
             position.is_some_and(|position| position.covers(at))
@@ -212,7 +172,7 @@ mod tests {
     }
 
     fn at(number: u64) -> ShardPosition {
-        ShardPosition::At(Position { sequence_number: number.into(), sub_sequence_number: 0 })
+        ShardPosition::At(Position::behind(number.into()))
     }
 
     #[tokio::test]

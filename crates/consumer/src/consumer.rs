@@ -2,15 +2,22 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use statefun_kinesis_client::KinesisClient;
 use statefun_kinesis_types::StreamArn;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    Batch, ConsumerBuilder, ConsumerError,
+    Batch, ConsumerBuilder, ConsumerError, Metrics,
+    dead_letter::DeadLetterWriter,
+    fan_out::Enrolment,
     reader::{Delivery, Output},
     saver::Saver,
 };
@@ -22,6 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Consumer {
     streams: Vec<StreamArn>,
+    metrics: Metrics,
     batches: mpsc::UnboundedReceiver<Result<Delivery, ConsumerError>>,
     stop: CancellationToken,
     closing: CancellationToken,
@@ -34,24 +42,27 @@ impl Consumer {
         ConsumerBuilder::new(client)
     }
 
-    /// Starts the tasks: `readers` put into `output` what comes out of `batches`. Whatever had to be stored before the
-    /// first record has been stored.
+    /// Starts the tasks. Whatever had to be stored before the first record has been stored.
     pub(crate) fn start(
         stop: CancellationToken,
         streams: Vec<StreamArn>,
-        readers: JoinSet<Result<(), ConsumerError>>,
-        saver: Saver,
-        output: Output,
+        metrics: Metrics,
+        parts: Parts,
         batches: mpsc::UnboundedReceiver<Result<Delivery, ConsumerError>>,
     ) -> Self {
         let closing = CancellationToken::new();
-        let supervisor = tokio::spawn(supervise(readers, saver, output, stop.clone(), closing.clone()));
-        Self { streams, batches, stop, closing, supervisor: AbortOnDropHandle::new(supervisor) }
+        let supervisor = tokio::spawn(supervise(parts, stop.clone(), closing.clone()));
+        Self { streams, metrics, batches, stop, closing, supervisor: AbortOnDropHandle::new(supervisor) }
     }
 
     /// The ARNs of the streams, in the order in which the builder was given them.
     pub fn streams(&self) -> &[StreamArn] {
         &self.streams
+    }
+
+    /// What was done so far, in numbers. The counts outlive the consumer.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Waits for the next batch.
@@ -69,12 +80,13 @@ impl Consumer {
         self.batches.recv().await.map(hand_out)
     }
 
-    /// Stops reading, and saves what has been acknowledged. What was read and not handed out is read again by the next
+    /// Stops reading, stores the dead letters that are on their way (for ten seconds at most), saves what has been
+    /// acknowledged, and deregisters consumers of enhanced fan-out where that was asked for. What was read and not handed out is read again by the next
     /// consumer; so is what was handed out and not acknowledged.
     ///
     /// # Errors
     ///
-    /// When positions cannot be saved.
+    /// When positions cannot be saved, or dead letters not stored.
     pub async fn close(self) -> Result<(), ConsumerError> {
         let Self { batches, stop, closing, supervisor, .. } = self;
         stop.cancel();
@@ -100,18 +112,30 @@ fn hand_out(delivery: Result<Delivery, ConsumerError>) -> Result<Batch, Consumer
     delivery.map(|delivery| delivery.batch)
 }
 
+/// What a consumer runs on.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// They put into `output` what they read.
+    pub(crate) readers: JoinSet<Result<(), ConsumerError>>,
+    pub(crate) saver: Saver,
+    pub(crate) output: Output,
+    pub(crate) dead_letters: Option<DeadLetterWriter>,
+    pub(crate) enrolments: Vec<Arc<Enrolment>>,
+    pub(crate) random: fastrand::Rng,
+}
+
+/// How long closing waits for dead letters to be stored. What is not is read again.
+const DEAD_LETTERS_MAX: Duration = Duration::from_secs(10);
+
 /// Sees the streams to their end, and saves positions until the consumer is closed.
-async fn supervise(
-    mut streams: JoinSet<Result<(), ConsumerError>>,
-    mut saver: Saver,
-    output: Output,
-    stop: CancellationToken,
-    closing: CancellationToken,
-) -> Result<(), ConsumerError> {
+async fn supervise(parts: Parts, stop: CancellationToken, closing: CancellationToken) -> Result<(), ConsumerError> {
+    let Parts { readers: mut streams, mut saver, output, dead_letters, enrolments, mut random } = parts;
+    let mut letters = Letters::start(dead_letters, &closing);
     let mut failure = {
         let mut saving = std::pin::pin!(saver.run());
         loop {
             tokio::select! {
+                biased;
                 joined = streams.join_next() => match joined {
                     None => break None,
                     Some(Ok(Ok(()))) => {}
@@ -119,6 +143,7 @@ async fn supervise(
                     Some(Err(_)) => break Some(ConsumerError::Panicked { what: "a stream".to_owned() }),
                 },
                 error = &mut saving => break Some(error),
+                error = letters.failed() => break Some(error),
             }
         }
     };
@@ -135,10 +160,56 @@ async fn supervise(
     drop(output);
 
     // What was delivered can still be acknowledged.
-    tokio::select! {
-        () = closing.cancelled() => {}
-        error = saver.run() => tracing::warn!(%error, "positions are not saved any more"),
+    {
+        let mut saving = std::pin::pin!(saver.run());
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => {}
+            error = &mut saving => tracing::warn!(%error, "positions are not saved any more"),
+        }
     }
     closing.cancelled().await;
-    saver.save().await
+    let stored = letters.finish().await;
+    let saved = saver.save().await;
+    for enrolment in enrolments {
+        enrolment.end(&mut random).await;
+    }
+    saved.and(stored)
+}
+
+/// The writer of dead letters, if there is one.
+struct Letters(Option<AbortOnDropHandle<Result<(), ConsumerError>>>);
+
+impl Letters {
+    fn start(writer: Option<DeadLetterWriter>, closing: &CancellationToken) -> Self {
+        Self(writer.map(|writer| AbortOnDropHandle::new(tokio::spawn(writer.run(closing.clone())))))
+    }
+
+    /// Waits until nothing can be stored any more, and tells of it once.
+    async fn failed(&mut self) -> ConsumerError {
+        if let Some(writer) = &mut self.0 {
+            let result = writer.await;
+            self.0 = None;
+            if let Err(error) = outcome(result) {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Waits for the letters that are on their way.
+    async fn finish(self) -> Result<(), ConsumerError> {
+        let Some(writer) = self.0 else { return Ok(()) };
+        match timeout(DEAD_LETTERS_MAX, writer).await {
+            Ok(result) => outcome(result),
+            Err(_) => {
+                tracing::warn!("not every dead letter was stored in time; their records are read again");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn outcome(result: Result<Result<(), ConsumerError>, JoinError>) -> Result<(), ConsumerError> {
+    result.unwrap_or_else(|_| Err(ConsumerError::Panicked { what: "dead letters".to_owned() }))
 }

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use statefun_kinesis_client::{Error as ClientError, ErrorKind, StreamStatus};
-use statefun_kinesis_types::{ShardId, StreamArn, StreamRef, Timestamp};
+use statefun_kinesis_client::{ConsumerStatus, Error as ClientError, ErrorKind, StreamStatus};
+use statefun_kinesis_types::{ConsumerName, ShardId, StreamArn, StreamRef, Timestamp};
 
-use crate::CheckpointError;
+use crate::{CheckpointError, InvalidRecord};
 
 /// Why streams cannot be read, and what a person can do about it.
 ///
@@ -117,6 +117,65 @@ pub enum ConsumerError {
         shard: Option<ShardId>,
         /// The service's answer.
         source: ClientError,
+    },
+
+    /// A record that cannot be used, where that is to end reading. Its position does not move.
+    #[error("an invalid record ended reading: mend what reads it, or have invalid records skipped or dead-lettered")]
+    InvalidRecord(#[source] Box<InvalidRecord>),
+
+    /// A dead-letter stream takes nothing. The records that belong there are read again by the next start.
+    #[error(
+        "dead letters cannot be stored in stream {stream}: check that it exists, and allow          kinesis:DescribeStreamSummary and PutRecords on it"
+    )]
+    DeadLetter {
+        /// The dead-letter stream.
+        stream: StreamRef,
+        /// The service's answer.
+        source: ClientError,
+    },
+
+    /// The dead letters of a stream would go to one that is read by the same consumer, and might do so for ever.
+    #[error("dead letters must not go to stream {stream}, which is read here too: name another one")]
+    DeadLetterLoop {
+        /// The stream.
+        stream: StreamArn,
+    },
+
+    /// Enhanced fan-out is not possible.
+    #[error(
+        "stream {stream} cannot be read by enhanced fan-out as consumer {name}: allow kinesis:RegisterStreamConsumer,          DescribeStreamConsumer and SubscribeToShard, or read it by polling"
+    )]
+    FanOut {
+        /// The stream.
+        stream: StreamArn,
+        /// The consumer's name.
+        name: ConsumerName,
+        /// The service's answer.
+        source: ClientError,
+    },
+
+    /// The consumer of enhanced fan-out that was given does not exist.
+    #[error("stream {stream} has no consumer {name}: register it, or let it be managed")]
+    NoFanOutConsumer {
+        /// The stream.
+        stream: StreamArn,
+        /// The consumer's name.
+        name: ConsumerName,
+        /// The service's answer.
+        source: ClientError,
+    },
+
+    /// The consumer of enhanced fan-out was not ACTIVE in time.
+    #[error("consumer {name} of stream {stream} is still {status} after {} s: start again later", waited.as_secs())]
+    FanOutNotReady {
+        /// The stream.
+        stream: StreamArn,
+        /// The consumer's name.
+        name: ConsumerName,
+        /// What it is instead of ACTIVE.
+        status: ConsumerStatus,
+        /// How long it was waited for.
+        waited: Duration,
     },
 
     /// Positions could not be read or saved.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use statefun_kinesis_client::ChildShard;
-use statefun_kinesis_types::{Shard, ShardId, StartPosition};
+use statefun_kinesis_types::{HashKeyRange, Shard, ShardId, StartPosition};
 
 use crate::{ShardPosition, StreamCheckpoint, shard::Begin};
 
@@ -24,6 +24,7 @@ pub(crate) struct ShardGraph {
 #[derive(Debug)]
 struct Node {
     parents: Vec<ShardId>,
+    hash_range: HashKeyRange,
     state: State,
 }
 
@@ -98,6 +99,7 @@ impl ShardGraph {
             if child.parents.iter().all(|parent| self.shards.contains_key(parent)) {
                 self.shards.entry(child.id).or_insert_with(|| Node {
                     parents: child.parents,
+                    hash_range: child.hash_range,
                     state: State::Waiting(Begin::From(StartPosition::TrimHorizon)),
                 });
             }
@@ -123,6 +125,11 @@ impl ShardGraph {
         if let Some(node) = self.shards.get_mut(shard) {
             node.state = State::Finished(self.listings);
         }
+    }
+
+    /// The part of the hash key space that a shard owns.
+    pub(crate) fn hash_range(&self, shard: &ShardId) -> Option<HashKeyRange> {
+        self.shards.get(shard).map(|node| node.hash_range)
     }
 
     /// Gives the shards that can be read now, each once, and where reading begins.
@@ -187,7 +194,7 @@ impl ShardGraph {
             match self.shards.entry(shard.id) {
                 Entry::Vacant(place) => {
                     let state = state(place.key());
-                    place.insert(Node { parents, state });
+                    place.insert(Node { parents, hash_range: shard.hash_range, state });
                 }
                 // A report of GetRecords may have named fewer parents than there are.
                 Entry::Occupied(mut known) => {
@@ -202,7 +209,7 @@ impl ShardGraph {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use statefun_kinesis_types::{HashKeyRange, Timestamp};
+    use statefun_kinesis_types::Timestamp;
 
     use super::*;
     use crate::Position;
@@ -236,7 +243,7 @@ mod tests {
     }
 
     fn position(number: u64) -> Position {
-        Position { sequence_number: number.into(), sub_sequence_number: 0 }
+        Position::behind(number.into())
     }
 
     #[track_caller]

@@ -1,10 +1,11 @@
 //! Kinesis streams as ordered batches of records, right about resharding.
 //!
-//! A [`Consumer`] reads N streams of N shards each through any [`KinesisClient`](statefun_kinesis_client::KinesisClient).
-//! It finds shards, reads parents to their end before their children, keeps to the five calls and 2 MiB per second that
-//! a shard gives, replaces expired iterators, tries again what fails for a while, and reads no further ahead than it is
-//! told to. What comes out is [`Batch`]es, each of one shard and in its order. Who acknowledges a batch moves the
-//! position of its shard in the [`CheckpointStore`]; the next consumer goes on behind it.
+//! A [`Consumer`] reads N streams of N shards each through any [`KinesisClient`](statefun_kinesis_client::KinesisClient),
+//! by polling or by enhanced fan-out. It finds shards, reads parents to their end before their children, keeps to what a
+//! shard gives, replaces expired iterators and lost subscriptions, takes KPL aggregates apart, tries again what fails for
+//! a while, and reads no further ahead than it is told to. What comes out is [`Batch`]es, each of one shard and in its
+//! order. Who acknowledges a batch moves the position of its shard in the [`CheckpointStore`]; the next consumer goes on
+//! behind it. The [`guide`] has more programs like this one:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -37,17 +38,24 @@
 //!
 //! Delivery is at least once: what was not acknowledged when a consumer ended is delivered by the next one.
 //!
-//! There is no enhanced fan-out here, no de-aggregation of KPL records, no store that outlives the process, and no
-//! sharing of shards among several consumers: one consumer reads all shards of its streams.
+//! There is no sharing of shards among several consumers: one consumer reads all shards of its streams. How a stream
+//! distributes its records is looked at when reading begins; a stream that changes it asks for a restart.
 
 mod ack;
 mod batch;
 mod builder;
 mod checkpoint;
 mod consumer;
+mod dead_letter;
 mod error;
+mod fan_out;
+mod file;
 mod graph;
+pub mod guide;
+mod invalid;
+mod metrics;
 mod pace;
+mod position;
 mod prefetch;
 mod reader;
 mod saver;
@@ -55,13 +63,18 @@ mod service;
 mod settings;
 mod shard;
 mod stream;
+mod subscription;
+mod unpack;
 
 pub use ack::Acknowledgement;
 pub use batch::{Batch, BatchOrigin};
 pub use builder::ConsumerBuilder;
-pub use checkpoint::{
-    CheckpointChanges, CheckpointError, CheckpointStore, MemoryCheckpoints, Position, ShardPosition, StreamCheckpoint,
-};
+pub use checkpoint::{CheckpointChanges, CheckpointError, CheckpointStore, MemoryCheckpoints, StreamCheckpoint};
 pub use consumer::Consumer;
 pub use error::ConsumerError;
+pub use fan_out::FanOut;
+pub use file::FileCheckpoints;
+pub use invalid::{InvalidKind, InvalidRecord};
+pub use metrics::{Metrics, ReadingMode, ShardMetrics, StreamMetrics};
+pub use position::{Extent, Position, ShardPosition};
 pub use settings::Settings;

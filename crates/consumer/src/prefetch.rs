@@ -16,46 +16,130 @@ pub(crate) struct Amount {
 /// Room is reserved before a call, for what the call is expected to bring, and given back when its records were handed
 /// out. Who waits is served in the order of asking, so that a shard that needs much is not starved by many that need
 /// little.
+///
+/// What is there already goes before what is still to be read: an event that a subscription brought asks for room for
+/// its bytes, and an aggregate that is being taken apart for room for its user records. While one of these waits, no
+/// new call gets room. They wait for bytes and for records in lines of their own, because who waits for records may
+/// hold bytes.
 #[derive(Debug)]
 pub(crate) struct Prefetch {
     bound: Amount,
-    used: Mutex<Amount>,
-    freed: Notify,
+    state: Mutex<State>,
+    calls: Line,
+    bytes: Line,
+    records: Line,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used: Amount,
+    /// Those who wait with something in hand.
+    urgent: usize,
+}
+
+/// Those who wait for the same thing, one behind the other. Only the first one looks for what is freed, so that one
+/// stored permit is enough not to miss it.
+#[derive(Debug, Default)]
+struct Line {
     turn: tokio::sync::Mutex<()>,
+    freed: Notify,
 }
 
 impl Prefetch {
     pub(crate) fn new(bound: Amount) -> Arc<Self> {
-        Arc::new(Self { bound, used: Mutex::default(), freed: Notify::new(), turn: tokio::sync::Mutex::new(()) })
+        let [calls, bytes, records] = <[Line; 3]>::default();
+        Arc::new(Self { bound, state: Mutex::default(), calls, bytes, records })
     }
 
     /// Waits for room. More than the bound is as much as the bound.
     pub(crate) async fn reserve(self: &Arc<Self>, wanted: Amount) -> Reservation {
         let wanted =
             Amount { records: wanted.records.min(self.bound.records), bytes: wanted.bytes.min(self.bound.bytes) };
-        let _turn = self.turn.lock().await;
+        let take = |state: &mut State| {
+            let fits = state.urgent == 0
+                && state.used.records + wanted.records <= self.bound.records
+                && state.used.bytes + wanted.bytes <= self.bound.bytes;
+            fits.then_some(wanted)
+        };
+        let amount = self.wait(&self.calls, take).await;
+        Reservation { amount, prefetch: Arc::clone(self) }
+    }
+
+    /// Waits until there is any room, without taking it.
+    pub(crate) async fn any(&self) {
+        let look = |state: &mut State| {
+            let free =
+                state.urgent == 0 && state.used.records < self.bound.records && state.used.bytes < self.bound.bytes;
+            free.then(Amount::default)
+        };
+        self.wait(&self.calls, look).await;
+    }
+
+    /// Waits for room for bytes that are there already; more than the bound find room when nothing else has any.
+    pub(crate) async fn admit(self: &Arc<Self>, bytes: usize) -> Reservation {
+        let take = |state: &mut State| {
+            let fits = state.used.bytes == 0 || state.used.bytes + bytes <= self.bound.bytes;
+            fits.then_some(Amount { records: 0, bytes })
+        };
+        let amount = self.wait_urgently(&self.bytes, take).await;
+        Reservation { amount, prefetch: Arc::clone(self) }
+    }
+
+    /// Takes what is free now.
+    async fn wait(&self, line: &Line, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
+        let _turn = line.turn.lock().await;
         loop {
-            // Only one waits at a time, so that one stored permit is enough not to miss what is freed meanwhile.
-            if let Some(reservation) = self.try_reserve(wanted) {
-                return reservation;
+            if let Some(taken) = self.take(&take) {
+                return taken;
             }
-            self.freed.notified().await;
+            line.freed.notified().await;
         }
     }
 
-    fn try_reserve(self: &Arc<Self>, wanted: Amount) -> Option<Reservation> {
-        let mut used = self.used();
-        let fits = used.records + wanted.records <= self.bound.records && used.bytes + wanted.bytes <= self.bound.bytes;
-        if !fits {
-            return None;
+    async fn wait_urgently(&self, line: &Line, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
+        // Nobody may overtake those who wait already.
+        if let Ok(_turn) = line.turn.try_lock()
+            && let Some(taken) = self.take(&take)
+        {
+            return taken;
         }
-        used.records += wanted.records;
-        used.bytes += wanted.bytes;
-        Some(Reservation { amount: wanted, prefetch: Arc::clone(self) })
+        let _urgent = Urgent::new(self);
+        self.wait(line, take).await
     }
 
-    fn used(&self) -> MutexGuard<'_, Amount> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take(&self, take: impl Fn(&mut State) -> Option<Amount>) -> Option<Amount> {
+        let mut state = self.state();
+        let taken = take(&mut state)?;
+        state.used.records += taken.records;
+        state.used.bytes += taken.bytes;
+        Some(taken)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn freed(&self) {
+        for line in [&self.calls, &self.bytes, &self.records] {
+            line.freed.notify_one();
+        }
+    }
+}
+
+/// Keeps new calls waiting until this is dropped.
+struct Urgent<'a>(&'a Prefetch);
+
+impl<'a> Urgent<'a> {
+    fn new(prefetch: &'a Prefetch) -> Self {
+        prefetch.state().urgent += 1;
+        Self(prefetch)
+    }
+}
+
+impl Drop for Urgent<'_> {
+    fn drop(&mut self) {
+        self.0.state().urgent -= 1;
+        self.0.calls.freed.notify_one();
     }
 }
 
@@ -74,18 +158,46 @@ impl Reservation {
 
     /// Makes the room that of what came in fact. More than was reserved is a debt: nobody gets room until it is paid.
     pub(crate) fn settle(&mut self, actual: Amount) {
-        let mut used = self.prefetch.used();
-        used.records = used.records - self.amount.records + actual.records;
-        used.bytes = used.bytes - self.amount.bytes + actual.bytes;
-        drop(used);
+        let mut state = self.prefetch.state();
+        state.used.records = state.used.records - self.amount.records + actual.records;
+        state.used.bytes = state.used.bytes - self.amount.bytes + actual.bytes;
+        drop(state);
         self.amount = actual;
-        self.prefetch.freed.notify_one();
+        self.prefetch.freed();
+    }
+
+    /// Makes room for as many records as can be, up to so many in all; waits only while there is room for none.
+    pub(crate) async fn grow(&mut self, records: usize) {
+        let prefetch = &self.prefetch;
+        let missing = records.saturating_sub(self.amount.records);
+        if missing == 0 {
+            return;
+        }
+        let take = |state: &mut State| {
+            let free = prefetch.bound.records.saturating_sub(state.used.records).min(missing);
+            (free > 0).then_some(Amount { records: free, bytes: 0 })
+        };
+        let more = match self.amount.records {
+            0 => prefetch.wait_urgently(&prefetch.records, take).await,
+            _ => prefetch.take(take).unwrap_or_default(),
+        };
+        self.amount.records += more.records;
+    }
+
+    /// Gives a part of the room away, at most all of it.
+    pub(crate) fn split(&mut self, part: Amount) -> Reservation {
+        let part = Amount { records: part.records.min(self.amount.records), bytes: part.bytes.min(self.amount.bytes) };
+        self.amount.records -= part.records;
+        self.amount.bytes -= part.bytes;
+        Self { amount: part, prefetch: Arc::clone(&self.prefetch) }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.settle(Amount::default());
+        if self.amount != Amount::default() {
+            self.settle(Amount::default());
+        }
     }
 }
 
@@ -150,5 +262,49 @@ mod tests {
         drop(first);
         drop(given_up);
         assert!(poll!(&mut next).is_ready());
+    }
+
+    #[tokio::test]
+    async fn what_is_there_goes_before_what_is_still_to_be_read() {
+        let prefetch = prefetch(10, 100);
+        let small = Amount { records: 1, bytes: 1 };
+        let first = prefetch.reserve(Amount { records: 10, bytes: 50 }).await;
+        let mut page = prefetch.admit(40).await;
+        {
+            let mut growing = std::pin::pin!(page.grow(5));
+            assert!(poll!(&mut growing).is_pending());
+            let mut call = std::pin::pin!(prefetch.reserve(small));
+            assert!(poll!(&mut call).is_pending());
+            // Bytes of another page do not wait behind records.
+            assert!(poll!(std::pin::pin!(prefetch.admit(10))).is_ready());
+            drop(first);
+            assert!(poll!(&mut call).is_pending(), "a new call overtook a page");
+            assert!(poll!(&mut growing).is_ready());
+            assert!(poll!(&mut call).is_ready());
+        }
+        assert_eq!(page.records(), 5);
+        page.grow(20).await;
+        assert_eq!(page.records(), 10, "all that is free, and no waiting");
+    }
+
+    #[tokio::test]
+    async fn a_page_beyond_the_bound_finds_room_when_nothing_else_has_any() {
+        let prefetch = prefetch(10, 100);
+        let first = prefetch.admit(1).await;
+        let mut large = std::pin::pin!(prefetch.admit(1_000));
+        assert!(poll!(&mut large).is_pending());
+        drop(first);
+        assert!(poll!(&mut large).is_ready());
+    }
+
+    #[tokio::test]
+    async fn parts_of_room_are_freed_by_themselves() {
+        let prefetch = prefetch(10, 100);
+        let mut room = prefetch.reserve(Amount { records: 10, bytes: 100 }).await;
+        drop(room.split(Amount { records: 4, bytes: 60 }));
+        let rest = prefetch.reserve(Amount { records: 4, bytes: 60 }).await;
+        assert!(poll!(std::pin::pin!(prefetch.any())).is_pending());
+        drop((room, rest));
+        assert_eq!(prefetch.state().used, Amount::default());
     }
 }

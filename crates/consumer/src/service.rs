@@ -3,12 +3,12 @@
 use std::{future::Future, sync::Arc};
 
 use statefun_kinesis_client::{
-    Backoff, Error, ErrorKind, KinesisClient, ShardFilter, ShardPageRequest, StreamStatus, StreamSummary,
+    Backoff, Error, ErrorKind, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus, StreamSummary,
 };
 use statefun_kinesis_types::{Shard, ShardId, StreamArn, StreamRef, Timestamp};
 use tokio::time::{Instant, sleep};
 
-use crate::ConsumerError;
+use crate::{ConsumerError, metrics::StreamCounters};
 
 /// A stream that is read.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Stream {
     pub(crate) reference: StreamRef,
     pub(crate) arn: StreamArn,
     pub(crate) created: Timestamp,
+    /// Whether keys decide on a record's shard. Where they do not, no user record of an aggregate is out of place.
+    pub(crate) keys_decide: bool,
 }
 
 /// Shards of a stream.
@@ -41,12 +43,13 @@ pub(crate) struct Service {
     random: fastrand::Rng,
     /// No new try after this.
     deadline: Option<Instant>,
+    counters: Option<Arc<StreamCounters>>,
 }
 
 impl Service {
     /// A service that is asked for as long as it takes.
     pub(crate) fn new(client: Arc<dyn KinesisClient>, backoff: Backoff, random: fastrand::Rng) -> Self {
-        Self { client, backoff, random, deadline: None }
+        Self { client, backoff, random, deadline: None, counters: None }
     }
 
     /// The same, until `deadline`.
@@ -54,9 +57,15 @@ impl Service {
         Self { deadline: Some(deadline), ..self }
     }
 
+    /// The same, with its calls counted.
+    pub(crate) fn counted(self, counters: Arc<StreamCounters>) -> Self {
+        Self { counters: Some(counters), ..self }
+    }
+
     pub(crate) async fn describe(&mut self, stream: &StreamRef) -> Result<StreamSummary, Error> {
         let client = Arc::clone(&self.client);
-        self.patiently(stream, || client.describe_stream_summary(stream)).await
+        let operation = Operation::DescribeStreamSummary;
+        self.patiently(operation, stream, || client.describe_stream_summary(stream)).await
     }
 
     /// Lists shards.
@@ -86,7 +95,8 @@ impl Service {
         let mut shards = Vec::new();
         let mut request = ShardPageRequest::First { filter, max_results: None };
         loop {
-            let mut page = self.patiently(stream, || client.list_shards(stream, request.clone())).await?;
+            let mut page =
+                self.patiently(Operation::ListShards, stream, || client.list_shards(stream, request.clone())).await?;
             shards.append(&mut page.shards);
             match page.next {
                 Some(token) => request = ShardPageRequest::Next { token, max_results: None },
@@ -147,16 +157,28 @@ impl Service {
         Ok(error)
     }
 
-    async fn patiently<T, F>(&mut self, stream: &StreamRef, mut call: impl FnMut() -> F) -> Result<T, Error>
+    async fn patiently<T, F>(
+        &mut self,
+        operation: Operation,
+        stream: &StreamRef,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let mut failures = 0;
         loop {
-            let error = match call().await {
+            let result = call().await;
+            if let Some(counters) = &self.counters {
+                counters.called(operation);
+            }
+            let error = match result {
                 Err(error) if error.kind().is_retryable() => error,
                 settled => return settled,
             };
+            if let Some(counters) = &self.counters {
+                counters.retried(&error);
+            }
             let delay = self.backoff.delay(failures, &mut self.random).max(error.retry_after().unwrap_or_default());
             if self.deadline.is_some_and(|deadline| Instant::now() + delay > deadline) {
                 return Err(error);

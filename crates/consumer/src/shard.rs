@@ -6,13 +6,13 @@ use statefun_kinesis_client::{ChildShard, Error, ErrorKind, RecordPage, ShardIte
 use statefun_kinesis_types::{GET_RECORDS_MAX_BYTES, Record, StartPosition, Timestamp};
 
 use crate::{
-    Position, Settings,
+    Extent, Position, Settings,
     pace::{CallPace, TokenBucket},
     prefetch::Amount,
 };
 
 /// Answers that make no sense, in a row, before they count as final.
-const UNEXPECTED_MAX: u32 = 5;
+pub(crate) const UNEXPECTED_MAX: u32 = 5;
 
 /// Least room for the answer of a shard at its tip: with the default bounds, 200 shards can be asked at a time. A shard
 /// that wakes up brings the rest with the next call, for which a full answer's room is made.
@@ -21,7 +21,7 @@ const TIP_BYTES_MIN: usize = 256 << 10;
 
 /// How far this machine's clock may be ahead of the service's. The service refuses an iterator for a time that it has
 /// not reached; within this distance the refusal means "not yet".
-const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(120);
+pub(crate) const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(120);
 
 /// Where reading of a shard begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,16 @@ pub(crate) enum Begin {
     From(StartPosition),
     /// Behind what was processed.
     Behind(Position),
+}
+
+impl Begin {
+    /// What was processed before.
+    pub(crate) fn done(self) -> Option<Position> {
+        match self {
+            Self::From(_) => None,
+            Self::Behind(position) => Some(position),
+        }
+    }
 }
 
 /// What the driver does next.
@@ -46,13 +56,42 @@ pub(crate) enum Step {
     End(Vec<ChildShard>),
 }
 
-/// Records of a shard, in order and at least one.
+/// Records of a shard as the service keeps them, in order and at least one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) records: Vec<Record>,
     /// Bytes of the records, keys included.
     pub(crate) bytes: usize,
     pub(crate) behind_latest: Duration,
+}
+
+impl Page {
+    /// What is new in these records of so many bytes; nothing when all were given on before. The last one of them
+    /// becomes `last`.
+    pub(crate) fn behind(
+        last: &mut Option<Position>,
+        mut records: Vec<Record>,
+        mut bytes: usize,
+        behind_latest: Duration,
+    ) -> Option<Self> {
+        if let Some(last) = *last {
+            // A record that was processed in part comes again as a whole.
+            let known = records.partition_point(|record| Position::behind(record.sequence_number) <= last);
+            bytes -= records.drain(..known).map(|record| record.size()).sum::<usize>();
+        }
+        *last = Some(Position::behind(records.last()?.sequence_number));
+        Some(Self { records, bytes, behind_latest })
+    }
+}
+
+/// Where the next record is, of a shard whose reading began at `begin` and has given on all up to `last`.
+pub(crate) fn resume_at(begin: Begin, last: Option<Position>) -> StartPosition {
+    match last.map_or(begin, Begin::Behind) {
+        Begin::From(start) => start,
+        Begin::Behind(last) if last.extent == Extent::All => StartPosition::AfterSequenceNumber(last.sequence_number),
+        // Inside an aggregate: it comes again, and what was processed of it is left out when it is unpacked.
+        Begin::Behind(last) => StartPosition::AtSequenceNumber(last.sequence_number),
+    }
 }
 
 /// How one shard is polled: from where, how often, how much, and what happens after a failure.
@@ -92,10 +131,7 @@ impl ShardMachine {
         Self {
             random,
             begin,
-            last: match begin {
-                Begin::From(_) => None,
-                Begin::Behind(position) => Some(position),
-            },
+            last: begin.done(),
             iterator: Iterator::Wanted,
             calls: CallPace::per_second(settings.read_calls_per_second),
             iterator_calls: CallPace::per_second(settings.read_calls_per_second),
@@ -142,14 +178,7 @@ impl ShardMachine {
 
     /// Where the next record is.
     fn position(&self) -> StartPosition {
-        match self.last.map_or(self.begin, Begin::Behind) {
-            Begin::From(start) => start,
-            Begin::Behind(last) if last.sub_sequence_number == 0 => {
-                StartPosition::AfterSequenceNumber(last.sequence_number)
-            }
-            // Inside an aggregate: it comes again, and `answer` leaves out what was given on.
-            Begin::Behind(last) => StartPosition::AtSequenceNumber(last.sequence_number),
-        }
+        resume_at(self.begin, self.last)
     }
 
     /// How much the next answer is expected to bring. Behind the tip that is all that an answer can hold. At the tip it
@@ -212,7 +241,7 @@ impl ShardMachine {
     ///
     /// When trying again is of no use.
     pub(crate) fn answer(&mut self, now: Instant, result: Result<RecordPage, Error>) -> Result<Option<Page>, Error> {
-        let RecordPage { mut records, next_iterator, behind_latest, child_shards, .. } = match result {
+        let RecordPage { records, next_iterator, behind_latest, child_shards, .. } = match result {
             Ok(page) => page,
             Err(error) => {
                 self.failed(now, error)?;
@@ -226,7 +255,7 @@ impl ShardMachine {
             None => Iterator::Ended(child_shards),
         };
 
-        let mut bytes: usize = records.iter().map(Record::size).sum();
+        let bytes: usize = records.iter().map(Record::size).sum();
         self.bytes.take(now, bytes as f64);
         self.brought = Amount { records: records.len(), bytes };
         // A full answer has more behind it, whatever a backend says that does not know how far behind it is.
@@ -240,13 +269,7 @@ impl ShardMachine {
             self.idle = self.settings.poll_idle_min;
         }
 
-        if let Some(last) = self.last {
-            let known = records.partition_point(|record| Position::of(record) <= last);
-            bytes -= records.drain(..known).map(|record| record.size()).sum::<usize>();
-        }
-        let Some(newest) = records.last() else { return Ok(None) };
-        self.last = Some(Position::of(newest));
-        Ok(Some(Page { records, bytes, behind_latest }))
+        Ok(Page::behind(&mut self.last, records, bytes, behind_latest))
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
@@ -306,14 +329,12 @@ mod tests {
         Error::new(Operation::GetRecords, kind, "a test's failure")
     }
 
-    fn record(number: u64, sub: u64) -> Record {
-        let mut record = Record::new(number.into(), None, Timestamp::EPOCH, "12345".into());
-        record.sub_sequence_number = sub;
-        record
+    fn record(number: u64) -> Record {
+        Record::new(number.into(), None, Timestamp::EPOCH, "12345".into())
     }
 
     fn page(numbers: &[u64], behind: Duration) -> RecordPage {
-        RecordPage::new(numbers.iter().map(|&n| record(n, 0)).collect(), Some(iterator("next")), behind)
+        RecordPage::new(numbers.iter().map(|&n| record(n)).collect(), Some(iterator("next")), behind)
     }
 
     fn numbers(page: Option<Page>) -> Vec<u64> {
@@ -354,26 +375,28 @@ mod tests {
     #[test]
     fn reading_begins_where_it_is_told_and_resumes_behind_a_position() {
         let now = Instant::now();
-        let position = |sub| Position { sequence_number: 7_u64.into(), sub_sequence_number: sub };
+        let seven = 7_u64.into();
         for (begin, expected) in [
             (Begin::From(StartPosition::TrimHorizon), StartPosition::TrimHorizon),
             (Begin::From(StartPosition::AtTimestamp(Timestamp::EPOCH)), StartPosition::AtTimestamp(Timestamp::EPOCH)),
-            (Begin::Behind(position(0)), StartPosition::AfterSequenceNumber(7_u64.into())),
-            (Begin::Behind(position(3)), StartPosition::AtSequenceNumber(7_u64.into())),
+            (Begin::Behind(Position::behind(seven)), StartPosition::AfterSequenceNumber(seven)),
+            (Begin::Behind(Position::inside(seven, 0)), StartPosition::AtSequenceNumber(seven)),
         ] {
             assert_eq!(machine(begin).next(now), Step::GetIterator(expected), "{begin:?}");
         }
     }
 
     #[test]
-    fn inside_an_aggregate_what_was_processed_is_left_out() {
-        let position = Position { sequence_number: 7_u64.into(), sub_sequence_number: 1 };
-        let mut machine = machine(Begin::Behind(position));
-        let now = to_records(&mut machine, Instant::now());
-        let records = vec![record(7, 0), record(7, 1), record(7, 2), record(8, 0)];
-        let answer = RecordPage::new(records, Some(iterator("next")), Duration::ZERO);
-        let page = machine.answer(now, Ok(answer)).unwrap().unwrap();
-        assert_eq!(page.records.iter().map(|r| r.sub_sequence_number).collect::<Vec<_>>(), [2, 0]);
+    fn a_record_that_was_processed_in_part_comes_again_and_one_that_was_processed_does_not() {
+        for (begin, expected) in
+            [(Position::inside(7_u64.into(), 1), [7, 8].as_slice()), (Position::behind(7_u64.into()), &[8])]
+        {
+            let mut machine = machine(Begin::Behind(begin));
+            let now = to_records(&mut machine, Instant::now());
+            assert_eq!(numbers(machine.answer(now, Ok(page(&[7, 8], SECOND))).unwrap()), expected);
+            machine.answer(now, Err(error(ErrorKind::ExpiredIterator))).unwrap();
+            assert_eq!(asks_for(&machine, now), StartPosition::AfterSequenceNumber(8_u64.into()));
+        }
     }
 
     #[test]

@@ -14,11 +14,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     ConsumerError, Settings,
     ack::{Moved, ShardProgress},
+    fan_out::Enrolment,
     graph::{ListingId, ShardGraph},
+    invalid::InvalidRecords,
+    metrics::StreamCounters,
     prefetch::Prefetch,
-    reader::{Output, Poller, read},
+    reader::{Failure, Output, Poller, Reader},
     service::{Listing, Service, Stream, Trimmed},
-    shard::ShardMachine,
+    shard::{Begin, ShardMachine},
+    subscription::{Subscriber, SubscriptionMachine},
+    unpack::Unpacker,
 };
 
 /// Of so many periodic listings one is complete. The others ask for what is new; this one also finds out which finished
@@ -36,6 +41,16 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
 }
 
+/// What one stream is read with.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) counters: Arc<StreamCounters>,
+    pub(crate) invalid: Arc<InvalidRecords>,
+    /// The consumer to which records are pushed; `None` is polling.
+    pub(crate) enrolment: Option<Arc<Enrolment>>,
+}
+
 /// Why shards are listed; a later reason includes the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Survey {
@@ -50,7 +65,7 @@ enum Survey {
 #[derive(Debug)]
 enum Event {
     Ended(ShardId, Vec<ChildShard>),
-    Failed(Arc<ShardProgress>, Error),
+    Failed(Arc<ShardProgress>, Failure),
     Judged(Arc<ShardProgress>, Result<Trimmed, ConsumerError>),
     Finished(ShardId),
     Listed(Survey, ListingId, Result<(Listing, usize), ConsumerError>),
@@ -61,6 +76,7 @@ enum Event {
 #[derive(Debug)]
 pub(crate) struct StreamReader {
     shared: Arc<Shared>,
+    source: Source,
     stream: Arc<Stream>,
     graph: ShardGraph,
     output: Output,
@@ -78,7 +94,7 @@ pub(crate) struct StreamReader {
 impl StreamReader {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        stream: Arc<Stream>,
+        source: Source,
         graph: ShardGraph,
         output: Output,
         random: fastrand::Rng,
@@ -87,7 +103,8 @@ impl StreamReader {
         let survey_due = Instant::now() + shared.settings.discovery_interval;
         Self {
             shared,
-            stream,
+            stream: Arc::clone(&source.stream),
+            source,
             graph,
             output,
             random,
@@ -137,10 +154,12 @@ impl StreamReader {
                 self.start();
             }
             Event::Finished(shard) => {
+                self.source.counters.finished(&shard);
                 self.graph.finished(&shard);
                 self.start();
             }
-            Event::Failed(progress, error) => self.judge(progress, error),
+            Event::Failed(_, Failure::Invalid(error)) => return Err(error),
+            Event::Failed(progress, Failure::Call(error)) => self.judge(progress, error),
             Event::Judged(progress, verdict) => {
                 let Trimmed = verdict?;
                 tracing::warn!(
@@ -169,40 +188,76 @@ impl StreamReader {
     fn start(&mut self) {
         for (shard, begin) in self.graph.start() {
             tracing::debug!(stream = %self.stream.arn, %shard, ?begin, "reading begins");
-            let shared = &self.shared;
-            let moved = Arc::clone(&shared.moved);
-            let sender = self.finished_sender.clone();
-            let progress = ShardProgress::new(self.stream.index, shard.clone(), moved, sender);
-            let pages = Poller {
-                client: Arc::clone(&shared.client),
-                clock: Arc::clone(&shared.clock),
-                prefetch: Arc::clone(&shared.prefetch),
-                stream: self.stream.reference.clone(),
-                shard: shard.clone(),
-                machine: ShardMachine::new(begin, &shared.settings, self.random.fork()),
-            };
-            let reading = read(pages, Arc::clone(&self.stream), Arc::clone(&progress), self.output.clone());
-            self.tasks.spawn(async move {
-                match reading.await {
-                    Ok(children) => Event::Ended(shard, children),
-                    Err(error) => Event::Failed(progress, error),
-                }
-            });
+            self.read(shard, begin);
         }
         if self.graph.is_exhausted() {
             self.survey(Survey::Last);
         }
     }
 
+    fn read(&mut self, shard: ShardId, begin: Begin) {
+        let Source { stream, counters: stream_counters, invalid, enrolment } = self.source.clone();
+        let (client, clock, prefetch) =
+            (Arc::clone(&self.shared.client), Arc::clone(&self.shared.clock), Arc::clone(&self.shared.prefetch));
+        let settings = &self.shared.settings;
+        let moved = Arc::clone(&self.shared.moved);
+        let progress = ShardProgress::new(stream.index, shard.clone(), invalid, moved, self.finished_sender.clone());
+        let counters = stream_counters.shard(shard.clone());
+        let range = self.graph.hash_range(&shard).filter(|_| stream.keys_decide);
+        let reference = stream.reference.clone();
+        let reader = Reader {
+            stream,
+            progress: Arc::clone(&progress),
+            unpacker: Unpacker::new(range, begin.done()),
+            output: self.output.clone(),
+            stream_counters: Arc::clone(&stream_counters),
+            counters: Arc::clone(&counters),
+        };
+        let random = self.random.fork();
+        let ended = move |result| match result {
+            Ok(children) => Event::Ended(shard, children),
+            Err(failure) => Event::Failed(progress, failure),
+        };
+        let shard = reader.progress.shard.clone();
+        match enrolment {
+            None => {
+                let machine = ShardMachine::new(begin, settings, random);
+                let stream = reference;
+                let pages = Poller { client, clock, prefetch, stream, shard, machine, stream_counters, counters };
+                self.tasks.spawn(async move { ended(reader.run(pages).await) });
+            }
+            Some(enrolment) => {
+                let pages = Subscriber {
+                    enrolment,
+                    clock,
+                    prefetch,
+                    stream: reference,
+                    shard,
+                    machine: SubscriptionMachine::new(begin, settings, random),
+                    subscription: None,
+                    random: self.random.fork(),
+                    stream_counters,
+                    counters,
+                };
+                self.tasks.spawn(async move { ended(reader.run(pages).await) });
+            }
+        }
+    }
+
     fn service(&mut self) -> Service {
         Service::new(Arc::clone(&self.shared.client), self.shared.settings.backoff, self.random.fork())
+            .counted(Arc::clone(&self.source.counters))
     }
 
     fn judge(&mut self, progress: Arc<ShardProgress>, error: Error) {
         let mut service = self.service();
         let stream = Arc::clone(&self.stream);
+        let enrolment = self.source.enrolment.clone();
         self.tasks.spawn(async move {
-            let verdict = service.judge(&stream, &progress.shard, error).await;
+            let mut verdict = service.judge(&stream, &progress.shard, error).await;
+            if let Some(enrolment) = enrolment {
+                verdict = verdict.map_err(|error| enrolment.explain(error));
+            }
             Event::Judged(progress, verdict)
         });
     }

@@ -1,6 +1,8 @@
 //! How a consumer behaves on the in-memory Kinesis, under paused time.
 
 mod failure;
+mod fan_out;
+mod invalid;
 mod pressure;
 mod resharding;
 mod scene;

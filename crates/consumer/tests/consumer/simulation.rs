@@ -1,26 +1,44 @@
 //! Random streams, traffic, resharding, faults and restarts, each run repeatable from its seed.
 //!
 //! What is checked all the time: the next record of a shard comes, and no other; what was processed does not come
-//! again after a restart; a child comes behind all of its parents; keys keep their order; the bounds hold. At the end:
-//! everything was processed.
+//! again after a restart; a child comes behind all of its parents; keys keep their order; the bounds hold; no position
+//! is stored before its records are done and its dead letters are stored. At the end: everything was processed.
+//!
+//! `SIMULATION_RUNS` and `SIMULATION_SEED` in the environment make a longer run, or repeat one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Range,
+    collections::{BTreeMap, HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClient, KinesisClientExt, Operation, ShardFilter};
-use statefun_kinesis_consumer::{Batch, Consumer, MemoryCheckpoints, Position, Settings, StreamCheckpoint};
-use statefun_kinesis_fake::FakeKinesis;
-use statefun_kinesis_types::{HashKey, PutRecord, Shard, ShardId, StartupPosition, StreamArn, StreamRef};
+use async_trait::async_trait;
+use md5::{Digest, Md5};
+use statefun_kinesis_aggregation::{Aggregator, MAGIC};
+use statefun_kinesis_client::{
+    ErrorKind, FanOutClient, KinesisAdmin, KinesisClient, KinesisClientExt, Operation, ShardFilter,
+};
+use statefun_kinesis_consumer::{
+    Batch, CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerBuilder, ConsumerError, FanOut,
+    FileCheckpoints, InvalidKind, MemoryCheckpoints, Position, Settings, StreamCheckpoint,
+};
+use statefun_kinesis_fake::{FakeKinesis, SubscriptionFault};
+use statefun_kinesis_types::{
+    ConsumerName, HashKey, InvalidRecordHandling, LogLevel, PutRecord, SequenceNumber, Shard, ShardId, StartupPosition,
+    StreamArn, StreamRef, Timestamp,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::tap::Tap;
 
-const STEPS: usize = 70;
+/// Runs of `cargo test`.
+const RUNS: u64 = 20_000;
+/// What happens in a run.
+const STEPS: usize = 22;
 const KEYS: usize = 6;
 
 /// What was written and must be read.
@@ -30,6 +48,10 @@ struct Written {
     key: usize,
     /// The how-manieth record of its key.
     count: usize,
+    /// Whether the reader rejects it.
+    bad: bool,
+    /// Whether it was acknowledged at least once.
+    done: bool,
 }
 
 /// A shard, as this run of the consumer sees it.
@@ -41,41 +63,108 @@ struct Progress {
     processed: usize,
 }
 
+type Place = (StreamArn, ShardId);
+
+/// A batch in hand, and the first of its records in what was written.
+struct InHand {
+    batch: Batch,
+    place: Place,
+    first: usize,
+}
+
+/// A store as durable as a disk, and as slow: a save that is dropped may have happened.
+#[derive(Debug)]
+struct SlowStore {
+    kept: MemoryCheckpoints,
+    before: Duration,
+    after: Duration,
+    at_once: bool,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl CheckpointStore for SlowStore {
+    async fn load(&self, stream: &StreamArn) -> Result<Option<StreamCheckpoint>, CheckpointError> {
+        self.kept.load(stream).await
+    }
+
+    async fn begin(&self, stream: &StreamArn, checkpoint: StreamCheckpoint) -> Result<(), CheckpointError> {
+        sleep(self.before).await;
+        self.kept.begin(stream, checkpoint).await?;
+        sleep(self.after).await;
+        Ok(())
+    }
+
+    async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError> {
+        sleep(self.before).await;
+        if self.fails.swap(false, Ordering::Relaxed) {
+            return Err(CheckpointError::new("the disk is full"));
+        }
+        self.kept.save(stream, changes).await?;
+        sleep(self.after).await;
+        Ok(())
+    }
+
+    fn saves_at_once(&self) -> bool {
+        self.at_once
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Policy {
+    Fail,
+    Skip,
+    DeadLetter,
+}
+
 struct World {
     random: fastrand::Rng,
     fake: FakeKinesis,
     tap: Arc<Tap>,
     streams: Vec<(StreamRef, StreamArn)>,
+    dead: StreamRef,
     start: StartupPosition,
     settings: Settings,
-    checkpoints: Arc<MemoryCheckpoints>,
-    written: BTreeMap<(StreamArn, ShardId), Vec<Written>>,
+    policy: Policy,
+    aggregates: bool,
+    store: Arc<SlowStore>,
+    /// The same positions in files, where a run uses those.
+    files: Option<FileCheckpoints>,
+    written: BTreeMap<Place, Vec<Written>>,
+    corrupt: BTreeMap<Place, Vec<SequenceNumber>>,
     counts: HashMap<(StreamArn, usize), usize>,
     /// How many records of a key were delivered at least once.
     seen: HashMap<(StreamArn, usize), usize>,
-    shards: HashMap<(StreamArn, ShardId), Shard>,
-    run: HashMap<(StreamArn, ShardId), Progress>,
-    /// Records that the client had given when this run began, and that this run handed out.
-    given_before: usize,
-    handed_out: usize,
+    shards: HashMap<Place, Shard>,
+    run: HashMap<Place, Progress>,
+    /// Records that this run handed out.
+    handed_out: u64,
     /// A batch was dropped in this run: only a restart brings it back.
     dropped: bool,
 }
 
+fn name(text: &str) -> StreamRef {
+    text.parse().unwrap()
+}
+
 impl World {
-    async fn new(seed: u64) -> Self {
+    async fn new(seed: u64, files: Option<FileCheckpoints>) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut builder = FakeKinesis::builder().enforce_throughput(random.bool());
+        let epoch = Timestamp::from_millis(1_800_000_000_000);
+        let mut builder = FakeKinesis::builder().enforce_throughput(random.bool()).epoch(epoch);
         if random.bool() {
             builder = builder.status_delay(Duration::from_millis(random.u64(1..3_000)));
         }
         let fake = builder.build();
+        let policy = *random.choice(&[Policy::Fail, Policy::Skip, Policy::DeadLetter]).unwrap();
         let mut streams = Vec::new();
-        for name in ["orders", "invoices"].into_iter().take(random.usize(1..=2)) {
-            let stream: StreamRef = name.parse().unwrap();
+        for stream in ["orders", "invoices"].into_iter().take(random.usize(3..=6) / 3).map(name) {
             fake.create_stream(&stream.name(), random.usize(1..=3)).await.unwrap();
             let arn = fake.describe_stream_summary(&stream).await.unwrap().arn;
             streams.push((stream, arn));
+        }
+        if policy == Policy::DeadLetter {
+            fake.create_stream(&"dead".parse().unwrap(), 1).await.unwrap();
         }
         sleep(Duration::from_secs(5)).await;
 
@@ -95,30 +184,40 @@ impl World {
             1 => StartupPosition::TrimHorizon,
             _ => StartupPosition::AtTimestamp(fake.clock().now()),
         };
+        let mut millis = || Duration::from_millis(*random.choice(&[0, 0, 3, 50]).unwrap());
+        let (before, after) = (millis(), millis());
+        let (kept, fails) = (MemoryCheckpoints::new(), AtomicBool::new(false));
+        let store = Arc::new(SlowStore { kept, before, after, at_once: random.bool(), fails });
+        let aggregates = random.usize(0..3) > 0;
         let mut world = Self {
             random,
             fake,
             tap,
             streams,
+            dead: name("dead"),
             start,
             settings,
-            checkpoints: Arc::default(),
+            policy,
+            aggregates,
+            store,
+            files,
             written: BTreeMap::new(),
+            corrupt: BTreeMap::new(),
             counts: HashMap::new(),
             seen: HashMap::new(),
             shards: HashMap::new(),
             run: HashMap::new(),
-            given_before: 0,
             handed_out: 0,
             dropped: false,
         };
         // History, which counts only when reading does not start at the latest record.
-        for _ in 0..world.random.usize(0..6) {
+        for _ in 0..world.random.usize(0..4) {
             world.put().await;
             world.reshard().await;
         }
         if start == StartupPosition::Latest {
             world.written.clear();
+            world.corrupt.clear();
             world.counts.clear();
             sleep(Duration::from_millis(10)).await;
         }
@@ -133,35 +232,72 @@ impl World {
             Operation::ListShards,
             Operation::GetShardIterator,
             Operation::GetRecords,
+            Operation::SubscribeToShard,
+            Operation::DescribeStreamConsumer,
         ];
         let ratio = *self.random.choice(&[0.0, 0.05, 0.2]).unwrap();
         faults.randomly(self.random.u64(..), ratio, &reads, &kinds);
         for operation in reads {
             faults.delay(operation, Duration::from_millis(*self.random.choice(&[0, 5, 80, 400]).unwrap()));
         }
+        let of_subscriptions = [
+            SubscriptionFault::Close,
+            SubscriptionFault::Drop,
+            SubscriptionFault::Stall,
+            SubscriptionFault::Fail(ErrorKind::InUse),
+            SubscriptionFault::Fail(ErrorKind::Unavailable),
+        ];
+        faults.randomly_subscriptions(self.random.u64(..), ratio / 4.0, &of_subscriptions);
+        // Of all that is put, only dead letters are the consumer's.
+        let mut random = self.random.fork();
+        faults.fail_entries(move |_, record| record.data.starts_with(b"{\"version\"") && random.f64() < ratio);
     }
 
-    /// Starts a run: what was stored is all that it knows.
-    async fn consumer(&mut self) -> Consumer {
+    fn builder(&mut self) -> ConsumerBuilder {
+        let checkpoints: Arc<dyn CheckpointStore> = match &self.files {
+            Some(files) => Arc::new(files.clone()),
+            None => self.store.clone(),
+        };
+        let handling = match self.policy {
+            Policy::Fail => InvalidRecordHandling::Fail,
+            Policy::Skip => InvalidRecordHandling::Skip { log: LogLevel::Info },
+            Policy::DeadLetter => InvalidRecordHandling::DeadLetter { stream: self.dead.clone(), log: LogLevel::Error },
+        };
         let mut builder = Consumer::builder(self.tap.clone())
             .start(self.start)
-            .checkpoints(self.checkpoints.clone())
+            .checkpoints(checkpoints)
             .clock(self.fake.clock())
+            .invalid_records(handling)
             .settings(self.settings.clone());
         for (stream, arn) in &self.streams {
             builder = builder.stream(if self.random.bool() { stream.clone() } else { arn.clone().into() });
         }
-        // The tasks of the consumer before, which was dropped or closed, are gone as soon as they are scheduled.
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
+        // A run may read otherwise than the one before.
+        match self.random.usize(0..6) {
+            0..3 => builder,
+            3 => builder.fan_out(Arc::new(self.fake.clone()), FanOut::managed(consumer_name()).deregister_on_close()),
+            _ => builder.fan_out(Arc::new(self.fake.clone()), FanOut::managed(consumer_name())),
         }
+    }
+
+    /// Starts a run: what was stored is all that it knows.
+    async fn consumer(&mut self) -> Consumer {
+        // The tasks of the consumer before, which was dropped or closed, are gone as soon as they are scheduled.
+        settle().await;
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0, "tasks outlive their consumer");
+        let mut builder = self.builder();
+        if self.random.usize(0..4) == 0 {
+            // Killed before it began.
+            let patience = Duration::from_millis(self.random.u64(0..600));
+            let _ = timeout(patience, builder.build()).await;
+            settle().await;
+            builder = self.builder();
+        }
+        let consumer = builder.build().await.unwrap();
         self.run.clear();
         self.dropped = false;
         self.handed_out = 0;
-        self.given_before = self.tap.records.load(Ordering::Relaxed);
-        for (_, arn) in &self.streams {
-            let Some(stored) = self.checkpoints.get(arn) else { continue };
+        for (arn, stored) in self.stored().await {
             for (shard, position) in stored.shards {
                 let place = (arn.clone(), shard);
                 let written = self.written.get(&place).map_or(&[][..], Vec::as_slice);
@@ -169,19 +305,132 @@ impl World {
                 self.run.insert(place, Progress { delivered: covered, processed: covered });
             }
         }
-        builder.build().await.unwrap()
+        consumer
+    }
+
+    async fn stored(&self) -> Vec<(StreamArn, StreamCheckpoint)> {
+        let mut all = Vec::new();
+        for (_, arn) in &self.streams {
+            let stored = match &self.files {
+                Some(files) => files.load(arn).await.unwrap(),
+                None => self.store.kept.get(arn),
+            };
+            all.extend(stored.map(|stored| (arn.clone(), stored)));
+        }
+        all
+    }
+
+    /// No position is stored before its records are done and its dead letters are stored.
+    async fn check_stored(&self) {
+        let dead = self.dead_letters();
+        for (arn, stored) in self.stored().await {
+            for (shard, position) in stored.shards {
+                let place = (arn.clone(), shard);
+                for record in self.written.get(&place).into_iter().flatten() {
+                    if position.covers(record.position) {
+                        assert!(record.done, "{place:?} is stored up to {position:?}, and {record:?} is not done");
+                        let letter = (place.1.clone(), record.position);
+                        let missing = record.bad && dead.as_ref().is_some_and(|dead| !dead.contains(&letter));
+                        assert!(!missing, "{place:?}: {record:?} has no dead letter");
+                    }
+                }
+                for number in self.corrupt.get(&place).into_iter().flatten() {
+                    let letter = (place.1.clone(), Position::inside(*number, 0));
+                    let missing = position.covers(Position::behind(*number))
+                        && dead.as_ref().is_some_and(|dead| !dead.contains(&letter));
+                    assert!(!missing, "{place:?}: the corrupt record {number} has no dead letter");
+                }
+            }
+        }
+    }
+
+    /// What the dead-letter stream names, if there is one.
+    fn dead_letters(&self) -> Option<HashSet<(ShardId, Position)>> {
+        let read = |record: &statefun_kinesis_types::Record| {
+            let letter: serde_json::Value = serde_json::from_slice(&record.data).unwrap();
+            assert_eq!((&letter["part"], &letter["parts"]), (&1.into(), &1.into()));
+            let number = letter["sequenceNumber"].as_str().unwrap().parse().unwrap();
+            let position = Position::inside(number, letter["subSequenceNumber"].as_u64().unwrap());
+            (letter["shard"].as_str().unwrap().parse().unwrap(), position)
+        };
+        let dead_letter = self.policy == Policy::DeadLetter;
+        dead_letter.then(|| self.fake.records(&self.dead).iter().map(|(_, record)| read(record)).collect())
     }
 
     async fn put(&mut self) {
         let (stream, arn) = self.random.choice(&self.streams).unwrap().clone();
-        let key = self.random.usize(0..KEYS);
+        match self.random.usize(0..40) {
+            0 => self.put_corrupt(&stream, &arn).await,
+            1..12 if self.aggregates => self.put_aggregate(&stream, &arn).await,
+            _ => {
+                let (key, count, bad, record) = self.record(&arn, None);
+                if let Ok(Ok(place)) = self.fake.put_record(&stream, record).await {
+                    let position = Position::inside(place.sequence_number, 0);
+                    self.count((arn, place.shard), Written { position, key, count, bad, done: false });
+                }
+            }
+        }
+    }
+
+    /// The next record of some key, or of this one.
+    fn record(&mut self, arn: &StreamArn, key: Option<usize>) -> (usize, usize, bool, PutRecord) {
+        let key = key.unwrap_or_else(|| self.random.usize(0..KEYS));
         let count = *self.counts.entry((arn.clone(), key)).or_default();
-        let record = PutRecord::new(format!("key {key}").parse().unwrap(), count.to_string());
-        if let Ok(Ok(place)) = self.fake.put_record(&stream, record).await {
-            let position = Position { sequence_number: place.sequence_number, sub_sequence_number: 0 };
-            let written = self.written.entry((arn.clone(), place.shard)).or_default();
-            written.push(Written { position, key, count });
-            *self.counts.get_mut(&(arn, key)).unwrap() += 1;
+        let bad = self.random.usize(0..60) == 0;
+        let data = if bad { format!("bad {count}") } else { count.to_string() };
+        (key, count, bad, PutRecord::new(key_of(key).parse().unwrap(), data))
+    }
+
+    fn count(&mut self, place: Place, written: Written) {
+        *self.counts.get_mut(&(place.0.clone(), written.key)).unwrap() += 1;
+        self.written.entry(place).or_default().push(written);
+    }
+
+    /// Puts some records of one shard into an aggregate, and between them some that belong elsewhere.
+    async fn put_aggregate(&mut self, stream: &StreamRef, arn: &StreamArn) {
+        let shards = all_shards(&self.fake, stream).await;
+        let open: Vec<&Shard> = shards.iter().filter(|shard| shard.is_open()).collect();
+        let hash = |key: usize| HashKey::of(&key_of(key).parse().unwrap());
+        let range = self.random.choice(&open).unwrap().hash_range;
+        let here: Vec<usize> = (0..KEYS).filter(|&key| range.contains(hash(key))).collect();
+        if here.is_empty() {
+            return;
+        }
+        let mut aggregator = Aggregator::new(50_000, 100);
+        let mut inside = Vec::new();
+        let before = self.counts.clone();
+        for index in 0..self.random.u64(2..12) {
+            let stray = (index > 0 && self.random.usize(0..5) == 0)
+                .then(|| (0..KEYS).find(|&key| !range.contains(hash(key))))
+                .flatten();
+            let record = match stray {
+                Some(key) => PutRecord::new(key_of(key).parse().unwrap(), "stray"),
+                None => {
+                    let key = *self.random.choice(&here).unwrap();
+                    let (key, count, bad, record) = self.record(arn, Some(key));
+                    *self.counts.get_mut(&(arn.clone(), key)).unwrap() += 1;
+                    inside.push((index, key, count, bad));
+                    record
+                }
+            };
+            aggregator.push(&record).unwrap();
+        }
+        let record = aggregator.finish().unwrap();
+        self.counts = before;
+        if let Ok(Ok(place)) = self.fake.put_record(stream, record).await {
+            for (index, key, count, bad) in inside {
+                let position = Position::inside(place.sequence_number, index);
+                self.counts.entry((arn.clone(), key)).or_default();
+                let written = Written { position, key, count, bad, done: false };
+                self.count((arn.clone(), place.shard.clone()), written);
+            }
+        }
+    }
+
+    async fn put_corrupt(&mut self, stream: &StreamRef, arn: &StreamArn) {
+        let record = PutRecord::new(key_of(self.random.usize(0..KEYS)).parse().unwrap(), corrupt_aggregate());
+        if let Ok(Ok(place)) = self.fake.put_record(stream, record).await {
+            self.corrupt.entry((arn.clone(), place.shard)).or_default().push(place.sequence_number);
         }
     }
 
@@ -201,29 +450,54 @@ impl World {
         }
     }
 
-    /// Checks a batch, and remembers that it was delivered.
-    async fn received(&mut self, batch: &Batch) {
+    /// Somebody removes the consumer of enhanced fan-out behind the reader's back.
+    async fn deregister(&self) {
+        for (_, arn) in &self.streams {
+            if let Ok(consumer) = self.fake.describe_stream_consumer(arn, &consumer_name()).await {
+                let _ = self.fake.deregister_stream_consumer(&consumer.arn).await;
+            }
+        }
+    }
+
+    /// Checks a batch, rejects what is bad, and remembers that it was delivered.
+    async fn received(&mut self, consumer: &Consumer, batch: Batch) -> Result<InHand, ConsumerError> {
         let place = (batch.stream().clone(), batch.shard().clone());
         self.children_come_last(&place).await;
         let written = self.written.get(&place).map_or(&[][..], Vec::as_slice);
         let progress = self.run.entry(place.clone()).or_default();
-        for record in batch.records() {
+        let first = progress.delivered;
+        let mut rejected = Vec::new();
+        for (index, record) in batch.records().iter().enumerate() {
             let position = Position::of(record);
             let expected = written.get(progress.delivered);
             assert_eq!(Some(position), expected.map(|record| record.position), "{place:?}, {}", progress.delivered);
-            let Written { key, count, .. } = expected.unwrap();
-            assert_eq!(record.data, count.to_string());
+            let Written { key, count, bad, .. } = expected.unwrap();
+            if *bad {
+                assert_eq!(record.data, format!("bad {count}"));
+                rejected.push(index);
+            } else {
+                assert_eq!(record.data, count.to_string());
+            }
+            assert_eq!(record.partition_key.as_ref().unwrap().as_str(), key_of(*key));
             progress.delivered += 1;
             let seen = self.seen.entry((place.0.clone(), *key)).or_default();
             assert!(count <= seen, "record {count} of key {key} came before record {seen}");
             *seen = (*seen).max(count + 1);
         }
-        self.handed_out += batch.records().len();
-        let in_hand = self.tap.records.load(Ordering::Relaxed) - self.given_before - self.handed_out;
-        assert!(in_hand <= self.settings.prefetch_records, "{in_hand} records in hand");
+        self.handed_out += batch.records().len() as u64;
+        let metrics = consumer.metrics().snapshot();
+        let corrupt = |(kind, count): &(_, u64)| if *kind == InvalidKind::CorruptAggregate { *count } else { 0 };
+        let read: u64 =
+            metrics.iter().map(|stream| stream.records - stream.invalid.iter().map(corrupt).sum::<u64>()).sum();
+        let in_hand = read - self.handed_out;
+        assert!(in_hand <= self.settings.prefetch_records as u64, "{in_hand} records in hand");
+        for index in rejected {
+            batch.reject(index, InvalidKind::Undecodable, "the test says so").await?;
+        }
+        Ok(InHand { batch, place, first })
     }
 
-    async fn children_come_last(&mut self, place: &(StreamArn, ShardId)) {
+    async fn children_come_last(&mut self, place: &Place) {
         if !self.shards.contains_key(place) {
             for (stream, arn) in &self.streams {
                 for shard in all_shards(&self.fake, stream).await {
@@ -239,20 +513,65 @@ impl World {
         }
     }
 
-    fn acknowledge(&mut self, batch: Batch) {
-        let place = (batch.stream().clone(), batch.shard().clone());
-        self.run.get_mut(&place).unwrap().processed += batch.records().len();
+    fn acknowledge(&mut self, in_hand: InHand) {
+        let InHand { batch, place, first } = in_hand;
+        let count = batch.records().len();
+        self.run.get_mut(&place).unwrap().processed += count;
+        for written in &mut self.written.get_mut(&place).unwrap()[first..first + count] {
+            written.done = true;
+        }
         batch.done();
     }
 
     /// Whether the stored positions cover all that was written.
-    fn is_done(&self) -> bool {
-        let stored: HashMap<&StreamArn, StreamCheckpoint> =
-            self.streams.iter().filter_map(|(_, arn)| Some((arn, self.checkpoints.get(arn)?))).collect();
-        self.written.iter().all(|((arn, shard), written)| {
-            let position = stored.get(arn).and_then(|stored| stored.shards.get(shard));
-            position.is_some_and(|position| position.covers(written[written.len() - 1].position))
-        })
+    async fn is_done(&self) -> bool {
+        let stored: HashMap<StreamArn, StreamCheckpoint> = self.stored().await.into_iter().collect();
+        let covers = |(arn, shard): &Place, position| {
+            let stored = stored.get(arn).and_then(|stored| stored.shards.get(shard));
+            stored.is_some_and(|stored| stored.covers(position))
+        };
+        let last = |written: &Vec<Written>| written[written.len() - 1].position;
+        self.written.iter().all(|(place, written)| covers(place, last(written)))
+            && self
+                .corrupt
+                .iter()
+                .all(|(place, numbers)| numbers.iter().all(|number| covers(place, Position::behind(*number))))
+    }
+
+    /// An invalid record ended reading, as it was to be; somebody decides to leave such records out.
+    fn leave_out(&mut self, error: &ConsumerError) {
+        let ConsumerError::InvalidRecord(record) = error else { panic!("{error:?}") };
+        assert_eq!(self.policy, Policy::Fail, "{error:?}");
+        let place = (record.stream.clone(), record.shard.clone());
+        let known = match record.kind {
+            InvalidKind::CorruptAggregate => self.corrupt[&place].contains(&record.sequence_number),
+            _ => {
+                let position = Position::inside(record.sequence_number, record.sub_sequence_number);
+                self.written[&place].iter().any(|written| written.bad && written.position == position)
+            }
+        };
+        assert!(known, "{record}");
+        self.policy = Policy::Skip;
+    }
+}
+
+fn consumer_name() -> ConsumerName {
+    "simulation".parse().unwrap()
+}
+
+fn key_of(key: usize) -> String {
+    format!("key {key}")
+}
+
+/// An aggregate with the right MD5, one record and no key that it could have.
+pub(crate) fn corrupt_aggregate() -> Vec<u8> {
+    let message = [0x1A, 0x04, 0x08, 0x09, 0x1A, 0x00];
+    [&MAGIC[..], &message, &Md5::digest(message)].concat()
+}
+
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -265,122 +584,220 @@ async fn all_shards(fake: &FakeKinesis, stream: &StreamRef) -> Vec<Shard> {
     }
 }
 
-/// What a run showed, to know that the simulation meets what it is meant to meet.
-#[derive(Debug, Default)]
+/// What runs showed, to know that the simulation meets what it is meant to meet.
+#[derive(Clone, Copy, Debug, Default)]
 struct Met {
     records: usize,
     shards: usize,
     restarts: usize,
     repeated: usize,
+    aggregates: u64,
+    out_of_range: u64,
+    invalid: u64,
+    dead_letters: u64,
+    subscriptions: u64,
 }
 
-async fn simulate(seed: u64) -> Met {
-    let mut world = World::new(seed).await;
+impl Met {
+    fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.shards += other.shards;
+        self.restarts += other.restarts;
+        self.repeated += other.repeated;
+        self.aggregates += other.aggregates;
+        self.out_of_range += other.out_of_range;
+        self.invalid += other.invalid;
+        self.dead_letters += other.dead_letters;
+        self.subscriptions += other.subscriptions;
+    }
+
+    fn count(&mut self, consumer: &Consumer) {
+        for stream in consumer.metrics().snapshot() {
+            self.aggregates += stream.aggregates;
+            self.out_of_range += stream.out_of_range;
+            self.invalid += stream.invalid.iter().map(|(_, count)| count).sum::<u64>();
+            self.dead_letters += stream.dead_letters;
+            let subscribed = |(operation, _): &&(Operation, u64)| *operation == Operation::SubscribeToShard;
+            self.subscriptions += stream.calls.iter().find(subscribed).map_or(0, |(_, count)| *count);
+        }
+    }
+}
+
+async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
+    let mut world = World::new(seed, files).await;
     let mut met = Met::default();
     let mut consumer = world.consumer().await;
     world.inject_faults();
-    let mut open: Vec<Batch> = Vec::new();
-    for _ in 0..STEPS {
-        match world.random.usize(0..100) {
+    let mut open: Vec<InHand> = Vec::new();
+    let mut step = 0;
+    // Reading is over when all is stored; until then faults and restarts go on, but for the last stretch.
+    loop {
+        let mut restart = false;
+        let mut choice = world.random.usize(0..100);
+        if step == STEPS {
+            world.fake.faults().clear();
+            for in_hand in std::mem::take(&mut open) {
+                world.acknowledge(in_hand);
+            }
+            restart = world.dropped;
+            choice = usize::MAX;
+        }
+        if step > STEPS {
+            choice = 70;
+        }
+        step += 1;
+        match choice {
             0..35 => {
-                for _ in 0..world.random.usize(1..12) {
+                for _ in 0..world.random.usize(1..8) {
                     world.put().await;
                 }
             }
             35..45 => world.reshard().await,
-            45..50 => world.fake.faults().expire_iterators(),
-            50..62 => sleep(Duration::from_millis(world.random.u64(0..4_000))).await,
-            62..63 => sleep(Duration::from_secs(301)).await,
-            63..82 => {
-                for _ in 0..world.random.usize(1..6) {
-                    let patience = Duration::from_millis(world.random.u64(0..1_500));
-                    let Ok(batch) = timeout(patience, consumer.next()).await else { break };
-                    let batch = batch.unwrap().unwrap();
-                    world.received(&batch).await;
-                    met.records += batch.records().len();
-                    open.push(batch);
+            45..48 => world.fake.faults().expire_iterators(),
+            48..50 => world.deregister().await,
+            50..60 => sleep(Duration::from_millis(world.random.u64(0..4_000))).await,
+            60..61 => sleep(Duration::from_secs(301)).await,
+            61..82 => {
+                let (batches, patience) = match step > STEPS {
+                    true => (1, Duration::from_secs(200)),
+                    false => (world.random.usize(1..6), Duration::from_millis(world.random.u64(0..1_500))),
+                };
+                for _ in 0..batches {
+                    let Ok(batch) = timeout(patience, consumer.next()).await else {
+                        let done = step <= STEPS || world.is_done().await;
+                        assert!(done, "nothing comes, and not all was processed: {:?}", world.run);
+                        break;
+                    };
+                    let received = match batch.expect("reading does not end by itself") {
+                        Ok(batch) => {
+                            met.records += batch.records().len();
+                            world.received(&consumer, batch).await
+                        }
+                        Err(error) => Err(error),
+                    };
+                    match received {
+                        Ok(in_hand) if step > STEPS => world.acknowledge(in_hand),
+                        Ok(in_hand) => open.push(in_hand),
+                        Err(error) => {
+                            world.leave_out(&error);
+                            restart = true;
+                            break;
+                        }
+                    }
                 }
             }
             82..92 => {
                 for _ in 0..world.random.usize(0..=open.len()) {
-                    let batch = open.swap_remove(world.random.usize(0..open.len()));
-                    world.acknowledge(batch);
+                    let in_hand = open.swap_remove(world.random.usize(0..open.len()));
+                    world.acknowledge(in_hand);
                 }
             }
             92..93 if !open.is_empty() => {
                 drop(open.swap_remove(world.random.usize(0..open.len())));
                 world.dropped = true;
             }
-            93..96 => {
+            93..97 => restart = true,
+            97..98 => world.store.fails.store(true, Ordering::Relaxed),
+            98..100 => world.inject_faults(),
+            _ => {}
+        }
+        if restart {
+            met.restarts += 1;
+            met.count(&consumer);
+            if world.random.usize(0..3) > 0 {
                 // Killed at any instant: saved is what was saved.
+                for _ in 0..world.random.usize(0..12) {
+                    tokio::task::yield_now().await;
+                }
                 drop(consumer);
-                open.clear();
-                consumer = world.consumer().await;
-                met.restarts += 1;
-            }
-            96..98 => {
+            } else {
                 consumer.close().await.unwrap();
-                open.clear();
-                consumer = world.consumer().await;
-                met.restarts += 1;
             }
-            _ => world.inject_faults(),
+            open.clear();
+            settle().await;
+            world.check_stored().await;
+            consumer = world.consumer().await;
+        } else if step > STEPS && world.is_done().await {
+            break;
         }
     }
-
-    world.fake.faults().clear();
-    for batch in open {
-        world.acknowledge(batch);
-    }
-    if world.dropped {
-        consumer.close().await.unwrap();
-        consumer = world.consumer().await;
-    }
-    while !world.is_done() {
-        let Ok(batch) = timeout(Duration::from_secs(60), consumer.next()).await else {
-            // The last position may have been saved while nothing more came.
-            assert!(world.is_done(), "nothing comes, and not all was processed: {:?}", world.run);
-            break;
-        };
-        let batch = batch.unwrap().unwrap();
-        world.received(&batch).await;
-        met.records += batch.records().len();
-        world.acknowledge(batch);
-    }
-    assert!(timeout(Duration::from_secs(30), consumer.next()).await.is_err(), "there is nothing more to come");
+    let more = timeout(Duration::from_secs(30), consumer.next()).await;
+    assert!(more.is_err(), "there is nothing more to come, and {more:?} came");
+    met.count(&consumer);
     consumer.close().await.unwrap();
+    world.check_stored().await;
     assert_eq!(world.seen, world.counts.into_iter().filter(|(_, count)| *count > 0).collect());
     met.repeated = met.records - world.written.values().map(Vec::len).sum::<usize>();
     met.shards = world.shards.len();
     met
 }
 
-/// Runs the simulation for each seed. Any failure names its seed.
-fn check(seeds: Range<u64>) {
-    let mut all = Met::default();
-    for seed in seeds {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let met = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(seed))));
-        let met = met.unwrap_or_else(|_| panic!("the simulation of seed {seed} failed, for the reason above"));
-        all.records += met.records;
-        all.shards += met.shards;
-        all.restarts += met.restarts;
-        all.repeated += met.repeated;
+fn run(seed: u64, files: Option<FileCheckpoints>) -> Met {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let met = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(seed, files))));
+    met.unwrap_or_else(|_| {
+        panic!(
+            "the simulation of seed {seed} failed, for the reason above. To see it again: \
+             SIMULATION_SEED={seed} SIMULATION_RUNS=1 cargo test -p statefun-kinesis-consumer simulation"
+        )
+    })
+}
+
+/// A number from the environment.
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text}")))
+}
+
+#[test]
+fn nothing_is_lost_and_order_holds_whatever_happens() {
+    let runs = number("SIMULATION_RUNS").unwrap_or(RUNS);
+    let first = number("SIMULATION_SEED").unwrap_or(0);
+    let next = AtomicU64::new(first);
+    let (all, failed) = (Mutex::new(Met::default()), AtomicBool::new(false));
+    let work = || {
+        let mut mine = Met::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + runs || failed.load(Ordering::Relaxed) {
+                break;
+            }
+            match catch_unwind(|| run(seed, None)) {
+                Ok(met) => mine.add(met),
+                Err(panic) => {
+                    failed.store(true, Ordering::Relaxed);
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+        all.lock().unwrap().add(mine);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let all = all.into_inner().unwrap();
+    if runs >= 1_000 {
+        let enough = all.records > 10 * runs as usize
+            && all.shards > 2 * runs as usize
+            && all.restarts > runs as usize / 2
+            && all.repeated > runs as usize
+            && all.aggregates > runs
+            && all.out_of_range > runs / 4
+            && all.invalid > runs / 10
+            && all.dead_letters > runs / 50
+            && all.subscriptions > runs;
+        assert!(enough, "{all:?}");
     }
-    assert!(all.records > 5_000 && all.shards > 500 && all.restarts > 100 && all.repeated > 500, "{all:?}");
 }
 
 #[test]
-fn nothing_is_lost_and_order_holds_whatever_happens_first_hundred() {
-    check(0..100);
-}
-
-#[test]
-fn nothing_is_lost_and_order_holds_whatever_happens_second_hundred() {
-    check(100..200);
-}
-
-#[test]
-fn nothing_is_lost_and_order_holds_whatever_happens_third_hundred() {
-    check(200..300);
+fn the_same_holds_with_positions_in_files() {
+    let directory = std::env::temp_dir().join(format!("statefun-kinesis-simulation-{}", std::process::id()));
+    for seed in 1_000_000..1_000_040 {
+        let _ = std::fs::remove_dir_all(&directory);
+        run(seed, Some(FileCheckpoints::open(&directory).unwrap()));
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }

@@ -1,0 +1,225 @@
+//! What a consumer has done so far, in numbers.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use statefun_kinesis_client::{Error, ErrorKind, Operation};
+use statefun_kinesis_types::{ShardId, StreamArn};
+
+use crate::InvalidKind;
+
+/// Counts of a [`Consumer`](crate::Consumer), which can be looked at while it runs and after its end. Clones are the
+/// same counts.
+///
+/// Counting is done per call and per batch, so that a look costs the work nothing.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<[Arc<StreamCounters>]>);
+
+impl Metrics {
+    pub(crate) fn new(streams: impl IntoIterator<Item = Arc<StreamCounters>>) -> Self {
+        Self(streams.into_iter().collect())
+    }
+
+    /// The counts now, stream by stream in the order in which the builder was given them.
+    pub fn snapshot(&self) -> Vec<StreamMetrics> {
+        self.0.iter().map(|stream| stream.snapshot()).collect()
+    }
+}
+
+/// How a stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReadingMode {
+    /// By GetRecords.
+    Polling,
+    /// By SubscribeToShard.
+    FanOut,
+}
+
+/// What was done with a stream until one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamMetrics {
+    /// The stream.
+    pub stream: StreamArn,
+    /// How it is read.
+    pub mode: ReadingMode,
+    /// Calls to the service since reading began, those that failed included.
+    pub calls: Vec<(Operation, u64)>,
+    /// Calls and subscriptions that failed, by what went wrong. All but one that ended reading were tried again.
+    pub retries: Vec<(ErrorKind, u64)>,
+    /// Records that were read; of an aggregated record its user records count.
+    pub records: u64,
+    /// Bytes that were read, keys included, as the service counts them.
+    pub bytes: u64,
+    /// Aggregated records that were taken apart.
+    pub aggregates: u64,
+    /// User records that were left out because they belong to another shard. Their writer sends them again.
+    pub out_of_range: u64,
+    /// Records that could not be used, by the reason.
+    pub invalid: Vec<(InvalidKind, u64)>,
+    /// Of these, those that were stored in the dead-letter stream.
+    pub dead_letters: u64,
+    /// The shards that are being read.
+    pub shards: Vec<ShardMetrics>,
+}
+
+/// What was done with a shard until one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardMetrics {
+    /// The shard.
+    pub shard: ShardId,
+    /// How far reading was behind the newest record at the last answer (`MillisBehindLatest`); `None` before the
+    /// first one.
+    pub behind_latest: Option<Duration>,
+    /// Records that were read, user records counted.
+    pub records: u64,
+}
+
+/// The operations that are counted, in the order of their counters.
+const OPERATIONS: [Operation; 5] = [
+    Operation::GetRecords,
+    Operation::GetShardIterator,
+    Operation::SubscribeToShard,
+    Operation::ListShards,
+    Operation::DescribeStreamSummary,
+];
+
+/// The counts of one stream.
+#[derive(Debug)]
+pub(crate) struct StreamCounters {
+    stream: StreamArn,
+    mode: ReadingMode,
+    calls: [AtomicU64; OPERATIONS.len()],
+    retries: Mutex<Vec<(ErrorKind, u64)>>,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    aggregates: AtomicU64,
+    out_of_range: AtomicU64,
+    invalid: Mutex<Vec<(InvalidKind, u64)>>,
+    dead_letters: AtomicU64,
+    shards: Mutex<BTreeMap<ShardId, Arc<ShardCounters>>>,
+}
+
+/// The counts of one shard.
+#[derive(Debug)]
+pub(crate) struct ShardCounters {
+    records: AtomicU64,
+    behind_latest_millis: AtomicU64,
+}
+
+const UNKNOWN: u64 = u64::MAX;
+
+impl StreamCounters {
+    pub(crate) fn new(stream: StreamArn, mode: ReadingMode) -> Arc<Self> {
+        Arc::new(Self {
+            stream,
+            mode,
+            calls: Default::default(),
+            retries: Mutex::default(),
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            aggregates: AtomicU64::new(0),
+            out_of_range: AtomicU64::new(0),
+            invalid: Mutex::default(),
+            dead_letters: AtomicU64::new(0),
+            shards: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn called(&self, operation: Operation) {
+        if let Some(at) = OPERATIONS.iter().position(|counted| *counted == operation) {
+            self.calls[at].fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn retried(&self, error: &Error) {
+        count(&self.retries, error.kind());
+    }
+
+    pub(crate) fn invalid(&self, kind: InvalidKind) {
+        count(&self.invalid, kind);
+    }
+
+    pub(crate) fn dead_lettered(&self) {
+        self.dead_letters.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn unpacked(&self, aggregates: u64, out_of_range: u64) {
+        self.aggregates.fetch_add(aggregates, Relaxed);
+        self.out_of_range.fetch_add(out_of_range, Relaxed);
+    }
+
+    pub(crate) fn read(&self, shard: &ShardCounters, records: usize, bytes: usize) {
+        self.records.fetch_add(records as u64, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+        shard.records.fetch_add(records as u64, Relaxed);
+    }
+
+    /// The counts of a shard whose reading begins.
+    pub(crate) fn shard(&self, shard: ShardId) -> Arc<ShardCounters> {
+        let counters =
+            Arc::new(ShardCounters { records: AtomicU64::new(0), behind_latest_millis: AtomicU64::new(UNKNOWN) });
+        lock(&self.shards).insert(shard, Arc::clone(&counters));
+        counters
+    }
+
+    /// A shard is finished.
+    pub(crate) fn finished(&self, shard: &ShardId) {
+        lock(&self.shards).remove(shard);
+    }
+
+    fn snapshot(&self) -> StreamMetrics {
+        let calls = OPERATIONS.iter().zip(&self.calls).map(|(operation, count)| (*operation, count.load(Relaxed)));
+        let shards = lock(&self.shards).iter().map(|(shard, counters)| counters.snapshot(shard)).collect();
+        StreamMetrics {
+            stream: self.stream.clone(),
+            mode: self.mode,
+            calls: calls.collect(),
+            retries: lock(&self.retries).clone(),
+            records: self.records.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            aggregates: self.aggregates.load(Relaxed),
+            out_of_range: self.out_of_range.load(Relaxed),
+            invalid: lock(&self.invalid).clone(),
+            dead_letters: self.dead_letters.load(Relaxed),
+            shards,
+        }
+    }
+}
+
+impl ShardCounters {
+    pub(crate) fn behind(&self, behind_latest: Duration) {
+        let millis = u64::try_from(behind_latest.as_millis()).unwrap_or(UNKNOWN - 1);
+        self.behind_latest_millis.store(millis, Relaxed);
+    }
+
+    fn snapshot(&self, shard: &ShardId) -> ShardMetrics {
+        let millis = self.behind_latest_millis.load(Relaxed);
+        ShardMetrics {
+            shard: shard.clone(),
+            behind_latest: (millis != UNKNOWN).then(|| Duration::from_millis(millis)),
+            records: self.records.load(Relaxed),
+        }
+    }
+}
+
+/// Counts what happens rarely and has few kinds.
+fn count<K: Copy + PartialEq>(counts: &Mutex<Vec<(K, u64)>>, kind: K) {
+    let mut counts = lock(counts);
+    match counts.iter_mut().find(|(known, _)| *known == kind) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((kind, 1)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,622 @@
+//! The subscription to one shard: enhanced fan-out, without the calls. Events and the time go in, the next step comes
+//! out; a thin task makes the calls.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use statefun_kinesis_client::{
+    Backoff, ChildShard, Clock, Error, ErrorKind, Operation, Subscription, SubscriptionEvent,
+};
+use statefun_kinesis_types::{ConsumerArn, Record, SequenceNumber, ShardId, StartPosition, StreamRef, Timestamp};
+use tokio::time::{sleep_until, timeout, timeout_at};
+
+use crate::{
+    ConsumerError, Position, Settings,
+    fan_out::Enrolment,
+    metrics::{ShardCounters, StreamCounters},
+    prefetch::Prefetch,
+    reader::{Pages, Read, now, tell},
+    shard::{Begin, CLOCK_AHEAD_MAX, Page, UNEXPECTED_MAX, resume_at},
+};
+
+/// How long after its beginning a subscription is replaced, at the latest. The service ends it after five minutes.
+const RENEW_AFTER: Duration = Duration::from_secs(280);
+
+/// Renewals are spread over so much, so that shards whose subscriptions began together do not renew them together.
+const RENEW_SPREAD: Duration = Duration::from_secs(40);
+
+/// A subscription that ends by itself so late did what it should.
+const FULL_LIFE_MIN: Duration = Duration::from_secs(230);
+
+/// SubscribeToShard takes one call per second and consumer-shard (API reference).
+const SUBSCRIBE_EVERY: Duration = Duration::from_secs(1);
+
+/// For so long after a subscription began, the service refuses another one (API reference, SubscribeToShard).
+const TAKEOVER_AFTER: Duration = Duration::from_secs(5);
+
+/// Longest wait of a reader that others keep taking the shard from.
+const YIELD_MAX: Duration = Duration::from_secs(60);
+
+/// A subscription that was left alone for so long belongs to this reader again.
+const OWN_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a subscription may be silent. The service sends an event every few seconds, with or without records; a
+/// connection that brings none for so long is dead, whatever the network says.
+const SILENCE_MAX: Duration = Duration::from_secs(40);
+
+/// How long SubscribeToShard may take to answer; Flink's `source.efo.subscription.timeout`.
+const SUBSCRIBE_MAX: Duration = Duration::from_secs(60);
+
+/// What the driver does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing before this instant.
+    Wait(Instant),
+    /// Drop the subscription, if there is one; say [`SubscriptionMachine::subscribing`], call SubscribeToShard, then
+    /// [`SubscriptionMachine::subscribed`].
+    Subscribe(StartPosition),
+    /// Make room, say [`SubscriptionMachine::receiving`], wait for the next event until the instant that it gives, then
+    /// [`SubscriptionMachine::event`] or [`SubscriptionMachine::silent`].
+    Receive,
+    /// The shard was read to its end.
+    End(Vec<ChildShard>),
+}
+
+/// How one shard is subscribed to: from where, when anew, and what happens after a failure.
+#[derive(Debug)]
+pub(crate) struct SubscriptionMachine {
+    backoff: Backoff,
+    random: fastrand::Rng,
+    begin: Begin,
+    /// The last record that was given on, in this run or before it.
+    last: Option<Position>,
+    /// Where the service says that reading goes on; it moves although no record comes.
+    continuation: Option<SequenceNumber>,
+    state: State,
+    not_before: Option<Instant>,
+    failures: u32,
+    unexpected: u32,
+    /// How often in a row the shard was taken away.
+    taken_away: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    None,
+    Running { since: Instant, renew_at: Instant },
+    Ended(Vec<ChildShard>),
+}
+
+impl SubscriptionMachine {
+    pub(crate) fn new(begin: Begin, settings: &Settings, random: fastrand::Rng) -> Self {
+        Self {
+            backoff: settings.backoff,
+            random,
+            begin,
+            last: begin.done(),
+            continuation: None,
+            state: State::None,
+            not_before: None,
+            failures: 0,
+            unexpected: 0,
+            taken_away: 0,
+        }
+    }
+
+    /// Failures in a row since something last succeeded.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub(crate) fn next(&self, now: Instant) -> Step {
+        match &self.state {
+            State::Ended(children) => return Step::End(children.clone()),
+            State::Running { renew_at, .. } if now < *renew_at => return Step::Receive,
+            State::Running { .. } | State::None => {}
+        }
+        match self.not_before {
+            Some(until) if until > now => Step::Wait(until),
+            _ => Step::Subscribe(self.position()),
+        }
+    }
+
+    /// Where the next record is.
+    fn position(&self) -> StartPosition {
+        match self.continuation {
+            Some(number) => StartPosition::AfterSequenceNumber(number),
+            None => resume_at(self.begin, self.last),
+        }
+    }
+
+    /// SubscribeToShard is called.
+    pub(crate) fn subscribing(&mut self, now: Instant) {
+        self.state = State::None;
+        self.not_before = Some(now + SUBSCRIBE_EVERY);
+    }
+
+    /// SubscribeToShard gave this. `today` is the time of day.
+    ///
+    /// # Errors
+    ///
+    /// When trying again is of no use.
+    pub(crate) fn subscribed(
+        &mut self,
+        now: Instant,
+        today: Timestamp,
+        result: Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Err(error) = result else {
+            let renew_at = now + RENEW_AFTER - RENEW_SPREAD.mul_f64(self.random.f64());
+            self.state = State::Running { since: now, renew_at };
+            return Ok(());
+        };
+        match (error.kind(), self.position()) {
+            // Another subscription is younger than five seconds: one of ours whose end was not heard yet, or that of
+            // another reader.
+            (ErrorKind::InUse, _) => {
+                let spread = Duration::from_secs(1).mul_f64(self.random.f64());
+                self.wait(now, TAKEOVER_AFTER + spread);
+                self.failures = self.failures.saturating_add(1);
+                Ok(())
+            }
+            (ErrorKind::InvalidArgument, StartPosition::AtTimestamp(time)) if today < time.after(CLOCK_AHEAD_MAX) => {
+                self.retry(now, time.since(today));
+                Ok(())
+            }
+            _ => self.failed(now, error),
+        }
+    }
+
+    /// The next event is waited for; gives until when.
+    pub(crate) fn receiving(&self, now: Instant) -> Instant {
+        match self.state {
+            State::Running { renew_at, .. } => renew_at.min(now + SILENCE_MAX),
+            _ => now,
+        }
+    }
+
+    /// Nothing came until the instant that [`receiving`](Self::receiving) gave.
+    pub(crate) fn silent(&mut self, now: Instant) {
+        if let State::Running { renew_at, .. } = self.state
+            && now < renew_at
+        {
+            self.state = State::None;
+            self.retry(now, Duration::ZERO);
+        }
+    }
+
+    /// The subscription gave this; `None` is its end.
+    ///
+    /// # Errors
+    ///
+    /// When trying again is of no use.
+    pub(crate) fn event(
+        &mut self,
+        now: Instant,
+        event: Option<Result<SubscriptionEvent, Error>>,
+    ) -> Result<Option<Page>, Error> {
+        let State::Running { since, .. } = self.state else { return Ok(None) };
+        let lived = now.saturating_duration_since(since);
+        if lived >= OWN_AFTER {
+            self.taken_away = 0;
+        }
+        match event {
+            Some(Ok(event)) => {
+                (self.failures, self.unexpected) = (0, 0);
+                let SubscriptionEvent { records, continuation, behind_latest, children, .. } = event;
+                match continuation {
+                    Some(number) => self.continuation = Some(number),
+                    None => self.state = State::Ended(children),
+                }
+                let bytes = records.iter().map(Record::size).sum();
+                return Ok(Page::behind(&mut self.last, records, bytes, behind_latest));
+            }
+            Some(Err(error)) => {
+                self.state = State::None;
+                match error.kind() {
+                    ErrorKind::InUse => self.yield_to_another(now, since),
+                    _ => self.failed(now, error)?,
+                }
+            }
+            None => {
+                self.state = State::None;
+                // The connection closed, or another reader took over, which looks the same the first time.
+                if lived < FULL_LIFE_MIN && self.taken_away == 0 {
+                    self.taken_away = 1;
+                    self.retry(now, (since + TAKEOVER_AFTER).saturating_duration_since(now));
+                } else if lived < FULL_LIFE_MIN {
+                    self.yield_to_another(now, since);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Another reader took the shard over. Whoever came last is to keep it: this one waits, longer each time, for the
+    /// other one may be what replaces it.
+    fn yield_to_another(&mut self, now: Instant, since: Instant) {
+        self.taken_away = self.taken_away.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
+        let wait = Backoff::new(2 * TAKEOVER_AFTER, YIELD_MAX).delay(self.taken_away - 1, &mut self.random);
+        let earliest = (since + TAKEOVER_AFTER).saturating_duration_since(now);
+        self.wait(now, wait.max(earliest));
+    }
+
+    fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
+        match error.kind() {
+            ErrorKind::Unexpected => {
+                self.unexpected += 1;
+                if self.unexpected >= UNEXPECTED_MAX {
+                    return Err(error);
+                }
+            }
+            kind if kind.is_retryable() => {}
+            _ => return Err(error),
+        }
+        self.retry(now, error.retry_after().unwrap_or_default());
+        Ok(())
+    }
+
+    fn retry(&mut self, now: Instant, at_least: Duration) {
+        let delay = self.backoff.delay(self.failures, &mut self.random);
+        self.failures = self.failures.saturating_add(1);
+        self.wait(now, delay.max(at_least));
+    }
+
+    fn wait(&mut self, now: Instant, delay: Duration) {
+        self.not_before = self.not_before.max(Some(now + delay));
+    }
+}
+
+/// Reads a shard by SubscribeToShard.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) enrolment: Arc<Enrolment>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) prefetch: Arc<Prefetch>,
+    pub(crate) stream: StreamRef,
+    pub(crate) shard: ShardId,
+    pub(crate) machine: SubscriptionMachine,
+    /// What runs, and as which consumer.
+    pub(crate) subscription: Option<(Subscription, ConsumerArn)>,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) stream_counters: Arc<StreamCounters>,
+    pub(crate) counters: Arc<ShardCounters>,
+}
+
+impl Subscriber {
+    fn told(&self, error: &Error) {
+        self.stream_counters.retried(error);
+        tell(&self.stream, &self.shard, self.machine.failures() + 1, error);
+    }
+
+    async fn subscribe(&mut self, from: StartPosition) -> Result<(), Error> {
+        self.subscription = None;
+        self.machine.subscribing(now());
+        let arn = self.enrolment.arn();
+        let call = self.enrolment.client.subscribe_to_shard(&arn, &self.shard, from);
+        let result = timeout(SUBSCRIBE_MAX, call).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {} s", SUBSCRIBE_MAX.as_secs());
+            Err(Error::new(Operation::SubscribeToShard, ErrorKind::Timeout, message))
+        });
+        self.stream_counters.called(Operation::SubscribeToShard);
+        let result = match result {
+            Ok(subscription) => {
+                self.subscription = Some((subscription, arn));
+                Ok(())
+            }
+            Err(error) => {
+                self.told(&error);
+                if error.kind() == ErrorKind::NotFound {
+                    return self.missing(&arn, error).await;
+                }
+                Err(error)
+            }
+        };
+        self.machine.subscribed(now(), self.clock.now(), result)
+    }
+
+    /// Something is not there: the shard, or the consumer; only the latter can be mended here.
+    async fn missing(&mut self, consumer: &ConsumerArn, error: Error) -> Result<(), Error> {
+        match self.enrolment.renew(consumer, &mut self.random).await {
+            Ok(true) => Ok(()),
+            Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) => Err(source),
+            _ => Err(error),
+        }
+    }
+}
+
+impl Pages for Subscriber {
+    async fn next(&mut self) -> Result<Read, Error> {
+        loop {
+            match self.machine.next(now()) {
+                Step::Wait(until) => {
+                    self.subscription = None;
+                    sleep_until(until.into()).await;
+                }
+                Step::Subscribe(from) => self.subscribe(from).await?,
+                Step::Receive => {
+                    // Who does not pull holds the service back: while there is no room, no event is taken. One that is
+                    // taken waits here for room for its bytes, so that a shard holds one event at most beyond the bound.
+                    self.prefetch.any().await;
+                    let until = self.machine.receiving(now());
+                    let Some((subscription, consumer)) = &mut self.subscription else {
+                        self.machine.event(now(), None)?;
+                        continue;
+                    };
+                    let Ok(event) = timeout_at(until.into(), subscription.next()).await else {
+                        self.machine.silent(now());
+                        continue;
+                    };
+                    let consumer = consumer.clone();
+                    match &event {
+                        Some(Ok(event)) => self.counters.behind(event.behind_latest),
+                        Some(Err(error)) => {
+                            if error.kind() == ErrorKind::InUse {
+                                tracing::warn!(
+                                    stream = %self.stream, shard = %self.shard, consumer = %self.enrolment.arn().name(),
+                                    "another reader took the shard over under the same consumer name; give each its own"
+                                );
+                            }
+                            self.told(error);
+                        }
+                        None => {}
+                    }
+                    match self.machine.event(now(), event) {
+                        Ok(Some(page)) => {
+                            let room = self.prefetch.admit(page.bytes).await;
+                            return Ok(Read::Page(page, room));
+                        }
+                        Ok(None) => {}
+                        Err(error) if error.kind() == ErrorKind::NotFound => self.missing(&consumer, error).await?,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Step::End(children) => return Ok(Read::End(children)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn machine(begin: Begin) -> SubscriptionMachine {
+        SubscriptionMachine::new(begin, &Settings::default().in_range(), fastrand::Rng::with_seed(3))
+    }
+
+    fn from_trim_horizon() -> SubscriptionMachine {
+        machine(Begin::From(StartPosition::TrimHorizon))
+    }
+
+    fn error(kind: ErrorKind) -> Error {
+        Error::new(Operation::SubscribeToShard, kind, "a test's failure")
+    }
+
+    fn event(numbers: &[u64], continuation: u64) -> Option<Result<SubscriptionEvent, Error>> {
+        let record = |&number: &u64| Record::new(number.into(), None, Timestamp::EPOCH, "12345".into());
+        Some(Ok(SubscriptionEvent::new(numbers.iter().map(record).collect(), continuation.into(), Duration::ZERO)))
+    }
+
+    fn numbers(page: Option<Page>) -> Vec<u64> {
+        let records = page.map(|page| page.records).unwrap_or_default();
+        records.iter().map(|record| record.sequence_number.to_string().parse().unwrap()).collect()
+    }
+
+    /// Goes on, through waiting, to the next call; gives its instant and where it starts.
+    fn to_call(machine: &mut SubscriptionMachine, mut now: Instant) -> (Instant, StartPosition) {
+        loop {
+            match machine.next(now) {
+                Step::Wait(until) => now = until,
+                Step::Subscribe(from) => {
+                    machine.subscribing(now);
+                    return (now, from);
+                }
+                other => panic!("{other:?} instead of a call"),
+            }
+        }
+    }
+
+    fn subscribe(machine: &mut SubscriptionMachine, now: Instant) -> (Instant, StartPosition) {
+        let (now, from) = to_call(machine, now);
+        machine.subscribed(now, Timestamp::EPOCH, Ok(())).unwrap();
+        assert_eq!(machine.next(now), Step::Receive);
+        (now, from)
+    }
+
+    #[test]
+    fn a_subscription_begins_where_it_is_told_and_goes_on_behind_the_continuation() {
+        let seven = 7_u64.into();
+        for (begin, expected) in [
+            (Begin::From(StartPosition::TrimHorizon), StartPosition::TrimHorizon),
+            (Begin::Behind(Position::behind(seven)), StartPosition::AfterSequenceNumber(seven)),
+            (Begin::Behind(Position::inside(seven, 2)), StartPosition::AtSequenceNumber(seven)),
+        ] {
+            let mut machine = machine(begin);
+            let (now, from) = subscribe(&mut machine, Instant::now());
+            assert_eq!(from, expected);
+            machine.event(now, event(&[], 12)).unwrap();
+            machine.event(now, Some(Err(error(ErrorKind::Unavailable)))).unwrap();
+            assert_eq!(subscribe(&mut machine, now).1, StartPosition::AfterSequenceNumber(12_u64.into()));
+        }
+    }
+
+    #[test]
+    fn a_subscription_is_replaced_before_the_service_ends_it() {
+        let mut machine = from_trim_horizon();
+        let (start, _) = subscribe(&mut machine, Instant::now());
+        let mut now = start;
+        while machine.next(now) == Step::Receive {
+            assert!(machine.receiving(now) <= now + SILENCE_MAX);
+            now += SECOND;
+            machine.event(now, event(&[], 5)).unwrap();
+        }
+        let lived = now - start;
+        assert!(RENEW_AFTER - RENEW_SPREAD <= lived && lived <= RENEW_AFTER + SECOND, "{lived:?}");
+        assert_eq!(to_call(&mut machine, now).0, now, "at once");
+    }
+
+    #[test]
+    fn one_that_ended_after_its_full_life_is_followed_at_once_and_a_young_one_after_five_seconds() {
+        for (lived, least) in [(299, 0), (2, 3), (4, 1)] {
+            let mut machine = from_trim_horizon();
+            let (start, _) = subscribe(&mut machine, Instant::now());
+            let end = start + lived * SECOND;
+            machine.event(end, None).unwrap();
+            let wait = to_call(&mut machine, end).0 - end;
+            assert!(least * SECOND <= wait && wait < (least + 1) * SECOND, "{lived}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn another_subscription_that_is_too_young_is_waited_for() {
+        let mut machine = from_trim_horizon();
+        let (mut now, _) = to_call(&mut machine, Instant::now());
+        for _ in 0..5 {
+            machine.subscribed(now, Timestamp::EPOCH, Err(error(ErrorKind::InUse))).unwrap();
+            let next = to_call(&mut machine, now).0;
+            assert!((TAKEOVER_AFTER..=TAKEOVER_AFTER + SECOND).contains(&(next - now)));
+            now = next;
+        }
+    }
+
+    #[test]
+    fn who_is_taken_over_yields_ever_longer_until_it_is_left_alone() {
+        let mut machine = from_trim_horizon();
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            (now, _) = subscribe(&mut machine, now);
+            machine.event(now + SECOND, event(&[], 1)).unwrap();
+            machine.event(now + 6 * SECOND, Some(Err(error(ErrorKind::InUse)))).unwrap();
+            let next = to_call(&mut machine, now + 6 * SECOND).0;
+            waits.push(next - now - 6 * SECOND);
+            machine.subscribed(next, Timestamp::EPOCH, Err(error(ErrorKind::Throttled))).unwrap();
+            now = next;
+        }
+        assert!(waits[0] >= TAKEOVER_AFTER && waits[0] <= 2 * TAKEOVER_AFTER, "{waits:?}");
+        assert!(waits[7] >= YIELD_MAX / 2 && waits.iter().all(|wait| *wait <= YIELD_MAX), "{waits:?}");
+        (now, _) = subscribe(&mut machine, now);
+        machine.event(now + OWN_AFTER, Some(Err(error(ErrorKind::InUse)))).unwrap();
+        let wait = to_call(&mut machine, now + OWN_AFTER).0 - now - OWN_AFTER;
+        assert!(wait <= 2 * TAKEOVER_AFTER, "{wait:?}");
+    }
+
+    #[test]
+    fn a_subscription_that_falls_silent_is_replaced() {
+        let mut machine = from_trim_horizon();
+        let (now, _) = subscribe(&mut machine, Instant::now());
+        let until = machine.receiving(now);
+        assert_eq!(until, now + SILENCE_MAX);
+        machine.silent(until);
+        let (next, _) = to_call(&mut machine, until);
+        assert!(next - until <= SECOND, "{:?}", next - until);
+    }
+
+    #[test]
+    fn a_shard_ends_behind_its_last_records() {
+        let mut machine = from_trim_horizon();
+        let (now, _) = subscribe(&mut machine, Instant::now());
+        let last = SubscriptionEvent::end(vec![Record::new(1_u64.into(), None, Timestamp::EPOCH, "1".into())], vec![]);
+        assert_eq!(numbers(machine.event(now, Some(Ok(last))).unwrap()), [1]);
+        assert_eq!(machine.next(now), Step::End(Vec::new()));
+    }
+
+    #[test]
+    fn failures_that_last_are_given_on() {
+        for kind in [ErrorKind::AccessDenied, ErrorKind::Encryption, ErrorKind::InvalidArgument, ErrorKind::NotFound] {
+            let mut machine = from_trim_horizon();
+            let (now, _) = subscribe(&mut machine, Instant::now());
+            assert_eq!(machine.event(now, Some(Err(error(kind)))).unwrap_err().kind(), kind);
+            let (now, _) = to_call(&mut machine, now);
+            assert_eq!(machine.subscribed(now, Timestamp::EPOCH, Err(error(kind))).unwrap_err().kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_time_that_the_service_has_not_reached_is_waited_for() {
+        let time = Timestamp::from_millis(1_000_000);
+        let mut machine = machine(Begin::From(StartPosition::AtTimestamp(time)));
+        let (now, _) = to_call(&mut machine, Instant::now());
+        machine.subscribed(now, time.before(60 * SECOND), Err(error(ErrorKind::InvalidArgument))).unwrap();
+        assert_eq!(machine.next(now), Step::Wait(now + 60 * SECOND));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Happens {
+        /// So many records more, behind some that were given before.
+        Records(u64, u64),
+        Fails(ErrorKind),
+        Refused(ErrorKind),
+        Ends,
+        Silence,
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_given_on_once_and_in_order_and_calls_keep_their_distance_whatever_happens(
+            happens in prop::collection::vec(
+                prop_oneof![
+                    4 => (0_u64..5, 0_u64..3).prop_map(|(new, again)| Happens::Records(new, again)),
+                    2 => prop::sample::select(vec![ErrorKind::InUse, ErrorKind::Unavailable, ErrorKind::LimitExceeded])
+                        .prop_map(Happens::Fails),
+                    1 => prop::sample::select(vec![ErrorKind::InUse, ErrorKind::Throttled, ErrorKind::Timeout])
+                        .prop_map(Happens::Refused),
+                    1 => Just(Happens::Ends),
+                    1 => Just(Happens::Silence),
+                ],
+                1..60,
+            ),
+            pause in 0_u64..100,
+        ) {
+            let mut machine = from_trim_horizon();
+            let (mut now, mut given, mut served) = (Instant::now(), Vec::new(), 0_u64);
+            let mut calls: Vec<Instant> = Vec::new();
+            for happen in happens {
+                while machine.next(now) != Step::Receive {
+                    let (call, from) = to_call(&mut machine, now);
+                    prop_assert!(calls.last().is_none_or(|last| call - *last >= SECOND));
+                    calls.push(call);
+                    now = call;
+                    if let StartPosition::AfterSequenceNumber(number) = from {
+                        prop_assert!(number <= served.into());
+                    }
+                    let result = match happen {
+                        Happens::Refused(kind) => Err(error(kind)),
+                        _ => Ok(()),
+                    };
+                    let refused = result.is_err();
+                    machine.subscribed(now, Timestamp::EPOCH, result).unwrap();
+                    if refused {
+                        break;
+                    }
+                }
+                now += Duration::from_secs(pause);
+                let what = match happen {
+                    Happens::Records(new, again) => {
+                        let first = served.saturating_sub(again) + 1;
+                        served += new;
+                        event(&(first..=served).collect::<Vec<_>>(), served)
+                    }
+                    Happens::Fails(kind) => Some(Err(error(kind))),
+                    Happens::Ends => None,
+                    Happens::Refused(_) => continue,
+                    Happens::Silence => {
+                        machine.silent(now);
+                        continue;
+                    }
+                };
+                given.extend(numbers(machine.event(now, what).unwrap()));
+            }
+            prop_assert_eq!(given, (1..=served).collect::<Vec<_>>());
+        }
+    }
+}
