@@ -1,24 +1,31 @@
 use std::{
-    sync::Arc,
+    collections::VecDeque,
+    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_client::{Error, ErrorKind, Operation, Placement, PutFailure, PutOutcome};
-use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PartitionKey, PutRecord, StreamRef};
+use statefun_kinesis_aggregation::Aggregator;
+use statefun_kinesis_client::{Error, ErrorKind, Operation, Placement};
+use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PutRecord, Shard, StreamRef};
 
 use crate::{
-    Failure, SendError, Settings,
+    Failure, Handling, Metrics, Reason, SendError, Settings, Stored,
     flush::Flushes,
-    queue::{Entry, Queue},
-    request::Request,
+    policy::Policy,
+    queue::{ANY, Entry, Gone, Queue, Remains},
+    request::{Item, Load, Request},
 };
 
-/// The longest wait before the first retry of a record that failed for no fault of its load (`InternalFailure`). The
-/// retry is meant to be at once; the random part keeps many producers from coming back in step.
-const FIRST_RETRY_WITHIN: Duration = Duration::from_millis(20);
+mod answer;
 
 /// Later than any instant that matters, and still an instant.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// The shortest time between two listings of the shards. A listing may be older than what made it necessary.
+const MAP_REFRESH_EVERY: Duration = Duration::from_millis(200);
+
+/// How soon the shards are listed again when that has failed.
+const MAP_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The producer without its I/O: records, answers and the time go in; requests and settled records come out.
 ///
@@ -27,6 +34,8 @@ const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 pub(crate) struct Machine<T, W> {
     stream: StreamRef,
     settings: Settings,
+    policy: Policy,
+    limits: Limits,
     random: fastrand::Rng,
     queue: Queue<T>,
     flushes: Flushes<W>,
@@ -35,29 +44,88 @@ pub(crate) struct Machine<T, W> {
     /// A sender waits for room, so that lingering would be waiting for nobody.
     pressed: bool,
     abandoned: bool,
+    /// When the last request left; before the first one, when the first record came.
+    left: Option<Instant>,
     in_flight: usize,
-    settled: Vec<(T, Result<Placement, SendError>)>,
+    /// Parts of requests that were refused as a whole. Each is sent by itself, until the refused record is alone.
+    probes: VecDeque<Vec<u32>>,
+    /// Aggregates that landed elsewhere than foretold, until it is known what that means.
+    misplaced: Vec<(Vec<u32>, Placement)>,
+    shards: Shards,
+    aggregator: Option<Aggregator>,
+    /// The lane to begin the next request with.
+    next_lane: usize,
+    /// Records that were given up and wait for their dead letters.
+    condemned: Vec<Condemned>,
+    settled: Vec<(T, Result<Stored, SendError>)>,
     flushed: Vec<W>,
+    metrics: Metrics,
+}
+
+/// What the stream says about itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Most bytes of one record, data and partition key together.
+    pub(crate) max_record_bytes: usize,
+    /// Whether the hash of a record's key decides on its shard.
+    pub(crate) hash_decides: bool,
+}
+
+/// A record that was given up and is to be stored in the dead-letter stream.
+#[derive(Debug)]
+pub(crate) struct Condemned {
+    pub(crate) place: u32,
+    pub(crate) record: PutRecord,
+    pub(crate) error: SendError,
+}
+
+/// What is known about the listing of the stream's shards.
+#[derive(Debug, Default)]
+struct Shards {
+    /// Results disagree with the last listing, or there was none and one is needed.
+    wanted: bool,
+    /// A listing is under way.
+    asked: bool,
+    /// The next listing comes no sooner.
+    not_before: Option<Instant>,
 }
 
 impl<T, W> Machine<T, W> {
-    pub(crate) fn new(stream: StreamRef, settings: Settings) -> Self {
+    pub(crate) fn new(stream: StreamRef, mut settings: Settings, policy: Policy, limits: Limits) -> Self {
+        if let Some(aggregation) = &mut settings.aggregation {
+            let most = u32::try_from(limits.max_record_bytes).ok().and_then(NonZeroU32::new);
+            aggregation.max_bytes = aggregation.max_bytes.min(most.unwrap_or(NonZeroU32::MAX));
+        }
+        let aggregator = settings.aggregation.map(|aggregation| {
+            Aggregator::new(aggregation.max_bytes.get() as usize, aggregation.max_records.get() as usize)
+        });
         Self {
             stream,
             random: settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            queue: Queue::new(settings.order, aggregator.is_some()),
             settings,
-            queue: Queue::new(),
+            policy,
+            limits,
             flushes: Flushes::new(),
             flush_before: 0,
             pressed: false,
             abandoned: false,
+            left: None,
             in_flight: 0,
+            probes: VecDeque::new(),
+            misplaced: Vec::new(),
+            shards: Shards::default(),
+            aggregator,
+            next_lane: ANY,
+            condemned: Vec::new(),
             settled: Vec::new(),
             flushed: Vec::new(),
+            metrics: Metrics::default(),
         }
     }
 
     /// Whether a record of this size may be queued now. A refusal is remembered: the queue then sends what it has.
+    #[inline]
     pub(crate) fn admits(&mut self, size: usize) -> bool {
         let records = self.settings.max_outstanding_records.get() as usize;
         let bytes = self.settings.max_outstanding_bytes.get() as usize;
@@ -67,11 +135,14 @@ impl<T, W> Machine<T, W> {
         room
     }
 
-    /// Queues a record that was admitted.
-    pub(crate) fn submit(&mut self, now: Instant, record: PutRecord, token: T) {
+    /// Queues a record that was admitted. Gives the time at which there is something to do because of it.
+    #[inline]
+    pub(crate) fn submit(&mut self, now: Instant, record: PutRecord, token: T) -> Option<Instant> {
         debug_assert!(!self.abandoned, "an abandoned machine takes no records");
+        self.left.get_or_insert(now);
         let generation = self.flushes.queued();
-        self.queue.push(now, record, token, generation);
+        let lane = self.queue.push(now, record, token, generation)?;
+        if self.in_flight >= self.max_in_flight() { None } else { self.send_at(lane) }
     }
 
     /// Sends everything that is queued now without lingering, and tells when all of it is settled.
@@ -80,14 +151,18 @@ impl<T, W> Machine<T, W> {
         self.flushed.extend(self.flushes.wait(waiter));
     }
 
-    /// Fails everything that no request carries. What is in a request is settled by its answer, without a retry.
+    /// Fails everything that nothing carries. What is in a request is settled by its answer, without a retry.
     pub(crate) fn abandon(&mut self) {
         self.abandoned = true;
-        for entry in self.queue.clear() {
-            if let Some(record) = &entry.record {
-                let error = self.closed(&record.partition_key, &entry);
-                self.settle(entry, Err(error));
+        self.probes.clear();
+        for (places, _) in std::mem::take(&mut self.misplaced) {
+            for place in places {
+                let entry = self.queue.entry(place);
+                (entry.carried, entry.may_be_stored) = (false, true);
             }
+        }
+        for (gone, remains) in self.queue.clear() {
+            self.fail(gone, remains, Reason::Closed);
         }
     }
 
@@ -96,158 +171,391 @@ impl<T, W> Machine<T, W> {
         self.queue.len() == 0
     }
 
+    fn max_in_flight(&self) -> usize {
+        self.settings.max_in_flight_requests.get() as usize
+    }
+
+    /// Whether records are to be put together: the shards have to be known, and no result may have contradicted them.
+    fn aggregates(&self, lane: usize) -> bool {
+        lane != ANY && self.aggregator.is_some() && !self.shards.wanted
+    }
+
+    /// What a machine has counted goes on in the one that takes its place.
+    pub(crate) fn take_metrics_of(&mut self, other: &Self) {
+        self.metrics = other.metrics;
+    }
+
     /// The next request to send now, if there is one. Ask until there is none.
     pub(crate) fn next_request(&mut self, now: Instant) -> Option<Request> {
         self.queue.wake(now);
-        if self.send_at().is_none_or(|at| at > now) {
+        if self.in_flight >= self.max_in_flight() {
             return None;
         }
-        let (records, places) = self.queue.take(now, PUT_RECORDS_MAX_RECORDS, PUT_RECORDS_MAX_BYTES)?;
+        let request = match self.probes.pop_front() {
+            Some(places) => self.carry(now, places),
+            None => self.collect(now)?,
+        };
+        self.left = Some(now);
         self.in_flight += 1;
-        Some(Request { records, places })
+        self.metrics.requests += 1;
+        self.metrics.request_records += request.len() as u64;
+        Some(request)
+    }
+
+    /// Puts heads that are in no lane into a request.
+    fn carry(&mut self, now: Instant, places: Vec<u32>) -> Request {
+        let mut records = Vec::with_capacity(places.len());
+        for place in &places {
+            let entry = self.queue.entry(*place);
+            entry.carried = true;
+            entry.lane = ANY as u32;
+            entry.leaves(now);
+            records.extend(entry.record.take());
+        }
+        Request { load: Load::Plain(records), places, map_version: self.queue.map_version }
+    }
+
+    /// Collects what is due: aggregates, or records as they are, never both in one request.
+    fn collect(&mut self, now: Instant) -> Option<Request> {
+        let lanes = self.queue.lanes().len();
+        let mut draft = Draft::default();
+        for step in 0..lanes {
+            let lane = (self.next_lane + step) % lanes;
+            if self.send_at(lane).is_none_or(|at| at > now) {
+                continue;
+            }
+            let full = if self.aggregates(lane) {
+                if !draft.records.is_empty() {
+                    continue;
+                }
+                self.fill_with_aggregates(now, lane, &mut draft)
+            } else {
+                if !draft.items.is_empty() {
+                    continue;
+                }
+                self.fill(now, lane, &mut draft)
+            };
+            if full {
+                self.next_lane = lane;
+                break;
+            }
+        }
+        let Draft { records, items, places, .. } = draft;
+        let load = if items.is_empty() { Load::Plain(records) } else { Load::Aggregates(items) };
+        (!places.is_empty()).then_some(Request { load, places, map_version: self.queue.map_version })
+    }
+
+    /// Takes records of a lane as they are: the oldest ones, as far as the limits go. Says whether the request is full.
+    fn fill(&mut self, now: Instant, lane: usize, draft: &mut Draft) -> bool {
+        let most = PUT_RECORDS_MAX_RECORDS.min(draft.records.len() + self.queue.lanes()[lane].len());
+        draft.records.reserve(most - draft.records.len());
+        draft.places.reserve(most - draft.records.len());
+        let sorts = lane == ANY && (self.queue.paced() > 0 || self.aggregator.is_some());
+        while let Some((place, returned)) = self.queue.lanes()[lane].peek() {
+            if sorts && self.queue.divert(place, returned) {
+                continue;
+            }
+            let size = self.queue.get(place).size;
+            if size > self.limits.max_record_bytes {
+                self.take_too_large(lane, place, returned);
+                continue;
+            }
+            if draft.records.len() == PUT_RECORDS_MAX_RECORDS
+                || (!draft.records.is_empty() && draft.bytes + size > PUT_RECORDS_MAX_BYTES)
+            {
+                return true;
+            }
+            if let Some(pace) = &mut self.queue.lane(lane).pace
+                && !pace.admit(now, size)
+            {
+                break;
+            }
+            draft.bytes += size;
+            let entry = self.queue.take(lane, place, returned);
+            entry.leaves(now);
+            draft.records.extend(entry.record.take());
+            draft.places.push(place);
+        }
+        false
+    }
+
+    /// Takes the records of one shard, and puts them together. Says whether the request is full.
+    fn fill_with_aggregates(&mut self, now: Instant, lane: usize, draft: &mut Draft) -> bool {
+        let Some(mut aggregator) = self.aggregator.take() else { return false };
+        let largest = self.settings.aggregation.map_or(0, |aggregation| aggregation.max_bytes.get() as usize);
+        let mut full = false;
+        while let Some((place, returned)) = self.queue.lanes()[lane].peek() {
+            let size = self.queue.get(place).size;
+            if size > self.limits.max_record_bytes {
+                self.take_too_large(lane, place, returned);
+                continue;
+            }
+            if draft.items.len() == PUT_RECORDS_MAX_RECORDS
+                || (!draft.items.is_empty() && draft.bytes + largest.max(size) > PUT_RECORDS_MAX_BYTES)
+            {
+                full = true;
+                break;
+            }
+            let bytes = self.next_bytes(lane, size);
+            if let Some(pace) = &mut self.queue.lane(lane).pace
+                && !pace.admit(now, bytes)
+            {
+                break;
+            }
+            let before = draft.places.len();
+            self.put_together(now, lane, &mut aggregator, &mut draft.places);
+            let records = draft.places.len() - before;
+            if let Some(unsealed) = aggregator.take() {
+                draft.bytes += unsealed.size();
+                draft.items.push(Item { unsealed: Some(unsealed), records, lane });
+            }
+        }
+        self.aggregator = Some(aggregator);
+        full
+    }
+
+    /// About how many bytes leave a lane next, when its first record has so many.
+    fn next_bytes(&self, lane: usize, size: usize) -> usize {
+        match self.settings.aggregation {
+            Some(aggregation) if self.aggregates(lane) => {
+                self.queue_bytes(lane).min(aggregation.max_bytes.get() as usize).max(size)
+            }
+            _ => size,
+        }
+    }
+
+    fn queue_bytes(&self, lane: usize) -> usize {
+        let lane = &self.queue.lanes()[lane];
+        lane.bytes + lane.following
+    }
+
+    /// Fills one aggregate with the records of a lane, each head with as much of its line as goes to the same shard.
+    fn put_together(&mut self, now: Instant, lane: usize, aggregator: &mut Aggregator, places: &mut Vec<u32>) {
+        while let Some((head, returned)) = self.queue.lanes()[lane].peek() {
+            let entry = self.queue.get(head);
+            let fits = entry.size <= self.limits.max_record_bytes
+                && entry.record.as_ref().is_some_and(|record| aggregator.push(record).is_ok());
+            if !fits {
+                return;
+            }
+            self.queue.take(lane, head, returned).leaves(now);
+            places.push(head);
+            let mut last = head;
+            while let Some(next) = self.queue.follower(last, lane) {
+                let entry = self.queue.get(next);
+                let fits = entry.size <= self.limits.max_record_bytes
+                    && entry.record.as_ref().is_some_and(|record| aggregator.push(record).is_ok());
+                if !fits {
+                    return;
+                }
+                self.queue.follow(next, lane).leaves(now);
+                places.push(next);
+                last = next;
+            }
+        }
+    }
+
+    fn take_too_large(&mut self, lane: usize, place: u32, returned: bool) {
+        self.queue.take(lane, place, returned).carried = false;
+        self.give_up(place, Reason::TooLarge { limit: self.limits.max_record_bytes });
     }
 
     /// When [`next_request`](Self::next_request) will have something to say, unless something else happens before;
     /// a time that has passed means now.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
-        let free = self.in_flight < self.settings.max_in_flight_requests.get() as usize;
-        let due = self.queue.next_due().filter(|_| free);
-        [self.send_at(), due].into_iter().flatten().min()
+        let listing = self.shards.not_before.filter(|_| self.shards.wanted && !self.shards.asked);
+        if self.in_flight >= self.max_in_flight() {
+            return listing;
+        }
+        let probes = self.probes.front().and_then(|places| self.queue.get(*places.first()?).first_sent);
+        let lanes = (0..self.queue.lanes().len()).filter_map(|lane| self.send_at(lane));
+        lanes.chain(self.queue.next_due()).chain(probes).chain(listing).min()
     }
 
-    /// When the ready records are to be sent.
-    fn send_at(&self) -> Option<Instant> {
-        if self.in_flight >= self.settings.max_in_flight_requests.get() as usize {
-            return None;
-        }
-        if let Some(arrived) = self.queue.returned() {
-            return Some(arrived);
-        }
-        let (arrival, arrived) = self.queue.oldest_fresh()?;
-        let full = self.queue.ready() >= PUT_RECORDS_MAX_RECORDS || self.queue.ready_bytes() >= PUT_RECORDS_MAX_BYTES;
-        if full || self.pressed || arrival < self.flush_before {
-            return Some(arrived);
-        }
-        Some(later(arrived, self.settings.linger))
+    /// When the records of a lane are to be sent.
+    fn send_at(&self, lane: usize) -> Option<Instant> {
+        let content = &self.queue.lanes()[lane];
+        let (first, _) = content.peek()?;
+        let arrived = self.queue.get(first).arrived;
+        let lingers = match content.fresh() {
+            Some((arrival, _)) if !content.has_returned() => {
+                content.pace.is_none() && !self.pressed && arrival >= self.flush_before && !self.is_full(lane)
+            }
+            _ => false,
+        };
+        let at = if lingers {
+            // Who comes after a quiet while has nobody to wait for.
+            later(self.left.unwrap_or(arrived), self.settings.linger)
+                .max(arrived)
+                .min(later(arrived, self.settings.linger))
+        } else {
+            arrived
+        };
+        let Some(pace) = &content.pace else { return Some(at) };
+        Some(at.max(pace.ready_at(self.next_bytes(lane, self.queue.get(first).size))))
     }
 
-    /// Takes a request back with its answer.
-    pub(crate) fn answered(&mut self, now: Instant, request: Request, answer: Result<Vec<PutOutcome>, Error>) {
-        self.in_flight -= 1;
-        let Request { records, places } = request;
-        let entries = places.into_iter().zip(records);
-        let mut retries = Retries::default();
-        match answer {
-            Ok(outcomes) if outcomes.len() == entries.len() => {
-                for ((place, record), outcome) in entries.zip(outcomes) {
-                    match outcome {
-                        Ok(placement) => {
-                            let entry = self.queue.finish(place, &record.partition_key);
-                            self.settle(entry, Ok(placement));
-                        }
-                        Err(failure) => {
-                            let pace = match failure.kind {
-                                kind if !kind.is_retryable() => None,
-                                ErrorKind::Unavailable | ErrorKind::Timeout => Some(Pace::AtOnce),
-                                _ => Some(Pace::BackOff),
-                            };
-                            self.failed(now, place, record, pace, &Cause::Record(failure), &mut retries);
-                        }
-                    }
+    /// Whether a lane has enough for a full request, or a full aggregate.
+    fn is_full(&self, lane: usize) -> bool {
+        let content = &self.queue.lanes()[lane];
+        match self.settings.aggregation {
+            Some(aggregation) if self.aggregates(lane) => {
+                self.queue_bytes(lane) >= aggregation.max_bytes.get() as usize
+                    || content.len() >= aggregation.max_records.get() as usize
+            }
+            _ => content.len() >= PUT_RECORDS_MAX_RECORDS || content.bytes >= PUT_RECORDS_MAX_BYTES,
+        }
+    }
+
+    /// Whether the shards of the stream are to be listed now. Once it says so, it waits for
+    /// [`listed`](Self::listed).
+    pub(crate) fn wants_shards(&mut self, now: Instant) -> bool {
+        let due = self.shards.not_before.is_none_or(|at| at <= now);
+        let wants = self.shards.wanted && !self.shards.asked && due && !self.abandoned;
+        if wants {
+            self.shards.asked = true;
+            self.metrics.shard_listings += 1;
+        }
+        wants
+    }
+
+    /// Takes the open shards of the stream; none when they could not be listed.
+    pub(crate) fn listed(&mut self, now: Instant, shards: Option<Vec<Shard>>) {
+        self.shards.asked = false;
+        let misplaced = std::mem::take(&mut self.misplaced);
+        let Some(shards) = shards else {
+            self.shards.not_before = Some(later(now, MAP_RETRY_AFTER));
+            for (places, placement) in misplaced {
+                let first_sent = places.first().and_then(|place| self.queue.get(*place).first_sent).unwrap_or(now);
+                let waits = now.saturating_duration_since(first_sent) <= self.settings.give_up_after;
+                if waits {
+                    self.misplaced.push((places, placement));
+                } else {
+                    self.landed_elsewhere(now, places, placement, true);
                 }
             }
-            answer => {
-                let error = answer.map(|outcomes| wrong_count(entries.len(), outcomes.len())).unwrap_or_else(|e| e);
-                let pace = error.kind().is_retryable().then_some(Pace::BackOff);
-                retries.at_least = error.retry_after().unwrap_or_default();
-                let cause = Cause::Call(Arc::new(error));
-                for (place, record) in entries {
-                    self.failed(now, place, record, pace, &cause, &mut retries);
-                }
-            }
-        }
-        for retry in retries.groups {
-            self.queue.delay(retry.due, retry.places);
+            return;
+        };
+        self.shards.wanted = false;
+        self.shards.not_before = Some(later(now, MAP_REFRESH_EVERY));
+        self.queue.set_map(shards);
+        for (places, placement) in misplaced {
+            self.landed_elsewhere(now, places, placement, true);
         }
     }
 
-    /// Sets a record that was not stored aside for a retry, or gives it up with all that wait behind it.
-    fn failed(
-        &mut self,
-        now: Instant,
-        place: usize,
-        record: PutRecord,
-        pace: Option<Pace>,
-        cause: &Cause,
-        retries: &mut Retries,
-    ) {
+    /// What was given up since the last call and waits for its dead letter.
+    pub(crate) fn take_condemned(&mut self) -> Vec<Condemned> {
+        std::mem::take(&mut self.condemned)
+    }
+
+    /// Takes a condemned record back: it is in the dead-letter stream, or failed for good.
+    pub(crate) fn buried(&mut self, place: u32, record: PutRecord, error: SendError, is_stored: bool) {
         let entry = self.queue.entry(place);
-        entry.may_be_stored |= cause.leaves_doubt();
-        let (attempts, may_be_stored) = (entry.attempts, entry.may_be_stored);
-        let first_sent = entry.first_sent.unwrap_or(now);
+        entry.record = Some(record);
+        entry.carried = false;
+        if is_stored {
+            self.let_go(place, error, Handling::DeadLettered);
+        } else {
+            self.fail_line(place, error);
+        }
+    }
+
+    /// Gives a record up that is in no lane and not carried, by the policy.
+    fn give_up(&mut self, place: u32, reason: Reason) {
+        let stream = &self.stream;
+        let entry = self.queue.entry(place);
+        let Some(record) = &entry.record else { return };
+        let error = SendError::new(stream, record, reason).tried(entry.attempts, entry.may_be_stored);
+        match self.policy {
+            Policy::Fail => self.fail_line(place, error),
+            Policy::Skip => self.let_go(place, error, Handling::Skipped),
+            Policy::DeadLetter => {
+                entry.carried = true;
+                let record = entry.record.take();
+                self.condemned.extend(record.map(|record| Condemned { place, record, error }));
+            }
+        }
+    }
+
+    /// Settles a record as failed, something having been done about it, and lets the next of its key go on.
+    fn let_go(&mut self, place: u32, error: SendError, handling: Handling) {
+        match handling {
+            Handling::DeadLettered => self.metrics.dead_lettered_records += 1,
+            _ => self.metrics.skipped_records += 1,
+        }
+        if let Some(gone) = self.queue.finish(place) {
+            self.settle(gone, Err(error.handled(handling)));
+        }
         if self.abandoned {
-            return self
-                .give_up(place, &record.partition_key, |entry, machine| machine.closed(&record.partition_key, entry));
-        }
-        if let Some(pace) = pace {
-            let backoff = self.settings.backoff;
-            let group = retries.group(now, pace, attempts, |failures| match (pace, failures) {
-                (Pace::AtOnce, 0) => FIRST_RETRY_WITHIN.mul_f64(self.random.f64()),
-                (Pace::AtOnce, _) => backoff.delay(failures - 1, &mut self.random),
-                (Pace::BackOff, _) => backoff.delay(failures, &mut self.random),
-            });
-            if group.due.saturating_duration_since(first_sent) <= self.settings.give_up_after {
-                group.places.push(place);
-                self.queue.entry(place).record = Some(record);
-                return;
-            }
-        }
-        let stream = self.stream.clone();
-        let (key, size, last) = (record.partition_key.clone(), record.size(), cause.failure());
-        self.give_up(place, &record.partition_key, |_, _| match pace {
-            Some(_) => {
-                let elapsed = now.saturating_duration_since(first_sent);
-                SendError::GaveUp { stream, key, size, attempts, elapsed, may_be_stored, last }
-            }
-            None => SendError::Rejected { stream, key, size, attempts, may_be_stored, last },
-        });
-    }
-
-    /// Settles an active record as failed, and those that stand in line behind it too.
-    fn give_up(&mut self, place: usize, key: &PartitionKey, error: impl FnOnce(&Entry<T>, &Self) -> SendError) {
-        let mut line = self.queue.finish_line(place, key).into_iter();
-        if let Some(entry) = line.next() {
-            let error = error(&entry, self);
-            self.settle(entry, Err(error));
-        }
-        for entry in line {
-            let (stream, key, size) = (self.stream.clone(), key.clone(), entry.size);
-            self.settle(entry, Err(SendError::PredecessorFailed { stream, key, size }));
+            // The next one may have come into a lane just now.
+            self.abandon();
         }
     }
 
-    fn closed(&self, key: &PartitionKey, entry: &Entry<T>) -> SendError {
-        SendError::Closed {
-            stream: self.stream.clone(),
-            key: key.clone(),
-            size: entry.size,
-            may_be_stored: entry.may_be_stored,
+    /// Settles a record as failed, and those that stand in line behind it too.
+    fn fail_line(&mut self, place: u32, error: SendError) {
+        let mut line = self.queue.finish_line(place).into_iter();
+        if let Some((gone, _)) = line.next() {
+            self.metrics.failed_records += 1;
+            self.settle(gone, Err(error));
+        }
+        for (gone, remains) in line {
+            let reason = if self.abandoned { Reason::Closed } else { Reason::PredecessorFailed };
+            self.fail(gone, remains, reason);
         }
     }
 
-    fn settle(&mut self, entry: Entry<T>, result: Result<Placement, SendError>) {
-        self.flushes.settled(entry.generation, &mut self.flushed);
-        self.settled.push((entry.token, result));
+    fn fail(&mut self, gone: Gone<T>, remains: Remains, reason: Reason) {
+        self.metrics.failed_records += 1;
+        let Remains { record, attempts, may_be_stored } = remains;
+        if let Some(record) = record {
+            let error = SendError::new(&self.stream, &record, reason).tried(attempts, may_be_stored);
+            self.settle(gone, Err(error));
+        }
+    }
+
+    #[inline]
+    fn settle(&mut self, gone: Gone<T>, result: Result<Stored, SendError>) {
+        self.flushes.settled(gone.generation, &mut self.flushed);
+        self.settled.push((gone.token, result));
     }
 
     /// What was settled since the last call.
-    pub(crate) fn take_settled(&mut self) -> Vec<(T, Result<Placement, SendError>)> {
-        std::mem::take(&mut self.settled)
+    pub(crate) fn take_settled(&mut self) -> impl Iterator<Item = (T, Result<Stored, SendError>)> {
+        self.settled.drain(..)
     }
 
     /// The flushes that were completed since the last call.
     pub(crate) fn take_flushed(&mut self) -> Vec<W> {
         std::mem::take(&mut self.flushed)
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics {
+            outstanding_records: self.queue.len(),
+            outstanding_bytes: self.queue.bytes(),
+            in_flight_requests: self.in_flight,
+            paced_shards: self.queue.paced(),
+            ..self.metrics
+        }
+    }
+}
+
+/// A request that is being put together.
+#[derive(Default)]
+struct Draft {
+    records: Vec<PutRecord>,
+    items: Vec<Item>,
+    places: Vec<u32>,
+    bytes: usize,
+}
+
+impl<T> Entry<T> {
+    #[inline]
+    fn leaves(&mut self, now: Instant) {
+        self.attempts += 1;
+        self.first_sent.get_or_insert(now);
     }
 }
 
@@ -260,64 +568,9 @@ fn wrong_count(records: usize, outcomes: usize) -> Error {
     Error::new(Operation::PutRecords, ErrorKind::Unexpected, message)
 }
 
-/// Why records of a request were not stored: one for all, or one for each.
-enum Cause {
-    Call(Arc<Error>),
-    Record(PutFailure),
-}
-
-impl Cause {
-    /// Whether the record may have been stored all the same.
-    fn leaves_doubt(&self) -> bool {
-        match self {
-            Self::Call(error) => {
-                matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Unexpected)
-            }
-            Self::Record(_) => false,
-        }
-    }
-
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Call(error) => Failure::Call(Arc::clone(error)),
-            Self::Record(failure) => Failure::Record(Arc::new(failure.clone())),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// Load had no part in the failure: at once for the first time, then with backoff.
-    AtOnce,
-    /// With backoff.
-    BackOff,
-}
-
-/// The records of one answer that are to be tried again. Those that have failed alike as often share a delay, so that
-/// they share a request again.
-#[derive(Default)]
-struct Retries {
-    at_least: Duration,
-    groups: Vec<Retry>,
-}
-
-struct Retry {
-    pace: Pace,
-    attempts: u32,
-    due: Instant,
-    places: Vec<usize>,
-}
-
-impl Retries {
-    fn group(&mut self, now: Instant, pace: Pace, attempts: u32, delay: impl FnOnce(u32) -> Duration) -> &mut Retry {
-        let known = self.groups.iter().position(|group| group.pace == pace && group.attempts == attempts);
-        let index = known.unwrap_or_else(|| {
-            let due = later(now, delay(attempts.saturating_sub(1)).max(self.at_least));
-            self.groups.push(Retry { pace, attempts, due, places: Vec::new() });
-            self.groups.len() - 1
-        });
-        &mut self.groups[index]
-    }
+/// Whether a call that ended so may have been carried out.
+fn leaves_doubt(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Unexpected)
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use statefun_kinesis_client::{Error, ErrorKind, KinesisClient, Operation, StreamStatus, StreamSummary};
-use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PutRecord, StreamRef};
+use statefun_kinesis_client::{
+    Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, RecordDistribution, ShardFilter, StreamStatus,
+    StreamSummary,
+};
+use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PutRecord, Shard, StreamArn, StreamRef};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    BatchReceipt, ProducerError, Receipt, SendError, Settings,
+    BatchReceipt, Delivered, Metrics, OnFailure, Order, ProducerError, Receipt, SendError, Settings,
     driver::Driver,
+    machine::Limits,
     receipt::Ticket,
-    shared::{Shared, State, now},
+    shared::{Return, Shared, State, now},
 };
 
 /// Writes records to one stream: in batches, in order per partition key, each with a receipt.
@@ -20,8 +24,8 @@ use crate::{
 /// # Ending
 ///
 /// [`close`](Self::close) stores what is queued. When instead the last clone is dropped, everything that is not on its
-/// way is reported to its receipt as [`SendError::Closed`] at once; what is on its way is reported as its request is
-/// answered, without another try. When the Tokio runtime ends, receipts resolve to [`SendError::Closed`] as well.
+/// way is reported to its receipt as [`Reason::Closed`](crate::Reason::Closed) at once; what is on its way is reported
+/// as its request is answered, without another try. When the Tokio runtime ends, receipts resolve to the same reason.
 #[derive(Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -41,7 +45,7 @@ impl Drop for Handle {
 impl Producer {
     /// Starts to build a producer for a stream.
     pub fn builder(client: Arc<dyn KinesisClient>, stream: impl Into<StreamRef>) -> ProducerBuilder {
-        ProducerBuilder { client, stream: stream.into(), settings: Settings::default() }
+        ProducerBuilder { client, stream: stream.into(), settings: Settings::default(), on_failure: OnFailure::Fail }
     }
 
     /// The stream that records go to.
@@ -49,9 +53,19 @@ impl Producer {
         &self.handle.shared.stream
     }
 
+    /// The stream's ARN, as it said when the producer was built.
+    pub fn arn(&self) -> &StreamArn {
+        &self.handle.shared.arn
+    }
+
     /// Most bytes of one record, data and partition key together, as the stream said when the producer was built.
     pub fn max_record_bytes(&self) -> usize {
-        self.handle.shared.max_record_bytes
+        self.handle.shared.limits.max_record_bytes
+    }
+
+    /// What the producer has done so far, and how it stands now.
+    pub fn metrics(&self) -> Metrics {
+        self.handle.shared.metrics()
     }
 
     /// Queues a record, and waits for room if there is none. The receipt tells when it is stored.
@@ -60,8 +74,9 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] at once, for a record that the stream never takes; [`SendError::Closed`] when the
-    /// producer is closed, also while waiting.
+    /// [`Reason::TooLarge`](crate::Reason::TooLarge) at once, for a record that the stream never takes, unless
+    /// [`OnFailure`] says what to do about it; [`Reason::Closed`](crate::Reason::Closed) when the producer is closed,
+    /// also while waiting.
     ///
     /// # Cancellation
     ///
@@ -69,7 +84,7 @@ impl Producer {
     pub async fn send(&self, record: PutRecord) -> Result<Receipt, SendError> {
         let shared = &*self.handle.shared;
         let size = shared.check(&record)?;
-        let (ticket, receipt) = Receipt::new(&shared.stream, &record.partition_key, size);
+        let (ticket, receipt) = Receipt::new(&shared.stream, &record);
         let _turn = shared.turn.lock().await;
         loop {
             {
@@ -82,7 +97,7 @@ impl Producer {
                     shared.replan(&mut state);
                     return Ok(receipt);
                 }
-                shared.replan(&mut state);
+                shared.replan_all(&mut state);
             }
             shared.room.notified().await;
         }
@@ -96,8 +111,9 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] at once, when one of the records is larger than the stream takes: then none is queued.
-    /// [`SendError::Closed`] when the producer is closed before the first one is queued; later than that, the receipt
+    /// [`Reason::TooLarge`](crate::Reason::TooLarge) at once, when one of the records is larger than the stream takes:
+    /// then none is queued. With another [`OnFailure`] than `Fail`, all of them are queued instead.
+    /// [`Reason::Closed`](crate::Reason::Closed) when the producer is closed before the first one is queued; later than that, the receipt
     /// says so.
     ///
     /// # Cancellation
@@ -110,7 +126,7 @@ impl Producer {
             shared.check(record)?;
         }
         let total = records.len();
-        let Some(first) = records.first() else { return Ok(BatchReceipt::empty()) };
+        let Some(first) = records.first() else { return Ok(BatchReceipt::ready(Delivered::default())) };
         let _turn = shared.turn.lock().await;
         let (batch, receipt) = BatchReceipt::new(&mut shared.lock().batches, &shared.stream, first, total);
         let mut queueing = Queueing { shared, batch, total, rest: records.into_iter() };
@@ -121,10 +137,11 @@ impl Producer {
                     return queueing.cut_off(&mut state).map(|()| receipt);
                 }
                 queueing.push(&mut state);
-                shared.replan(&mut state);
                 if queueing.rest.as_slice().is_empty() {
+                    shared.replan(&mut state);
                     return Ok(receipt);
                 }
+                shared.replan_all(&mut state);
             }
             shared.room.notified().await;
         }
@@ -149,6 +166,13 @@ impl Producer {
         self.handle.shared.close();
         self.flush().await;
     }
+
+    /// As [`close`](Self::close), but for so long at most. What is not stored by then is given up: its receipts say
+    /// [`Reason::Closed`](crate::Reason::Closed). Gives the number of those records; requests that are on their way
+    /// then are not counted, and settled by their answers.
+    pub async fn close_within(&self, limit: Duration) -> usize {
+        if timeout(limit, self.close()).await.is_ok() { 0 } else { self.handle.shared.abandon() }
+    }
 }
 
 impl fmt::Debug for Producer {
@@ -160,7 +184,7 @@ impl fmt::Debug for Producer {
 /// The part of a batch that is not queued yet.
 struct Queueing<'a> {
     shared: &'a Shared,
-    batch: usize,
+    batch: u32,
     total: usize,
     rest: std::vec::IntoIter<PutRecord>,
 }
@@ -174,7 +198,7 @@ impl Queueing<'_> {
             }
             let index = self.total - self.rest.as_slice().len();
             if let Some(record) = self.rest.next() {
-                state.push(now, record, Ticket::Batch { batch, index });
+                state.push(now, record, Ticket::Batch { batch, index: index as u32 });
             }
         }
     }
@@ -209,6 +233,7 @@ pub struct ProducerBuilder {
     client: Arc<dyn KinesisClient>,
     stream: StreamRef,
     settings: Settings,
+    on_failure: OnFailure,
 }
 
 impl ProducerBuilder {
@@ -218,22 +243,44 @@ impl ProducerBuilder {
         self
     }
 
+    /// What becomes of records that are given up; unless set, [`OnFailure::Fail`].
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
     /// Reads the stream's limits, waits while it is being created, and starts the producer's task.
     ///
     /// # Errors
     ///
     /// [`ProducerError::NotFound`] when there is no such stream; [`ProducerError::NotReady`] when it is being removed,
     /// or still created after [`Settings::give_up_after`]; [`ProducerError::Describe`] when the service does not say.
+    /// With [`Settings::aggregation`] also [`ProducerError::AggregationUnderAuto`] and [`ProducerError::ListShards`].
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime with time.
     pub async fn build(self) -> Result<Producer, ProducerError> {
-        let Self { client, stream, settings } = self;
+        let Self { client, stream, mut settings, on_failure } = self;
         let summary = ready(&*client, &stream, &settings).await?;
+        let hash_decides = summary.distribution != RecordDistribution::Auto;
+        if !hash_decides {
+            if settings.aggregation.is_some() {
+                return Err(ProducerError::AggregationUnderAuto { stream });
+            }
+            settings.order = Order::None;
+        }
         // No request could carry a larger record, whatever the stream says.
         let max_record_bytes = summary.max_record_bytes.min(PUT_RECORDS_MAX_BYTES);
-        let shared = Arc::new(Shared::new(stream, max_record_bytes, settings.clone()));
+        let shards = match settings.aggregation {
+            Some(_) => Some(shards(&*client, &stream, &settings).await?),
+            None => None,
+        };
+        let limits = Limits { max_record_bytes, hash_decides };
+        let shared = Arc::new(Shared::new(stream, summary.arn, limits, settings.clone(), on_failure));
+        if shards.is_some() {
+            shared.step([Return::Shards(shards)]);
+        }
         tokio::spawn(Driver::new(Arc::clone(&shared), client, settings).run());
         Ok(Producer { handle: Arc::new(Handle { shared }) })
     }
@@ -246,17 +293,14 @@ async fn ready(
     settings: &Settings,
 ) -> Result<StreamSummary, ProducerError> {
     let start = Instant::now();
-    let mut random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-    let mut tries = 0;
+    let mut tries = Tries::new(settings);
     loop {
         let limit = settings.request_timeout;
         let answer = timeout(limit, client.describe_stream_summary(stream)).await;
         let waited = start.elapsed();
-        let delay = settings.backoff.delay(tries, &mut random);
-        let over = waited + delay > settings.give_up_after;
-        tries += 1;
+        let (delay, over) = tries.next(waited);
         let stream = || stream.clone();
-        match answer.unwrap_or_else(|_| Err(no_answer(limit))) {
+        match answer.unwrap_or_else(|_| Err(no_answer(Operation::DescribeStreamSummary, limit))) {
             Ok(summary) if summary.status.is_usable() => return Ok(summary),
             Ok(summary) if over || summary.status != StreamStatus::Creating => {
                 return Err(ProducerError::NotReady { stream: stream(), status: summary.status, waited });
@@ -267,20 +311,63 @@ async fn ready(
             Err(source) if over || !source.kind().is_retryable() => {
                 return Err(ProducerError::Describe { stream: stream(), source });
             }
-            Ok(summary) => {
-                tracing::info!(stream = %stream(), status = %summary.status, "waiting for the stream");
-                sleep(delay).await;
-            }
+            Ok(summary) => tracing::info!(stream = %stream(), status = %summary.status, "waiting for the stream"),
             Err(error) => {
                 tracing::warn!(stream = %stream(), error = %error.chain(), ?delay, "the stream cannot be described; trying again");
-                sleep(delay).await;
             }
         }
+        sleep(delay).await;
     }
 }
 
-fn no_answer(limit: Duration) -> Error {
-    Error::new(Operation::DescribeStreamSummary, ErrorKind::Timeout, format!("no answer within {limit:?}"))
+/// Lists the shards that take records.
+async fn shards(
+    client: &dyn KinesisClient,
+    stream: &StreamRef,
+    settings: &Settings,
+) -> Result<Vec<Shard>, ProducerError> {
+    let start = Instant::now();
+    let mut tries = Tries::new(settings);
+    loop {
+        let limit = settings.request_timeout;
+        let answer = timeout(limit, client.all_shards(stream, ShardFilter::AtLatest)).await;
+        let (delay, over) = tries.next(start.elapsed());
+        match answer.unwrap_or_else(|_| Err(no_answer(Operation::ListShards, limit))) {
+            Ok(shards) => return Ok(shards),
+            Err(source) if over || !source.kind().is_retryable() => {
+                return Err(ProducerError::ListShards { stream: stream.clone(), source });
+            }
+            Err(error) => {
+                tracing::warn!(%stream, error = %error.chain(), ?delay, "the shards cannot be listed; trying again");
+            }
+        }
+        sleep(delay).await;
+    }
+}
+
+/// The delays between the tries of a call while a producer is built.
+struct Tries<'a> {
+    settings: &'a Settings,
+    random: fastrand::Rng,
+    count: u32,
+}
+
+impl<'a> Tries<'a> {
+    fn new(settings: &'a Settings) -> Self {
+        let random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        Self { settings, random, count: 0 }
+    }
+
+    /// The next delay, and whether it would take too long.
+    fn next(&mut self, waited: Duration) -> (Duration, bool) {
+        let delay = self.settings.backoff.delay(self.count, &mut self.random);
+        self.count += 1;
+        (delay, waited + delay > self.settings.give_up_after)
+    }
+}
+
+fn no_answer(operation: Operation, limit: Duration) -> Error {
+    Error::new(operation, ErrorKind::Timeout, format!("no answer within {limit:?}"))
 }
 
 #[cfg(test)]

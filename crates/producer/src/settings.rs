@@ -28,15 +28,28 @@ pub struct Settings {
     /// than 64 KiB.
     pub max_outstanding_bytes: NonZeroU32,
 
-    /// How long a record waits for others to share its request.
+    /// How long a record waits for others to share its request, or its aggregate: until so much time has passed since
+    /// the last request left. A record that comes after a quiet while leaves at once.
     ///
-    /// It does not wait when a request is full, while a flush or a close is under way, when the queue is full and a
+    /// Nor does it wait when a request is full, while a flush or a close is under way, when the queue is full and a
     /// sender waits for room, or when it has waited for a record of its own key or for a retry already.
     ///
-    /// Default 5 ms: little beside the round trip of a request, enough for a burst of callers to meet.
+    /// Default 5 ms: little beside the round trip of a request, enough for a burst of callers to meet. The first record
+    /// of all waits as well.
     pub linger: Duration,
 
-    /// Most requests on their way at a time. No two of them ever carry the same partition key.
+    /// Which records keep their order.
+    ///
+    /// Default [`Order::PerPartitionKey`].
+    pub order: Order,
+
+    /// Whether small records travel together as one, in the format of the Kinesis Producer Library.
+    ///
+    /// Default none: readers have to know the format. The consumer of this project does, and all of the KCL family.
+    pub aggregation: Option<Aggregation>,
+
+    /// Most requests on their way at a time. With [`Order::PerPartitionKey`], no two of them ever carry the same
+    /// partition key.
     ///
     /// Default 16.
     pub max_in_flight_requests: NonZeroU32,
@@ -50,7 +63,8 @@ pub struct Settings {
     /// Delays between tries of a record that was refused.
     ///
     /// Default 100 ms to 2 s: a shard's limits are per second, so that a longer wait leaves capacity unused while the
-    /// record's key stands still.
+    /// record's key stands still. Records that a shard throttles do not wait by this but by the shard's pace, once the
+    /// stream's shards are known.
     pub backoff: Backoff,
 
     /// How long a record is tried, counted from its first request. It is given up instead of waiting beyond that.
@@ -58,6 +72,12 @@ pub struct Settings {
     ///
     /// Default 2 minutes.
     pub give_up_after: Duration,
+
+    /// Most requests that carry a record before it is given up. Those that only serve to find a record among others
+    /// that the service refuses do not count.
+    ///
+    /// Default none: [`give_up_after`](Self::give_up_after) alone decides.
+    pub max_attempts: Option<NonZeroU32>,
 
     /// Seed of the random part of all delays, for runs that shall be repeatable.
     ///
@@ -74,11 +94,49 @@ impl Default for Settings {
             max_outstanding_records: RECORDS,
             max_outstanding_bytes: BYTES,
             linger: Duration::from_millis(5),
+            order: Order::PerPartitionKey,
+            aggregation: None,
             max_in_flight_requests: REQUESTS,
             request_timeout: Duration::from_secs(30),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             give_up_after: Duration::from_secs(120),
+            max_attempts: None,
             seed: None,
         }
+    }
+}
+
+/// Which records keep their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Order {
+    /// Those of one partition key are stored in the order in which they were sent, whatever has to be sent again. Of
+    /// each key, one record is on its way at a time, or one aggregate.
+    #[default]
+    PerPartitionKey,
+    /// None. Any number of records of a key are on their way, and what fails is stored behind what came later.
+    ///
+    /// A stream whose record distribution is AUTO is always written like this: it has no order per key to keep.
+    None,
+}
+
+/// How large an aggregate may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Aggregation {
+    /// Most bytes of an aggregate, data and partition key together. A record that does not fit travels alone. Never
+    /// more than the stream takes as one record.
+    ///
+    /// Default 51 200, as in the Kinesis Producer Library.
+    pub max_bytes: NonZeroU32,
+    /// Most records of an aggregate.
+    ///
+    /// Default 2^32 − 1, as in the Kinesis Producer Library.
+    pub max_records: NonZeroU32,
+}
+
+impl Default for Aggregation {
+    fn default() -> Self {
+        const BYTES: NonZeroU32 = NonZeroU32::new(51_200).unwrap();
+        Self { max_bytes: BYTES, max_records: NonZeroU32::MAX }
     }
 }

@@ -4,12 +4,13 @@ use std::{
 };
 
 use statefun_kinesis_client::{Error, PutOutcome};
-use statefun_kinesis_types::{PutRecord, StreamRef};
+use statefun_kinesis_types::{PutRecord, Shard, StreamArn, StreamRef};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    SendError, Settings,
-    machine::Machine,
+    Handling, Metrics, OnFailure, Reason, SendError, Settings,
+    machine::{Condemned, Limits, Machine},
+    policy::Policy,
     receipt::{Batches, Resolved, Ticket},
     request::Request,
 };
@@ -18,8 +19,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) stream: StreamRef,
-    /// Most bytes of one record, data and key together.
-    pub(crate) max_record_bytes: usize,
+    pub(crate) arn: StreamArn,
+    pub(crate) limits: Limits,
+    pub(crate) on_failure: OnFailure,
     /// Held by the sender whose turn it is to queue records. Waiting for room happens inside, so that records are
     /// queued in the order in which their senders came. It is fair.
     pub(crate) turn: tokio::sync::Mutex<()>,
@@ -39,11 +41,24 @@ pub(crate) struct State {
     waiting: bool,
     /// When the driver will look at the machine by itself.
     planned: Option<Instant>,
+    /// The earliest instant at which there is something to do for what was queued since the last look.
+    queued: Option<Instant>,
+}
+
+/// What has come back to the machine.
+pub(crate) enum Return {
+    Answer(Request, Result<Vec<PutOutcome>, Error>),
+    /// The shards, unless they could not be listed.
+    Shards(Option<Vec<Shard>>),
+    /// A record that was given up, and whether it is in the dead-letter stream.
+    Buried(Condemned, bool),
 }
 
 /// What the driver has to do next.
 pub(crate) struct Step {
     pub(crate) requests: Vec<Request>,
+    pub(crate) condemned: Vec<Condemned>,
+    pub(crate) wants_shards: bool,
     pub(crate) resolved: Vec<Resolved>,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) done: bool,
@@ -55,11 +70,19 @@ pub(crate) fn now() -> Instant {
 }
 
 impl Shared {
-    pub(crate) fn new(stream: StreamRef, max_record_bytes: usize, settings: Settings) -> Self {
-        let machine = Machine::new(stream.clone(), settings);
+    pub(crate) fn new(
+        stream: StreamRef,
+        arn: StreamArn,
+        limits: Limits,
+        settings: Settings,
+        on_failure: OnFailure,
+    ) -> Self {
+        let machine = Machine::new(stream.clone(), settings, on_failure.policy(), limits);
         Self {
             stream,
-            max_record_bytes,
+            arn,
+            limits,
+            on_failure,
             turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),
             work: Notify::new(),
@@ -69,6 +92,7 @@ impl Shared {
                 closed: false,
                 waiting: false,
                 planned: None,
+                queued: None,
             }),
         }
     }
@@ -77,48 +101,67 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The record's size, or why it can never go.
+    /// The record's size, or why it can never go. Where something is to be done about such records, they take the way
+    /// of all others first.
+    #[inline]
     pub(crate) fn check(&self, record: &PutRecord) -> Result<usize, SendError> {
-        let (size, limit) = (record.size(), self.max_record_bytes);
-        if size > limit {
-            let (stream, key) = (self.stream.clone(), record.partition_key.clone());
-            return Err(SendError::TooLarge { stream, key, size, limit });
+        let (size, limit) = (record.size(), self.limits.max_record_bytes);
+        if size > limit && self.on_failure.policy() == Policy::Fail {
+            return Err(SendError::new(&self.stream, record, Reason::TooLarge { limit }));
         }
         Ok(size)
     }
 
     /// The error of a record that comes too late.
     pub(crate) fn closed(&self, record: &PutRecord) -> SendError {
-        SendError::Closed {
-            stream: self.stream.clone(),
-            key: record.partition_key.clone(),
-            size: record.size(),
-            may_be_stored: false,
-        }
+        SendError::new(&self.stream, record, Reason::Closed)
     }
 
     /// Wakes the driver if it would sleep too long. To be called whenever something was queued.
     pub(crate) fn replan(&self, state: &mut State) {
+        let wake_at = state.queued.take();
+        self.wake_by(state, wake_at);
+    }
+
+    /// As [`replan`](Self::replan), when more than what was queued may have changed.
+    pub(crate) fn replan_all(&self, state: &mut State) {
         let wake_at = state.machine.wake_at();
+        self.wake_by(state, wake_at);
+    }
+
+    fn wake_by(&self, state: &mut State, wake_at: Option<Instant>) {
         if wake_at.is_some_and(|wake_at| state.planned.is_none_or(|planned| wake_at < planned)) {
             state.planned = wake_at;
             self.work.notify_one();
         }
     }
 
-    /// Takes the answers in, and says what the driver has to do next.
-    pub(crate) fn step(&self, answers: impl IntoIterator<Item = (Request, Result<Vec<PutOutcome>, Error>)>) -> Step {
+    /// Takes in what has come back, and says what the driver has to do next.
+    pub(crate) fn step(&self, returns: impl IntoIterator<Item = Return>) -> Step {
         let now = now();
         let mut guard = self.lock();
         let state = &mut *guard;
-        for (request, answer) in answers {
-            state.machine.answered(now, request, answer);
+        let mut resolved = Vec::new();
+        for came_back in returns {
+            match came_back {
+                Return::Answer(request, answer) => state.machine.answered(now, request, answer),
+                Return::Shards(shards) => state.machine.listed(now, shards),
+                Return::Buried(Condemned { place, record, error }, is_stored) => {
+                    state.machine.buried(place, record, error, is_stored);
+                }
+            }
+            // One after the other, while it is still in the processor's cache.
+            self.resolve(state, &mut resolved);
         }
         let requests = std::iter::from_fn(|| state.machine.next_request(now)).collect();
+        let condemned = state.machine.take_condemned();
+        let wants_shards = state.machine.wants_shards(now);
         let wake_at = state.machine.wake_at();
         state.planned = wake_at;
-        let resolved = self.resolve(state);
-        Step { requests, resolved, wake_at, done: state.closed && state.machine.is_idle() }
+        state.queued = None;
+        self.resolve(state, &mut resolved);
+        let done = state.closed && state.machine.is_idle();
+        Step { requests, condemned, wants_shards, resolved, wake_at, done }
     }
 
     /// Tells when everything that is queued now is settled; `None` when it is.
@@ -129,7 +172,7 @@ impl Shared {
         }
         let (waiter, flushed) = oneshot::channel();
         state.machine.flush(waiter);
-        self.replan(&mut state);
+        self.replan_all(&mut state);
         Some(flushed)
     }
 
@@ -140,16 +183,20 @@ impl Shared {
         self.work.notify_one();
     }
 
-    /// Closes, and reports everything as failed that is not on its way.
-    pub(crate) fn abandon(&self) {
+    /// Closes, and reports everything as failed that is not on its way. Gives the number of those records.
+    pub(crate) fn abandon(&self) -> usize {
         let mut state = self.lock();
         state.closed = true;
+        let before = state.machine.metrics().outstanding_records;
         state.machine.abandon();
-        let resolved = self.resolve(&mut state);
+        let given_up = before - state.machine.metrics().outstanding_records;
+        let mut resolved = Vec::new();
+        self.resolve(&mut state, &mut resolved);
         drop(state);
         self.room.notify_one();
         self.work.notify_one();
         resolved.into_iter().for_each(Resolved::tell);
+        given_up
     }
 
     /// Abandons, and forgets what is on its way too: nobody is left to bring the answers. The receipts learn it from
@@ -157,21 +204,34 @@ impl Shared {
     pub(crate) fn forget(&self, settings: Settings) {
         self.abandon();
         let mut state = self.lock();
-        state.machine = Machine::new(self.stream.clone(), settings);
+        let mut empty = Machine::new(self.stream.clone(), settings, Policy::Fail, self.limits);
+        empty.take_metrics_of(&state.machine);
+        state.machine = empty;
         state.batches = Batches::default();
     }
 
-    fn resolve(&self, state: &mut State) -> Vec<Resolved> {
-        let settled = state.machine.take_settled();
-        if state.waiting && !settled.is_empty() {
-            state.waiting = false;
+    /// What was done so far, and how things stand.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.lock().machine.metrics()
+    }
+
+    fn resolve(&self, state: &mut State, resolved: &mut Vec<Resolved>) {
+        let State { machine, batches, waiting, .. } = state;
+        let mut any = false;
+        for (ticket, result) in machine.take_settled() {
+            any = true;
+            if let Err(error) = &result
+                && error.handling() != Handling::Failed
+            {
+                self.on_failure.log(error);
+            }
+            resolved.extend(batches.resolve(ticket, result));
+        }
+        if *waiting && any {
+            *waiting = false;
             self.room.notify_one();
         }
-        let batches = &mut state.batches;
-        let mut resolved: Vec<_> =
-            settled.into_iter().filter_map(|(ticket, result)| batches.resolve(ticket, result)).collect();
-        resolved.extend(state.machine.take_flushed().into_iter().map(Resolved::Flush));
-        resolved
+        resolved.extend(machine.take_flushed().into_iter().map(Resolved::Flush));
     }
 }
 
@@ -185,6 +245,8 @@ impl State {
 
     /// Queues a record for which there is room.
     pub(crate) fn push(&mut self, now: Instant, record: PutRecord, ticket: Ticket) {
-        self.machine.submit(now, record, ticket);
+        if let Some(at) = self.machine.submit(now, record, ticket) {
+            self.queued = Some(self.queued.map_or(at, |queued| queued.min(at)));
+        }
     }
 }

@@ -8,13 +8,16 @@ use std::{
 };
 
 use async_trait::async_trait;
+use statefun_kinesis_aggregation::{Decoded, decode};
 use statefun_kinesis_client::{
-    ErrorKind, KinesisAdmin, KinesisClient, Operation, PutFailure, PutOutcome, RecordPage, Result as ClientResult,
-    ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
+    Error, ErrorKind, KinesisAdmin, KinesisClient, Operation, PutFailure, PutOutcome, RecordDistribution, RecordPage,
+    Result as ClientResult, ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
 };
 use statefun_kinesis_fake::FakeKinesis;
-use statefun_kinesis_producer::{Producer, ProducerError, Receipt, SendError, Settings};
-use statefun_kinesis_types::{HashKey, PutRecord, ShardId, StartPosition, StreamName, StreamRef};
+use statefun_kinesis_producer::{
+    Aggregation, Clients, Handling, OnFailure, Producer, ProducerError, Producers, Reason, Receipt, SendError, Settings,
+};
+use statefun_kinesis_types::{HashKey, LogLevel, PutRecord, ShardId, StartPosition, StreamName, StreamRef};
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,6 +57,11 @@ async fn producer(kinesis: &FakeKinesis, settings: Settings) -> Producer {
 fn stored(kinesis: &FakeKinesis) -> Vec<String> {
     let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
     kinesis.records(&orders()).iter().map(|(_, record)| text(&record.data)).collect()
+}
+
+fn is_closed<T>(result: &Result<T, SendError>, may_be_stored: bool) -> bool {
+    let is = |error: &SendError| matches!(error.reason(), Reason::Closed) && error.may_be_stored() == may_be_stored;
+    result.as_ref().err().is_some_and(is)
 }
 
 /// Whether a receipt is still open when everything that takes no time has happened: paused time goes on, by this
@@ -136,7 +144,7 @@ async fn a_record_over_the_streams_limit_is_refused_at_once_with_stream_key_and_
     );
     let batch = vec![of(10), of((2 << 20) + 1), of(10)];
     let error = producer.send_all(batch).await.unwrap_err();
-    assert!(matches!(error, SendError::TooLarge { size: 2_097_153, limit: 2_097_152, .. }), "{error:?}");
+    assert!(matches!(error.reason(), Reason::TooLarge { limit: 2_097_152 }) && error.size() == 2_097_153, "{error:?}");
     producer.close().await;
     assert_eq!(kinesis.records(&orders()).len(), 1, "nothing of the batch may be stored");
 }
@@ -149,7 +157,7 @@ async fn only_the_failed_entries_are_sent_again_and_their_keys_keep_their_order(
     let batch = ["a1", "b1", "a2", "c1", "b2", "a3"].map(|data| record(&data[..1], data));
     let placements = producer.send_all(batch.to_vec()).await.unwrap().await.unwrap();
     assert_eq!(stored(&kinesis), ["b1", "c1", "b2", "a1", "a2", "a3"]);
-    let numbers: Vec<_> = placements.iter().map(|placement| placement.sequence_number).collect();
+    let numbers: Vec<_> = placements.stored().map(|placement| placement.sequence_number).collect();
     let records = kinesis.records(&orders());
     let found = [3, 0, 4, 1, 2, 5].map(|index: usize| records[index].1.sequence_number);
     assert_eq!(numbers, found, "placements are in the order of the batch");
@@ -190,12 +198,11 @@ async fn a_service_that_never_answers_does_not_keep_a_receipt_for_ever() {
     kinesis.faults().delay(Operation::PutRecords, 24 * 3_600 * SECOND);
     let start = Instant::now();
     let error = producer.send(record("a", "1")).await.unwrap().await.unwrap_err();
-    let SendError::GaveUp { attempts: 4, elapsed, may_be_stored: true, ref last, .. } = error else {
-        panic!("{error:?}");
-    };
+    let Reason::GaveUp { elapsed, last } = error.reason() else { panic!("{error:?}") };
+    assert_eq!((error.attempts(), error.may_be_stored()), (4, true));
     assert_eq!(last.kind(), ErrorKind::Timeout);
     assert_eq!(last.to_string(), "PutRecords failed: timed out: no answer within 30s");
-    assert!(start.elapsed() - elapsed < SECOND && elapsed < 130 * SECOND, "{elapsed:?}");
+    assert!(start.elapsed() - *elapsed < SECOND && *elapsed < 130 * SECOND, "{elapsed:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,8 +218,8 @@ async fn a_shard_that_stays_throttled_is_given_up_in_time() {
     let start = Instant::now();
     let error = hot.await.unwrap_err();
     assert!((110 * SECOND..=120 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
-    assert!(matches!(error, SendError::GaveUp { may_be_stored: false, .. }), "{error:?}");
-    assert!(matches!(next.await, Err(SendError::PredecessorFailed { .. })));
+    assert!(matches!(error.reason(), Reason::GaveUp { .. }) && !error.may_be_stored(), "{error:?}");
+    assert!(matches!(next.await.unwrap_err().reason(), Reason::PredecessorFailed));
     assert_eq!(stored(&kinesis), ["3"; 10]);
 }
 
@@ -279,7 +286,7 @@ async fn the_receipt_of_a_batch_names_the_first_failure_and_the_others_go_on() {
     let batch = ["a1", "b1", "c1", "a2", "b2"].map(|data| record(&data[..1], data));
     let receipt = producer.send_all(batch.to_vec()).await.unwrap();
     let error = receipt.await.unwrap_err();
-    assert!(matches!(error, SendError::Rejected { .. }), "{error:?}");
+    assert!(matches!(error.reason(), Reason::Rejected { .. }), "{error:?}");
     assert_eq!(error.key().as_str(), "b");
     assert_eq!(
         error.source().unwrap().to_string(),
@@ -288,7 +295,7 @@ async fn the_receipt_of_a_batch_names_the_first_failure_and_the_others_go_on() {
     assert_eq!(stored(&kinesis), ["a1", "c1"], "the receipt does not wait for the rest");
     producer.flush().await;
     assert_eq!(stored(&kinesis), ["a1", "c1", "a2"]);
-    assert_eq!(producer.send_all(Vec::new()).await.unwrap().await.unwrap(), []);
+    assert!(producer.send_all(Vec::new()).await.unwrap().await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,7 +342,7 @@ async fn closing_stores_what_is_queued_and_refuses_what_comes_later() {
     }
     assert_eq!(stored(&kinesis), ["1", "2"]);
     for refused in [waiting.await.unwrap(), waiting_too.await.unwrap()] {
-        assert!(matches!(refused, Err(SendError::Closed { may_be_stored: false, .. })), "{refused:?}");
+        assert!(is_closed(&refused, false), "{refused:?}");
     }
     let error = producer.clone().send(record("a", "6")).await.unwrap_err();
     assert_eq!(
@@ -358,7 +365,7 @@ async fn a_batch_that_closing_cuts_in_two_says_so_in_its_receipt() {
     };
     let (receipt, ()) = tokio::join!(all, close);
     let error = receipt.unwrap().await.unwrap_err();
-    assert!(matches!(error, SendError::Closed { .. }), "{error:?}");
+    assert!(matches!(error.reason(), Reason::Closed), "{error:?}");
     assert_eq!(error.key().as_str(), "c");
     assert_eq!(stored(&kinesis), ["a1", "b1"]);
 }
@@ -380,10 +387,10 @@ async fn dropping_the_last_producer_reports_what_is_queued_and_ends_what_is_on_i
     drop(clone);
 
     let error = queued.await.unwrap_err();
-    assert!(matches!(error, SendError::Closed { may_be_stored: false, .. }), "{error:?}");
+    assert!(matches!(error.reason(), Reason::Closed) && !error.may_be_stored(), "{error:?}");
     assert_eq!(start.elapsed(), Duration::ZERO);
     stored_later.await.unwrap();
-    assert!(matches!(failed_later.await, Err(SendError::Closed { may_be_stored: false, .. })));
+    assert!(is_closed(&failed_later.await, false));
     assert_eq!(stored(&kinesis), ["on its way"]);
     assert_eq!(kinesis.calls(Operation::PutRecords), 1);
 }
@@ -427,8 +434,8 @@ async fn records_go_on_through_a_split() {
     let before = send("before").await;
     kinesis.split_shard(&orders(), &shard, HashKey::new(1 << 127)).await.unwrap();
     let after = send("after").await;
-    assert!(before.iter().all(|placement| placement.shard == shard));
-    assert!(after.iter().all(|placement| placement.shard != shard));
+    assert!(before.stored().all(|placement| placement.shard == shard));
+    assert!(after.stored().all(|placement| placement.shard != shard));
 }
 
 /// A client that panics in place of its first PutRecords, and never answers when it is told so.
@@ -471,7 +478,8 @@ async fn a_client_that_panics_fails_its_records_and_not_the_producer() {
     let producer = Producer::builder(client.clone(), name()).settings(settings()).build().await.unwrap();
     let receipt = producer.send(record("a", "1")).await.unwrap();
     let error = timeout(3_600 * SECOND, receipt).await.expect("the receipt must resolve").unwrap_err();
-    let SendError::Rejected { may_be_stored: true, last, .. } = error else { panic!("{error:?}") };
+    let Reason::Rejected { last } = error.reason() else { panic!("{error:?}") };
+    assert!(error.may_be_stored());
     assert_eq!(last.kind(), ErrorKind::Unexpected);
     producer.send(record("a", "2")).await.unwrap().await.unwrap();
     assert_eq!(stored(&client.0), ["2"]);
@@ -494,10 +502,272 @@ fn receipts_resolve_when_the_runtime_ends() {
     drop(first);
     runtime().block_on(async {
         let on_its_way = timeout(SECOND, on_its_way).await.expect("the receipt must resolve");
-        assert!(matches!(on_its_way, Err(SendError::Closed { may_be_stored: true, .. })));
-        assert!(matches!(queued.await, Err(SendError::Closed { may_be_stored: false, .. })));
-        assert!(matches!(batch.await, Err(SendError::Closed { may_be_stored: false, .. })));
-        assert!(matches!(producer.send(record("a", "5")).await, Err(SendError::Closed { .. })));
+        assert!(is_closed(&on_its_way, true));
+        assert!(is_closed(&queued.await, false));
+        assert!(is_closed(&batch.await, false));
+        assert!(is_closed(&producer.send(record("a", "5")).await, false));
         producer.close().await;
     });
+}
+
+/// The text of a dead letter's field.
+fn field(letter: &[u8], name: &str) -> String {
+    let envelope: serde_json::Value = serde_json::from_slice(letter).unwrap();
+    envelope[name].as_str().map_or_else(|| envelope[name].to_string(), str::to_owned)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_too_large_goes_to_the_dead_letter_stream_in_parts_and_the_next_goes_on() {
+    let kinesis = kinesis(1).await;
+    let letters: StreamName = "letters".parse().unwrap();
+    kinesis.create_stream(&letters, 1).await.unwrap();
+    let client = Arc::new(kinesis.clone());
+    let to = Producer::builder(client.clone(), letters.clone()).settings(settings()).build().await.unwrap();
+    let on_failure = OnFailure::DeadLetter { to: to.clone(), log: LogLevel::Debug };
+    let producer = Producer::builder(client, name()).settings(settings()).on_failure(on_failure).build().await.unwrap();
+
+    let large = PutRecord::new("a".parse().unwrap(), vec![7; 2 << 20]).with_explicit_hash_key(HashKey::new(5));
+    let batch = vec![record("a", "before"), large, record("a", "after")];
+    let delivered = producer.send_all(batch).await.unwrap().await.unwrap();
+    assert_eq!(stored(&kinesis), ["before", "after"]);
+    assert!(delivered.get(0).is_some() && delivered.get(1).is_none() && delivered.get(2).is_some());
+    let [(1, error)] = delivered.handled() else { panic!("{delivered:?}") };
+    assert_eq!(error.handling(), Handling::DeadLettered);
+    let found = kinesis.records(&letters.clone().into());
+    assert_eq!(found.len(), 3);
+    for (index, (_, letter)) in found.iter().enumerate() {
+        let says = ["reason", "stream", "partitionKey", "explicitHashKey", "size", "attempts", "part", "parts"]
+            .map(|name| field(&letter.data, name));
+        assert_eq!(says, ["too-large", "orders", "a", "5", "2097153", "0", &(index + 1).to_string(), "3"]);
+    }
+    let metrics = producer.metrics();
+    assert_eq!((metrics.stored_records, metrics.dead_lettered_records, metrics.failed_records), (2, 1, 0));
+
+    // When the dead-letter stream takes nothing either, the sender is told.
+    kinesis.delete_stream(&letters.into()).await.unwrap();
+    let large = PutRecord::new("a".parse().unwrap(), vec![7; 2 << 20]);
+    let error = producer.send(large).await.unwrap().await.unwrap_err();
+    assert!(matches!(error.reason(), Reason::TooLarge { .. }), "{error:?}");
+    assert_eq!(error.handling(), Handling::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_skipped_fail_no_batch() {
+    let kinesis = kinesis(1).await;
+    let skip = OnFailure::Skip { log: LogLevel::Debug };
+    let fast = Settings { max_attempts: Some(count(2)), ..settings() };
+    let builder = Producer::builder(Arc::new(kinesis.clone()), name()).settings(fast).on_failure(skip);
+    let producer = builder.build().await.unwrap();
+    kinesis.faults().fail_entries(|_, record| record.data.starts_with(b"bad"));
+    let batch = ["good 1", "bad", "good 2"].map(|data| record("a", data));
+    let delivered = producer.send_all(batch.to_vec()).await.unwrap().await.unwrap();
+    let [(1, error)] = delivered.handled() else { panic!("{delivered:?}") };
+    assert_eq!((error.handling(), error.attempts()), (Handling::Skipped, 2));
+    assert_eq!(stored(&kinesis), ["good 1", "good 2"]);
+    let single = producer.send(record("a", "bad")).await.unwrap().await.unwrap_err();
+    assert_eq!(single.handling(), Handling::Skipped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_the_service_refuses_fails_alone() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { linger: SECOND, ..settings() }).await;
+    // Nobody told the producer.
+    kinesis.set_max_record_bytes(&orders(), 1_000).unwrap();
+    let mut receipts = Vec::new();
+    for number in 0..100 {
+        let bytes = if number == 42 { 1_001 } else { 10 };
+        let key = number.to_string().parse().unwrap();
+        receipts.push(producer.send(PutRecord::new(key, vec![0; bytes])).await.unwrap());
+    }
+    for (number, receipt) in receipts.into_iter().enumerate() {
+        match receipt.await {
+            Ok(_) => assert_ne!(number, 42),
+            Err(error) => {
+                assert_eq!((number, error.size()), (42, 1_003));
+                assert!(matches!(error.reason(), Reason::Rejected { .. }), "{error:?}");
+            }
+        }
+    }
+    assert!(kinesis.calls(Operation::PutRecords) <= 17, "{}", kinesis.calls(Operation::PutRecords));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_written_too_fast_is_paced_and_all_is_stored_at_its_limit() {
+    let kinesis = FakeKinesis::builder().enforce_throughput(true).build();
+    kinesis.create_stream(&name(), 2).await.unwrap();
+    let many = Settings { max_outstanding_records: count(20_000), ..settings() };
+    let producer = producer(&kinesis, many).await;
+    let to = |hash| {
+        move |number: u32| {
+            PutRecord::new(number.to_string().parse().unwrap(), "x").with_explicit_hash_key(HashKey::new(hash))
+        }
+    };
+    let start = Instant::now();
+    let hot = producer.send_all((0..10_000).map(to(0)).collect()).await.unwrap();
+    let cold = producer.send_all((10_000..10_500).map(to(u128::MAX)).collect()).await.unwrap();
+    cold.await.unwrap();
+    assert!(start.elapsed() < SECOND, "another shard is held up: {:?}", start.elapsed());
+    hot.await.unwrap();
+    // A second's worth is saved up; the other 9 000 take 9 s at the limit.
+    assert!((9 * SECOND..12 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    let metrics = producer.metrics();
+    assert!(metrics.throttled_records < 10_500, "{metrics:?}");
+    assert_eq!(metrics.stored_records, 10_500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_distributes_by_itself_has_no_order_to_pay_for_and_takes_no_aggregates() {
+    let kinesis = kinesis(2).await;
+    kinesis.set_distribution(&orders(), RecordDistribution::Auto).unwrap();
+    let producer = producer(&kinesis, settings()).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let start = Instant::now();
+    let batch = (0..400).map(|_| record("hot", "x")).collect();
+    producer.send_all(batch).await.unwrap().await.unwrap();
+    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+
+    let aggregated = Settings { aggregation: Some(Aggregation::default()), ..settings() };
+    let error = Producer::builder(Arc::new(kinesis), name()).settings(aggregated).build().await.unwrap_err();
+    assert!(matches!(error, ProducerError::AggregationUnderAuto { .. }), "{error:?}");
+    assert!(error.to_string().contains("USER_PARTITION_KEY"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hot_key_goes_in_order_at_many_records_per_round_trip_when_aggregated() {
+    let kinesis = kinesis(1).await;
+    let many = count(10_000);
+    let aggregated =
+        Settings { aggregation: Some(Aggregation::default()), max_outstanding_records: many, ..settings() };
+    let producer = producer(&kinesis, aggregated).await;
+    kinesis.faults().delay(Operation::PutRecords, SECOND / 10);
+    let start = Instant::now();
+    let batch = (0..4_000).map(|number| record("hot", &format!("{number:0100}"))).collect();
+    let delivered = producer.send_all(batch).await.unwrap().await.unwrap();
+    assert!(start.elapsed() < SECOND + SECOND / 10, "{:?}", start.elapsed());
+    let places: Vec<_> = delivered.stored().map(|at| (at.sequence_number, at.sub_sequence_number)).collect();
+    assert!(places.is_sorted());
+    let mut found = Vec::new();
+    for (_, record) in kinesis.records(&orders()) {
+        let Decoded::Aggregate(aggregate) = decode(&record.data) else { panic!("not an aggregate") };
+        assert!(record.size() <= 51_200);
+        found.extend(aggregate.iter().map(|user| String::from_utf8(user.data.to_vec()).unwrap()));
+    }
+    let expected: Vec<_> = (0..4_000).map(|number| format!("{number:0100}")).collect();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_within_a_deadline_says_how_much_was_given_up() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { linger: Duration::ZERO, ..settings() }).await;
+    kinesis.faults().delay(Operation::PutRecords, 10 * SECOND);
+    let mut on_its_way = producer.send(record("a", "1")).await.unwrap();
+    assert!(is_open(&mut on_its_way).await);
+    let queued = [producer.send(record("a", "2")).await.unwrap(), producer.send(record("a", "3")).await.unwrap()];
+    let start = Instant::now();
+    assert_eq!(producer.close_within(SECOND).await, 2);
+    assert_eq!(start.elapsed(), SECOND);
+    for receipt in queued {
+        assert!(is_closed(&receipt.await, false));
+    }
+    on_its_way.await.unwrap();
+    assert_eq!(producer.close_within(SECOND).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_of_one_outstanding_record_works() {
+    for aggregation in [None, Some(Aggregation::default())] {
+        let kinesis = kinesis(2).await;
+        let one = Settings { max_outstanding_records: count(1), aggregation, ..settings() };
+        let producer = producer(&kinesis, one).await;
+        let batch = ["a1", "a2", "b1", "a3"].map(|data| record(&data[..1], data));
+        let delivered = producer.send_all(batch.to_vec()).await.unwrap().await.unwrap();
+        assert_eq!(delivered.stored().count(), 4);
+    }
+}
+
+/// Hands a client out per stream, and counts how often.
+#[derive(Clone, Debug)]
+struct Regions(FakeKinesis, Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl Clients for Regions {
+    async fn client(&self, stream: &StreamRef) -> ClientResult<Arc<dyn KinesisClient>> {
+        self.1.lock().unwrap().push(stream.to_string());
+        if stream.name().as_str() == "nowhere" {
+            return Err(Error::new(Operation::DescribeStreamSummary, ErrorKind::AccessDenied, "no credentials"));
+        }
+        Ok(Arc::new(self.0.clone()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_streams_have_a_producer_each_by_any_of_their_names() {
+    let kinesis = kinesis(1).await;
+    kinesis.create_stream(&"refunds".parse().unwrap(), 1).await.unwrap();
+    let arn = kinesis.describe_stream_summary(&orders()).await.unwrap().arn;
+    let regions = Regions(kinesis.clone(), Arc::default());
+    let producers = Producers::builder(regions.clone()).settings(settings()).build();
+    kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let refunds: StreamRef = "refunds".parse().unwrap();
+    let one = producers.send(&orders(), record("a", "1")).await.unwrap();
+    let two = producers.send(&arn.clone().into(), record("a", "2")).await.unwrap();
+    let other = producers.send_all(&refunds, vec![record("a", "3")]).await.unwrap();
+    other.await.unwrap();
+    one.await.unwrap();
+    two.await.unwrap();
+    assert_eq!(stored(&kinesis), ["1", "2"]);
+    assert_eq!(kinesis.records(&refunds).len(), 1);
+    assert_eq!(producers.metrics().len(), 2);
+    assert_eq!(*regions.1.lock().unwrap(), ["orders", arn.as_str(), "refunds"]);
+
+    for (stream, says) in [("unknown", "does not exist"), ("nowhere", "no client")] {
+        let error = producers.send(&stream.parse().unwrap(), record("a", "4")).await.unwrap_err();
+        assert!(matches!(error.reason(), Reason::NoProducer(_)), "{error:?}");
+        assert!(error.source().unwrap().to_string().contains(says), "{error:?}");
+    }
+    let asked = kinesis.calls(Operation::DescribeStreamSummary);
+    assert!(producers.send(&"unknown".parse().unwrap(), record("a", "4")).await.is_err());
+    assert_eq!(kinesis.calls(Operation::DescribeStreamSummary), asked, "the answer holds for a while");
+    kinesis.create_stream(&"unknown".parse().unwrap(), 1).await.unwrap();
+    tokio::time::sleep(30 * SECOND).await;
+    producers.send(&"unknown".parse().unwrap(), record("a", "4")).await.unwrap().await.unwrap();
+
+    let last = producers.send(&orders(), record("b", "5")).await.unwrap();
+    assert_eq!(producers.close_within(3 * SECOND).await, []);
+    last.await.unwrap();
+    assert!(is_closed(&producers.send(&refunds, record("a", "6")).await, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_for_streams_that_are_not_there_or_not_allowed_are_handled_too() {
+    let kinesis = kinesis(1).await;
+    let letters: StreamName = "letters".parse().unwrap();
+    kinesis.create_stream(&letters, 1).await.unwrap();
+    let client: Arc<dyn KinesisClient> = Arc::new(kinesis.clone());
+    let to = Producer::builder(client.clone(), letters.clone()).settings(settings()).build().await.unwrap();
+    let arn = kinesis.describe_stream_summary(&orders()).await.unwrap().arn;
+    let producers = Producers::builder(client)
+        .allow([arn.clone().into(), "unknown".parse().unwrap()])
+        .on_failure(OnFailure::DeadLetter { to, log: LogLevel::Debug })
+        .build();
+    for (stream, allowed) in [
+        (orders(), true),
+        (arn.clone().into(), true),
+        (arn.as_str().replace("us-east-1", "eu-west-1").parse().unwrap(), false),
+        ("letters".parse().unwrap(), false),
+    ] {
+        assert_eq!(producers.allows(&stream), allowed, "{stream}");
+    }
+    let error = producers.send(&"letters".parse().unwrap(), record("a", "1")).await.unwrap_err();
+    assert!(matches!(error.reason(), Reason::NotAllowed), "{error:?}");
+    let batch = vec![record("a", "2"), record("b", "3")];
+    let delivered = producers.send_all(&"unknown".parse().unwrap(), batch).await.unwrap().await.unwrap();
+    assert_eq!((delivered.len(), delivered.stored().count()), (2, 0));
+    let handled = delivered.handled().iter().all(|(_, error)| error.handling() == Handling::DeadLettered);
+    assert!(handled && error.handling() == Handling::DeadLettered);
+    let reasons: Vec<_> =
+        kinesis.records(&letters.into()).iter().map(|(_, letter)| field(&letter.data, "reason")).collect();
+    assert_eq!(reasons, ["not-allowed", "no-stream", "no-stream"]);
 }

@@ -1,14 +1,12 @@
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    num::NonZeroU32,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
-use statefun_kinesis_client::Backoff;
-use statefun_kinesis_types::HashKey;
+use statefun_kinesis_client::{Backoff, PutFailure, PutOutcome};
+use statefun_kinesis_types::{HashKey, HashKeyRange, ShardId};
 
-use super::*;
+use super::{answer::FIRST_RETRY_WITHIN, *};
+use crate::Aggregation;
 
 const MIB: usize = 1 << 20;
 static PAYLOAD: [u8; 3 * MIB] = [0; 3 * MIB];
@@ -30,6 +28,11 @@ fn plain() -> Settings {
 
 fn record(key: &str, bytes: usize) -> PutRecord {
     PutRecord::new(key.parse().unwrap(), Bytes::from_static(&PAYLOAD[..bytes]))
+}
+
+fn machine<T, W>(settings: Settings) -> Machine<T, W> {
+    let limits = Limits { max_record_bytes: PUT_RECORDS_MAX_BYTES, hash_decides: true };
+    Machine::new("orders".parse().unwrap(), settings, Policy::Fail, limits)
 }
 
 fn placement() -> Placement {
@@ -60,7 +63,7 @@ struct Rig {
 
 impl Rig {
     fn new(settings: Settings) -> Self {
-        Self { machine: Machine::new("orders".parse().unwrap(), settings), now: Instant::now() }
+        Self { machine: machine(settings), now: Instant::now() }
     }
 
     /// Queues records of a few bytes whose keys are the first letters of their tokens.
@@ -82,7 +85,7 @@ impl Rig {
     #[track_caller]
     fn request_of(&mut self, keys: &str) -> Request {
         let request = self.request();
-        let found: String = request.records().iter().map(|record| record.partition_key.as_str()).collect();
+        let found: String = request.plain().iter().map(|record| record.partition_key.as_str()).collect();
         assert_eq!(found, keys);
         request
     }
@@ -112,14 +115,17 @@ impl Rig {
 
     /// The tokens that were settled since the last call, each with `=` or the name of its error.
     fn settled(&mut self) -> Vec<String> {
-        let name = |error| match error {
-            SendError::TooLarge { .. } => "too large",
-            SendError::GaveUp { .. } => "gave up",
-            SendError::Rejected { .. } => "rejected",
-            SendError::PredecessorFailed { .. } => "predecessor failed",
-            SendError::Closed { .. } => "closed",
+        let name = |error: SendError| match (error.handling(), error.reason()) {
+            (Handling::Skipped, _) => "skipped",
+            (Handling::DeadLettered, _) => "dead-lettered",
+            (_, Reason::TooLarge { .. }) => "too large",
+            (_, Reason::GaveUp { .. }) => "gave up",
+            (_, Reason::Rejected { .. }) => "rejected",
+            (_, Reason::PredecessorFailed) => "predecessor failed",
+            (_, Reason::Closed) => "closed",
+            (_, other) => panic!("{other:?}"),
         };
-        let settled = self.machine.take_settled().into_iter();
+        let settled = self.machine.take_settled();
         settled.map(|(token, result)| format!("{token} {}", result.map_or_else(name, |_| "stored"))).collect()
     }
 }
@@ -186,8 +192,8 @@ fn a_request_holds_500_records() {
     for key in 0..1_000 {
         rig.machine.submit(rig.now, record(&key.to_string(), 1), "");
     }
-    assert_eq!(rig.request().records().len(), 500);
-    assert_eq!(rig.request().records().len(), 500);
+    assert_eq!(rig.request().plain().len(), 500);
+    assert_eq!(rig.request().plain().len(), 500);
     rig.nothing_to_send();
 }
 
@@ -201,7 +207,7 @@ fn a_request_holds_10_mib_keys_included() {
             rig.machine.submit(rig.now, record(&key, *size), "");
         }
         let requests = std::iter::from_fn(|| rig.machine.next_request(rig.now));
-        let counts: Vec<_> = requests.map(|request| request.records().len()).collect();
+        let counts: Vec<_> = requests.map(|request| request.plain().len()).collect();
         assert_eq!(counts, expect, "{sizes:?}");
     }
     check(&[MIB - 1; 11], &[10, 1]);
@@ -226,7 +232,7 @@ fn a_record_lingers_for_company_and_a_full_request_does_not() {
     }
     rig.nothing_to_send();
     rig.send(&["c"]);
-    assert_eq!(rig.request().records().len(), 500);
+    assert_eq!(rig.request().plain().len(), 500);
 
     for key in ["d", "e", "f"] {
         rig.machine.submit(rig.now, record(key, 3 * MIB), "");
@@ -235,6 +241,22 @@ fn a_record_lingers_for_company_and_a_full_request_does_not() {
     rig.machine.submit(rig.now, record("g", 3 * MIB), "");
     rig.request_of("def");
     rig.nothing_to_send();
+}
+
+#[test]
+fn a_record_after_a_quiet_while_leaves_at_once_and_the_next_ones_linger() {
+    let mut rig = Rig::new(Settings { linger: 5 * MILLI, ..plain() });
+    rig.send(&["a"]);
+    rig.wait();
+    rig.request_of("a");
+    rig.now += 5 * MILLI;
+    rig.send(&["b"]);
+    rig.request_of("b");
+    rig.now += 2 * MILLI;
+    rig.send(&["c"]);
+    rig.nothing_to_send();
+    assert_eq!(rig.wait(), 3 * MILLI);
+    rig.request_of("c");
 }
 
 #[test]
@@ -336,11 +358,11 @@ fn a_record_is_given_up_when_the_next_try_would_come_too_late() {
         } else {
             rig.answer(request, [throttled()]);
         }
-        let mut settled = rig.machine.take_settled().into_iter();
+        let mut settled = rig.machine.take_settled().collect::<Vec<_>>().into_iter();
         if let Some((token, result)) = settled.next() {
             let (next, predecessor_failed) = settled.next().unwrap();
             assert_eq!(next, "a2");
-            assert!(matches!(predecessor_failed, Err(SendError::PredecessorFailed { .. })));
+            assert!(matches!(predecessor_failed.unwrap_err().reason(), Reason::PredecessorFailed));
             break (token, result.unwrap_err());
         }
         rig.wait();
@@ -348,18 +370,16 @@ fn a_record_is_given_up_when_the_next_try_would_come_too_late() {
     assert_eq!(token, "a1");
     let spent = rig.now - first;
     assert!((Duration::from_secs(8)..=Duration::from_secs(11)).contains(&spent), "{spent:?}");
-    let SendError::GaveUp { stream, key, size: 11, attempts: counted, elapsed, may_be_stored: true, last } = error
-    else {
-        panic!("{error:?}");
-    };
-    assert_eq!((stream.to_string().as_str(), key.as_str(), counted, elapsed), ("orders", "a", attempts, spent));
+    let Reason::GaveUp { elapsed, last } = error.reason() else { panic!("{error:?}") };
+    assert_eq!((error.stream().to_string().as_str(), error.key().as_str(), error.size()), ("orders", "a", 11));
+    assert_eq!((error.attempts(), *elapsed, error.may_be_stored()), (attempts, spent, true));
     assert_eq!(last.kind(), ErrorKind::Throttled);
     assert!(rig.machine.is_idle());
 }
 
 #[test]
 fn a_refused_call_fails_its_records_and_those_behind_them_and_no_others() {
-    for kind in [ErrorKind::AccessDenied, ErrorKind::NotFound, ErrorKind::Encryption, ErrorKind::InvalidArgument] {
+    for kind in [ErrorKind::AccessDenied, ErrorKind::NotFound, ErrorKind::Encryption] {
         let mut rig = Rig::new(plain());
         rig.send(&["a1", "b1", "a2", "a3"]);
         let request = rig.request_of("ab");
@@ -380,12 +400,10 @@ fn a_record_that_the_service_refuses_for_good_is_not_tried_again() {
     let request = rig.request();
     let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "the key is disabled");
     rig.answer(request, [Err(refused.clone()), stored()]);
-    let mut settled = rig.machine.take_settled();
-    let (_, result) = settled.swap_remove(0);
-    let Err(SendError::Rejected { attempts: 1, may_be_stored: false, last: Failure::Record(last), .. }) = result else {
-        panic!("{result:?}");
-    };
-    assert_eq!(*last, refused);
+    let (_, result) = rig.machine.take_settled().next().unwrap();
+    let error = result.unwrap_err();
+    let Reason::Rejected { last: Failure::Record(last) } = error.reason() else { panic!("{error:?}") };
+    assert_eq!((&**last, error.attempts(), error.may_be_stored()), (&refused, 1, false));
     assert!(rig.machine.is_idle());
 }
 
@@ -398,7 +416,8 @@ fn a_wrong_number_of_outcomes_is_an_error_for_all_records_of_the_request() {
         rig.answer(request, vec![stored(); outcomes]);
         for (token, result) in rig.machine.take_settled() {
             let error = result.expect_err(token);
-            let SendError::Rejected { may_be_stored: true, last, .. } = error else { panic!("{error:?}") };
+            let Reason::Rejected { last } = error.reason() else { panic!("{error:?}") };
+            assert!(error.may_be_stored());
             assert_eq!(last.kind(), ErrorKind::Unexpected);
             let says = format!("2 records were answered with {outcomes} outcomes");
             assert!(last.to_string().contains(&says), "{last}");
@@ -483,10 +502,342 @@ fn abandoning_fails_what_is_queued_and_leaves_the_rest_to_its_answers() {
     assert_eq!(rig.settled(), ["a1 stored", "b1 closed"]);
     assert!(rig.machine.take_flushed().is_empty());
     rig.fail(second, call_error(ErrorKind::Timeout));
-    let (_, result) = rig.machine.take_settled().remove(0);
+    let (_, result) = rig.machine.take_settled().next().unwrap();
     assert!(result.is_err_and(|error| error.may_be_stored()));
     assert_eq!(rig.machine.take_flushed(), ["all"]);
     assert!(rig.machine.is_idle() && rig.machine.wake_at().is_none());
+}
+
+/// A machine that knows these shards, each with the first hash key of its range.
+fn with_shards(mut rig: Rig, starts: &[u128]) -> Rig {
+    rig.list(starts, 0);
+    rig
+}
+
+impl Rig {
+    fn with_policy(settings: Settings, policy: Policy, max_record_bytes: usize) -> Self {
+        let limits = Limits { max_record_bytes, hash_decides: true };
+        Self { machine: Machine::new("orders".parse().unwrap(), settings, policy, limits), now: Instant::now() }
+    }
+
+    /// Tells the machine which shards are open; they are numbered from `first` on.
+    fn list(&mut self, starts: &[u128], first: usize) {
+        let ends = starts[1..].iter().map(|start| start - 1).chain([u128::MAX]);
+        let shard = |(number, (start, end)): (usize, (&u128, u128))| {
+            let range = HashKeyRange::new(HashKey::new(*start), HashKey::new(end)).unwrap();
+            Shard::new(shard_id(number), range, 1_u64.into())
+        };
+        let shards = (first..).zip(starts.iter().zip(ends)).map(shard).collect();
+        self.machine.listed(self.now, Some(shards));
+    }
+
+    /// Queues records that go where their explicit hash keys say; the first letter of a token is its key.
+    fn send_to(&mut self, hash: u128, tokens: &[&'static str]) {
+        for token in tokens {
+            let record = record(&token[..1], 10).with_explicit_hash_key(HashKey::new(hash));
+            self.machine.submit(self.now, record, token);
+        }
+    }
+
+    /// The next request, which must carry aggregates of so many records.
+    #[track_caller]
+    fn aggregates(&mut self, sizes: &[usize]) -> Request {
+        let request = self.request();
+        let Load::Aggregates(items) = &request.load else { panic!("not aggregated: {request:?}") };
+        assert_eq!(items.iter().map(|item| item.records).collect::<Vec<_>>(), sizes);
+        request
+    }
+}
+
+fn shard_id(number: usize) -> ShardId {
+    format!("shardId-{number:012}").parse().unwrap()
+}
+
+fn stored_in(shard: usize) -> PutOutcome {
+    Ok(Placement { shard: shard_id(shard), sequence_number: 1_u64.into() })
+}
+
+fn aggregated() -> Settings {
+    Settings { aggregation: Some(Aggregation::default()), ..plain() }
+}
+
+const HALF: u128 = 1 << 127;
+
+#[test]
+fn a_request_that_is_refused_is_divided_until_the_wrong_record_is_alone() {
+    let mut rig = Rig::new(Settings { max_attempts: Some(count(2)), ..plain() });
+    rig.send(&["a1", "b1", "c1", "d1", "e1", "c2", "d2"]);
+    let mut requests = 0;
+    let mut first = Some(rig.request_of("abcde"));
+    let mut throttles = true;
+    while !rig.machine.is_idle() {
+        let Some(request) = first.take().or_else(|| rig.machine.next_request(rig.now)) else {
+            rig.wait();
+            continue;
+        };
+        requests += 1;
+        if request.plain().iter().any(|record| record.partition_key.as_str() == "c") {
+            rig.fail(request, call_error(ErrorKind::InvalidArgument));
+        } else {
+            // The first to be heard is throttled once, which is the first of its two attempts.
+            let mut outcomes = vec![stored(); request.len()];
+            if std::mem::take(&mut throttles) {
+                outcomes[0] = throttled();
+            }
+            rig.answer(request, outcomes);
+        }
+        // Others go on meanwhile.
+        if requests == 1 {
+            rig.send(&["f1"]);
+        }
+    }
+    assert!(requests <= 10, "{requests}");
+    let mut settled = rig.settled();
+    settled.sort();
+    let expect = [
+        "a1 stored",
+        "b1 stored",
+        "c1 rejected",
+        "c2 predecessor failed",
+        "d1 stored",
+        "d2 stored",
+        "e1 stored",
+        "f1 stored",
+    ];
+    assert_eq!(settled, expect);
+}
+
+#[test]
+fn a_record_is_given_up_after_so_many_attempts() {
+    let mut rig = Rig::new(Settings { max_attempts: Some(count(3)), ..plain() });
+    rig.send(&["a"]);
+    for attempt in 1..=3 {
+        let request = rig.request_of("a");
+        rig.answer(request, [throttled()]);
+        if attempt < 3 {
+            rig.wait();
+        }
+    }
+    let (_, result) = rig.machine.take_settled().next().unwrap();
+    let error = result.unwrap_err();
+    assert!(matches!(error.reason(), Reason::GaveUp { .. }) && error.attempts() == 3, "{error:?}");
+    assert!(rig.machine.is_idle());
+}
+
+#[test]
+fn a_record_that_is_skipped_lets_those_behind_it_go_on() {
+    let mut rig = Rig::with_policy(plain(), Policy::Skip, 1_000);
+    rig.send(&["a1", "a2"]);
+    let request = rig.request_of("a");
+    rig.answer(request, [Err(PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled"))]);
+    assert_eq!(rig.settled(), ["a1 skipped"]);
+    let request = rig.request_of("a");
+    rig.answer(request, [stored()]);
+    assert_eq!(rig.settled(), ["a2 stored"]);
+
+    rig.machine.submit(rig.now, record("a", 1_000), "too large");
+    rig.send(&["a3", "b1"]);
+    rig.request_of("ab");
+    assert_eq!(rig.settled(), ["too large skipped"]);
+}
+
+#[test]
+fn a_condemned_record_holds_up_its_key_until_its_letter_is_stored_or_not() {
+    for is_stored in [true, false] {
+        let mut rig = Rig::with_policy(plain(), Policy::DeadLetter, 1_000);
+        rig.machine.submit(rig.now, record("a", 1_000), "a1");
+        rig.send(&["a2", "b1"]);
+        let request = rig.request_of("b");
+        rig.answer(request, [stored()]);
+        assert_eq!(rig.settled(), ["b1 stored"]);
+        rig.nothing_to_send();
+        let Condemned { place, record, error } = rig.machine.take_condemned().pop().unwrap();
+        assert_eq!(record.data.len(), 1_000);
+        rig.machine.buried(place, record, error, is_stored);
+        if is_stored {
+            assert_eq!(rig.settled(), ["a1 dead-lettered"]);
+            rig.request_of("a");
+        } else {
+            assert_eq!(rig.settled(), ["a1 too large", "a2 predecessor failed"]);
+            assert!(rig.machine.is_idle());
+        }
+    }
+}
+
+#[test]
+fn without_order_records_of_a_key_share_a_request_and_do_not_wait_for_each_other() {
+    let mut rig = Rig::new(Settings { order: crate::Order::None, ..plain() });
+    rig.send(&["a1", "a2", "a3"]);
+    let first = rig.request_of("aaa");
+    rig.send(&["a4"]);
+    let second = rig.request_of("a");
+    rig.answer(second, [stored()]);
+    let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled");
+    rig.answer(first, [throttled(), Err(refused), stored()]);
+    assert_eq!(rig.settled(), ["a4 stored", "a2 rejected", "a3 stored"]);
+    rig.wait();
+    rig.request_of("a");
+}
+
+#[test]
+fn the_shards_are_asked_for_when_one_throttles_and_then_it_has_a_pace() {
+    let mut rig = Rig::new(plain());
+    rig.send_to(0, &["a", "b"]);
+    rig.send_to(HALF, &["c"]);
+    assert!(!rig.machine.wants_shards(rig.now));
+    let request = rig.request_of("abc");
+    rig.answer(request, [throttled(), throttled(), stored_in(1)]);
+    assert!(rig.machine.wants_shards(rig.now));
+    assert!(!rig.machine.wants_shards(rig.now), "one listing at a time");
+    rig.list(&[0, HALF], 0);
+    rig.wait();
+    let request = rig.request_of("ab");
+    rig.answer(request, [throttled(), stored_in(0)]);
+    assert_eq!(rig.machine.metrics().paced_shards, 1);
+
+    // The other shard is written at will, and the throttled one by its pace and not by the backoff.
+    let tokens: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
+    for (index, token) in tokens.iter().enumerate() {
+        let hash = HashKey::new(if index < 500 { 0 } else { HALF });
+        rig.machine.submit(rig.now, record(token, 10).with_explicit_hash_key(hash), "many");
+    }
+    let others = rig.request();
+    assert_eq!(others.len(), 500);
+    assert!(others.plain().iter().all(|record| record.hash_key().get() == HALF));
+    assert!(rig.wait() < 5 * MILLI);
+    let (start, mut sent) = (rig.now, 0);
+    while sent < 501 {
+        while let Some(request) = rig.machine.next_request(rig.now) {
+            sent += request.len();
+            let outcomes = vec![stored_in(0); request.len()];
+            rig.answer(request, outcomes);
+        }
+        rig.now += MILLI;
+    }
+    let took = rig.now - start;
+    assert!((450 * MILLI..=650 * MILLI).contains(&took), "{took:?}");
+    rig.now += Duration::from_secs(10);
+    rig.answer(others, vec![stored_in(1); 500]);
+    assert_eq!(rig.machine.metrics().paced_shards, 0, "a shard that is quiet for long has no pace any more");
+}
+
+#[test]
+fn an_aggregate_has_records_of_one_shard_with_as_much_of_each_line_as_fits() {
+    let mut rig = with_shards(Rig::new(aggregated()), &[0, HALF]);
+    rig.send_to(0, &["a1", "a2"]);
+    rig.send_to(HALF, &["b1"]);
+    rig.send_to(0, &["c1", "a3"]);
+    let request = rig.aggregates(&[4, 1]);
+    rig.send_to(0, &["a4", "d1", "a5"]);
+    let second = rig.aggregates(&[1]);
+    rig.nothing_to_send();
+    rig.answer(request, [stored_in(0), stored_in(1)]);
+    let expect = ["a1 stored", "a2 stored", "a3 stored", "c1 stored", "b1 stored"];
+    assert_eq!(rig.settled(), expect);
+    let third = rig.aggregates(&[2]);
+    rig.answer(third, [throttled()]);
+    rig.answer(second, [stored_in(0)]);
+    assert_eq!(rig.settled(), ["d1 stored"]);
+    rig.now += MILLI * 200;
+    let again = rig.aggregates(&[2]);
+    rig.answer(again, [stored_in(0)]);
+    assert_eq!(rig.settled(), ["a4 stored", "a5 stored"]);
+    assert!(rig.machine.is_idle());
+}
+
+#[test]
+fn records_of_a_key_for_different_shards_travel_one_after_the_other() {
+    let mut rig = with_shards(Rig::new(aggregated()), &[0, HALF]);
+    rig.send_to(0, &["a1"]);
+    rig.send_to(HALF, &["a2", "a3"]);
+    rig.send_to(0, &["a4"]);
+    for (shard, tokens) in [(0, &["a1 stored"][..]), (1, &["a2 stored", "a3 stored"]), (0, &["a4 stored"])] {
+        let request = rig.aggregates(&[tokens.len()]);
+        rig.nothing_to_send();
+        rig.answer(request, [stored_in(shard)]);
+        assert_eq!(rig.settled(), tokens);
+    }
+}
+
+#[test]
+fn a_full_aggregate_does_not_linger_and_others_do() {
+    let linger = Settings { linger: Duration::from_secs(1), ..aggregated() };
+    let mut rig = with_shards(Rig::new(linger), &[0, HALF]);
+    rig.send_to(HALF, &["b1"]);
+    let large = record("a", 30_000).with_explicit_hash_key(HashKey::MIN);
+    rig.machine.submit(rig.now, large.clone(), "a1");
+    rig.nothing_to_send();
+    rig.machine.submit(rig.now, large, "a2");
+    rig.aggregates(&[1]);
+    rig.nothing_to_send();
+    assert_eq!(rig.wait(), Duration::from_secs(1));
+    rig.aggregates(&[1]);
+}
+
+#[test]
+fn an_aggregate_on_a_child_of_its_shard_is_sent_again_as_a_whole_and_one_on_a_merged_shard_is_not() {
+    let mut rig = with_shards(Rig::new(aggregated()), &[0]);
+    rig.send_to(0, &["a1"]);
+    rig.send_to(HALF, &["b1"]);
+    let request = rig.aggregates(&[2]);
+    rig.answer(request, [stored_in(1)]);
+    assert!(rig.settled().is_empty() && !rig.machine.is_idle());
+    rig.now += MAP_REFRESH_EVERY;
+    assert!(rig.machine.wants_shards(rig.now));
+    rig.nothing_to_send();
+    // Until the shards are known again, records go by themselves.
+    rig.send_to(0, &["c1", "c2"]);
+    let single = rig.request_of("c");
+    rig.answer(single, [stored_in(1)]);
+    assert_eq!(rig.settled(), ["c1 stored"]);
+
+    rig.list(&[0, HALF], 1);
+    let request = rig.aggregates(&[2, 1]);
+    rig.answer(request, [stored_in(1), stored_in(2)]);
+    assert_eq!(rig.settled(), ["a1 stored", "c2 stored", "b1 stored"]);
+    assert_eq!(rig.machine.metrics().misplaced_aggregates, 1);
+
+    rig.send_to(0, &["a2", "c3"]);
+    let request = rig.aggregates(&[2]);
+    rig.answer(request, [stored_in(3)]);
+    assert!(rig.settled().is_empty());
+    rig.now += MAP_REFRESH_EVERY;
+    assert!(rig.machine.wants_shards(rig.now));
+    rig.list(&[0], 3);
+    assert_eq!(rig.settled(), ["a2 stored", "c3 stored"]);
+    assert_eq!(rig.machine.metrics().misplaced_aggregates, 1);
+}
+
+#[test]
+fn a_misplaced_aggregate_that_is_abandoned_may_be_stored() {
+    let mut rig = with_shards(Rig::new(aggregated()), &[0]);
+    rig.send_to(0, &["a1", "a2", "b1"]);
+    let request = rig.aggregates(&[3]);
+    rig.send_to(0, &["a3"]);
+    rig.answer(request, [stored_in(7)]);
+    rig.machine.abandon();
+    let found: Vec<_> = rig.machine.take_settled().map(|(token, result)| (token, result.unwrap_err())).collect();
+    let found: Vec<_> = found.iter().map(|(token, error)| (*token, error.may_be_stored())).collect();
+    assert_eq!(found, [("a1", true), ("a2", true), ("b1", true), ("a3", false)]);
+    assert!(rig.machine.is_idle());
+}
+
+#[test]
+fn a_misplaced_aggregate_does_not_wait_for_ever_for_the_shards() {
+    let mut rig = with_shards(Rig::new(aggregated()), &[0]);
+    rig.send_to(0, &["a1", "b1"]);
+    let request = rig.aggregates(&[2]);
+    rig.answer(request, [stored_in(7)]);
+    let start = rig.now;
+    while !rig.machine.is_idle() {
+        rig.now += MAP_RETRY_AFTER;
+        assert!(rig.machine.wants_shards(rig.now));
+        rig.machine.listed(rig.now, None);
+    }
+    assert!(rig.now - start < Duration::from_secs(125));
+    let errors: Vec<_> = rig.machine.take_settled().map(|(_, result)| result.unwrap_err()).collect();
+    assert!(errors.iter().all(SendError::may_be_stored), "{errors:?}");
+    assert!(matches!(errors[0].reason(), Reason::GaveUp { last: Failure::WrongShard { .. }, .. }));
 }
 
 #[derive(Clone, Debug)]
@@ -549,7 +900,7 @@ struct Model {
     sent: BTreeMap<String, Vec<u64>>,
     next_token: u64,
     stored: Vec<u64>,
-    settled: HashMap<u64, Result<Placement, SendError>>,
+    settled: HashMap<u64, Result<Stored, SendError>>,
     outstanding: HashMap<u64, usize>,
     /// The flushes that wait, each with what was outstanding when it began.
     flushes: Vec<(u64, BTreeSet<u64>)>,
@@ -563,7 +914,7 @@ fn token(record: &PutRecord) -> u64 {
 impl Model {
     fn new(settings: Settings) -> Self {
         Self {
-            machine: Machine::new("orders".parse().unwrap(), settings.clone()),
+            machine: machine(settings.clone()),
             settings,
             now: Instant::now(),
             on_their_way: Vec::new(),
@@ -609,7 +960,7 @@ impl Model {
     }
 
     fn answer(&mut self, request: Request, how: How) {
-        let tokens: Vec<u64> = request.records().iter().map(token).collect();
+        let tokens: Vec<u64> = request.plain().iter().map(token).collect();
         let answer = match how {
             How::Single(outcomes) => {
                 let outcome = |(token, outcome): (&u64, &u8)| match outcome {
@@ -640,24 +991,24 @@ impl Model {
         self.machine.answered(self.now, request, answer);
         // Some arbitrary later answer lets a late request through.
         if let Some(late) = self.late.pop_if(|_| tokens.len().is_multiple_of(2)) {
-            self.stored.extend(late.records().iter().map(token));
+            self.stored.extend(late.plain().iter().map(token));
         }
     }
 
     /// Takes what the machine gives, and checks it against what was promised.
     fn look(&mut self) {
         while let Some(request) = self.machine.next_request(self.now) {
-            let records = request.records();
+            let records = request.plain();
             assert!((1..=PUT_RECORDS_MAX_RECORDS).contains(&records.len()));
             assert!(records.iter().map(PutRecord::size).sum::<usize>() <= PUT_RECORDS_MAX_BYTES);
             self.on_their_way.push(request);
         }
-        let carried = || self.on_their_way.iter().flat_map(Request::records);
+        let carried = || self.on_their_way.iter().flat_map(Request::plain);
         let keys: HashSet<_> = carried().map(|record| &record.partition_key).collect();
         assert_eq!(keys.len(), carried().count(), "a key is on its way twice");
         assert!(self.on_their_way.len() <= self.settings.max_in_flight_requests.get() as usize);
 
-        for (token, result) in self.machine.take_settled() {
+        for (token, result) in self.machine.take_settled().collect::<Vec<_>>() {
             assert!(self.outstanding.remove(&token).is_some(), "{token} was settled twice");
             if let Err(error) = &result {
                 assert!(error.may_be_stored() || !self.stored.contains(&token), "{token} was stored: {error:?}");
@@ -676,7 +1027,9 @@ impl Model {
             let (_, before) = self.flushes.swap_remove(position);
             assert!(before.iter().all(|token| self.settled.contains_key(token)), "flush {number} came too early");
         }
-        let asleep = self.machine.wake_at().is_none();
+        let wake_at = self.machine.wake_at();
+        assert!(wake_at.is_none_or(|at| at > self.now), "the machine has nothing to send although it is time");
+        let asleep = wake_at.is_none();
         assert!(!asleep || self.outstanding.is_empty() || !self.on_their_way.is_empty(), "the machine has stopped");
     }
 
@@ -696,7 +1049,7 @@ impl Model {
         assert!(self.outstanding.is_empty(), "{:?} never came to an end", self.outstanding);
         assert!(self.flushes.is_empty(), "{:?} were never told", self.flushes);
         for late in std::mem::take(&mut self.late) {
-            self.stored.extend(late.records().iter().map(token));
+            self.stored.extend(late.plain().iter().map(token));
         }
         for (key, sent) in &self.sent {
             let acknowledged = sent.iter().filter(|token| self.settled[token].is_ok());
