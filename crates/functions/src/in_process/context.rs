@@ -1,0 +1,145 @@
+use std::{sync::Arc, time::Duration};
+
+use statefun_kinesis_types::{Address, PutRecord, StreamRef, TypeName};
+
+use super::payload::{Payload, ValueSpec};
+use crate::{Delayed, Effects, EgressMessage, Request, StateChange, Value};
+
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a state cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The function did not declare it.
+    #[error("the state `{name}` is not among those that the function declares")]
+    Undeclared {
+        /// The state.
+        name: Arc<str>,
+    },
+    /// Its value is none of the type that it is read as.
+    #[error("the state `{name}` cannot be read")]
+    Unreadable {
+        /// The state.
+        name: Arc<str>,
+        /// What is wrong.
+        source: BoxError,
+    },
+}
+
+/// What a function sees of the world while it handles a message, and through which it acts.
+///
+/// What a function does takes effect when it has handled all messages of a batch, and only then.
+#[derive(Debug)]
+pub struct Context {
+    address: Address,
+    caller: Option<Address>,
+    states: Vec<(Arc<str>, Option<Value>)>,
+    effects: Effects,
+}
+
+impl Context {
+    pub(super) fn new(request: &Request) -> Self {
+        let states = request.states.clone();
+        Self { address: request.target.clone(), caller: None, states, effects: Effects::default() }
+    }
+
+    pub(super) fn set_caller(&mut self, caller: Option<Address>) {
+        self.caller = caller;
+    }
+
+    pub(super) fn into_effects(self) -> Effects {
+        self.effects
+    }
+
+    /// The address that handles the message.
+    pub fn self_address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Who sent the message; `None` when it came through an ingress.
+    pub fn caller(&self) -> Option<&Address> {
+        self.caller.as_ref()
+    }
+
+    /// The value of a state; `None` while it is not set, or when it has expired.
+    ///
+    /// # Errors
+    ///
+    /// When the function did not declare the state, or its value cannot be read.
+    pub fn get<T: Payload>(&self, state: &ValueSpec<T>) -> Result<Option<T>, StateError> {
+        let name = state.name();
+        let found = self.states.iter().find(|(other, _)| other == name);
+        let (_, value) = found.ok_or_else(|| StateError::Undeclared { name: Arc::clone(name) })?;
+        let read = value.as_ref().map(Value::read).transpose();
+        read.map_err(|source| StateError::Unreadable { name: Arc::clone(name), source })
+    }
+
+    /// Sets a state.
+    ///
+    /// # Errors
+    ///
+    /// When the function did not declare the state.
+    pub fn set<T: Payload>(&mut self, state: &ValueSpec<T>, value: &T) -> Result<(), StateError> {
+        self.change(state.name(), Some(Value::of(value)))
+    }
+
+    /// Makes a state one that is not set.
+    ///
+    /// # Errors
+    ///
+    /// When the function did not declare the state.
+    pub fn clear<T: Payload>(&mut self, state: &ValueSpec<T>) -> Result<(), StateError> {
+        self.change(state.name(), None)
+    }
+
+    fn change(&mut self, name: &Arc<str>, value: Option<Value>) -> Result<(), StateError> {
+        let found = self.states.iter_mut().find(|(other, _)| other == name);
+        let (_, current) = found.ok_or_else(|| StateError::Undeclared { name: Arc::clone(name) })?;
+        current.clone_from(&value);
+        // Of a batch, the last value of each state is all that is kept.
+        match self.effects.states.iter_mut().find(|change| change.name == *name) {
+            Some(change) => change.value = value,
+            None => self.effects.states.push(StateChange { name: Arc::clone(name), value }),
+        }
+        Ok(())
+    }
+
+    /// Sends a message to a function.
+    pub fn send<T: Payload>(&mut self, to: Address, message: &T) {
+        self.effects.messages.push((to, Value::of(message)));
+    }
+
+    /// Sends a message to a function after a while.
+    pub fn send_after<T: Payload>(&mut self, delay: Duration, to: Address, message: &T) {
+        self.effects.delayed.push(Delayed::Send { delay, to, value: Value::of(message), token: None });
+    }
+
+    /// Sends a message to a function after a while, unless it is cancelled by its token before.
+    pub fn send_after_unless_cancelled<T: Payload>(
+        &mut self,
+        delay: Duration,
+        to: Address,
+        message: &T,
+        token: impl Into<Arc<str>>,
+    ) {
+        let token = Some(token.into());
+        self.effects.delayed.push(Delayed::Send { delay, to, value: Value::of(message), token });
+    }
+
+    /// Cancels what this address has delayed under this token; without effect when there is no such message any more.
+    pub fn cancel(&mut self, token: impl Into<Arc<str>>) {
+        self.effects.delayed.push(Delayed::Cancel { token: token.into() });
+    }
+
+    /// Sends a record to the stream of an egress.
+    pub fn egress(&mut self, egress: TypeName, record: PutRecord) {
+        self.effects.egress.push(EgressMessage { egress, stream: None, record });
+    }
+
+    /// Sends a record to another stream of an egress.
+    pub fn egress_to(&mut self, egress: TypeName, stream: StreamRef, record: PutRecord) {
+        self.effects.egress.push(EgressMessage { egress, stream: Some(stream), record });
+    }
+}

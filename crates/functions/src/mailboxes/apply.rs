@@ -1,0 +1,185 @@
+//! What comes of a request.
+
+use std::sync::Arc;
+
+use statefun_kinesis_types::Timestamp;
+
+use super::{
+    change::{StoredEgress, StoredTimer},
+    group::UnknownFunction,
+    lineage::Lineage,
+    machine::Mailboxes,
+    mailbox::Phase,
+    schedule::RequestId,
+};
+use crate::{Delayed, Effects, Message, StateChange, StateSpec};
+
+/// What a function says to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All messages are handled.
+    Handled(Effects),
+    /// None is: the request left states out that the function has.
+    StatesMissing(Vec<StateSpec>),
+}
+
+/// Why an answer cannot be used. It has had no effect, and its request is still in flight.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// A message is for a function that nobody serves.
+    #[error(transparent)]
+    UnknownFunction(#[from] UnknownFunction),
+    /// A state is to be changed that the function did not declare.
+    #[error("the state `{name}` was changed and never declared")]
+    UndeclaredState {
+        /// The state.
+        name: Arc<str>,
+    },
+    /// States are said to be missing, and all of them were in the request.
+    #[error("states are said to be missing that the request had")]
+    NothingMissing,
+}
+
+impl<T> Mailboxes<T> {
+    /// Takes the answer to a request. One that is not in flight any more is ignored.
+    ///
+    /// # Errors
+    ///
+    /// When the answer cannot be used; it counts as none then.
+    pub fn answered(&mut self, request: RequestId, answer: Answer, now: Timestamp) -> Result<(), Refused> {
+        if !self.is_in_flight(request) {
+            return Ok(());
+        }
+        match answer {
+            Answer::Handled(effects) => self.handled(request.slot, effects, now),
+            Answer::StatesMissing(specs) => self.states_missing(request.slot, specs),
+        }
+    }
+
+    fn states_missing(&mut self, slot: u32, missing: Vec<StateSpec>) -> Result<(), Refused> {
+        let mailbox = &self.mailboxes[slot as usize];
+        let function = &mut self.functions[mailbox.function as usize];
+        let was_sent =
+            |name: &str| function.specs.place(name).is_some_and(|place| usize::from(place) < mailbox.states_sent);
+        if missing.iter().all(|spec| was_sent(&spec.name)) {
+            return Err(Refused::NothingMissing);
+        }
+        for spec in missing {
+            if let Some(spec) = function.specs.register(spec)
+                && let Some(journal) = &mut self.journal
+            {
+                journal.specs.push((function.name.clone(), spec.clone()));
+            }
+        }
+        // The same messages go out again, ahead of the others of their function.
+        let group = function.group;
+        self.land(slot, false);
+        self.mailboxes[slot as usize].phase = Phase::Ready;
+        self.groups[group.index()].ready.push_front(slot);
+        Ok(())
+    }
+
+    fn handled(&mut self, slot: u32, effects: Effects, now: Timestamp) -> Result<(), Refused> {
+        let Effects { messages, delayed, egress, states } = effects;
+        for (to, _) in &messages {
+            self.function(&to.function)?;
+        }
+        for delayed in &delayed {
+            if let Delayed::Send { to, .. } = delayed {
+                self.function(&to.function)?;
+            }
+        }
+        let sender_function = self.mailboxes[slot as usize].function;
+        let specs = &self.functions[sender_function as usize].specs;
+        if let Some(change) = states.iter().find(|change| specs.place(&change.name).is_none()) {
+            return Err(Refused::UndeclaredState { name: Arc::clone(&change.name) });
+        }
+
+        self.land(slot, false);
+        let mailbox = &mut self.mailboxes[slot as usize];
+        let id = Arc::clone(&mailbox.id);
+        let batch = mailbox.batch.take().expect("what is in flight is a batch");
+        mailbox.starts_anew();
+        let sender = self.functions[sender_function as usize].address(&id);
+        let lineage = Lineage::union(batch.tags.iter().map(|tag| &tag.lineage));
+        let counts = &mut self.functions[sender_function as usize].counts;
+        counts.messages_out += messages.len() as u64;
+        counts.egress_out += egress.len() as u64;
+
+        let mut full = None;
+        for (to, value) in messages {
+            let function = self.function(&to.function)?;
+            let message = Message { caller: Some(sender.clone()), value };
+            let target = self.post(function, to.id, message, lineage.clone());
+            if full.is_none() && target != slot && self.is_full(target) {
+                full = Some(target);
+            }
+        }
+        for delayed in delayed {
+            match delayed {
+                Delayed::Send { delay, to, value, token } => {
+                    self.functions[sender_function as usize].counts.messages_out += 1;
+                    let message = Message { caller: Some(sender.clone()), value };
+                    let timer = StoredTimer { id: self.next_id, at: now.after(delay), to, message, token };
+                    self.next_id += 1;
+                    if let Some(journal) = &mut self.journal {
+                        journal.timers.add(timer.id, timer.clone());
+                    }
+                    self.timers.insert(timer);
+                }
+                Delayed::Cancel { token } => {
+                    let cancelled = self.timers.cancel(&sender, &token);
+                    if let Some(journal) = &mut self.journal {
+                        cancelled.into_iter().for_each(|timer| journal.timers.remove(timer));
+                    }
+                }
+            }
+        }
+        for message in egress {
+            let record = StoredEgress { id: self.next_id, message };
+            self.next_id += 1;
+            if let Some(journal) = &mut self.journal {
+                journal.egress.add(record.id, record.clone());
+            }
+            self.outgoing.push(record, lineage.clone());
+        }
+        self.change_states(sender_function, &id, &states, now);
+        self.finish(&batch);
+        drop((batch, lineage));
+
+        let function = &mut self.functions[sender_function as usize];
+        if !function.is_known {
+            function.is_known = true;
+            for aside in std::mem::take(&mut function.aside) {
+                self.make_ready(aside);
+            }
+        }
+        match full {
+            Some(target) if !self.is_full(slot) && self.is_full(target) => {
+                self.mailboxes[slot as usize].phase = Phase::Held;
+                self.mailboxes[target as usize].waiters.push(slot);
+            }
+            _ => self.go_on(slot),
+        }
+        Ok(())
+    }
+
+    fn change_states(&mut self, index: u32, id: &Arc<str>, changes: &[StateChange], now: Timestamp) {
+        let function = &mut self.functions[index as usize];
+        let instance = function.instances.get_mut(id).expect("an instance with a mailbox is kept");
+        for change in changes {
+            let place = function.specs.place(&change.name).expect("it was looked up before");
+            match &change.value {
+                Some(value) => instance.set(place, value, function.specs.expiration(place).at_write(now)),
+                None => instance.clear(place),
+            }
+            if let Some(journal) = &mut self.journal {
+                journal.state_changed(index, id, place);
+            }
+        }
+        if !changes.is_empty() {
+            instance.schedule(index, id, &mut self.expiries, false);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use slab::Slab;
+use statefun_kinesis_types::{Address, FunctionType, Timestamp};
+
+use super::{
+    change::{Changes, Journal, StoredEgress, StoredMessage, StoredState, StoredTimer},
+    egress::Outgoing,
+    group::{Directory, Function, FunctionCounts, Group, GroupId, GroupSettings, UnknownFunction},
+    lineage::{Finished, Lineage},
+    mailbox::{Envelope, Mailbox, Phase, Tag},
+    state::Expiries,
+    timers::Timers,
+};
+use crate::Message;
+
+/// Bounds of all mailboxes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages that are not handled, those in flight too, from which on nothing more is taken in. Default: 100 000.
+    pub messages: usize,
+    /// The same in bytes of memory. Default: 256 MiB.
+    pub bytes: usize,
+    /// Records on their way to egresses from which on no request goes out. Default: 100 000.
+    pub egress_records: usize,
+    /// The same in bytes. Default: 64 MiB.
+    pub egress_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { messages: 100_000, bytes: 256 << 20, egress_records: 100_000, egress_bytes: 64 << 20 }
+    }
+}
+
+/// What mailboxes hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Messages that are not handled, those in flight too.
+    pub messages: usize,
+    /// About how much memory they take.
+    pub bytes: usize,
+    /// Delayed messages that are not due.
+    pub timers: usize,
+    /// Records that their egress has not stored.
+    pub egress_records: usize,
+    /// The bytes of these records.
+    pub egress_bytes: usize,
+    /// Addresses with messages.
+    pub mailboxes: usize,
+    /// Addresses with messages or states.
+    pub instances: usize,
+}
+
+/// The mailboxes, states and timers of all functions: a state machine without I/O.
+///
+/// Messages go in by [`deliver`](Self::deliver), requests come out by [`next_request`](Self::next_request), and what
+/// came of them goes in by [`answered`](Self::answered), or, when nothing did, by [`park`](Self::park),
+/// [`split`](Self::split) and [`skip`](Self::skip). The time is handed in.
+///
+/// * Of one address at most one request is in flight; what comes meanwhile is the next batch.
+/// * Messages of one sender to one address keep their order.
+/// * Addresses take turns; so do groups. The first request of a function goes alone, since only its answer tells which
+///   states the function has.
+/// * A batch has all of its effects or none.
+/// * An address with as many messages waiting as a batch may have holds up whoever sends to it: a sender has no further
+///   turn until there is room. A mailbox that is full itself is never held up. So among senders that hold each other up
+///   there is always one that is not, and no cycle of functions stands still.
+/// * An instance without messages and states takes no memory.
+///
+/// `T` is a ticket of who delivers; it comes back by [`take_finished`](Self::take_finished) when all that came of the
+/// delivery is done, records for egresses included and delayed messages not.
+#[derive(Debug)]
+pub struct Mailboxes<T> {
+    /// First, so that it goes first: what is dropped with the mailboxes is not finished.
+    pub(super) finished: Finished<T>,
+    pub(super) limits: Limits,
+    pub(super) groups: Vec<Group>,
+    pub(super) directory: Directory,
+    pub(super) functions: Vec<Function>,
+    pub(super) by_type: HashMap<FunctionType, u32>,
+    pub(super) mailboxes: Slab<Mailbox<T>>,
+    pub(super) parked: BTreeSet<(Timestamp, u32)>,
+    pub(super) timers: Timers,
+    pub(super) expiries: Expiries,
+    pub(super) outgoing: Outgoing<T>,
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+    pub(super) journal: Option<Journal>,
+    /// Messages, delayed messages and records have one sequence of numbers.
+    pub(super) next_id: u64,
+    pub(super) next_request: u64,
+    pub(super) next_group: usize,
+}
+
+impl<T> Mailboxes<T> {
+    /// Empty mailboxes that nobody serves yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            finished: Finished::new(),
+            limits,
+            groups: Vec::new(),
+            directory: Directory::default(),
+            functions: Vec::new(),
+            by_type: HashMap::new(),
+            mailboxes: Slab::new(),
+            parked: BTreeSet::new(),
+            timers: Timers::default(),
+            expiries: Expiries::default(),
+            outgoing: Outgoing::new(),
+            messages: 0,
+            bytes: 0,
+            journal: None,
+            next_id: 0,
+            next_request: 0,
+            next_group: 0,
+        }
+    }
+
+    /// The same mailboxes, which write down what changes, for [`cut`](Self::cut).
+    #[must_use]
+    pub fn journalled(mut self) -> Self {
+        self.journal.get_or_insert_default();
+        self
+    }
+
+    /// A new group, which serves no function yet.
+    pub fn add_group(&mut self, settings: GroupSettings) -> GroupId {
+        let id = GroupId(u32::try_from(self.groups.len()).expect("groups come from a module file of bounded size"));
+        self.groups.push(Group { settings, ready: VecDeque::new(), in_flight: 0 });
+        id
+    }
+
+    /// The group serves this function from now on.
+    pub fn serve_function(&mut self, function: FunctionType, group: GroupId) {
+        self.directory.functions.insert(function, group);
+    }
+
+    /// The group serves all functions of this namespace that no group serves by name.
+    pub fn serve_namespace(&mut self, namespace: impl Into<String>, group: GroupId) {
+        self.directory.namespaces.insert(namespace.into(), group);
+    }
+
+    /// Whether someone serves the function.
+    pub fn serves(&self, function: &FunctionType) -> bool {
+        self.directory.find(function).is_some()
+    }
+
+    /// Takes messages, in order, all of them or none.
+    ///
+    /// It takes them even when there is no room: [`has_room_for`](Self::has_room_for) tells whether to wait before the
+    /// next delivery. So a cut never lies within a delivery, and the bounds are passed by a delivery per caller at most.
+    ///
+    /// # Errors
+    ///
+    /// When nobody serves one of the functions.
+    pub fn deliver(
+        &mut self,
+        ticket: T,
+        messages: impl IntoIterator<Item = (Address, Message)>,
+    ) -> Result<(), UnknownFunction> {
+        let messages: Vec<(u32, Address, Message)> = messages
+            .into_iter()
+            .map(|(to, message)| self.function(&to.function).map(|function| (function, to, message)))
+            .collect::<Result<_, _>>()?;
+        let lineage = self.finished.begin(ticket);
+        for (function, to, message) in messages {
+            self.post(function, to.id, message, lineage.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for a message to this address.
+    pub fn has_room_for(&self, to: &Address) -> bool {
+        if self.messages >= self.limits.messages || self.bytes >= self.limits.bytes {
+            return false;
+        }
+        let Some(function) = self.by_type.get(&to.function).map(|function| &self.functions[*function as usize]) else {
+            return true;
+        };
+        let mailbox = function.instances.get(&to.id).and_then(|instance| instance.mailbox);
+        mailbox.is_none_or(|slot| !self.is_full(slot))
+    }
+
+    /// Tickets of the deliveries that are finished since the last call.
+    pub fn take_finished(&mut self) -> Vec<T> {
+        self.finished.take()
+    }
+
+    /// Records that are to be sent, since the last call. Each has to be told of by [`stored`](Self::stored).
+    pub fn take_egress(&mut self) -> Vec<StoredEgress> {
+        self.outgoing.take()
+    }
+
+    /// The egress has stored a record.
+    pub fn stored(&mut self, record: u64) {
+        if self.outgoing.stored(record)
+            && let Some(journal) = &mut self.journal
+        {
+            journal.egress.remove(record);
+        }
+    }
+
+    /// What is held now.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            messages: self.messages,
+            bytes: self.bytes,
+            timers: self.timers.len(),
+            egress_records: self.outgoing.len(),
+            egress_bytes: self.outgoing.bytes(),
+            mailboxes: self.mailboxes.len(),
+            instances: self.functions.iter().map(|function| function.instances.len()).sum(),
+        }
+    }
+
+    /// What each function has done so far.
+    pub fn counts(&self) -> impl Iterator<Item = (&FunctionType, FunctionCounts)> {
+        self.functions.iter().map(|function| (&function.name, function.counts))
+    }
+
+    /// What has changed since the last cut; nothing without [`journalled`](Self::journalled).
+    pub fn cut(&mut self) -> Changes {
+        let Some(journal) = &mut self.journal else { return Changes::default() };
+        let mut states = Vec::with_capacity(journal.states.len());
+        for ((function, id), specs) in journal.states.drain() {
+            let function = &self.functions[function as usize];
+            let instance = function.instances.get(&id);
+            for spec in specs {
+                let (value, expires) = match instance.and_then(|instance| instance.get(spec)) {
+                    Some((value, expires)) => (Some(value), expires),
+                    None => (None, None),
+                };
+                let name = Arc::clone(function.specs.name(spec));
+                states.push(StoredState { address: function.address(&id), name, value, expires });
+            }
+        }
+        let (messages, messages_done) = journal.messages.take();
+        let (timers, timers_done) = journal.timers.take();
+        let (egress, egress_done) = journal.egress.take();
+        let specs = std::mem::take(&mut journal.specs);
+        Changes { specs, states, messages, messages_done, timers, timers_done, egress, egress_done }
+    }
+
+    /// When [`on_time`](Self::on_time) has something to do next.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let parked = self.parked.first().map(|(until, _)| *until);
+        [parked, self.timers.next_at(), self.expiries.next_at()].into_iter().flatten().min()
+    }
+
+    /// Does what is due: delivers delayed messages, wakes what was parked, forgets expired values.
+    pub fn on_time(&mut self, now: Timestamp) {
+        while let Some((_, slot)) = self.parked.first().copied().filter(|(until, _)| *until <= now) {
+            self.parked.pop_first();
+            self.make_ready(slot);
+        }
+        while let Some(StoredTimer { id, to, message, .. }) = self.timers.pop(now) {
+            if let Some(journal) = &mut self.journal {
+                journal.timers.remove(id);
+            }
+            let function = self.function(&to.function).expect("it was served when the message was sent");
+            self.post(function, to.id, message, Lineage::NONE);
+        }
+        while let Some((index, id)) = self.expiries.pop(now) {
+            let function = &mut self.functions[index as usize];
+            let Some(instance) = function.instances.get_mut(&id) else { continue };
+            let journal = &mut self.journal;
+            instance.expire(now, |spec| {
+                if let Some(journal) = journal {
+                    journal.state_changed(index, &id, spec);
+                }
+            });
+            instance.schedule(index, &id, &mut self.expiries, true);
+            if instance.is_idle_and_empty() {
+                function.instances.remove(&id);
+            }
+        }
+    }
+
+    /// The place of a function that is served.
+    pub(super) fn function(&mut self, name: &FunctionType) -> Result<u32, UnknownFunction> {
+        if let Some(function) = self.by_type.get(name) {
+            return Ok(*function);
+        }
+        let group = self.directory.find(name).ok_or_else(|| UnknownFunction { function: name.clone() })?;
+        let place = u32::try_from(self.functions.len()).expect("fewer functions than the memory has room for");
+        self.functions.push(Function::new(name.clone(), group));
+        self.by_type.insert(name.clone(), place);
+        Ok(place)
+    }
+
+    /// Puts a message into its mailbox, and gives the place of that.
+    pub(super) fn post(&mut self, function: u32, id: Arc<str>, message: Message, lineage: Lineage<T>) -> u32 {
+        let number = self.next_id;
+        self.next_id += 1;
+        if let Some(journal) = &mut self.journal {
+            let to = self.functions[function as usize].address(&id);
+            journal.messages.add(number, StoredMessage { id: number, to, message: message.clone() });
+        }
+        self.put(function, id, message, Tag { id: number, lineage })
+    }
+
+    /// The same for a message that has its number.
+    pub(super) fn put(&mut self, function: u32, id: Arc<str>, message: Message, tag: Tag<T>) -> u32 {
+        self.messages += 1;
+        self.bytes += message.footprint();
+        let of = &mut self.functions[function as usize];
+        of.counts.messages_in += 1;
+        of.counts.backlog += 1;
+        let instance = of.instances.entry(Arc::clone(&id)).or_default();
+        let slot = *instance.mailbox.get_or_insert_with(|| {
+            let slot = self.mailboxes.insert(Mailbox::new(function, id));
+            u32::try_from(slot).expect("fewer mailboxes than the memory has room for")
+        });
+        let mailbox = &mut self.mailboxes[slot as usize];
+        mailbox.waiting.push_back(Envelope { message, tag });
+        if mailbox.phase == Phase::Idle {
+            self.make_ready(slot);
+        }
+        slot
+    }
+
+    /// Whether an address has as many messages waiting as it may.
+    pub(super) fn is_full(&self, slot: u32) -> bool {
+        let mailbox = &self.mailboxes[slot as usize];
+        let group = self.functions[mailbox.function as usize].group;
+        mailbox.waiting.len() >= self.groups[group.index()].settings.max_batch_messages.get() as usize
+    }
+
+    pub(super) fn make_ready(&mut self, slot: u32) {
+        let mailbox = &mut self.mailboxes[slot as usize];
+        mailbox.phase = Phase::Ready;
+        let group = self.functions[mailbox.function as usize].group;
+        self.groups[group.index()].ready.push_back(slot);
+    }
+}

@@ -1,0 +1,212 @@
+//! Whose turn it is.
+
+use std::sync::Arc;
+
+use statefun_kinesis_types::{Address, Timestamp};
+
+use super::{
+    group::GroupId,
+    machine::Mailboxes,
+    mailbox::{Batch, Phase},
+};
+use crate::{Message, Value};
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    pub(super) slot: u32,
+    pub(super) number: u64,
+}
+
+/// Messages of one address that are to be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request {
+    /// What the answer refers to.
+    pub id: RequestId,
+    /// Who serves the function.
+    pub group: GroupId,
+    /// Whom the messages are for.
+    pub target: Address,
+    /// All states that the function is known to have, with their values.
+    pub states: Vec<(Arc<str>, Option<Value>)>,
+    /// The messages, oldest first.
+    pub messages: Arc<[Message]>,
+    /// How often the same messages went out before and failed.
+    pub attempt: u32,
+    /// When they went out first.
+    pub tried_since: Timestamp,
+}
+
+impl<T> Mailboxes<T> {
+    /// The next request that may go out now, if there is one.
+    pub fn next_request(&mut self, now: Timestamp) -> Option<Request> {
+        if self.outgoing.len() >= self.limits.egress_records || self.outgoing.bytes() >= self.limits.egress_bytes {
+            return None;
+        }
+        for _ in 0..self.groups.len() {
+            let index = self.next_group % self.groups.len();
+            self.next_group = index + 1;
+            while let Some(slot) = self.next_ready(index) {
+                let function = &mut self.functions[self.mailboxes[slot as usize].function as usize];
+                if !function.is_known && function.is_tried {
+                    function.aside.push_back(slot);
+                    self.mailboxes[slot as usize].phase = Phase::Aside;
+                    continue;
+                }
+                function.is_tried = true;
+                return Some(self.dispatch(slot, now));
+            }
+        }
+        None
+    }
+
+    fn next_ready(&mut self, group: usize) -> Option<u32> {
+        let group = &mut self.groups[group];
+        if group.in_flight >= group.settings.max_in_flight.get() { None } else { group.ready.pop_front() }
+    }
+
+    fn dispatch(&mut self, slot: u32, now: Timestamp) -> Request {
+        let number = self.next_request;
+        self.next_request += 1;
+        let mailbox = &mut self.mailboxes[slot as usize];
+        let index = mailbox.function;
+        let function = &mut self.functions[index as usize];
+        let group = &mut self.groups[function.group.index()];
+        let before = mailbox.waiting.len();
+        mailbox.fill_batch(group.settings.max_batch_messages.get() as usize, group.settings.max_batch_bytes);
+        function.counts.backlog -= (before - mailbox.waiting.len()) as u64;
+        function.counts.in_flight += 1;
+        group.in_flight += 1;
+        mailbox.phase = Phase::InFlight;
+        mailbox.request = number;
+        mailbox.states_sent = function.specs.all().len();
+
+        let journal = &mut self.journal;
+        let mut changed = |spec| {
+            if let Some(journal) = journal {
+                journal.state_changed(index, &mailbox.id, spec);
+            }
+        };
+        let instance = function.instances.get_mut(&mailbox.id).expect("an instance with a mailbox is kept");
+        instance.expire(now, &mut changed);
+        instance.invoked(function.specs.all(), now, &mut changed);
+        instance.schedule(index, &mailbox.id, &mut self.expiries, false);
+        let value = |place| instance.get(place).map(|(value, _)| value);
+        let states =
+            (0_u16..).zip(function.specs.all()).map(|(place, spec)| (Arc::clone(&spec.name), value(place))).collect();
+        let request = Request {
+            id: RequestId { slot, number },
+            group: function.group,
+            target: function.address(&mailbox.id),
+            states,
+            messages: mailbox.batch.as_ref().map_or_else(|| [].into(), |batch| Arc::clone(&batch.messages)),
+            attempt: mailbox.attempt,
+            tried_since: *mailbox.tried_since.get_or_insert(now),
+        };
+        self.release_waiters(slot);
+        request
+    }
+
+    /// Lets those go on who wait for room in a mailbox, if there is room.
+    pub(super) fn release_waiters(&mut self, slot: u32) {
+        if self.mailboxes[slot as usize].waiters.is_empty() || self.is_full(slot) {
+            return;
+        }
+        for waiter in std::mem::take(&mut self.mailboxes[slot as usize].waiters) {
+            self.go_on(waiter);
+        }
+    }
+
+    /// Gives a mailbox its next turn, or removes it when it has nothing to do.
+    pub(super) fn go_on(&mut self, slot: u32) {
+        let mailbox = &mut self.mailboxes[slot as usize];
+        if mailbox.batch.is_some() || !mailbox.waiting.is_empty() {
+            return self.make_ready(slot);
+        }
+        mailbox.phase = Phase::Idle;
+        if mailbox.waiters.is_empty() {
+            let mailbox = self.mailboxes.remove(slot as usize);
+            let function = &mut self.functions[mailbox.function as usize];
+            let instance = function.instances.get_mut(&mailbox.id).expect("an instance with a mailbox is kept");
+            instance.mailbox = None;
+            if instance.is_idle_and_empty() {
+                function.instances.remove(&mailbox.id);
+            }
+        }
+    }
+
+    /// Tries the same messages again at that time; the address waits until then, and all others go on.
+    ///
+    /// Of a function that never answered, another address is tried next: it may be one message that fails.
+    pub fn park(&mut self, request: RequestId, until: Timestamp) {
+        if !self.is_in_flight(request) {
+            return;
+        }
+        self.land(request.slot, true);
+        self.mailboxes[request.slot as usize].phase = Phase::Parked(until);
+        self.parked.insert((until, request.slot));
+    }
+
+    /// After a failure, lets the messages of a request go out one by one, to find the one that fails. Says whether there
+    /// was more than one; a single message is still in flight.
+    pub fn split(&mut self, request: RequestId) -> bool {
+        if !self.is_in_flight(request) {
+            return false;
+        }
+        let mailbox = &mut self.mailboxes[request.slot as usize];
+        let count = mailbox.batch.as_ref().map_or(0, |batch| batch.tags.len());
+        if !mailbox.split_batch() {
+            return false;
+        }
+        self.functions[mailbox.function as usize].counts.backlog += count as u64;
+        self.land(request.slot, true);
+        self.mailboxes[request.slot as usize].starts_anew();
+        self.make_ready(request.slot);
+        true
+    }
+
+    /// After a failure, gives the messages of a request up: they count as handled, without any effect.
+    pub fn skip(&mut self, request: RequestId) {
+        if !self.is_in_flight(request) {
+            return;
+        }
+        self.land(request.slot, true);
+        if let Some(batch) = self.mailboxes[request.slot as usize].batch.take() {
+            self.finish(&batch);
+        }
+        self.mailboxes[request.slot as usize].starts_anew();
+        self.go_on(request.slot);
+    }
+
+    pub(super) fn is_in_flight(&self, request: RequestId) -> bool {
+        self.mailboxes
+            .get(request.slot as usize)
+            .is_some_and(|mailbox| mailbox.phase == Phase::InFlight && mailbox.request == request.number)
+    }
+
+    /// A request is not in flight any more.
+    pub(super) fn land(&mut self, slot: u32, failed: bool) {
+        let mailbox = &mut self.mailboxes[slot as usize];
+        let function = &mut self.functions[mailbox.function as usize];
+        function.counts.in_flight -= 1;
+        self.groups[function.group.index()].in_flight -= 1;
+        function.is_tried = false;
+        if failed {
+            mailbox.attempt += 1;
+            function.counts.failures += 1;
+            if let Some(next) = function.aside.pop_front() {
+                self.make_ready(next);
+            }
+        }
+    }
+
+    /// Messages are handled.
+    pub(super) fn finish(&mut self, batch: &Batch<T>) {
+        self.messages -= batch.tags.len();
+        self.bytes -= batch.messages.iter().map(Message::footprint).sum::<usize>();
+        if let Some(journal) = &mut self.journal {
+            batch.tags.iter().for_each(|tag| journal.messages.remove(tag.id));
+        }
+    }
+}

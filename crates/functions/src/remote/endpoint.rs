@@ -1,0 +1,320 @@
+use std::{
+    collections::HashMap,
+    error::Error,
+    fmt,
+    io::Read,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderValue, Method, Response, Uri,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
+};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use statefun_kinesis_protocol::{AddressRef, BatchRequest, InvocationRef, StateRef, ValueRef};
+use statefun_kinesis_spec::{EndpointSpec, TransportSpec, UrlTemplate};
+use statefun_kinesis_types::{Address, FunctionType};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    answer,
+    connect::{Connector, connector},
+    upload::{Progress, Stage, Upload},
+    url::Target,
+};
+use crate::{Answer, Invoke, InvokeError, Request, Value};
+
+/// The media type of requests and answers.
+const OCTETS: &str = "application/octet-stream";
+
+/// Why an endpoint cannot be used.
+#[derive(Debug)]
+pub struct EndpointError {
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl EndpointError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for EndpointError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Remote functions: an `io.statefun.endpoints.v2/http` document of a module file.
+///
+/// Requests are posted over HTTP/1.1, or over HTTP/2 where a server offers it with TLS. Connections are kept for the
+/// next request. An answer may be compressed by gzip.
+#[derive(Debug)]
+pub struct RemoteEndpoint {
+    template: UrlTemplate,
+    transport: TransportSpec,
+    clients: Mutex<Clients>,
+}
+
+#[derive(Debug, Default)]
+struct Clients {
+    /// By the socket that they connect to, or none.
+    by_socket: HashMap<Option<PathBuf>, PostClient>,
+    by_function: HashMap<FunctionType, (PostClient, Uri)>,
+}
+
+type PostClient = Client<Connector, Upload>;
+
+impl RemoteEndpoint {
+    /// Gets ready to post requests. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// When certificates or keys that the endpoint names cannot be read, or the address is none.
+    pub fn new(spec: &EndpointSpec) -> Result<Self, EndpointError> {
+        let endpoint = Self {
+            template: spec.url_path_template.clone(),
+            transport: spec.transport.clone(),
+            clients: Mutex::default(),
+        };
+        // What is wrong with files and address is told now, and not at the first message.
+        let function = match &spec.functions {
+            statefun_kinesis_spec::FunctionPattern::Function(function) => Some(function.clone()),
+            _ => "example/function".parse().ok(),
+        };
+        if let Some(function) = function {
+            endpoint.route(&function)?;
+        }
+        Ok(endpoint)
+    }
+
+    fn route(&self, function: &FunctionType) -> Result<(PostClient, Uri), EndpointError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(route) = clients.by_function.get(function) {
+            return Ok(route.clone());
+        }
+        let url = self.template.url_for(function);
+        let target =
+            Target::parse(&url).map_err(|error| EndpointError::new(format!("{url} is no address")).because(error))?;
+        let client = match clients.by_socket.get(&target.socket) {
+            Some(client) => client.clone(),
+            None => {
+                let uses_tls = target.uri.scheme_str() == Some("https");
+                let connector = connector(&self.transport, uses_tls, target.socket.clone())?;
+                let client = Client::builder(TokioExecutor::new())
+                    .pool_idle_timeout(self.transport.pool_ttl)
+                    .pool_max_idle_per_host(self.transport.pool_size.get() as usize)
+                    .pool_timer(TokioTimer::new())
+                    .timer(TokioTimer::new())
+                    .build(connector);
+                clients.by_socket.insert(target.socket, PostClient::clone(&client));
+                client
+            }
+        };
+        clients.by_function.insert(function.clone(), (client.clone(), target.uri.clone()));
+        Ok((client, target.uri))
+    }
+
+    async fn post(&self, function: &FunctionType, body: Bytes) -> Result<Bytes, InvokeError> {
+        let (client, uri) = self.route(function).map_err(|error| InvokeError::new("cannot connect").because(error))?;
+        let progress = Arc::new(Progress::default());
+        let request = http::Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(CONTENT_TYPE, OCTETS)
+            .header(ACCEPT, OCTETS)
+            .header(ACCEPT_ENCODING, "gzip")
+            .header(USER_AGENT, concat!("statefun-kinesis/", env!("CARGO_PKG_VERSION")))
+            .body(Upload::new(body, Arc::clone(&progress)))
+            .map_err(|error| InvokeError::new("cannot make a request").because(error))?;
+        let response = self.response(client.request(request), &progress).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let said = self.beginning(response).await;
+            return Err(InvokeError::new(format!("the function's server answered {status}: {said}")));
+        }
+        let (headers, body) = self.body(response).await?;
+        let is_octets = |kind: &HeaderValue| {
+            let kind = kind.as_bytes();
+            kind.len() >= OCTETS.len() && kind[..OCTETS.len()].eq_ignore_ascii_case(OCTETS.as_bytes())
+        };
+        // Without a type it may be an answer, and reading it tells.
+        if let Some(kind) = headers.get(CONTENT_TYPE).filter(|kind| !is_octets(kind)) {
+            let said = shown(&body);
+            return Err(InvokeError::new(format!("the answer is of type {kind:?} and not {OCTETS}: {said}")));
+        }
+        Ok(body)
+    }
+
+    /// Waits for the head of the answer, and no longer than the stage that the request is in may take.
+    async fn response(
+        &self,
+        request: hyper_util::client::legacy::ResponseFuture,
+        progress: &Progress,
+    ) -> Result<Response<Incoming>, InvokeError> {
+        tokio::pin!(request);
+        loop {
+            let (limit, what) = match progress.stage() {
+                // The connector has the time-out of its own.
+                Stage::Connecting => (None, "connect"),
+                Stage::Writing => (self.transport.write_timeout, "write"),
+                Stage::Waiting => (self.transport.read_timeout, "read"),
+            };
+            tokio::select! {
+                response = &mut request => {
+                    return response.map_err(|error| InvokeError::new("the request failed").because(error));
+                }
+                () = progress.moved() => {}
+                () = expiry(limit) => return Err(timed_out(what, limit)),
+            }
+        }
+    }
+
+    /// The head and the body of an answer, unpacked, within the limit of its size.
+    async fn body(&self, response: Response<Incoming>) -> Result<(HeaderMap, Bytes), InvokeError> {
+        let limit = self.transport.payload_max_bytes.get() as usize;
+        let too_large =
+            || InvokeError::new(format!("the answer has more than the {limit} bytes that `payload_max_bytes` allows"));
+        let (head, mut body) = response.into_parts();
+        let mut whole = Bytes::new();
+        let mut pieces = BytesMut::new();
+        while let Some(frame) = self.frame(&mut body).await? {
+            let Ok(piece) = frame.into_data() else { continue };
+            if whole.len() + pieces.len() + piece.len() > limit {
+                return Err(too_large());
+            }
+            if whole.is_empty() && pieces.is_empty() {
+                // Most answers come in one piece, which is not copied.
+                whole = piece;
+            } else {
+                pieces.extend_from_slice(&std::mem::take(&mut whole));
+                pieces.extend_from_slice(&piece);
+            }
+        }
+        if !pieces.is_empty() {
+            whole = pieces.freeze();
+        }
+        match head.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+            None | Some(b"identity") => {}
+            Some(b"gzip" | b"x-gzip") => {
+                let mut unpacked = Vec::new();
+                let mut packed = flate2::read::MultiGzDecoder::new(&*whole).take(limit as u64 + 1);
+                let read = packed.read_to_end(&mut unpacked);
+                read.map_err(|error| InvokeError::new("the answer cannot be unpacked").because(error))?;
+                if unpacked.len() > limit {
+                    return Err(too_large());
+                }
+                whole = unpacked.into();
+            }
+            Some(other) => {
+                let other = String::from_utf8_lossy(other);
+                return Err(InvokeError::new(format!("the answer is packed by `{other}`, which was not asked for")));
+            }
+        }
+        Ok((head.headers, whole))
+    }
+
+    async fn frame(&self, body: &mut Incoming) -> Result<Option<http_body::Frame<Bytes>>, InvokeError> {
+        let limit = self.transport.read_timeout;
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = expiry(limit) => return Err(timed_out("read", limit)),
+        };
+        frame.transpose().map_err(|error| InvokeError::new("the answer broke off").because(error))
+    }
+
+    /// The beginning of an error's body, which usually says what is wrong.
+    async fn beginning(&self, response: Response<Incoming>) -> String {
+        /// How long a server may take to say what is wrong.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let mut body = response.into_body();
+        let mut said = BytesMut::new();
+        let read = async {
+            while said.len() < SHOWN_MAX_BYTES
+                && let Ok(Some(frame)) = self.frame(&mut body).await
+            {
+                if let Ok(piece) = frame.into_data() {
+                    said.extend_from_slice(&piece);
+                }
+            }
+        };
+        let _ = timeout(PATIENCE, read).await;
+        shown(&said)
+    }
+}
+
+#[async_trait]
+impl Invoke for RemoteEndpoint {
+    async fn invoke(&self, request: &Request, time: Duration) -> Result<Answer, InvokeError> {
+        let body = encode(request);
+        let posted = timeout(time, self.post(&request.target.function, body)).await;
+        let body = posted.unwrap_or_else(|_| Err(timed_out("call", Some(time))))?;
+        answer::read(body).map_err(|error| InvokeError::new("the answer cannot be used").because(error))
+    }
+}
+
+fn timed_out(what: &str, limit: Option<Duration>) -> InvokeError {
+    InvokeError::new(format!("no answer within the time-out `{what}` of {:?}", limit.unwrap_or_default()))
+}
+
+async fn expiry(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Bytes of an answer that an error shows.
+const SHOWN_MAX_BYTES: usize = 200;
+
+fn shown(body: &[u8]) -> String {
+    if body.is_empty() {
+        return "(no body)".to_owned();
+    }
+    let beginning = String::from_utf8_lossy(&body[..body.len().min(SHOWN_MAX_BYTES)]);
+    let more = if body.len() > SHOWN_MAX_BYTES { "…" } else { "" };
+    format!("`{}{more}`", beginning.trim().escape_debug())
+}
+
+fn encode(request: &Request) -> Bytes {
+    let states: Vec<StateRef<'_>> =
+        request.states.iter().map(|(name, value)| StateRef { name, value: value.as_ref().map(value_ref) }).collect();
+    let invocations: Vec<InvocationRef<'_>> = request
+        .messages
+        .iter()
+        .map(|message| InvocationRef {
+            caller: message.caller.as_ref().map(address_ref),
+            argument: value_ref(&message.value),
+        })
+        .collect();
+    BatchRequest { target: address_ref(&request.target), states: &states, invocations: &invocations }.encode()
+}
+
+fn address_ref(address: &Address) -> AddressRef<'_> {
+    AddressRef { namespace: address.function.namespace(), name: address.function.name(), id: &address.id }
+}
+
+fn value_ref(value: &Value) -> ValueRef<'_> {
+    ValueRef { typename: &value.typename, value: value.bytes.as_deref() }
+}

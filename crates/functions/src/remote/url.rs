@@ -1,0 +1,58 @@
+//! Where a function's requests go.
+
+use std::path::PathBuf;
+
+use http::Uri;
+
+/// An address of functions, as a connection and a request need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// What the request says.
+    pub(super) uri: Uri,
+    /// The socket to connect to, when it is not what the address says.
+    pub(super) socket: Option<PathBuf>,
+}
+
+impl Target {
+    /// Takes an address apart. Of `http+unix:///run/functions.sock/serve` the part that ends in `.sock` is the socket, as
+    /// in StateFun, and the rest is the path of the request; without such a part all of it is the socket.
+    pub(super) fn parse(url: &str) -> Result<Self, http::Error> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let scheme = scheme.to_ascii_lowercase();
+        let Some(scheme) = scheme.strip_suffix("+unix") else {
+            return Ok(Self { uri: format!("{scheme}://{rest}").parse()?, socket: None });
+        };
+        let (socket, path) = match rest.find(".sock/") {
+            Some(at) => rest.split_at(at + ".sock".len()),
+            None => (rest, "/"),
+        };
+        let uri = Uri::builder().scheme(scheme).authority("localhost").path_and_query(path).build()?;
+        Ok(Self { uri, socket: Some(socket.into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, uri: &str, socket: Option<&str>) {
+        let target = Target::parse(url).expect("the address is valid");
+        assert_eq!((target.uri.to_string().as_str(), target.socket), (uri, socket.map(PathBuf::from)), "{url}");
+    }
+
+    #[test]
+    fn addresses() {
+        check("http://orders.svc:8000/statefun?x=1", "http://orders.svc:8000/statefun?x=1", None);
+        check("HTTPS://orders.svc", "https://orders.svc/", None);
+        check("http+unix:///run/functions.sock", "http://localhost/", Some("/run/functions.sock"));
+        check(
+            "http+unix:///run/functions.sock/serve/f?a=b",
+            "http://localhost/serve/f?a=b",
+            Some("/run/functions.sock"),
+        );
+        check("https+unix:///run/functions.sock/", "https://localhost/", Some("/run/functions.sock"));
+        check("http+unix:///run/functions", "http://localhost/", Some("/run/functions"));
+        assert!(Target::parse("http://a host/").is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! The life of a request.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use statefun_kinesis_router::FunctionError;
+use statefun_kinesis_spec::FailureHandling;
+use statefun_kinesis_types::PutRecord;
+
+use super::{
+    failures::{backoff, is_over, log_given_up},
+    shared::Shared,
+};
+use crate::{Answer, InvokeError, Request};
+
+impl Shared {
+    /// Carries a request out, and applies what came of it.
+    pub(super) async fn carry_out(self: Arc<Self>, request: Request) {
+        let answer = self.ask(&request).await;
+        let applied = match answer {
+            Ok(answer) => self.apply(&request, answer),
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(()) => self.log.succeeded(&request.target.function),
+            Err(error) => self.failed(&request, error).await,
+        }
+        self.pump();
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Answer, InvokeError> {
+        let group = &self.groups[request.group.index()];
+        let elapsed = self.now().since(request.tried_since);
+        // The time of a call is for all its attempts. Who keeps trying after that has it anew for each attempt.
+        let time = group.call.checked_sub(elapsed).filter(|time| !time.is_zero()).unwrap_or(group.call);
+        let invoked = AssertUnwindSafe(group.invoke.invoke(request, time)).catch_unwind().await;
+        invoked.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+            Err(InvokeError::new(format!("the function panicked: {}", said.unwrap_or("without a word"))))
+        })
+    }
+
+    fn apply(&self, request: &Request, answer: Answer) -> Result<(), InvokeError> {
+        if let (Answer::Handled(effects), Some(run)) = (&answer, self.run.get()) {
+            for message in &effects.egress {
+                run.egresses().check(&message.egress, message.stream.as_ref(), &message.record).map_err(|error| {
+                    InvokeError::new("the function sent a record that no egress takes").because(error)
+                })?;
+            }
+        }
+        let answered = self.lock().mailboxes.answered(request.id, answer, self.now());
+        answered.map_err(|refused| InvokeError::new("the answer cannot be used").because(refused))
+    }
+
+    async fn failed(&self, request: &Request, error: InvokeError) {
+        let group = &self.groups[request.group.index()];
+        let now = self.now();
+        let attempts = request.attempt + 1;
+        let wait = backoff(attempts);
+        let elapsed = now.since(request.tried_since);
+        let over = is_over(&group.failures, attempts, elapsed, wait, group.call);
+        // A batch that cannot be handled may be one bad message among many good ones.
+        if over && !matches!(group.failures, FailureHandling::Fail { .. }) && self.lock().mailboxes.split(request.id) {
+            return;
+        }
+        match &group.failures {
+            _ if !over => self.log.failed(request, &error),
+            FailureHandling::Skip { log, .. } => {
+                log_given_up(*log, request, "a message was left out", &error);
+                return self.lock().mailboxes.skip(request.id);
+            }
+            FailureHandling::DeadLetter { stream, log, .. } => {
+                let letters = request.messages.iter().map(|message| {
+                    let key = request.target.id.parse().or_else(|_| request.target.function.as_str().parse());
+                    key.map(|key| PutRecord::new(key, message.value.bytes.clone().unwrap_or_default()))
+                });
+                let letters: Result<Vec<_>, _> = letters.collect();
+                let put = match (letters, &self.dead_letters) {
+                    (Ok(letters), Some(dead_letters)) => dead_letters.put(stream, letters).await,
+                    (Err(error), _) => Err(error.into()),
+                    (_, None) => Err("nobody takes dead letters".into()),
+                };
+                match put {
+                    Ok(()) => {
+                        log_given_up(*log, request, &format!("a message went to the dead letters in {stream}"), &error);
+                        return self.lock().mailboxes.skip(request.id);
+                    }
+                    Err(why) => {
+                        let error = InvokeError::new(format!("cannot put a dead letter into {stream}")).because(why);
+                        self.log.failed(request, &error);
+                    }
+                }
+            }
+            FailureHandling::Fail { .. } => {
+                let message = format!("{} failed {attempts} times", request.target);
+                if let Some(run) = self.run.get() {
+                    run.fail(FunctionError::new(message).because(error));
+                }
+                // What it was asked to do counts as not processed.
+                self.stop.cancel();
+                return;
+            }
+            _ => self.log.failed(request, &error),
+        }
+        self.lock().mailboxes.park(request.id, now.after(wait));
+    }
+}

@@ -1,0 +1,416 @@
+//! Functions between an ingress and an egress, on Kinesis in memory and under paused time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use statefun_kinesis_client::{KinesisAdmin, KinesisClient};
+use statefun_kinesis_fake::FakeKinesis;
+use statefun_kinesis_functions::{
+    Answer, DeadLetters, Delayed, Effects, EgressMessage, Expiration, GroupSettings, Invoke, InvokeError, Limits,
+    Request, StateChange, StateSpec, StatefulFunctions, Value,
+};
+use statefun_kinesis_router::{Ingress, Progress, Router, RunError};
+use statefun_kinesis_spec::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
+use statefun_kinesis_types::{Address, LogLevel, PutRecord, StreamArn, StreamRef};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const IN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/in";
+
+type Handling = Pin<Box<dyn Future<Output = Result<Answer, InvokeError>> + Send>>;
+
+/// Functions made of a closure.
+struct Code(Box<dyn Fn(Request) -> Handling + Send + Sync>);
+
+impl Code {
+    fn new<F>(code: impl Fn(Request) -> F + Send + Sync + 'static) -> Arc<Self>
+    where
+        F: Future<Output = Result<Answer, InvokeError>> + Send + 'static,
+    {
+        Arc::new(Self(Box::new(move |request| Box::pin(code(request)))))
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Code")
+    }
+}
+
+#[async_trait]
+impl Invoke for Code {
+    async fn invoke(&self, request: &Request, _: Duration) -> Result<Answer, InvokeError> {
+        (self.0)(request.clone()).await
+    }
+}
+
+fn text(value: &Value) -> String {
+    String::from_utf8(value.bytes.clone().unwrap_or_default().to_vec()).unwrap()
+}
+
+fn texts(request: &Request) -> Vec<String> {
+    request.messages.iter().map(|message| text(&message.value)).collect()
+}
+
+fn to_out(key: &str, data: String) -> EgressMessage {
+    EgressMessage { egress: "t/out".parse().unwrap(), stream: None, record: PutRecord::new(key.parse().unwrap(), data) }
+}
+
+/// Counts the messages of an address, and tells each count to the egress.
+fn count(request: &Request) -> Answer {
+    let Some((_, total)) = request.states.iter().find(|(name, _)| &**name == "total") else {
+        let spec = StateSpec { name: "total".into(), typename: "t/text".into(), expiration: Expiration::Never };
+        return Answer::StatesMissing(vec![spec]);
+    };
+    let mut total: usize = total.as_ref().map_or(0, |value| text(value).parse().unwrap());
+    let mut effects = Effects::default();
+    for _ in request.messages.iter() {
+        total += 1;
+        effects.egress.push(to_out(&request.target.id, total.to_string()));
+    }
+    let value = Some(Value::new("t/text", total.to_string()));
+    effects.states.push(StateChange { name: "total".into(), value });
+    Answer::Handled(effects)
+}
+
+fn forward(request: &Request) -> Answer {
+    let egress = texts(request).into_iter().map(|text| to_out(&request.target.id, text)).collect();
+    Answer::Handled(Effects { egress, ..Effects::default() })
+}
+
+struct Scene {
+    kinesis: FakeKinesis,
+    functions: Arc<StatefulFunctions>,
+    progress: Arc<Progress>,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), RunError>>,
+}
+
+struct Plan {
+    settings: GroupSettings,
+    failures: FailureHandling,
+    limits: Limits,
+    dead_letters: Option<Arc<dyn DeadLetters>>,
+    targets: Vec<&'static str>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            settings: GroupSettings::default(),
+            failures: FailureHandling::KeepTrying,
+            limits: Limits::default(),
+            dead_letters: None,
+            targets: vec!["t/f"],
+        }
+    }
+}
+
+impl Plan {
+    async fn start(self, code: Arc<Code>, records: &[(&str, &str)]) -> Scene {
+        let kinesis = FakeKinesis::new();
+        for name in ["in", "out"] {
+            kinesis.create_stream(&name.parse().unwrap(), 2).await.unwrap();
+        }
+        let stream: StreamArn = IN.parse().unwrap();
+        for records in records.chunks(500) {
+            let puts: Vec<_> =
+                records.iter().map(|(key, data)| PutRecord::new(key.parse().unwrap(), data.to_string())).collect();
+            for put in kinesis.put_records(&stream.clone().into(), &puts).await.unwrap() {
+                put.unwrap();
+            }
+        }
+        let targets = self.targets.iter().map(|target| target.parse().unwrap()).collect();
+        let route = StreamRoute::new(stream, "t/text".parse().unwrap(), targets);
+        let mut ingress = IngressSpec::new("t/in".parse().unwrap(), vec![route]);
+        ingress.startup = StartupPosition::TrimHorizon;
+        let mut builder = StatefulFunctions::builder().limits(self.limits);
+        if let Some(dead_letters) = self.dead_letters {
+            builder = builder.dead_letters(dead_letters);
+        }
+        let functions = builder.functions("t/*".parse().unwrap(), self.settings, self.failures, code);
+        let functions = Arc::new(functions.build().unwrap());
+        let client = Arc::new(kinesis.clone());
+        let egress = EgressSpec::new("t/out".parse().unwrap(), "out".parse().unwrap());
+        let router = Router::builder(Arc::clone(&functions) as Arc<_>)
+            .ingress(Ingress::new(ingress, client.clone()))
+            .egress(egress, client)
+            .clock(kinesis.clock())
+            .build()
+            .await
+            .unwrap();
+        let (progress, shutdown) = (router.progress(), CancellationToken::new());
+        let running = tokio::spawn(router.run(shutdown.clone()));
+        Scene { kinesis, functions, progress, shutdown, running }
+    }
+}
+
+impl Scene {
+    /// Waits until something is so; the time is paused, and a day is long enough for everything.
+    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            while !is_so(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(86_400), waiting).await;
+        assert!(waited.is_ok(), "{what}: {:?}, {:?}", self.progress.counts(), self.functions.usage());
+    }
+
+    async fn until_done(&self, records: u64) {
+        self.until("all is done", |scene| scene.progress.counts().records_done == records).await;
+    }
+
+    /// What the egress stream holds, by key.
+    fn out(&self) -> BTreeMap<String, Vec<String>> {
+        let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (_, record) in self.kinesis.records(&"out".parse().unwrap()) {
+            let data = String::from_utf8(record.data.to_vec()).unwrap();
+            out.entry(record.partition_key.unwrap().to_string()).or_default().push(data);
+        }
+        out
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_counted_once_and_counts_come_out_in_order() {
+    let keys: Vec<String> = (0..7).map(|key| format!("counter-{key}")).collect();
+    let records: Vec<(&str, &str)> = (0..700).map(|index| (keys[index % 7].as_str(), "1")).collect();
+    let code = Code::new(|request| async move {
+        tokio::time::sleep(Duration::from_millis(u64::from(request.target.id.len() as u32 % 3))).await;
+        Ok(count(&request))
+    });
+    let scene = Plan::default().start(code, &records).await;
+    scene.until_done(700).await;
+    let expect: Vec<String> = (1..=100).map(|count| count.to_string()).collect();
+    let out = scene.out();
+    assert_eq!(out.keys().collect::<Vec<_>>(), keys.iter().collect::<Vec<_>>());
+    assert!(out.values().all(|counts| *counts == expect), "{out:?}");
+    assert_eq!(scene.progress.counts().records_out, 700);
+    let (function, counts) = scene.functions.counts().remove(0);
+    assert_eq!((function.as_str(), counts.messages_in, counts.egress_out), ("t/f", 700, 700));
+    assert_eq!((counts.backlog, counts.in_flight, counts.failures), (0, 0, 0));
+    scene.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_fails_is_tried_again_while_others_go_on() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&attempts);
+    let code = Code::new(move |request: Request| {
+        let attempts = Arc::clone(&seen);
+        async move {
+            if &*request.target.id == "bad" && attempts.fetch_add(1, Ordering::Relaxed) < 30 {
+                return Err(InvokeError::new("out of order"));
+            }
+            Ok(forward(&request))
+        }
+    });
+    let records = [("bad", "1"), ("good", "2"), ("fine", "3"), ("bad", "4")];
+    let scene = Plan::default().start(code, &records).await;
+    scene.until("others go on", |scene| scene.progress.counts().records_out == 2).await;
+    assert!(attempts.load(Ordering::Relaxed) < 30);
+    scene.until_done(4).await;
+    assert_eq!(scene.out()["bad"], ["1", "4"]);
+    // 29 waits of at most 30 s each; had they doubled on, it would be years.
+    assert!(scene.functions.counts()[0].1.failures == 30);
+    scene.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_a_failure_of_one_invocation() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let code = Code::new(move |request: Request| {
+        let attempts = Arc::clone(&attempts);
+        async move {
+            assert!(attempts.fetch_add(1, Ordering::Relaxed) > 0, "at first");
+            Ok(forward(&request))
+        }
+    });
+    let scene = Plan::default().start(code, &[("a", "1")]).await;
+    scene.until_done(1).await;
+    assert_eq!(scene.out()["a"], ["1"]);
+    scene.stop().await;
+}
+
+fn after(attempts: u32) -> GiveUp {
+    let mut after = GiveUp::default();
+    after.max_attempts = attempts.try_into().ok();
+    after
+}
+
+/// Fails for every batch with a message that is bad.
+fn picky() -> Arc<Code> {
+    Code::new(|request: Request| async move {
+        if texts(&request).iter().any(|text| text == "bad") {
+            return Err(InvokeError::new("colour is missing"));
+        }
+        Ok(forward(&request))
+    })
+}
+
+const PICKED: [(&str, &str); 5] = [("a", "1"), ("a", "bad"), ("a", "3"), ("b", "4"), ("a", "5")];
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_fails_may_be_skipped() {
+    let failures = FailureHandling::Skip { after: after(3), log: LogLevel::Info };
+    let scene = Plan { failures, ..Plan::default() }.start(picky(), &PICKED).await;
+    scene.until_done(5).await;
+    assert_eq!((scene.out()["a"].join(","), scene.out()["b"].join(",")), ("1,3,5".to_owned(), "4".to_owned()));
+    scene.stop().await;
+}
+
+#[derive(Debug, Default)]
+struct Letters {
+    put: Mutex<Vec<(String, PutRecord)>>,
+    refusals: AtomicUsize,
+}
+
+#[async_trait]
+impl DeadLetters for Letters {
+    async fn put(
+        &self,
+        stream: &StreamRef,
+        records: Vec<PutRecord>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.refusals.fetch_add(1, Ordering::Relaxed) < 2 {
+            return Err("the stream is busy".into());
+        }
+        self.put.lock().unwrap().extend(records.into_iter().map(|record| (stream.to_string(), record)));
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_fails_may_become_a_dead_letter() {
+    let letters = Arc::new(Letters::default());
+    let stream: StreamRef = "dead".parse().unwrap();
+    let failures = FailureHandling::DeadLetter { after: after(3), stream, log: LogLevel::Warn };
+    let plan = Plan { failures, dead_letters: Some(Arc::clone(&letters) as Arc<_>), ..Plan::default() };
+    let scene = plan.start(picky(), &PICKED).await;
+    scene.until_done(5).await;
+    assert_eq!(scene.out()["a"], ["1", "3", "5"]);
+    let expect = [("dead".to_owned(), PutRecord::new("a".parse().unwrap(), "bad"))];
+    assert_eq!(*letters.put.lock().unwrap(), expect, "a letter that was refused is not lost, and not put twice");
+    scene.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_nobody_takes_are_told_at_the_start() {
+    let failures =
+        FailureHandling::DeadLetter { after: after(3), stream: "dead".parse().unwrap(), log: LogLevel::Warn };
+    let builder = StatefulFunctions::builder();
+    let built = builder.functions("t/*".parse().unwrap(), GroupSettings::default(), failures, picky()).build();
+    let error = built.unwrap_err().to_string();
+    assert!(error.contains("t/*") && error.contains("dead letters in dead"), "{error}");
+}
+
+/// The errors of a run that ends by itself, from the outermost to the innermost.
+async fn end(scene: Scene) -> String {
+    let error = scene.running.await.unwrap().unwrap_err();
+    let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_may_end_the_run() {
+    let failures = FailureHandling::Fail { after: after(3) };
+    let scene = Plan { failures, ..Plan::default() }.start(picky(), &PICKED).await;
+    assert_eq!(end(scene).await, "functions failed: t/f/a failed 3 times: colour is missing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_for_no_egress_is_a_failure() {
+    let code = |egress: &'static str, stream: Option<&'static str>| {
+        Code::new(move |_| async move {
+            let record = PutRecord::new("k".parse().unwrap(), "v");
+            let stream = stream.map(|stream| stream.parse().unwrap());
+            let egress = vec![EgressMessage { egress: egress.parse().unwrap(), stream, record }];
+            Ok(Answer::Handled(Effects { egress, ..Effects::default() }))
+        })
+    };
+    let failures = FailureHandling::Fail { after: after(2) };
+    let plan = Plan { failures, ..Plan::default() };
+    let scene = plan.start(code("t/nowhere", None), &[("a", "1")]).await;
+    let said = end(scene).await;
+    assert!(said.contains("t/f/a failed 2 times") && said.contains("no egress t/nowhere"), "{said}");
+    let scene = Plan::default().start(code("t/out", Some("out")), &[("a", "1")]).await;
+    scene.until_done(1).await;
+    scene.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_nobody_serves_ends_the_run() {
+    let plan = Plan { targets: vec!["t/f", "u/g"], ..Plan::default() };
+    let said = end(plan.start(picky(), &[("a", "1")]).await).await;
+    assert!(said.contains("no endpoint serves a target") && said.contains("nobody serves the function u/g"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn functions_that_hang_slow_reading_down() {
+    let code = Code::new(|_| std::future::pending());
+    let records = [("one key", "x"); 100];
+    let settings = GroupSettings { max_batch_messages: 10.try_into().unwrap(), ..GroupSettings::default() };
+    let scene = Plan { settings, ..Plan::default() }.start(code, &records).await;
+    scene.until("something is in flight", |scene| scene.functions.usage().messages == 100).await;
+    let more: Vec<_> = (0..100).map(|_| PutRecord::new("one key".parse().unwrap(), "y")).collect();
+    for put in scene.kinesis.put_records(&"in".parse().unwrap(), &more).await.unwrap() {
+        put.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    // A delivery is taken as a whole; the next one waits for room.
+    assert_eq!((scene.functions.usage().messages, scene.progress.counts().records_done), (100, 0));
+    assert_eq!(scene.functions.counts()[0].1.in_flight, 1);
+    scene.shutdown.cancel();
+    // What hangs is left behind when the time to stop is over.
+    scene.running.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_go_from_function_to_function_and_come_later() {
+    // Each message makes the round of three functions, and comes out a minute after it came in.
+    let code = Code::new(|request: Request| async move {
+        let next = match request.target.function.name() {
+            "f" => "t/g",
+            "g" => "t/h",
+            _ => return Ok(forward(&request)),
+        };
+        let to = Address { function: next.parse().unwrap(), id: request.target.id.clone() };
+        let mut effects = Effects::default();
+        for message in request.messages.iter() {
+            let value = message.value.clone();
+            if next == "t/g" {
+                effects.messages.push((to.clone(), value));
+            } else {
+                assert_eq!(message.caller.as_ref().unwrap().function.as_str(), "t/f");
+                let delay = Duration::from_secs(60);
+                effects.delayed.push(Delayed::Send { delay, to: to.clone(), value, token: None });
+            }
+        }
+        Ok(Answer::Handled(effects))
+    });
+    let scene = Plan::default().start(code, &[("a", "1"), ("b", "2"), ("a", "3")]).await;
+    scene.until_done(3).await;
+    assert!(scene.out().is_empty(), "a delayed message holds up no position");
+    let before = tokio::time::Instant::now();
+    scene.until("they come out", |scene| scene.progress.counts().records_out == 3).await;
+    assert!(before.elapsed() > Duration::from_secs(50) && before.elapsed() < Duration::from_secs(70));
+    let out: BTreeSet<String> = scene.out().into_values().flatten().collect();
+    assert_eq!(out, ["1", "2", "3"].map(str::to_owned).into());
+    scene.stop().await;
+}

@@ -1,0 +1,265 @@
+//! The LSM tree below the store: one keyspace per table, and one of our own for the number of the last commit.
+
+use std::{io, path::Path, time::Duration};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+
+use crate::{Change, Changes, CommitNumber, Entry, Error, ErrorKind, KeyRange, Page, Result, Table, Usage};
+
+use super::{
+    DiskSettings,
+    directory::{damaged, failed, is_full},
+    journal::{self, Tail},
+};
+
+const DATA: &str = "data";
+/// By this file the library knows its directory.
+const MARKER: &str = "version";
+/// Beside the data: what was cut off the journal last.
+const CUT: &str = "CUT";
+const INTERNAL: &str = "internal";
+const NUMBER: &[u8] = b"commit";
+
+/// Most bytes of the journals together, after which tables that are written rarely are flushed too. It bounds what is
+/// replayed at a start. The library takes no less than 64 MiB, at which a journal ends.
+const JOURNALS_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Files that are kept open; the rest is opened when it is read.
+const OPEN_FILES_MAX: usize = 256;
+
+/// One of the threads flushes while the other one compacts.
+const WORKERS: usize = 2;
+
+/// Memory for writes to the table of the commit's number and to that of facts: they are small.
+const SMALL_BUFFER_BYTES: u64 = 1024 * 1024;
+
+/// The library lets a commit wait at four full buffers that are not flushed yet, for ever if flushing has failed. A
+/// commit adds one at most, and one may be on its way: up to here it cannot come to that.
+const FULL_BUFFERS_MAX: usize = 1;
+
+/// The same for runs of the first level, at which the library stops at thirty.
+const RUNS_MAX: usize = 16;
+
+/// How long to wait before looking again whether the background work has caught up.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(2);
+
+pub(super) struct Engine {
+    database: Database,
+    tables: [Keyspace; Table::ALL.len()],
+    internal: Keyspace,
+}
+
+/// Why an engine could not do what was asked.
+pub(super) enum Failure {
+    /// The background work or an earlier commit failed; it takes nothing any more and has to be opened anew.
+    Poisoned,
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Engine {
+    /// Makes the data of a new store.
+    pub(super) fn create(store: &Path, settings: &DiskSettings) -> Result<()> {
+        let made = open_database(store, settings).and_then(|database| {
+            for table in Table::ALL {
+                database.keyspace(table.name(), || options(table, settings))?;
+            }
+            let internal = database
+                .keyspace(INTERNAL, || KeyspaceCreateOptions::default().max_memtable_size(SMALL_BUFFER_BYTES))?;
+            let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&internal, NUMBER, number_bytes(CommitNumber(0)));
+            batch.commit()
+        });
+        made.map_err(|error| translate("make", store, error))
+    }
+
+    /// Opens the data of a store, and tells its last commit.
+    pub(super) fn open(store: &Path, settings: &DiskSettings) -> Result<(Self, CommitNumber)> {
+        let open = |error| translate("open", store, error);
+        let root = store.parent().unwrap_or(store);
+        // Without this file the library would begin anew, on top of what is there.
+        let data = store.join(DATA);
+        if !data.join(MARKER).exists() {
+            return Err(damaged(root, "its data is missing"));
+        }
+        mend(root, store, &data)?;
+        let database = open_database(store, settings).map_err(open)?;
+        let keyspace = |name: &str| {
+            // The library forgets a keyspace whose directory is damaged, and would make an empty one here.
+            if !database.keyspace_exists(name) {
+                return Err(damaged(root, &format!("its table `{name}` is missing")));
+            }
+            database.keyspace(name, KeyspaceCreateOptions::default).map_err(open)
+        };
+        let mut tables = Vec::with_capacity(Table::ALL.len());
+        for table in Table::ALL {
+            tables.push(keyspace(table.name())?);
+        }
+        let Ok(tables) = tables.try_into() else { unreachable!("one keyspace was opened per table") };
+        let internal = keyspace(INTERNAL)?;
+        let stored = internal.get(NUMBER).map_err(open)?;
+        let number = stored.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+        let number = number.ok_or_else(|| damaged(root, "the number of its last commit is missing"))?;
+        Ok((Self { database, tables, internal }, CommitNumber(number)))
+    }
+
+    /// Writes changes, and returns when they are on the disk.
+    pub(super) fn commit(&self, store: &Path, changes: &Changes, number: CommitNumber) -> Result<(), Failure> {
+        let fail = |error| match error {
+            fjall::Error::Poisoned => Failure::Poisoned,
+            error => Failure::Other(translate("write to", store, error)),
+        };
+        // `fdatasync` is enough: it takes along what of the metadata is needed to read the data again.
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for (table, range) in changes.ranges() {
+            let keyspace = self.keyspace(*table);
+            for stored in keyspace.range(range.bounds()) {
+                let key = stored.key().map_err(fail)?;
+                if !changes.has_entry(*table, &key) {
+                    batch.remove(keyspace, key);
+                }
+            }
+        }
+        for Change { table, key, value } in changes.entries() {
+            match value {
+                Some(value) => batch.insert(self.keyspace(*table), key.clone(), value.clone()),
+                None => batch.remove(self.keyspace(*table), key.clone()),
+            }
+        }
+        batch.insert(&self.internal, NUMBER, number_bytes(number));
+        batch.commit().map_err(fail)
+    }
+
+    /// Waits until the background work is not far behind.
+    pub(super) fn catch_up(&self) -> Result<(), Failure> {
+        let behind = |keyspace: &Keyspace| {
+            keyspace.sealed_memtable_count() > FULL_BUFFERS_MAX || keyspace.l0_table_count() > RUNS_MAX
+        };
+        loop {
+            // With this mode it writes nothing of ours and tells whether writing has failed.
+            match self.database.persist(PersistMode::Buffer) {
+                Ok(()) => {}
+                Err(_) => return Err(Failure::Poisoned),
+            }
+            if !self.tables.iter().chain([&self.internal]).any(behind) {
+                return Ok(());
+            }
+            std::thread::sleep(CATCH_UP_PAUSE);
+        }
+    }
+
+    pub(super) fn get(&self, store: &Path, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
+        let (snapshot, keyspace) = (self.database.snapshot(), self.keyspace(table));
+        let get = |key: &Bytes| snapshot.get(keyspace, key).map(|value| value.map(Bytes::from));
+        keys.iter().map(get).collect::<fjall::Result<_>>().map_err(|error| translate("read", store, error))
+    }
+
+    pub(super) fn load(&self, store: &Path, table: Table, prefixes: Vec<Bytes>) -> Result<Vec<Vec<Entry>>> {
+        let snapshot = self.database.snapshot();
+        let load = |prefix| self.entries(&snapshot, store, table, &KeyRange::prefix(prefix)).collect();
+        prefixes.into_iter().map(load).collect()
+    }
+
+    pub(super) fn scan(&self, store: &Path, table: Table, range: KeyRange, max_bytes: usize) -> Result<Page> {
+        let snapshot = self.database.snapshot();
+        let entries = self.entries(&snapshot, store, table, &range);
+        Page::fill(range, max_bytes, entries)
+    }
+
+    pub(super) fn usage(&self, table: Table) -> Usage {
+        Usage { bytes: self.keyspace(table).disk_space() }
+    }
+
+    fn entries<'a>(
+        &self,
+        snapshot: &Snapshot,
+        store: &'a Path,
+        table: Table,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = Result<Entry>> + use<'a> {
+        let found = (!range.is_empty()).then(|| snapshot.range(self.keyspace(table), range.bounds()));
+        found.into_iter().flatten().map(move |guard| {
+            let (key, value) = guard.into_inner().map_err(|error| translate("read", store, error))?;
+            Ok(Entry { key: key.into(), value: value.into() })
+        })
+    }
+
+    fn keyspace(&self, table: Table) -> &Keyspace {
+        &self.tables[table.index()]
+    }
+}
+
+/// Cuts off the journal what a crash has left of a commit.
+fn mend(root: &Path, store: &Path, data: &Path) -> Result<()> {
+    match journal::mend(data).map_err(|error| failed("read the journal in", data, error))? {
+        Tail::Clean => Ok(()),
+        Tail::Torn(cut) => {
+            tracing::info!(directory = %root.display(), bytes = cut.len(), "a commit was under way at the last end");
+            // It is of use only to somebody who looks for a fault, and there may be no room for it.
+            if let Err(error) = std::fs::write(store.join(CUT), cut) {
+                tracing::debug!(%error, "cannot keep what was cut off the journal");
+            }
+            Ok(())
+        }
+        Tail::Broken => Err(damaged(root, "a part of its journal is broken, and there are commits behind it")),
+    }
+}
+
+fn open_database(store: &Path, settings: &DiskSettings) -> fjall::Result<Database> {
+    Database::builder(store.join(DATA))
+        .cache_size(settings.cache_bytes)
+        .max_journaling_size(JOURNALS_MAX_BYTES)
+        .max_cached_files(Some(OPEN_FILES_MAX))
+        .worker_threads(WORKERS)
+        .manual_journal_persist(true)
+        .open()
+}
+
+fn options(table: Table, settings: &DiskSettings) -> KeyspaceCreateOptions {
+    let buffer = match table {
+        Table::Meta | Table::Positions => SMALL_BUFFER_BYTES,
+        Table::State | Table::Mailboxes | Table::Timers | Table::Egress => settings.write_buffer_bytes,
+    };
+    KeyspaceCreateOptions::default().max_memtable_size(buffer)
+}
+
+fn number_bytes(number: CommitNumber) -> Bytes {
+    Bytes::copy_from_slice(&number.0.to_be_bytes())
+}
+
+/// Our error of what the library says.
+fn translate(what: &str, store: &Path, error: fjall::Error) -> Error {
+    use fjall::LsmError;
+    let io = match &error {
+        fjall::Error::Io(io) | fjall::Error::Storage(LsmError::Io(io)) => Some(io),
+        _ => None,
+    };
+    let kind = match (&error, io) {
+        (_, Some(io)) if is_full(io) => ErrorKind::Full,
+        (_, Some(io)) => match io.kind() {
+            // A file that is gone, is too short, holds something else, or lies where none should be.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::AlreadyExists => ErrorKind::Damaged,
+            _ => ErrorKind::Io,
+        },
+        (fjall::Error::Poisoned, None) => ErrorKind::Io,
+        (fjall::Error::Locked, None) => ErrorKind::Locked,
+        _ => ErrorKind::Damaged,
+    };
+    let store = store.parent().unwrap_or(store).display();
+    let message = match kind {
+        ErrorKind::Full => format!("cannot {what} the store in {store}: there is no room"),
+        ErrorKind::Damaged => format!("the store in {store} is damaged"),
+        _ => format!("cannot {what} the store in {store}"),
+    };
+    Error::new(kind, message).with_source(error)
+}

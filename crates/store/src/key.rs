@@ -1,0 +1,353 @@
+//! Keys, and what they mean.
+//!
+//! Keys are ordered byte by byte, so the encodings are made to sort as they are read. They are part of the format on
+//! disk: what is written here stays readable.
+//!
+//! * A *text* is its UTF-8 bytes with each byte 00 written as `00 FF`, and `00 01` behind. Texts sort as they do
+//!   without it, no text is the beginning of another one, and what follows in a key cannot be taken for a part.
+//! * A *number* is 8 bytes, the most significant first. A time is its milliseconds since 1970 as such a number, with
+//!   the highest bit flipped, so that times before 1970 come first.
+//! * A *hash* is 16 bytes, the most significant first: the MD5 of an address' id, which is the
+//!   [`HashKey`] of a record with that partition key. An address therefore lies beside all others of the part of the
+//!   hash key space that one shard owns, and moves with it.
+//!
+//! | table | key |
+//! |---|---|
+//! | `meta` | name, as it is |
+//! | `positions` | text of the stream's ARN, then the shard's id as it is; without a shard, the stream itself |
+//! | `state` | hash of the id, text of the function type, text of the id, then the value's name as it is |
+//! | `mailboxes`, `egress` | number |
+//! | `timers` | time at which it is due, number, hash of the id of the address that it belongs to; or the number alone |
+//!
+//! What waits is keyed by the number that it got when it came, since whoever is done with it knows that number and
+//! often nothing else, and since it is read again in that order. There is as much of it as the queues hold, so that
+//! moving a part of it to another worker is a scan with a look at the values.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use md5::{Digest, Md5};
+use statefun_kinesis_types::{Address, HashKey, HashKeyRange, ShardId, StreamArn, Timestamp};
+
+use crate::{KeyRange, Table};
+
+const HASH_BYTES: usize = 16;
+const NUMBER_BYTES: usize = 8;
+const END_OF_TEXT: [u8; 2] = [0, 1];
+const ZERO_IN_TEXT: [u8; 2] = [0, u8::MAX];
+const SIGN: u64 = 1 << 63;
+
+/// Where an address lies in the hash key space: where the service puts a record whose partition key is the id.
+///
+/// Ids of addresses may be empty or longer than partition keys; they have a place too.
+pub fn hash(id: &str) -> HashKey {
+    HashKey::new(u128::from_be_bytes(Md5::digest(id.as_bytes()).into()))
+}
+
+/// The key of a fact in [`Table::Meta`]. A name must not be empty.
+pub fn meta(name: &str) -> Bytes {
+    Bytes::copy_from_slice(name.as_bytes())
+}
+
+/// The key of what is stored about a stream as a whole, and the beginning of those of its shards.
+pub fn stream(stream: &StreamArn) -> Bytes {
+    let mut key = BytesMut::with_capacity(stream.as_str().len() + END_OF_TEXT.len());
+    put_text(&mut key, stream.as_str());
+    key.freeze()
+}
+
+/// The key of one shard's position.
+pub fn shard(stream: &StreamArn, shard: &ShardId) -> Bytes {
+    let mut key = BytesMut::with_capacity(stream.as_str().len() + END_OF_TEXT.len() + shard.as_str().len());
+    put_text(&mut key, stream.as_str());
+    key.put_slice(shard.as_str().as_bytes());
+    key.freeze()
+}
+
+/// The beginning of every key of an address, in [`Table::State`].
+pub fn address(address: &Address) -> Bytes {
+    address_with(address, 0).freeze()
+}
+
+/// The key of one value of an address. The name may be empty.
+pub fn state(address: &Address, name: &str) -> Bytes {
+    let mut key = address_with(address, name.len());
+    key.put_slice(name.as_bytes());
+    key.freeze()
+}
+
+/// The key of a message, of a record for an egress, or of a timer, by its number alone. They sort by their numbers.
+pub fn number(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
+}
+
+/// The addresses whose ids lie in a part of the hash key space, in [`Table::State`].
+pub fn hash_range(range: HashKeyRange) -> KeyRange {
+    let end = range.end().get().checked_add(1);
+    KeyRange::new(range.start().get().to_be_bytes().to_vec(), end.map(|end| end.to_be_bytes().to_vec().into()))
+}
+
+/// The key of a timer that belongs to `owner`. Timers sort by when they are due, then by their number.
+pub fn timer(due: Timestamp, number: u64, owner: &Address) -> Bytes {
+    let mut key = BytesMut::with_capacity(2 * NUMBER_BYTES + HASH_BYTES);
+    put_time(&mut key, due);
+    key.put_u64(number);
+    key.put_u128(hash(&owner.id).get());
+    key.freeze()
+}
+
+/// The timers that are due before an instant, in [`Table::Timers`].
+pub fn due_before(instant: Timestamp) -> KeyRange {
+    let mut end = BytesMut::with_capacity(NUMBER_BYTES);
+    put_time(&mut end, instant);
+    KeyRange::new(Bytes::new(), Some(end.freeze()))
+}
+
+/// A key, taken apart again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoredKey {
+    /// Of [`meta`].
+    Meta {
+        /// The fact's name.
+        name: String,
+    },
+    /// Of [`stream`].
+    Stream {
+        /// The stream.
+        stream: StreamArn,
+    },
+    /// Of [`shard`].
+    Shard {
+        /// The stream.
+        stream: StreamArn,
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Of [`state`].
+    State {
+        /// Whose value it is.
+        address: Address,
+        /// The value's name.
+        name: String,
+    },
+    /// Of [`number`](number()).
+    Number {
+        /// The number.
+        number: u64,
+    },
+    /// Of [`timer`].
+    Timer {
+        /// When it is due.
+        due: Timestamp,
+        /// Its number.
+        number: u64,
+        /// Where the address lies that it belongs to.
+        owner: HashKey,
+    },
+}
+
+impl StoredKey {
+    /// Takes a key of a table apart; none when it is not one that this module makes.
+    pub fn parse(table: Table, key: &[u8]) -> Option<Self> {
+        let rest = &mut &key[..];
+        let parsed = match table {
+            Table::Meta => Self::Meta { name: take_all(rest)? },
+            Table::Positions => {
+                let stream = take_text(rest)?.parse().ok()?;
+                if rest.is_empty() {
+                    Self::Stream { stream }
+                } else {
+                    Self::Shard { stream, shard: take_all(rest)?.parse().ok()? }
+                }
+            }
+            Table::State => Self::State { address: take_address(rest)?, name: take_all(rest)? },
+            Table::Mailboxes | Table::Egress => Self::Number { number: take_number(rest)? },
+            Table::Timers if rest.len() == NUMBER_BYTES => Self::Number { number: take_number(rest)? },
+            Table::Timers => Self::Timer {
+                due: take_time(rest)?,
+                number: take_number(rest)?,
+                owner: HashKey::new(u128::from_be_bytes(take(rest)?)),
+            },
+        };
+        rest.is_empty().then_some(parsed)
+    }
+}
+
+fn address_with(address: &Address, more: usize) -> BytesMut {
+    let texts = address.function.as_str().len() + address.id.len() + 2 * END_OF_TEXT.len();
+    let mut key = BytesMut::with_capacity(HASH_BYTES + texts + more);
+    key.put_u128(hash(&address.id).get());
+    put_text(&mut key, address.function.as_str());
+    put_text(&mut key, &address.id);
+    key
+}
+
+fn put_text(key: &mut BytesMut, text: &str) {
+    for (index, part) in text.as_bytes().split(|byte| *byte == 0).enumerate() {
+        if index > 0 {
+            key.put_slice(&ZERO_IN_TEXT);
+        }
+        key.put_slice(part);
+    }
+    key.put_slice(&END_OF_TEXT);
+}
+
+fn put_time(key: &mut BytesMut, time: Timestamp) {
+    key.put_u64(time.as_millis().cast_unsigned() ^ SIGN);
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, behind) = rest.split_first_chunk::<N>()?;
+    *rest = behind;
+    Some(*taken)
+}
+
+fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    take(rest).map(u64::from_be_bytes)
+}
+
+fn take_time(rest: &mut &[u8]) -> Option<Timestamp> {
+    let millis = (take_number(rest)? ^ SIGN).cast_signed();
+    let time = Timestamp::from_millis(millis);
+    (time.as_millis() == millis).then_some(time)
+}
+
+fn take_text(rest: &mut &[u8]) -> Option<String> {
+    let mut text = Vec::new();
+    loop {
+        let zero = rest.iter().position(|byte| *byte == 0)?;
+        text.extend_from_slice(&rest[..zero]);
+        *rest = &rest[zero..];
+        match take(rest)? {
+            END_OF_TEXT => return String::from_utf8(text).ok(),
+            ZERO_IN_TEXT => text.push(0),
+            _ => return None,
+        }
+    }
+}
+
+fn take_all(rest: &mut &[u8]) -> Option<String> {
+    String::from_utf8(std::mem::take(rest).to_vec()).ok()
+}
+
+fn take_address(rest: &mut &[u8]) -> Option<Address> {
+    let stored = u128::from_be_bytes(take(rest)?);
+    let address = Address { function: take_text(rest)?.parse().ok()?, id: take_text(rest)?.into() };
+    (hash(&address.id).get() == stored).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(function: &str, id: &str) -> Address {
+        Address { function: function.parse().unwrap(), id: id.into() }
+    }
+
+    /// Any address, with zeros and other rarities in it.
+    fn addresses() -> impl Strategy<Value = Address> {
+        let text = "[a-c\\x00\\x01ÿ/]{0,6}";
+        (text, text, text).prop_map(|(namespace, name, id)| at(&format!("n{namespace}/{name}f"), &id))
+    }
+
+    #[test]
+    fn an_address_lies_where_the_service_puts_its_records() {
+        for id in ["a", "customer-17", "ä\0b"] {
+            assert_eq!(hash(id), HashKey::of(&id.parse().unwrap()));
+        }
+        assert_eq!(hash("").get(), 0xd41d_8cd9_8f00_b204_e980_0998_ecf8_427e);
+    }
+
+    /// Keys are on disks: these may not change.
+    #[test]
+    fn encodings_stay_as_they_are() {
+        let hex = |key: Bytes| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let arn: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/s".parse().unwrap();
+        let a = at("n/f", "a\0");
+        let md5 = "4144e195f46de78a3623da7364d04f11";
+        assert_eq!(hex(state(&a, "v")), format!("{md5}6e2f66000161{}76", "00ff0001"));
+        assert_eq!(hex(number(258)), "0000000000000102");
+        assert_eq!(hex(timer(Timestamp::from_millis(-1), 2, &a)), format!("7fffffffffffffff0000000000000002{md5}"));
+        assert_eq!(&shard(&arn, &"shardId-1".parse().unwrap())[..], format!("{arn}\0\u{1}shardId-1").as_bytes());
+        assert_eq!(&meta("module")[..], b"module");
+    }
+
+    proptest! {
+        #[test]
+        fn keys_come_apart_as_they_were_put_together(
+            address in addresses(), name in "[a\\x00]{0,3}", number: u64, millis in -1_000_i64..4_000_000_000_000,
+        ) {
+            let due = Timestamp::from_millis(millis);
+            let owner = hash(&address.id);
+            prop_assert_eq!(
+                StoredKey::parse(Table::Timers, &timer(due, number, &address)),
+                Some(StoredKey::Timer { due, number, owner })
+            );
+            for table in [Table::Mailboxes, Table::Egress, Table::Timers] {
+                let parsed = StoredKey::parse(table, &super::number(number));
+                prop_assert_eq!(parsed, Some(StoredKey::Number { number }));
+            }
+            prop_assert_eq!(
+                StoredKey::parse(Table::State, &state(&address, &name)),
+                Some(StoredKey::State { address, name })
+            );
+        }
+
+        #[test]
+        fn no_address_holds_keys_of_another(a in addresses(), b in addresses(), name in "[a\\x00\\x01ÿ]{0,3}") {
+            let inside = KeyRange::prefix(address(&a)).contains(&state(&b, &name));
+            prop_assert_eq!(inside, a == b);
+        }
+
+        #[test]
+        fn keys_sort_as_what_they_mean(a in (any::<i32>(), any::<u64>()), b in (any::<i32>(), any::<u64>())) {
+            let owner = at("n/f", "a");
+            let timer = |(due, number): (i32, u64)| timer(Timestamp::from_millis(due.into()), number, &owner);
+            prop_assert_eq!(timer(a).cmp(&timer(b)), a.cmp(&b));
+            let due = due_before(Timestamp::from_millis(b.0.into())).contains(&timer(a));
+            prop_assert_eq!(due, a.0 < b.0);
+            prop_assert_eq!(number(a.1).cmp(&number(b.1)), a.1.cmp(&b.1));
+        }
+
+        #[test]
+        fn texts_sort_as_they_are(a in "[a-b\\x00\\x01ÿ]{0,4}", b in "[a-b\\x00\\x01ÿ]{0,4}") {
+            let encoded = |text: &str| { let mut key = BytesMut::new(); put_text(&mut key, text); key };
+            prop_assert_eq!(encoded(&a).cmp(&encoded(&b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_hash_range_holds_its_addresses(address in addresses(), start: u128, end: u128) {
+            let (start, end) = (HashKey::new(start.min(end)), HashKey::new(start.max(end)));
+            let range = HashKeyRange::new(start, end).unwrap();
+            let inside = hash_range(range).contains(&state(&address, "v"));
+            prop_assert_eq!(inside, range.contains(hash(&address.id)));
+        }
+
+        #[test]
+        fn any_bytes_are_a_key_or_none(bytes: Vec<u8>) {
+            for table in Table::ALL {
+                let _ = StoredKey::parse(table, &bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn positions_of_a_stream_stand_together() {
+        let arn = |name: &str| format!("arn:aws:kinesis:us-east-1:123456789012:stream/{name}").parse().unwrap();
+        let (orders, longer): (StreamArn, StreamArn) = (arn("orders"), arn("orders-2"));
+        let id: ShardId = "shardId-000000000003".parse().unwrap();
+        let range = KeyRange::prefix(stream(&orders));
+        assert!(range.contains(&stream(&orders)) && range.contains(&shard(&orders, &id)));
+        assert!(!range.contains(&stream(&longer)) && !range.contains(&shard(&longer, &id)));
+        let parsed = StoredKey::parse(Table::Positions, &shard(&orders, &id));
+        assert_eq!(parsed, Some(StoredKey::Shard { stream: orders.clone(), shard: id }));
+        assert_eq!(StoredKey::parse(Table::Positions, &stream(&orders)), Some(StoredKey::Stream { stream: orders }));
+    }
+
+    #[test]
+    fn the_whole_hash_range_is_every_address() {
+        let whole = hash_range(HashKeyRange::FULL);
+        assert!(whole.contains(&[0; 16]) && whole.contains(&[255; 40]));
+    }
+}
