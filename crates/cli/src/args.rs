@@ -107,8 +107,8 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "URL")]
     pub(crate) endpoint_url: Option<String>,
 
-    /// What is done with routed messages
-    #[arg(long, value_enum)]
+    /// What handles routed messages
+    #[arg(long, value_enum, default_value_t = Functions::Remote)]
     pub(crate) functions: Functions,
 
     /// Keep positions in this directory, so that the next run goes on where this one stopped; made if it is not there
@@ -138,6 +138,8 @@ pub(crate) enum Client {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Functions {
+    /// The functions that the module's endpoints serve over HTTP
+    Remote,
     /// Send each message back to the module's egresses
     Echo,
     /// Print each message as one JSON line to stdout

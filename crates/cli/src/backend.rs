@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use statefun_kinesis_aws::BuildError;
 use statefun_kinesis_client::{Clock, ErrorKind, KinesisAdmin, SystemClock};
 use statefun_kinesis_consumer::Settings;
 use statefun_kinesis_fake::FakeKinesis;
-use statefun_kinesis_spec::{EgressSpec, IngressSpec, Module};
-use statefun_kinesis_types::{AwsRegion, StreamArn, StreamName, Timestamp};
+use statefun_kinesis_spec::{ClientSpec, IngressSpec, Module};
+use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn, StreamName, Timestamp};
 
 use crate::{
     ExitCode,
@@ -38,24 +39,21 @@ impl Backend {
         ingress: &IngressSpec,
         place: Option<&StreamArn>,
     ) -> Result<Arc<dyn Service>, Failure> {
-        let region = region_of(place, &ingress.region);
-        match self {
-            Self::Aws(aws) => {
-                let client = aws.get(&region, &ingress.credentials, &ingress.client).await;
-                client.map_err(|error| Failure::from_error(ExitCode::Setup, &error))
-            }
-            Self::Memory(memory) => Ok(memory.at(&region, place)),
-        }
+        let service = self.service(&ingress.region, &ingress.credentials, &ingress.client, place).await;
+        service.map_err(|error| Failure::from_error(ExitCode::Setup, &error))
     }
 
-    /// The client that writes the streams of an egress.
-    pub(crate) async fn writer(&self, egress: &EgressSpec) -> Result<Arc<dyn Service>, Failure> {
+    /// The client for a stream: where its ARN says, or else in the region.
+    pub(crate) async fn service(
+        &self,
+        region: &AwsRegion,
+        credentials: &AwsCredentials,
+        spec: &ClientSpec,
+        stream: Option<&StreamArn>,
+    ) -> Result<Arc<dyn Service>, NoService> {
         match self {
-            Self::Aws(aws) => {
-                let client = aws.get(&egress.region, &egress.credentials, &egress.client).await;
-                client.map_err(|error| Failure::from_error(ExitCode::Setup, &error))
-            }
-            Self::Memory(memory) => Ok(memory.at(&egress.region, None)),
+            Self::Aws(aws) => Ok(aws.get(&region_of(stream, region), credentials, spec).await?),
+            Self::Memory(memory) => memory.at(region, stream).ok_or_else(|| NoService::NotInMemory(stream.cloned())),
         }
     }
 
@@ -80,6 +78,18 @@ impl Backend {
             Self::Memory(memory) => memory.clock(),
         }
     }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoService {
+    #[error(transparent)]
+    Aws(#[from] BuildError),
+    #[error(
+        "no stream of the module is in the place of {}, and in memory there are no others",
+        .0.as_ref().map_or("the default region", StreamArn::as_str)
+    )]
+    NotInMemory(Option<StreamArn>),
 }
 
 /// Kinesis in memory: one for each region and account that the module names.
@@ -133,9 +143,10 @@ impl Memory {
         }
     }
 
-    /// The Kinesis of a place that a stream of the module is in.
-    fn at(&self, region: &AwsRegion, stream: Option<&StreamArn>) -> Arc<dyn Service> {
-        Arc::new(self.places[&self.place_of(region, stream)].clone())
+    /// The Kinesis of a place, if a stream of the module is there.
+    fn at(&self, region: &AwsRegion, stream: Option<&StreamArn>) -> Option<Arc<dyn Service>> {
+        let kinesis = self.places.get(&self.place_of(region, stream))?;
+        Some(Arc::new(kinesis.clone()))
     }
 
     fn clock(&self) -> Arc<dyn Clock> {

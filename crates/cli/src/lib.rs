@@ -31,6 +31,7 @@ mod signals;
 mod summary;
 mod tap;
 mod terminal;
+mod writers;
 
 pub use exit::ExitCode;
 

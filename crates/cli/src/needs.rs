@@ -210,9 +210,9 @@ fn of_egress(egress: &EgressSpec, add: &mut impl FnMut(Need)) {
             client: egress.client.clone(),
         });
     };
-    let own = StreamRef::Name(egress.stream_name.clone());
-    need(Purpose::Write, own.clone());
-    for stream in egress.allowed_streams.iter().flatten().filter(|stream| **stream != own) {
+    let own = egress.stream_name.clone().map(StreamRef::Name);
+    let others = egress.allowed_streams.iter().flatten().filter(|stream| Some(*stream) != own.as_ref());
+    for stream in own.iter().chain(others) {
         need(Purpose::Write, stream.clone());
     }
     if let InvalidRecordHandling::DeadLetter { stream, .. } = &egress.failed_records.given_up {

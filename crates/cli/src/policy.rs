@@ -76,7 +76,8 @@ impl Policies {
             policies.notes.push(format!(
                 "records of the egress {} may name any stream, and the policy allows {} only: list the others in \
                  `allowedStreams`",
-                egress.id, egress.stream_name
+                egress.id,
+                egress.stream_name.as_ref().map_or("what is listed", |stream| stream.as_str())
             ));
         }
         policies

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_client::KinesisClient;
+use statefun_kinesis_functions::{EndpointError, StatefulFunctions};
 use statefun_kinesis_router::{Echo, Progress, Router, RunError};
 use statefun_kinesis_spec::{Module, Severity, StartupPosition};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,8 @@ use crate::{
     records::InputRecord,
     signals::Signals,
     summary,
-    tap::Tapped,
     terminal::{self, ProgressLine},
+    writers::{EndpointDeadLetters, Writer},
 };
 
 /// Runs a module until it is asked to stop, or until all input is processed.
@@ -45,13 +45,45 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         return Err(Failure::new(ExitCode::InvalidModule, "the module has no ingress: there is nothing to read")
             .hint("add a document of kind io.statefun.kinesis.v1/ingress"));
     }
-    if arguments.functions == Functions::Echo && module.egresses.is_empty() {
-        return Err(Failure::new(ExitCode::InvalidModule, "--functions echo needs an egress, and the module has none")
-            .hint("add a document of kind io.statefun.kinesis.v1/egress, or use --functions log"));
-    }
+    check_functions(arguments.functions, module)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start threads").because(&error))?;
     runtime.block_on(run_module(arguments, module))
+}
+
+/// Checks that the module has what its functions need.
+fn check_functions(functions: Functions, module: &Module) -> Result<(), Failure> {
+    let refuse = |message: String, hint: &str| Err(Failure::new(ExitCode::InvalidModule, message).hint(hint));
+    match functions {
+        Functions::Echo if module.egresses.is_empty() => refuse(
+            "--functions echo needs an egress, and the module has none".to_owned(),
+            "add a document of kind io.statefun.kinesis.v1/egress, or use --functions log",
+        ),
+        Functions::Remote => {
+            let targets =
+                module.ingresses.iter().flat_map(|ingress| &ingress.streams).flat_map(|stream| &stream.targets);
+            match targets.into_iter().find(|target| module.endpoint_for(target).is_none()) {
+                Some(target) => refuse(
+                    format!("no endpoint of the module serves the function {target}"),
+                    "add a document of kind io.statefun.endpoints.v2/http, or try the module without functions: \
+                     --functions log or --functions echo",
+                ),
+                None => Ok(()),
+            }
+        }
+        Functions::Echo | Functions::Log => Ok(()),
+    }
+}
+
+/// The functions that the module's endpoints serve.
+fn remote(module: &Module, backend: &Arc<Backend>) -> Result<StatefulFunctions, Failure> {
+    let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
+    let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
+    let unusable = |error: EndpointError| Failure::from_error(ExitCode::Setup, &error);
+    for endpoint in &module.endpoints {
+        functions = functions.endpoint(endpoint).map_err(unusable)?;
+    }
+    functions.build().map_err(unusable)
 }
 
 fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
@@ -73,7 +105,7 @@ fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
 
 async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCode, Failure> {
     let shutdown = CancellationToken::new();
-    let backend = Backend::new(arguments.client, arguments.endpoint_url.clone(), module).await?;
+    let backend = Arc::new(Backend::new(arguments.client, arguments.endpoint_url.clone(), module).await?);
     let lanes = Lane::all_of(module, &backend, arguments.state.as_deref()).await?;
     // Broken input is told before anything starts.
     let input = match &arguments.input {
@@ -89,17 +121,15 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     let mut builder = match arguments.functions {
         Functions::Echo => Router::builder(Arc::new(Echo)),
         Functions::Log => Router::builder(Arc::new(Log::new(stdout.clone()))),
+        Functions::Remote => Router::builder(Arc::new(remote(module, &backend)?)),
     };
     builder = builder.clock(backend.clock());
     for lane in &lanes {
         builder = builder.ingress(lane.ingress(backend.reading()));
     }
     for egress in &module.egresses {
-        let mut client: Arc<dyn KinesisClient> = backend.writer(egress).await?;
-        if let Some(output) = &output {
-            client = Arc::new(Tapped::new(client, output.clone()));
-        }
-        builder = builder.egress(egress.clone(), client);
+        let writer = Writer::of_egress(Arc::clone(&backend), egress, output.clone());
+        builder = builder.egress_through(egress.clone(), writer);
     }
     let router = builder.build().await.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
     if let Some(output) = &output {
@@ -224,6 +254,7 @@ fn ready(module: &Module, arguments: &RunArguments) -> String {
     let functions = match arguments.functions {
         Functions::Echo => "echo",
         Functions::Log => "log",
+        Functions::Remote => "remote",
     };
     format!("ready: reading {} for functions: {functions}", streams.join(", "))
 }

@@ -431,9 +431,16 @@ fn bad_input_is_refused_line_by_line_and_nothing_is_put() {
 }
 
 #[test]
+fn functions_that_no_endpoint_serves_are_told_before_anything_is_read() {
+    run(&["run", &example("module.yaml"), "--client", "memory"])
+        .ended(ExitCode::InvalidModule)
+        .said(&["no endpoint of the module serves the function example/order-handler", "--functions log"]);
+}
+
+#[test]
 fn a_wrong_command_line_has_a_code_of_its_own() {
     let module = example("module.yaml");
-    run(&["run", &module]).ended(ExitCode::Usage).said(&["--functions"]);
+    run(&["run", &module, "--functions", "fly"]).ended(ExitCode::Usage).said(&["--functions", "remote, echo, log"]);
     run(&["run", &module, "--functions", "log", "--input", "x"]).ended(ExitCode::Usage).said(&["--client memory"]);
     run(&["fly"]).ended(ExitCode::Usage).said(&["fly"]);
     run(&["run", &module, "--functions", "log", "--log", "a=b=c"]).ended(ExitCode::Usage).said(&["log filter"]);

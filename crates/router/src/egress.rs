@@ -1,72 +1,114 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_client::KinesisClient;
-use statefun_kinesis_producer::{BatchReceipt, Producer, ProducerError, SendError, Settings};
-use statefun_kinesis_spec::EgressSpec;
-use statefun_kinesis_types::{PartitionKey, PutRecord, StreamRef, TypeName};
+use statefun_kinesis_producer::{
+    Aggregation, BatchReceipt, Clients, OnFailure, Order, Producer, ProducerError, Producers, Reason, SendError,
+    Settings,
+};
+use statefun_kinesis_spec::{AggregationSpec, EgressOrder, EgressSpec};
+use statefun_kinesis_types::{InvalidRecordHandling, PartitionKey, PutRecord, StreamRef, TypeName};
+use tokio::time::Instant;
 
-/// The egresses of a module: a producer each.
+/// The egresses of a module, each with a producer per stream that it writes.
 #[derive(Debug)]
-pub struct Egresses(Vec<(TypeName, Producer)>);
+pub struct Egresses(Vec<Egress>);
+
+#[derive(Debug)]
+struct Egress {
+    id: TypeName,
+    /// Where records go that name no stream themselves.
+    own: Option<StreamRef>,
+    producers: Producers,
+    /// Whether a record that was given up ends the run.
+    fails: bool,
+    dead_letters: Option<Producer>,
+}
+
+/// One client for all streams of an egress.
+#[derive(Debug)]
+pub(crate) struct OneClient(pub(crate) Arc<dyn KinesisClient>);
+
+#[async_trait::async_trait]
+impl Clients for OneClient {
+    async fn client(&self, _: &StreamRef) -> Result<Arc<dyn KinesisClient>, statefun_kinesis_client::Error> {
+        Ok(Arc::clone(&self.0))
+    }
+}
 
 impl Egresses {
     pub(crate) fn new() -> Self {
         Self(Vec::new())
     }
 
+    /// Adds an egress. Its own stream and that of its dead letters have to be there.
     pub(crate) async fn connect(
         &mut self,
         spec: &EgressSpec,
-        client: Arc<dyn KinesisClient>,
-    ) -> Result<(), ProducerError> {
-        let settings = Settings { max_outstanding_records: spec.max_outstanding_records, ..Settings::default() };
-        let producer = Producer::builder(client, spec.stream_name.clone()).settings(settings).build().await?;
-        self.0.push((spec.id.clone(), producer));
+        clients: Arc<dyn Clients>,
+    ) -> Result<(), Arc<ProducerError>> {
+        let dead_letters = match &spec.failed_records.given_up {
+            InvalidRecordHandling::DeadLetter { stream, .. } => {
+                let client = clients.client(stream).await;
+                let client = client.map_err(|source| ProducerError::NoClient { stream: stream.clone(), source })?;
+                Some(Producer::builder(client, stream.clone()).build().await?)
+            }
+            _ => None,
+        };
+        let on_failure = match (&spec.failed_records.given_up, &dead_letters) {
+            (InvalidRecordHandling::Skip { log }, _) => OnFailure::Skip { log: *log },
+            (InvalidRecordHandling::DeadLetter { log, .. }, Some(to)) => {
+                OnFailure::DeadLetter { to: to.clone(), log: *log }
+            }
+            _ => OnFailure::Fail,
+        };
+        let own = spec.stream_name.clone().map(StreamRef::Name);
+        let fails = matches!(on_failure, OnFailure::Fail);
+        let mut builder = Producers::builder(Shared(clients)).settings(settings_of(spec)).on_failure(on_failure);
+        if let Some(allowed) = &spec.allowed_streams {
+            builder = builder.allow(allowed.iter().chain(&own).cloned());
+        }
+        let producers = builder.build();
+        if let Some(own) = &own
+            && let Err(Reason::NoProducer(error)) = producers.get(own).await
+        {
+            return Err(error);
+        }
+        self.0.push(Egress { id: spec.id.clone(), own, producers, fails, dead_letters });
         Ok(())
     }
 
     /// The egresses' names, in the order of the module.
     pub fn ids(&self) -> impl Iterator<Item = &TypeName> {
-        self.0.iter().map(|(id, _)| id)
+        self.0.iter().map(|egress| &egress.id)
     }
 
-    /// Sends records to an egress, in order per partition key. It waits while the egress has as many records
-    /// outstanding as it may, and returns when they are accepted; the receipt tells when they are stored.
+    fn find(&self, id: &TypeName) -> Result<&Egress, EgressError> {
+        let found = self.0.iter().find(|egress| egress.id == *id);
+        found.ok_or_else(|| EgressError::Unknown { egress: id.clone() })
+    }
+
+    /// Sends records to the stream of an egress; see [`send_to`](Self::send_to).
     ///
     /// # Errors
     ///
-    /// When the module has no such egress, or a record can never be stored, such as one that is too large. None of the
-    /// records was accepted then.
+    /// As there.
     pub async fn send(&self, egress: &TypeName, records: Vec<PutRecord>) -> Result<EgressReceipt, EgressError> {
-        let Some((egress, producer)) = self.0.iter().find(|(id, _)| id == egress) else {
-            return Err(EgressError::Unknown { egress: egress.clone() });
-        };
-        let count = records.len() as u64;
-        let bytes = records.iter().map(|record| record.data.len() as u64).sum();
-        match producer.send_all(records).await {
-            Ok(receipt) => Ok(EgressReceipt { egress: egress.clone(), count, bytes, receipt }),
-            Err(source) => Err(EgressError::Refused { egress: egress.clone(), source }),
-        }
+        self.send_to(egress, None, records).await
     }
 
-    /// Whether an egress takes a record, which may name its stream.
+    /// Whether an egress takes a record, which may name its stream. It also takes one that may not go there, if the
+    /// egress says what becomes of such records.
     ///
     /// # Errors
     ///
-    /// When the module has no such egress, or the record names a stream that is not the egress' own.
+    /// When the module has no such egress; when neither the record nor the egress names a stream; when the egress'
+    /// `allowedStreams` leave the record's out, and that is to fail.
     pub fn check(&self, egress: &TypeName, stream: Option<&StreamRef>, record: &PutRecord) -> Result<(), EgressError> {
-        let Some((_, producer)) = self.0.iter().find(|(id, _)| id == egress) else {
-            return Err(EgressError::Unknown { egress: egress.clone() });
-        };
-        let own = producer.stream();
-        let is_own = |stream: &&StreamRef| match (stream, own) {
-            (StreamRef::Arn(stream), StreamRef::Arn(own)) => stream == own,
-            (stream, own) => stream.name() == own.name(),
-        };
-        if let Some(stream) = stream.filter(|stream| !is_own(stream)) {
-            return Err(EgressError::OtherStream {
-                egress: egress.clone(),
-                own: own.clone(),
+        let egress = self.find(egress)?;
+        let stream = egress.stream(stream, Some(record))?;
+        if egress.fails && !egress.producers.allows(stream) {
+            return Err(EgressError::NotAllowed {
+                egress: egress.id.clone(),
                 stream: stream.clone(),
                 partition_key: record.partition_key.clone(),
             });
@@ -74,28 +116,87 @@ impl Egresses {
         Ok(())
     }
 
-    /// Sends records that name their stream, as functions do; see [`check`](Self::check) and [`send`](Self::send).
+    /// Sends records to a stream that they name, or else to the one of their egress, in order per partition key.
+    ///
+    /// It waits while the egress has as many records of the stream outstanding as it may, and returns when they are
+    /// accepted; the receipt tells when they are stored.
     ///
     /// # Errors
     ///
-    /// Those of both.
+    /// Those of [`check`](Self::check), and when a record can never be stored, such as one that is too large or whose
+    /// stream does not exist, and that is to fail. None of the records was accepted then.
     pub async fn send_to(
         &self,
         egress: &TypeName,
         stream: Option<&StreamRef>,
         records: Vec<PutRecord>,
     ) -> Result<EgressReceipt, EgressError> {
-        if let Some(record) = records.first() {
-            self.check(egress, stream, record)?;
+        let egress = self.find(egress)?;
+        let stream = egress.stream(stream, records.first())?;
+        let (count, bytes) = (records.len() as u64, records.iter().map(|record| record.data.len() as u64).sum());
+        match egress.producers.send_all(stream, records).await {
+            Ok(receipt) => Ok(EgressReceipt { egress: egress.id.clone(), count, bytes, receipt }),
+            Err(source) => Err(EgressError::Refused { egress: egress.id.clone(), source }),
         }
-        self.send(egress, records).await
     }
 
-    pub(crate) async fn close(&self) {
-        for (_, producer) in &self.0 {
-            producer.close().await;
-        }
+    /// Refuses records from now on, and sends what it has until the deadline. Gives the number of records that could
+    /// not be sent by then, stream by stream.
+    pub(crate) async fn close(&self, deadline: Instant) -> Vec<(StreamRef, usize)> {
+        let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let closing = self.0.iter().map(|egress| async move {
+            let mut unsent = egress.producers.close_within(left()).await;
+            if let Some(dead_letters) = &egress.dead_letters {
+                let letters = dead_letters.close_within(left()).await;
+                unsent.extend((letters > 0).then(|| (dead_letters.stream().clone(), letters)));
+            }
+            unsent
+        });
+        futures::future::join_all(closing).await.concat()
     }
+}
+
+impl Egress {
+    /// The stream that a record goes to.
+    fn stream<'s>(
+        &'s self,
+        named: Option<&'s StreamRef>,
+        record: Option<&PutRecord>,
+    ) -> Result<&'s StreamRef, EgressError> {
+        named.or(self.own.as_ref()).ok_or_else(|| EgressError::NoStream {
+            egress: self.id.clone(),
+            partition_key: record.map(|record| record.partition_key.clone()),
+        })
+    }
+}
+
+/// Clients that several may ask.
+#[derive(Debug)]
+struct Shared(Arc<dyn Clients>);
+
+#[async_trait::async_trait]
+impl Clients for Shared {
+    async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, statefun_kinesis_client::Error> {
+        self.0.client(stream).await
+    }
+}
+
+/// What the module file says, and the producer's defaults for the rest.
+fn settings_of(spec: &EgressSpec) -> Settings {
+    let mut settings = Settings { max_outstanding_records: spec.max_outstanding_records, ..Settings::default() };
+    if spec.order == EgressOrder::None {
+        settings.order = Order::None;
+    }
+    settings.aggregation = spec.aggregation.map(|AggregationSpec { max_bytes, max_records, .. }| {
+        let default = Aggregation::default();
+        Aggregation {
+            max_bytes: max_bytes.unwrap_or(default.max_bytes),
+            max_records: max_records.unwrap_or(default.max_records),
+        }
+    });
+    settings.max_attempts = spec.failed_records.max_attempts;
+    settings.give_up_after = spec.failed_records.timeout.unwrap_or(settings.give_up_after);
+    settings
 }
 
 /// Tells when records that an egress accepted are stored.
@@ -109,14 +210,19 @@ pub struct EgressReceipt {
 }
 
 impl EgressReceipt {
-    /// Waits until all the records are stored, and gives their number and the bytes of their payloads.
+    /// Waits until all the records are stored, and gives their number and the bytes of their payloads. Those that the
+    /// egress gave up and left out, or put into a dead-letter stream, do not count.
     ///
     /// # Errors
     ///
     /// When one of them could not be stored.
     pub async fn stored(self) -> Result<(u64, u64), EgressError> {
         match self.receipt.await {
-            Ok(_) => Ok((self.count, self.bytes)),
+            Ok(delivered) => {
+                let given_up = delivered.handled();
+                let bytes = given_up.iter().map(|(_, error)| (error.size() - error.key().size()) as u64).sum::<u64>();
+                Ok((self.count - given_up.len() as u64, self.bytes - bytes))
+            }
             Err(source) => Err(EgressError::NotStored { egress: self.egress, source }),
         }
     }
@@ -132,14 +238,23 @@ pub enum EgressError {
         /// The name.
         egress: TypeName,
     },
-    /// A record names another stream than the one that the egress writes. Nothing was sent.
-    #[error("egress {egress} writes to the stream {own}, and a record with the key {partition_key} names {stream}")]
-    OtherStream {
+    /// A record names no stream, and its egress has none. Nothing was sent.
+    #[error(
+        "egress {egress} has no streamName, and a record{} names no stream either",
+        partition_key.as_ref().map_or_else(String::new, |key| format!(" with the key {key}"))
+    )]
+    NoStream {
         /// The egress.
         egress: TypeName,
-        /// The stream of the egress.
-        own: StreamRef,
-        /// The stream of the record.
+        /// The record's partition key.
+        partition_key: Option<PartitionKey>,
+    },
+    /// A record names a stream that its egress may not write. Nothing was sent.
+    #[error("allowedStreams of egress {egress} leave out {stream}, which a record with the key {partition_key} names")]
+    NotAllowed {
+        /// The egress.
+        egress: TypeName,
+        /// The stream that the record names.
         stream: StreamRef,
         /// The record's partition key.
         partition_key: PartitionKey,

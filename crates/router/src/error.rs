@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use statefun_kinesis_consumer::{ConsumerError, InvalidRecord};
 use statefun_kinesis_producer::ProducerError;
 use statefun_kinesis_types::{ShardId, StreamArn, TypeName};
@@ -36,7 +38,7 @@ pub enum BuildError {
         /// The egress.
         egress: TypeName,
         /// What is wrong.
-        source: ProducerError,
+        source: Arc<ProducerError>,
     },
 }
 

@@ -2,20 +2,21 @@ use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_client::{Clock, KinesisClient, SystemClock};
 use statefun_kinesis_consumer::Metrics;
+use statefun_kinesis_producer::Clients;
 use statefun_kinesis_spec::EgressSpec;
 use statefun_kinesis_types::TypeName;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{BuildError, Egresses, Functions, Ingress, Progress, RunError, lane::Lane, run::Run};
+use crate::{BuildError, Egresses, Functions, Ingress, Progress, RunError, egress::OneClient, lane::Lane, run::Run};
 
 /// What is needed to build a [`Router`].
 #[derive(Debug)]
 pub struct RouterBuilder {
     functions: Arc<dyn Functions>,
     ingresses: Vec<Ingress>,
-    egresses: Vec<(EgressSpec, Arc<dyn KinesisClient>)>,
+    egresses: Vec<(EgressSpec, Arc<dyn Clients>)>,
     clock: Arc<dyn Clock>,
     drain: Duration,
 }
@@ -31,10 +32,16 @@ impl RouterBuilder {
         self
     }
 
-    /// Offers this egress to functions.
+    /// Offers this egress to functions. All its streams are written through this client.
     #[must_use]
-    pub fn egress(mut self, spec: EgressSpec, client: Arc<dyn KinesisClient>) -> Self {
-        self.egresses.push((spec, client));
+    pub fn egress(self, spec: EgressSpec, client: Arc<dyn KinesisClient>) -> Self {
+        self.egress_through(spec, OneClient(client))
+    }
+
+    /// Offers this egress to functions. Each of its streams is written through the client that these have for it.
+    #[must_use]
+    pub fn egress_through(mut self, spec: EgressSpec, clients: impl Clients) -> Self {
+        self.egresses.push((spec, Arc::new(clients)));
         self
     }
 
@@ -59,8 +66,8 @@ impl RouterBuilder {
     /// When a stream is not there or may not be used. Nothing was read or written then.
     pub async fn build(self) -> Result<Router, BuildError> {
         let mut egresses = Egresses::new();
-        for (spec, client) in self.egresses {
-            let connected = egresses.connect(&spec, client).await;
+        for (spec, clients) in self.egresses {
+            let connected = egresses.connect(&spec, clients).await;
             connected.map_err(|source| BuildError::Egress { egress: spec.id.clone(), source })?;
         }
         let stop_reading = CancellationToken::new();
@@ -139,8 +146,8 @@ impl Router {
         if timeout_at(deadline, run.in_hand.wait()).await.is_err() {
             warn!(deliveries = run.in_hand.len(), "not everything in hand was finished in time; it will be read again");
         }
-        if timeout_at(deadline, run.egresses.close()).await.is_err() {
-            warn!("not every record reached its egress in time; what they came of will be read again");
+        for (stream, records) in run.egresses.close(deadline).await {
+            warn!(%stream, records, "not every record reached its egress in time; what they came of will be read again");
         }
         for lane in lanes {
             if let Err(error) = lane.close().await {

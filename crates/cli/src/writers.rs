@@ -1,0 +1,71 @@
+//! What a module writes to: its egresses, and the dead letters of its endpoints.
+
+use std::{error::Error, sync::Arc};
+
+use async_trait::async_trait;
+use statefun_kinesis_client::{Error as ClientError, ErrorKind, KinesisClient, Operation};
+use statefun_kinesis_functions::DeadLetters;
+use statefun_kinesis_producer::{Clients, Producers};
+use statefun_kinesis_spec::{ClientSpec, EgressSpec};
+use statefun_kinesis_types::{AwsCredentials, AwsRegion, PutRecord, StreamRef};
+
+use crate::{backend::Backend, output::Output, tap::Tapped};
+
+/// The clients for the streams of one writer, wherever these are.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    backend: Arc<Backend>,
+    region: AwsRegion,
+    credentials: AwsCredentials,
+    client: ClientSpec,
+    /// Where to write down what was stored.
+    output: Option<Output>,
+}
+
+impl Writer {
+    /// The writer of an egress.
+    pub(crate) fn of_egress(backend: Arc<Backend>, egress: &EgressSpec, output: Option<Output>) -> Self {
+        let EgressSpec { region, credentials, client, .. } = egress;
+        Self { backend, region: region.clone(), credentials: credentials.clone(), client: client.clone(), output }
+    }
+}
+
+#[async_trait]
+impl Clients for Writer {
+    async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, ClientError> {
+        let service = self.backend.service(&self.region, &self.credentials, &self.client, stream.arn()).await;
+        let service = service.map_err(|error| {
+            let message = "there is no client for the stream";
+            ClientError::new(Operation::DescribeStreamSummary, ErrorKind::InvalidArgument, message).with_source(error)
+        })?;
+        Ok(match &self.output {
+            Some(output) => Arc::new(Tapped::new(service, output.clone())),
+            None => service,
+        })
+    }
+}
+
+/// Messages that an endpoint gave up, on their way into streams, with the credentials of the AWS default chain.
+#[derive(Debug)]
+pub(crate) struct EndpointDeadLetters(Producers);
+
+impl EndpointDeadLetters {
+    pub(crate) fn new(backend: Arc<Backend>) -> Self {
+        let writer = Writer {
+            backend,
+            region: AwsRegion::Default,
+            credentials: AwsCredentials::Default,
+            client: ClientSpec::default(),
+            output: None,
+        };
+        Self(Producers::builder(writer).build())
+    }
+}
+
+#[async_trait]
+impl DeadLetters for EndpointDeadLetters {
+    async fn put(&self, stream: &StreamRef, records: Vec<PutRecord>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.send_all(stream, records).await?.await?;
+        Ok(())
+    }
+}
