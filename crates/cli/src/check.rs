@@ -19,7 +19,7 @@ use crate::{
 
 /// Checks module files and prints what there is to say about them to stdout.
 pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
-    let module = ReadModule::read(&arguments.module)?;
+    let module = ReadModule::read(&arguments.module, None)?;
     let denied = arguments.deny_warnings && module.count(Severity::Warning) > 0;
     let found = module.checked.module.as_ref().filter(|_| !denied);
     if arguments.iam_policy {

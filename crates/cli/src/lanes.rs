@@ -20,6 +20,14 @@ pub(crate) struct Lane {
     positions: Positions,
 }
 
+/// The folder of positions in a state directory: it has one for each ingress.
+const POSITIONS: &str = "positions";
+
+/// Whether a run has kept positions in this state directory before.
+pub(crate) fn has_positions(state: &Path) -> bool {
+    state.join(POSITIONS).is_dir()
+}
+
 /// Where the positions of an ingress are kept.
 #[derive(Clone, Debug)]
 enum Positions {
@@ -30,7 +38,7 @@ enum Positions {
 impl Positions {
     fn open(state: Option<&Path>, ingress: &TypeName) -> Result<Self, Failure> {
         let Some(state) = state else { return Ok(Self::Memory(Arc::default())) };
-        let directory = state.join("positions").join(as_file_name(ingress));
+        let directory = state.join(POSITIONS).join(as_file_name(ingress));
         FileCheckpoints::open(directory).map(Self::Files).map_err(|error| Failure::from_error(ExitCode::Setup, &error))
     }
 

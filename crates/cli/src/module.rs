@@ -29,16 +29,18 @@ pub(crate) struct EndPosition {
 }
 
 impl ReadModule {
-    /// Reads and checks the files.
+    /// Reads and checks the files. `stored_positions` says whether positions are stored from which a run would go on, if
+    /// that is known.
     ///
     /// # Errors
     ///
     /// When a file cannot be read.
-    pub(crate) fn read(arguments: &ModuleArguments) -> Result<Self, Failure> {
+    pub(crate) fn read(arguments: &ModuleArguments, stored_positions: Option<bool>) -> Result<Self, Failure> {
         let files = arguments.files.iter().map(|path| read_file(path)).collect::<Result<Vec<_>, _>>()?;
         let mut options = Options::default();
         options.lenient = arguments.lenient;
         options.ignore_unsupported = arguments.ignore_unsupported;
+        options.stored_positions = stored_positions;
         // A name or a value that is not UTF-8 cannot stand in a module file.
         let variables = std::env::vars_os();
         options.variables =

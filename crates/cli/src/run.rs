@@ -18,7 +18,7 @@ use crate::{
     failure::Failure,
     feed::{self, Intake, LastPlaces},
     functions::Log,
-    lanes::Lane,
+    lanes::{self, Lane},
     module::ReadModule,
     output::Output,
     records::InputRecord,
@@ -32,7 +32,7 @@ use crate::{
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     terminal::start_log(&arguments.log)?;
     check_arguments(arguments)?;
-    let read = ReadModule::read(&arguments.module)?;
+    let read = ReadModule::read(&arguments.module, stored_positions(arguments))?;
     terminal::tell_if_any(&read.render_for_people(terminal::colour_on_stderr()));
     let Some(module) = read.checked.module.as_ref() else {
         let errors = read.count(Severity::Error);
@@ -51,6 +51,14 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     runtime.block_on(run_module(arguments, module))
 }
 
+/// Whether this run goes on where another one stopped. In memory nothing is there to go on with, and nothing is missed.
+fn stored_positions(arguments: &RunArguments) -> Option<bool> {
+    match arguments.client {
+        Client::Aws => Some(arguments.state.as_deref().is_some_and(lanes::has_positions)),
+        Client::Memory => None,
+    }
+}
+
 /// Checks that the module has what its functions need.
 fn check_functions(functions: Functions, module: &Module) -> Result<(), Failure> {
     let refuse = |message: String, hint: &str| Err(Failure::new(ExitCode::InvalidModule, message).hint(hint));
@@ -59,6 +67,13 @@ fn check_functions(functions: Functions, module: &Module) -> Result<(), Failure>
             "--functions echo needs an egress, and the module has none".to_owned(),
             "add a document of kind io.statefun.kinesis.v1/egress, or use --functions log",
         ),
+        Functions::Echo => match module.egresses.iter().find(|egress| egress.stream_name.is_none()) {
+            Some(egress) => refuse(
+                format!("--functions echo has nowhere to send to: egress {} has no streamName", egress.id),
+                "give the egress a streamName",
+            ),
+            None => Ok(()),
+        },
         Functions::Remote => {
             let targets =
                 module.ingresses.iter().flat_map(|ingress| &ingress.streams).flat_map(|stream| &stream.targets);
@@ -71,7 +86,7 @@ fn check_functions(functions: Functions, module: &Module) -> Result<(), Failure>
                 None => Ok(()),
             }
         }
-        Functions::Echo | Functions::Log => Ok(()),
+        Functions::Log => Ok(()),
     }
 }
 
@@ -95,6 +110,11 @@ fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
         Client::Memory if arguments.endpoint_url.is_some() => {
             usage("--endpoint-url names a server, and --client memory has none", "leave one of them out")
         }
+        _ if arguments.state.is_some() && arguments.functions == Functions::Remote => usage(
+            "--state keeps positions and no states of functions: what these have counted would be gone after a restart, \
+             and not be read again",
+            "leave --state out, so that each run begins at the startup position; or use --functions echo or log",
+        ),
         Client::Memory if arguments.state.is_some() => usage(
             "--state keeps positions in streams, and those in memory are gone at the end",
             "leave one of them out",
