@@ -72,7 +72,7 @@ codes! {
     StreamNameMismatch = "SFK0030", "a short name is not the name in the ARN";
     StaticKeys = "SFK0031", "a module file has AWS keys in it";
     PropertyWithoutEffect = "SFK0032", "a client property has no effect here";
-    OtherDialect = "SFK0033", "a field has the name that another runtime gives it";
+    OtherDialect = "SFK0033", "a file is written as another runtime has it";
     VariableNotSet = "SFK0034", "a value has a variable that is not set";
     TooManyProblems = "SFK0035", "there are more problems than are listed";
     UnsupportedTag = "SFK0036", "a value has a YAML tag that has no meaning here";

@@ -14,8 +14,9 @@ pub struct EgressSpec {
     pub region: AwsRegion,
     /// Who asks.
     pub credentials: AwsCredentials,
-    /// The stream of records that name none themselves.
-    pub stream_name: StreamName,
+    /// The stream of records that name none themselves. Without it, as in files of Apache StateFun, each record has to
+    /// name its stream, and one that does not can go nowhere.
+    pub stream_name: Option<StreamName>,
     /// The streams that a record may name, besides [`EgressSpec::stream_name`]; without a list, any.
     pub allowed_streams: Option<Vec<StreamRef>>,
     /// Records that may wait for the service's answer before functions are slowed down.
@@ -39,11 +40,16 @@ impl EgressSpec {
     /// An egress to a stream, with region and credentials of the AWS default chain, order per partition key and no
     /// aggregation.
     pub fn new(id: TypeName, stream_name: StreamName) -> Self {
+        Self { stream_name: Some(stream_name), ..Self::without_stream(id) }
+    }
+
+    /// The same without a stream of its own: each record has to name the one that it goes to.
+    pub fn without_stream(id: TypeName) -> Self {
         Self {
             id,
             region: AwsRegion::default(),
             credentials: AwsCredentials::default(),
-            stream_name,
+            stream_name: None,
             allowed_streams: None,
             max_outstanding_records: Self::DEFAULT_MAX_OUTSTANDING_RECORDS,
             order: EgressOrder::default(),
@@ -63,10 +69,8 @@ impl EgressSpec {
             (StreamRef::Arn(allowed), StreamRef::Arn(stream)) => allowed == stream,
             (allowed, stream) => allowed.name() == stream.name(),
         };
-        match &self.allowed_streams {
-            None => true,
-            Some(allowed) => allowed.iter().any(is) || is(&StreamRef::Name(self.stream_name.clone())),
-        }
+        let own = || self.stream_name.as_ref().is_some_and(|own| *own == stream.name());
+        self.allowed_streams.as_ref().is_none_or(|allowed| allowed.iter().any(is) || own())
     }
 }
 
@@ -96,7 +100,7 @@ pub struct AggregationSpec {
 /// What becomes of a record that the service does not take: a module file's `failedRecordHandling`.
 ///
 /// What the service will never take (a record that is too large, an unknown stream) is given up at once. What it may
-/// take later is tried again until the attempts or the time are over; without limits, for ever.
+/// take later is tried again until the attempts or the time are over; without a time, that is two minutes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct FailedRecordHandling {
@@ -130,5 +134,15 @@ mod tests {
         ] {
             assert_eq!(allows(&egress, stream), is_allowed, "{stream}");
         }
+    }
+
+    #[test]
+    fn without_a_stream_of_its_own_an_egress_allows_what_its_list_names() {
+        let mut egress = EgressSpec::without_stream("a/b".parse().unwrap());
+        let allows = |egress: &EgressSpec, stream: &str| egress.allows(&stream.parse().unwrap());
+        assert!(allows(&egress, "out"));
+        egress.allowed_streams = Some(vec!["one".parse().unwrap()]);
+        assert!(allows(&egress, "one"));
+        assert!(!allows(&egress, "out"));
     }
 }

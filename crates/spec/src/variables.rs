@@ -20,7 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// let mut options = Options::default();
 /// options.variables = Variables::from_iter([("STAGE", "test")]);
 /// let module = read_module(&[SourceFile::new("module.yaml", yaml)], &options).module.expect("the file is right");
-/// assert_eq!(module.egresses[0].stream_name.as_str(), "test-notifications");
+/// assert_eq!(module.egresses[0].stream_name.as_ref().unwrap().as_str(), "test-notifications");
 /// assert_eq!(module.egresses[0].max_outstanding_records.get(), 500);
 /// ```
 ///

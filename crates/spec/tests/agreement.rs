@@ -231,7 +231,9 @@ fn egress(egress: &EgressSpec, dialect: Dialect) -> Document {
     let mut spec = Spec::default();
     spec.region(&egress.region, dialect);
     spec.credentials(&egress.credentials, dialect);
-    spec.field("streamName", egress.stream_name.as_str());
+    if let Some(name) = &egress.stream_name {
+        spec.field("streamName", name.as_str());
+    }
     if let Some(streams) = &egress.allowed_streams {
         spec.field("allowedStreams", streams.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
@@ -432,9 +434,11 @@ fn an_egress() -> impl Strategy<Value = EgressSpec> {
     let allowed = option::of(prop::collection::vec(stream(), 1..4));
     let failed = (invalid_records(), option::of(1_u32..), option::of(time()));
     let rest = (1_u32.., any::<bool>(), aggregation, allowed, failed);
-    (typename(), stream_name(), region(), credentials(), rest).prop_map(|(id, name, region, credentials, rest)| {
+    let name = option::of(stream_name());
+    (typename(), name, region(), credentials(), rest).prop_map(|(id, name, region, credentials, rest)| {
         let (outstanding, is_ordered, aggregation, allowed, failed) = rest;
-        let mut egress = EgressSpec::new(id, name);
+        let mut egress = EgressSpec::without_stream(id);
+        egress.stream_name = name;
         (egress.region, egress.credentials, egress.allowed_streams) = (region, credentials, allowed);
         egress.max_outstanding_records = outstanding.try_into().unwrap();
         egress.order = if is_ordered { EgressOrder::PerPartitionKey } else { EgressOrder::None };

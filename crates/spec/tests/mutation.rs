@@ -32,7 +32,6 @@ const REQUIRED: &[&str] = &[
     "roleArn",
     "secretAccessKey",
     "spec",
-    "streamName",
     "streams",
     "targets",
     "timestamp",

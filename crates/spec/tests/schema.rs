@@ -107,8 +107,9 @@ fn check_refused(text: &str) {
 fn the_schema_refuses_what_is_wrong_by_its_form() {
     let egress = "kind: io.statefun.kinesis.v1/egress\nspec:\n  id: a/b\n  streamName: s\n";
     assert_eq!(agreement::problems(egress), Some(Vec::new()));
+    assert_eq!(agreement::problems(&egress.replace("  streamName: s\n", "")), Some(Vec::new()));
     check_refused(&egress.replace("streamName", "streamname"));
-    check_refused(&egress.replace("  streamName: s\n", ""));
+    check_refused(&egress.replace("  id: a/b\n", ""));
     check_refused(&egress.replace(": s", ": 12"));
     check_refused(&egress.replace("egress", "egres"));
     check_refused(&format!("{egress}extra: 1\n"));

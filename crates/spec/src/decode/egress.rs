@@ -8,7 +8,7 @@ use super::{
     region::REGION_FIELD,
     table::{Field, Setting, Shape, Takes, Text, Word},
 };
-use crate::{AggregationSpec, ClientSpec, EgressOrder, EgressSpec, FailedRecordHandling};
+use crate::{AggregationSpec, ClientSpec, Code, EgressOrder, EgressSpec, FailedRecordHandling, findings::Finding};
 
 /// A stream takes records of 10 MiB at most, and an aggregate is one.
 pub(super) const AGGREGATE_BYTES: Takes = Takes::Integer { min: 1, max: 10 << 20 };
@@ -54,9 +54,10 @@ pub(super) static EGRESS: Shape = Shape::new(
             "streamName",
             Takes::Text(Text::StreamName),
             "streamName: notifications-stream",
-            "The stream of records that name none themselves: its short name, not its ARN.",
+            "The stream of records that name none themselves: its short name, not its ARN. Without it, as in files of \
+             Apache StateFun, each record has to name its stream.",
         )
-        .required(),
+        .expected(),
         Field::new(
             "allowedStreams",
             Takes::List(&Takes::Text(Text::StreamRef)),
@@ -92,7 +93,13 @@ impl Decoder<'_> {
         let (settings, settings_are_right) = self.settings(object.get(properties::EGRESS_FIELD.name));
         let region = self.region(object.get("awsRegion"), &settings);
         let credentials = self.credentials(object.get("awsCredentials"), region.as_ref(), &settings);
-        let stream_name: Option<Placed<StreamName>> = object.get("streamName").and_then(|entry| self.value(entry));
+        let stream_name: Option<Option<Placed<StreamName>>> = self.optional(object.get("streamName"), Self::value);
+        if object.is_missing("streamName") {
+            let message = "the egress has no `streamName`, as in Apache StateFun: each record has to name its stream";
+            let help = "for records that name none, write for example\nstreamName: notifications-stream";
+            let finding = Finding::note(Code::OtherDialect, object.at(), message);
+            self.findings.push(finding.help(help.to_owned()));
+        }
         let allowed_streams = self.optional(object.get("allowedStreams"), Self::stream_refs);
         let max_outstanding_records = self.optional(object.get("maxOutstandingRecords"), Self::integer);
         let order = self.optional(object.get("order"), Self::order);
@@ -105,7 +112,7 @@ impl Decoder<'_> {
                 id: id?.value,
                 region: region?.value,
                 credentials: credentials?,
-                stream_name: stream_name?.value,
+                stream_name: stream_name?.map(|name| name.value),
                 allowed_streams: allowed_streams?,
                 max_outstanding_records: max_outstanding_records?
                     .unwrap_or(EgressSpec::DEFAULT_MAX_OUTSTANDING_RECORDS),

@@ -101,7 +101,8 @@ pub(super) const FAILED_RECORDS_FIELD: Field = Field::new(
     Takes::Tagged(&FAILED_RECORDS),
     FAILED_RECORDS.example,
     "What becomes of a record that the service does not take. One that it never will (too large, unknown stream) is \
-     given up at once; another one is tried again until `maxAttempts` or `timeout` is over, without either for ever.",
+     given up at once; another one is tried again until `maxAttempts` are over or `timeout` is, which is 2 minutes unless \
+     it is set.",
 )
 .default("{type: fail}");
 

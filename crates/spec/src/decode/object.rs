@@ -178,7 +178,11 @@ impl Decoder<'_> {
                 .position(|field| field.name == text || field.aliases.iter().any(|alias| alias.name == text));
             match row {
                 Some(row) => self.known_field(&mut object, row, text, key, value),
-                None if self.findings.is_full() => break,
+                None if self.gives_up() => {
+                    // What follows is not looked at, and may be what would be missed.
+                    object.is_complete = false;
+                    break;
+                }
                 None => {
                     if unknown.insert(text) {
                         object.suggested.extend(self.unknown_field(what, shape, variants, text, key.place));

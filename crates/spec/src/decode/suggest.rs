@@ -7,14 +7,28 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
     }
     let plain = plain(word);
     let allowed = (plain.chars().count() / 3).clamp(1, 3);
-    candidates
-        .into_iter()
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let near = candidates
+        .iter()
         // Words differ by as many letters as one is longer, at least; most are not compared.
         .filter(|candidate| candidate.len() + allowed >= plain.len() && candidate.len() <= 2 * plain.len() + allowed)
         .map(|candidate| (strsim::osa_distance(&plain, &self::plain(candidate)), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| *candidate);
+    near.or_else(|| whole(&plain, &candidates))
+}
+
+/// The only candidate that starts or ends with the word: `region` is `awsRegion`, and `maxOutstanding` has a word more.
+fn whole<'c>(plain: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    // Shorter ones are in many names, and mean none of them.
+    const MIN_LEN: usize = 4;
+    let is_part = |candidate: &&&str| {
+        let candidate = self::plain(candidate);
+        candidate.starts_with(plain) || candidate.ends_with(plain)
+    };
+    let mut parts = candidates.iter().filter(|_| plain.len() >= MIN_LEN).filter(is_part);
+    parts.next().filter(|_| parts.next().is_none()).copied()
 }
 
 /// `stream_arn`, `StreamARN` and `stream-arn` are all the same mistake.
@@ -37,6 +51,9 @@ mod tests {
             ("steamName", Some("streamName")),
             ("colour", None),
             ("x", None),
+            ("name", Some("streamName")),
+            ("stream", None),
+            ("arn", None),
         ] {
             assert_eq!(nearest(word, fields), expected, "{word}");
         }

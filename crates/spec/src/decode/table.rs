@@ -99,6 +99,10 @@ impl Field {
         Self { presence: Presence::Required, ..self }
     }
 
+    pub(super) const fn expected(self) -> Self {
+        Self { presence: Presence::Expected, ..self }
+    }
+
     pub(super) const fn default(self, value: &'static str) -> Self {
         Self { presence: Presence::Default(value), ..self }
     }
@@ -120,6 +124,8 @@ impl Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     Required,
+    /// It belongs into every file, but files of another dialect have none: they are read with a note.
+    Expected,
     /// Without it, what its documentation says.
     Optional,
     /// Without it, this value: YAML in one line.

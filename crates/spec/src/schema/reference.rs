@@ -73,7 +73,8 @@ impl Page {
         }
         self.fields(shape);
         let mut example = format!("kind: {}\nspec:\n", kind.name);
-        for field in shape.fields.iter().filter(|field| field.presence == Presence::Required) {
+        let is_shown = |field: &&Field| matches!(field.presence, Presence::Required | Presence::Expected);
+        for field in shape.fields.iter().filter(is_shown) {
             for line in field.example.lines() {
                 let _ = writeln!(example, "  {line}");
             }
@@ -94,6 +95,7 @@ impl Page {
         let takes = self.takes(field.name, &field.takes);
         let without = match field.presence {
             Presence::Required => "an error".to_owned(),
+            Presence::Expected => "a note".to_owned(),
             Presence::Default(value) => format!("`{value}`"),
             Presence::Optional if shape.one_of.contains(&field.name) => {
                 let others = shape.one_of.iter().filter(|other| **other != field.name);

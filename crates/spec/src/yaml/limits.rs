@@ -13,6 +13,9 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// Most nodes of one file, every alias counted with all that it stands for: about 12 MB. An ingress has some fifty.
 pub(super) const MAX_NODES: u32 = 100_000;
 
+/// Most anchors of one file. The parser keeps the name of each to the end, which takes it longer than all else.
+pub(super) const MAX_ANCHORS: u32 = 10_000;
+
 /// Most bytes of all values of one file, every alias counted with all that it stands for: the model has copies of them.
 /// Without aliases no file has more than [`MODULE_MAX_BYTES`], so this is reached by repetition only.
 pub(super) const MAX_TEXT_BYTES: u32 = 2 << 20;

@@ -5,7 +5,9 @@ use zeroize::Zeroize;
 
 use super::{
     input::{Ahead, BoundedInput},
-    limits::{MAX_BROKEN_DOCUMENTS, MAX_DEPTH, MAX_INDICATORS_AHEAD, MAX_NODES, MAX_TEXT_BYTES, MODULE_MAX_BYTES},
+    limits::{
+        MAX_ANCHORS, MAX_BROKEN_DOCUMENTS, MAX_DEPTH, MAX_INDICATORS_AHEAD, MAX_NODES, MAX_TEXT_BYTES, MODULE_MAX_BYTES,
+    },
     node::{Kind, Node, Scalar, Value},
     offsets::Offsets,
     secrets::{NameOf, Secrets},
@@ -59,6 +61,7 @@ pub(crate) fn load<'a>(
         findings,
         secrets,
         nodes_left: MAX_NODES,
+        anchors_left: MAX_ANCHORS,
         text_bytes_left: MAX_TEXT_BYTES,
         documents: Vec::new(),
         open: Vec::new(),
@@ -152,6 +155,7 @@ struct Loader<'a, 'f> {
     findings: &'f mut Findings,
     secrets: &'f mut Secrets,
     nodes_left: u32,
+    anchors_left: u32,
     text_bytes_left: u32,
     documents: Vec<Rc<Node<'a>>>,
     open: Vec<Open<'a>>,
@@ -325,6 +329,7 @@ impl<'a> Loader<'a, '_> {
             return Err(self.limit(place, &format!("more than {MAX_DEPTH} levels of lists and mappings")));
         }
         self.take(1, 0, place)?;
+        self.take_anchor(anchor, place)?;
         let is_secret = self.open.last().is_some_and(Open::expects_secret);
         self.open.push(Open {
             place,
@@ -365,6 +370,7 @@ impl<'a> Loader<'a, '_> {
     fn add(&mut self, place: Place, scalar: Scalar<'a>, anchor: usize) -> Result<(), Stop> {
         let text_bytes = u32::try_from(scalar.text.len()).unwrap_or(u32::MAX);
         self.take(1, text_bytes, place)?;
+        self.take_anchor(anchor, place)?;
         let has_variable = scalar.text.contains("${");
         let value = Value::Scalar(scalar);
         let node = Rc::new(Node { place, value, is_complete: true, has_variable, height: 0, size: 1, text_bytes });
@@ -402,6 +408,18 @@ impl<'a> Loader<'a, '_> {
             (_, None) => format!("values of more than {MAX_TEXT_BYTES} bytes, aliases followed"),
         };
         Err(self.limit(place, &what))
+    }
+
+    /// Takes one from the anchors that the file may have, if there is one here.
+    fn take_anchor(&mut self, anchor: usize, place: Place) -> Result<(), Stop> {
+        if anchor == 0 {
+            return Ok(());
+        }
+        let Some(left) = self.anchors_left.checked_sub(1) else {
+            return Err(self.limit(place, &format!("more than {MAX_ANCHORS} anchors")));
+        };
+        self.anchors_left = left;
+        Ok(())
     }
 
     fn limit(&mut self, place: Place, what: &str) -> Stop {

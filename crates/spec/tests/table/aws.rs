@@ -259,11 +259,8 @@ fn a_role_without_its_fields() {
     check_all(
         &[&ingress("awsCredentials: {type: assume-role, role: orders}")],
         "
-        f:4:3: error[SFK0010]: `awsCredentials` of type `assume-role` needs the field `roleArn`
-          help: for example
-          help: roleArn: arn:aws:iam::123456789012:role/orders
         f:4:39: error[SFK0011]: `awsCredentials` of type `assume-role` has no field `role`
-          help: the fields of `awsCredentials` of type `assume-role` are `type`, `roleArn`, `sessionName` and `externalId`
+          help: did you mean `roleArn`?
         ",
     );
 }

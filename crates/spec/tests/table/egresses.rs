@@ -12,6 +12,18 @@ fn read(lines: &str) -> EgressSpec {
 }
 
 #[test]
+fn an_egress_without_a_stream_of_its_own() {
+    let yaml = egress("allowedStreams: [out]");
+    let note = "f:2:1: note[SFK0033]: the egress has no `streamName`, as in Apache StateFun: each record has to name its stream";
+    check(&yaml, note);
+    let module = read_module(&[SourceFile::new("f", yaml)], &Options::default()).module.unwrap();
+    let egress = &module.egresses[0];
+    assert_eq!(egress.stream_name, None);
+    assert!(egress.allows(&"out".parse().unwrap()));
+    assert!(!egress.allows(&"other".parse().unwrap()));
+}
+
+#[test]
 fn order() {
     assert_eq!(read("").order, EgressOrder::PerPartitionKey);
     assert_eq!(read("order: per-partition-key").order, EgressOrder::PerPartitionKey);

@@ -1,8 +1,8 @@
 //! Fields that are missing, unknown, doubled or of another type, and the fields of an egress.
 
-use statefun_kinesis_spec::Options;
+use statefun_kinesis_spec::{Options, SourceFile, read_module};
 
-use crate::{check, check_all, check_with, egress};
+use crate::{check, check_all, check_with, egress, endpoint};
 
 #[test]
 fn missing_fields_of_an_egress() {
@@ -12,8 +12,8 @@ fn missing_fields_of_an_egress() {
         f:2:1: error[SFK0010]: an egress needs the field `id`
           help: for example
           help: id: example/notifications
-        f:2:1: error[SFK0010]: an egress needs the field `streamName`
-          help: for example
+        f:2:1: note[SFK0033]: the egress has no `streamName`, as in Apache StateFun: each record has to name its stream
+          help: for records that name none, write for example
           help: streamName: notifications-stream
         ",
     );
@@ -33,12 +33,14 @@ fn missing_fields_of_an_ingress() {
 #[test]
 fn an_unknown_field() {
     check_all(
-        &[&egress("streamName: s\nmaxOutstandingRecord: 5\ncolour: red")],
+        &[&egress("streamName: s\nmaxOutstandingRecord: 5\ncolour: red\nregion: us-east-1")],
         "
         f:5:3: error[SFK0011]: an egress has no field `maxOutstandingRecord`
           help: did you mean `maxOutstandingRecords`?
         f:6:3: error[SFK0011]: an egress has no field `colour`
           help: the fields of an egress are `id`, `awsRegion`, `awsCredentials`, `streamName`, `allowedStreams`, `maxOutstandingRecords`, `order`, `aggregation`, `failedRecordHandling` and `clientConfigProperties`
+        f:7:3: error[SFK0011]: an egress has no field `region`
+          help: did you mean `awsRegion`?
         ",
     );
 }
@@ -55,9 +57,17 @@ fn an_unknown_field_when_lenient() {
     // The wrong name is only a warning, so the right one must be missed aloud.
     check_with(
         &options,
+        &endpoint("functions: a/*\nurlPathTemplat: https://a"),
+        "
+        f:2:1: error[SFK0010]: an endpoint needs the field `urlPathTemplate`
+        f:4:3: warning[SFK0011]: an endpoint has no field `urlPathTemplat`
+        ",
+    );
+    check_with(
+        &options,
         &egress("streamNam: s"),
         "
-        f:2:1: error[SFK0010]: an egress needs the field `streamName`
+        f:2:1: note[SFK0033]: the egress has no `streamName`, as in Apache StateFun: each record has to name its stream
         f:4:3: warning[SFK0011]: an egress has no field `streamNam`
         ",
     );
@@ -139,6 +149,23 @@ fn a_number_out_of_range() {
                 "f:5:26: error[SFK0016]: `maxOutstandingRecords` must be a whole number from 1 to 4294967295, not {number}"
             ),
         );
+    }
+}
+
+/// Both are numbers of YAML. Another library reads them as whole ones, so that no schema can refuse them.
+#[test]
+fn numbers_that_are_not_written_in_digits() {
+    for number in ["0x10", "0o17", "1e3"] {
+        let file = SourceFile::new("f", egress(&format!("streamName: s\nmaxOutstandingRecords: {number}")));
+        let said: Vec<String> = read_module(std::slice::from_ref(&file), &Options::default())
+            .diagnostics
+            .iter()
+            .map(|found| found.to_line(std::slice::from_ref(&file)))
+            .collect();
+        let expected = format!(
+            "f:5:26: error[SFK0016]: `maxOutstandingRecords` must be a whole number from 1 to 4294967295, not {number}"
+        );
+        assert_eq!(said, [expected]);
     }
 }
 

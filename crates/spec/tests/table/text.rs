@@ -1,5 +1,7 @@
 //! Texts that are no YAML, or hardly a module.
 
+use statefun_kinesis_spec::{Options, SourceFile, read_module};
+
 use crate::{check, check_all};
 
 #[test]
@@ -119,7 +121,7 @@ fn a_syntax_error_hides_neither_what_is_before_it_nor_the_next_document() {
         f:1:7: error[SFK0007]: unknown kind `io.statefun.kinesis.v1/egres`
         f:6:3: error[SFK0011]: an egress has no field `ident`
         f:7:7: error[SFK0001]: not YAML: while scanning a quoted scalar, found unexpected document indicator
-        f:10:1: error[SFK0010]: an egress needs the field `streamName`
+        f:10:1: note[SFK0033]: the egress has no `streamName`, as in Apache StateFun: each record has to name its stream
         ",
     );
 }
@@ -217,8 +219,31 @@ fn a_file_over_the_limit() {
 #[test]
 fn more_problems_than_anybody_reads() {
     let text = "kind: x\n---\n".repeat(1500);
-    let (files, checked) = crate::read(&[&text], &statefun_kinesis_spec::Options::default());
+    let (files, checked) = crate::read(&[&text], &Options::default());
     assert_eq!(checked.diagnostics.len(), 1001);
     let last = checked.diagnostics.last().unwrap().to_line(&files);
     assert_eq!(last, "f:1999:7: error[SFK0035]: 500 more of severity `error` are not listed");
+}
+
+#[track_caller]
+fn check_unlisted(fields: usize, expected: &str) {
+    let lines: String = (0..fields).map(|number| format!("  field{number}: 0\n")).collect();
+    let files = [SourceFile::new("f", crate::egress("streamName: s") + &lines)];
+    let checked = read_module(&files, &Options::default());
+    assert_eq!(checked.diagnostics.last().expect("there are problems").to_line(&files), expected);
+    assert_eq!(checked.diagnostics.len(), 1001);
+}
+
+#[test]
+fn more_unknown_fields_of_one_mapping_than_are_listed() {
+    check_unlisted(1200, "f:1004:3: error[SFK0035]: 200 more of severity `error` are not listed");
+    // So many are not even counted.
+    check_unlisted(12_000, "f:1004:3: error[SFK0035]: at least 9000 more of severity `error` are not listed");
+}
+
+#[test]
+fn more_anchors_than_a_module_has() {
+    let anchors = |count: usize| format!("kind: x\nspec:\n{}", "  - &a b\n".repeat(count));
+    check(&anchors(10_000), "f:1:7: error[SFK0007]: unknown kind `x`");
+    check(&anchors(10_001), "f:10003:5: error[SFK0003]: this is no module file: it has more than 10000 anchors");
 }

@@ -33,7 +33,7 @@ fn module(yaml: &str) -> Module {
 #[track_caller]
 fn check_stream_name(written: &str, expected: &str) {
     assert_eq!(
-        module(&egress(&format!("streamName: {written}"))).egresses[0].stream_name.as_str(),
+        module(&egress(&format!("streamName: {written}"))).egresses[0].stream_name.as_ref().unwrap().as_str(),
         expected,
         "{written}"
     );
