@@ -139,6 +139,16 @@ impl Aggregate {
         UserRecords { aggregate: self, entries: self.entries.iter() }
     }
 
+    #[inline]
+    fn user_record(&self, entry: &Entry) -> UserRecord {
+        UserRecord {
+            index: u64::from(entry.index),
+            partition_key: self.partition_keys[entry.partition_key as usize].clone(),
+            explicit_hash_key: (entry.hash_key != NONE).then(|| self.hash_keys[entry.hash_key as usize]),
+            data: self.data.slice(entry.start as usize..entry.end as usize),
+        }
+    }
+
     /// Keeps the user records whose hash key lies in a shard's range, and says how many there were beside them.
     ///
     /// After a reshard, an aggregate that was made for a shard lands on one of its children, and its writer sends what
@@ -184,18 +194,16 @@ impl Iterator for UserRecords<'_> {
     type Item = UserRecord;
 
     fn next(&mut self) -> Option<UserRecord> {
-        let entry = self.entries.next()?;
-        let Aggregate { data, partition_keys, hash_keys, .. } = self.aggregate;
-        Some(UserRecord {
-            index: u64::from(entry.index),
-            partition_key: partition_keys[entry.partition_key as usize].clone(),
-            explicit_hash_key: (entry.hash_key != NONE).then(|| hash_keys[entry.hash_key as usize]),
-            data: data.slice(entry.start as usize..entry.end as usize),
-        })
+        self.entries.next().map(|entry| self.aggregate.user_record(entry))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.entries.size_hint()
+    }
+
+    /// Without making the records that are passed over, which would take a share of the memory and of a key each.
+    fn nth(&mut self, n: usize) -> Option<UserRecord> {
+        self.entries.nth(n).map(|entry| self.aggregate.user_record(entry))
     }
 }
 

@@ -157,6 +157,13 @@ fn payloads_are_slices_of_what_was_read() {
 }
 
 #[test]
+fn user_records_can_be_passed_over() {
+    let read = aggregate(&Bytes::from_static(TWO_RECORDS));
+    let indices = |passed: usize| read.iter().skip(passed).map(|user| user.index).collect::<Vec<_>>();
+    assert_eq!([0, 1, 2, 3].map(indices), [vec![0, 1], vec![1], vec![], vec![]]);
+}
+
+#[test]
 fn a_single_record_is_sent_as_it_is() {
     let mut aggregator = Aggregator::new(10, 10);
     assert!(aggregator.finish().is_none());

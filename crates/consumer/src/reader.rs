@@ -92,8 +92,8 @@ impl Reader {
     }
 
     async fn deliver(&mut self, page: Page, mut room: Reservation) -> Result<(), Failure> {
-        let Page { records, bytes, behind_latest } = page;
-        self.unpacker.load(records, bytes);
+        let Page { records, contents, behind_latest } = page;
+        self.unpacker.load(records, contents);
         loop {
             let ahead = self.unpacker.ahead();
             if ahead == 0 {
@@ -208,7 +208,7 @@ impl Pages for Poller {
                         self.counters.behind(page.behind_latest);
                     }
                     if let Some(page) = self.machine.answer(now(), result)? {
-                        room.settle(Amount { records: page.records.len(), bytes: page.bytes });
+                        room.settle(Amount { records: page.records.len(), bytes: page.contents.bytes });
                         return Ok(Read::Page(page, room));
                     }
                 }

@@ -9,6 +9,7 @@ use crate::{
     Extent, Position, Settings,
     pace::{CallPace, TokenBucket},
     prefetch::Amount,
+    unpack::Contents,
 };
 
 /// Answers that make no sense, in a row, before they count as final.
@@ -60,27 +61,25 @@ pub(crate) enum Step {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) records: Vec<Record>,
-    /// Bytes of the records, keys included.
-    pub(crate) bytes: usize,
+    pub(crate) contents: Contents,
     pub(crate) behind_latest: Duration,
 }
 
 impl Page {
-    /// What is new in these records of so many bytes; nothing when all were given on before. The last one of them
-    /// becomes `last`.
+    /// What is new in these records; nothing when all were given on before. The last one of them becomes `last`.
     pub(crate) fn behind(
         last: &mut Option<Position>,
         mut records: Vec<Record>,
-        mut bytes: usize,
+        mut contents: Contents,
         behind_latest: Duration,
     ) -> Option<Self> {
         if let Some(last) = *last {
             // A record that was processed in part comes again as a whole.
             let known = records.partition_point(|record| Position::behind(record.sequence_number) <= last);
-            bytes -= records.drain(..known).map(|record| record.size()).sum::<usize>();
+            contents.bytes -= records.drain(..known).map(|record| record.size()).sum::<usize>();
         }
         *last = Some(Position::behind(records.last()?.sequence_number));
-        Some(Self { records, bytes, behind_latest })
+        Some(Self { records, contents, behind_latest })
     }
 }
 
@@ -255,9 +254,9 @@ impl ShardMachine {
             None => Iterator::Ended(child_shards),
         };
 
-        let bytes: usize = records.iter().map(Record::size).sum();
-        self.bytes.take(now, bytes as f64);
-        self.brought = Amount { records: records.len(), bytes };
+        let contents = Contents::of(&records);
+        self.bytes.take(now, contents.bytes as f64);
+        self.brought = Amount { records: records.len(), bytes: contents.bytes };
         // A full answer has more behind it, whatever a backend says that does not know how far behind it is.
         self.at_tip = behind_latest.is_zero() && records.len() < self.limit;
         if records.is_empty() && self.at_tip {
@@ -269,7 +268,7 @@ impl ShardMachine {
             self.idle = self.settings.poll_idle_min;
         }
 
-        Ok(Page::behind(&mut self.last, records, bytes, behind_latest))
+        Ok(Page::behind(&mut self.last, records, contents, behind_latest))
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use statefun_kinesis_client::{
     Backoff, ChildShard, Clock, Error, ErrorKind, Operation, Subscription, SubscriptionEvent,
 };
-use statefun_kinesis_types::{ConsumerArn, Record, SequenceNumber, ShardId, StartPosition, StreamRef, Timestamp};
+use statefun_kinesis_types::{ConsumerArn, SequenceNumber, ShardId, StartPosition, StreamRef, Timestamp};
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     prefetch::Prefetch,
     reader::{Pages, Read, now, tell},
     shard::{Begin, CLOCK_AHEAD_MAX, Page, UNEXPECTED_MAX, resume_at},
+    unpack::Contents,
 };
 
 /// How long after its beginning a subscription is replaced, at the latest. The service ends it after five minutes.
@@ -211,8 +212,8 @@ impl SubscriptionMachine {
                     Some(number) => self.continuation = Some(number),
                     None => self.state = State::Ended(children),
                 }
-                let bytes = records.iter().map(Record::size).sum();
-                return Ok(Page::behind(&mut self.last, records, bytes, behind_latest));
+                let contents = Contents::of(&records);
+                return Ok(Page::behind(&mut self.last, records, contents, behind_latest));
             }
             Some(Err(error)) => {
                 self.state = State::None;
@@ -367,7 +368,7 @@ impl Pages for Subscriber {
                     }
                     match self.machine.event(now(), event) {
                         Ok(Some(page)) => {
-                            let room = self.prefetch.admit(page.bytes).await;
+                            let room = self.prefetch.admit(page.contents.bytes).await;
                             return Ok(Read::Page(page, room));
                         }
                         Ok(None) => {}
@@ -384,6 +385,7 @@ impl Pages for Subscriber {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use statefun_kinesis_types::Record;
 
     use super::*;
 

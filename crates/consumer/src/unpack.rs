@@ -11,6 +11,30 @@ use crate::{Extent, Position};
 /// needed of it is given back with the page.
 const AGGREGATE_GUESS: usize = 100;
 
+/// What records hold, as one look at each of them tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// Bytes of the records, keys included.
+    pub(crate) bytes: usize,
+    /// Whether none of them looks like an aggregate.
+    pub(crate) plain: bool,
+}
+
+impl Contents {
+    /// Looks at records from the last one to the first.
+    ///
+    /// A full page is larger than a core's own cache. What of it is there still is its end, which was written last, and
+    /// the caller will begin with its beginning: backwards, both find what they need.
+    pub(crate) fn of(records: &[Record]) -> Self {
+        let (mut bytes, mut plain) = (0, true);
+        for record in records.iter().rev() {
+            bytes += record.size();
+            plain &= !record.data.starts_with(&MAGIC);
+        }
+        Self { bytes, plain }
+    }
+}
+
 /// What comes out of an [`Unpacker`].
 #[derive(Debug)]
 pub(crate) enum Piece {
@@ -82,11 +106,10 @@ impl Unpacker {
     }
 
     /// Takes in the records of a page. Those of the page before are all out.
-    pub(crate) fn load(&mut self, records: Vec<Record>, bytes: usize) {
+    pub(crate) fn load(&mut self, records: Vec<Record>, contents: Contents) {
         debug_assert!(self.ahead() == 0, "a page is unpacked before the next one is read");
-        self.plain = !records.iter().any(|record| record.data.starts_with(&MAGIC));
+        (self.bytes, self.plain) = (contents.bytes, contents.plain);
         self.records = records.into_iter();
-        self.bytes = bytes;
     }
 
     /// About how many user records are still to come; zero is none at all.
@@ -275,9 +298,10 @@ mod tests {
                 let mut unpacker = Unpacker::new(range, done);
                 let again = |record: &&Record| done.is_none_or(|done| Position::behind(record.sequence_number) > done);
                 let rest: Vec<Record> = records.iter().filter(again).cloned().collect();
-                let total: usize = rest.iter().map(Record::size).sum();
+                let contents = Contents::of(&rest);
+                let total = contents.bytes;
                 bytes = 0;
-                unpacker.load(rest, total);
+                unpacker.load(rest, contents);
                 for _ in 0..pieces {
                     if unpacker.ahead() == 0 {
                         prop_assert_eq!(bytes, total);

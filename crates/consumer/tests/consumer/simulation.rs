@@ -4,7 +4,7 @@
 //! again after a restart; a child comes behind all of its parents; keys keep their order; the bounds hold; no position
 //! is stored before its records are done and its dead letters are stored. At the end: everything was processed.
 //!
-//! `SIMULATION_RUNS` and `SIMULATION_SEED` in the environment make a longer run, or repeat one.
+//! `STATEFUN_KINESIS_RUNS` and `STATEFUN_KINESIS_SEED` in the environment make a longer run, or repeat one.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -738,7 +738,7 @@ fn run(seed: u64, files: Option<FileCheckpoints>) -> Met {
     met.unwrap_or_else(|_| {
         panic!(
             "the simulation of seed {seed} failed, for the reason above. To see it again: \
-             SIMULATION_SEED={seed} SIMULATION_RUNS=1 cargo test -p statefun-kinesis-consumer simulation"
+             STATEFUN_KINESIS_SEED={seed} STATEFUN_KINESIS_RUNS=1 cargo test -p statefun-kinesis-consumer simulation"
         )
     })
 }
@@ -751,8 +751,8 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn nothing_is_lost_and_order_holds_whatever_happens() {
-    let runs = number("SIMULATION_RUNS").unwrap_or(RUNS);
-    let first = number("SIMULATION_SEED").unwrap_or(0);
+    let runs = number("STATEFUN_KINESIS_RUNS").unwrap_or(RUNS);
+    let first = number("STATEFUN_KINESIS_SEED").unwrap_or(0);
     let next = AtomicU64::new(first);
     let (all, failed) = (Mutex::new(Met::default()), AtomicBool::new(false));
     let work = || {
