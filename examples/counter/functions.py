@@ -1,6 +1,8 @@
 """A counter for each key: it adds what it is sent, and tells each new total.
 
-python functions.py PORT, or python functions.py PATH.sock, with the packages of requirements.txt.
+pip install --no-deps apache-flink-statefun==3.3.0
+pip install "protobuf>=3.20" "aiohttp>=3.9"
+python functions.py PORT, or python functions.py PATH.sock
 """
 
 import sys

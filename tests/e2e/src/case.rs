@@ -168,6 +168,11 @@ impl Case {
         Ok(path)
     }
 
+    /// A path in the folder of the case, at which nothing is yet.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Starts the program under test: `run` with a module file of this content. Its environment and its home are its own.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What `cargo xtask e2e` hands to the cases.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::control::Control;
@@ -16,6 +17,10 @@ pub struct Environment {
     /// Stops and starts the server. `None` when it was not started by `cargo xtask e2e` (`--endpoint`): cases that need
     /// it are then not applicable, which is not the same as passed.
     pub control: Option<Control>,
+    /// A Python with the SDK of Stateful Functions. `None` on a machine without Python.
+    pub python: Option<PathBuf>,
+    /// The `PATH` of Node.js, and the folder of its packages, of which the SDK is one. `None` where there is none.
+    pub node: Option<(OsString, PathBuf)>,
 }
 
 impl Environment {
@@ -33,6 +38,9 @@ impl Environment {
             control: std::env::var("STATEFUN_KINESIS_E2E_CONTROL")
                 .ok()
                 .map(|text| Control::parse(&text).expect("xtask writes ADDRESS/MARK")),
+            python: std::env::var_os("STATEFUN_KINESIS_E2E_PYTHON").map(PathBuf::from),
+            node: std::env::var_os("STATEFUN_KINESIS_E2E_NODE_PATH")
+                .map(|path| (path, required("STATEFUN_KINESIS_E2E_NODE_MODULES").into())),
         }
     }
 }

@@ -140,6 +140,17 @@ impl Program {
         Ok(())
     }
 
+    /// Kills the program, as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When it ended before by itself.
+    pub async fn kill(mut self) -> Result<()> {
+        ensure!(self.is_running()?, "the program ended before it could be killed");
+        self.child.kill()?;
+        self.ended().await.map(drop)
+    }
+
     /// Waits until the program has ended.
     ///
     /// # Errors

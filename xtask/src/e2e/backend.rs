@@ -76,7 +76,7 @@ impl Recipe {
                 }
                 Self::localstack_host(installations)
             }
-            Backend::KinesisMock => Ok(Self::KinesisMock { node: Node::find(any_python().as_ref(), installations)? }),
+            Backend::KinesisMock => Ok(Self::KinesisMock { node: Node::find(Python::any().as_ref(), installations)? }),
             Backend::Ferrokinesis => Ok(Self::Ferrokinesis),
         }
     }
@@ -299,11 +299,6 @@ fn path(path: &Path) -> String {
 
 fn text(value: OsString) -> String {
     value.to_string_lossy().into_owned()
-}
-
-/// An interpreter whose pip can fetch the wheel of Node.js.
-fn any_python() -> Option<Python> {
-    ["3.13", "3.12", "3.11", "3.14", "3.10"].into_iter().find_map(Python::find)
 }
 
 fn missing_python() -> String {

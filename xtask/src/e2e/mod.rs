@@ -9,6 +9,9 @@
 //! | `STATEFUN_KINESIS_E2E_BACKEND`  | `localstack`, `kinesis-mock` or `ferrokinesis` |
 //! | `STATEFUN_KINESIS_BIN`          | the built command line |
 //! | `STATEFUN_KINESIS_E2E_CONTROL`  | how to stop and start the server (see `keeper`); absent with `--endpoint` |
+//! | `STATEFUN_KINESIS_E2E_PYTHON`   | a Python that has the SDK of Stateful Functions; absent where there is no Python |
+//! | `STATEFUN_KINESIS_E2E_NODE_PATH` | a `PATH` on which `node` is; absent where there is none |
+//! | `STATEFUN_KINESIS_E2E_NODE_MODULES` | the packages of the SDK for Node.js |
 
 mod backend;
 mod docker;
@@ -19,11 +22,11 @@ mod probe;
 mod processes;
 mod python;
 mod runner;
+mod sdks;
 mod session;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
-use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
@@ -33,6 +36,7 @@ use self::backend::{Backend, Installed, Recipe};
 use self::install::Installations;
 pub(crate) use self::keeper::keep_server;
 use self::probe::Endpoint;
+use self::sdks::Sdks;
 use self::session::{Runs, Session};
 use crate::workspace;
 
@@ -74,15 +78,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("stopping {} server(s)", kept.len());
         return Ok(());
     }
-    let (server, programs) = match &arguments.endpoint {
-        Some(url) => (Server::Running(running(url)?), runner::build()?),
+    let installations = Installations::below(&state);
+    let (server, programs, sdks) = match &arguments.endpoint {
+        Some(url) => (Server::Running(running(url)?), runner::build()?, Sdks::install(&installations)?),
         None => {
-            let (session, programs) = start(arguments.backend, &state, &runs)?;
-            (Server::Ours(session), programs)
+            let (session, programs, sdks) = start(arguments.backend, &installations, &runs)?;
+            (Server::Ours(session), programs, sdks)
         }
     };
     server.announce(arguments.backend);
-    run_cases(arguments, server, &programs)
+    run_cases(arguments, server, &programs, &sdks)
 }
 
 /// Where the cases find Kinesis.
@@ -119,17 +124,17 @@ impl Server {
 /// Installs the server while the programs are built: one waits for downloads while the other compiles.
 ///
 /// The server starts after both. Beside a compiler it took 47 s in place of 9 s to be ready.
-fn start(backend: Backend, state: &Path, runs: &Runs) -> Result<(Session, runner::Programs)> {
-    let installations = Installations::below(state);
+fn start(backend: Backend, installations: &Installations, runs: &Runs) -> Result<(Session, runner::Programs, Sdks)> {
     // Said before minutes of compiling: what is missing.
-    let recipe = Recipe::choose(backend, &installations)?;
+    let recipe = Recipe::choose(backend, installations)?;
     let (installed, programs) = thread::scope(|scope| {
-        let installed = scope.spawn(|| recipe.install(&installations));
+        let installed =
+            scope.spawn(|| Ok::<_, anyhow::Error>((recipe.install(installations)?, Sdks::install(installations)?)));
         let programs = runner::build();
         (installed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), programs)
     });
-    let (installed, programs) = (installed?, programs?);
-    Ok((start_server(backend, &installed, runs)?, programs))
+    let ((installed, sdks), programs) = (installed?, programs?);
+    Ok((start_server(backend, &installed, runs)?, programs, sdks))
 }
 
 fn start_server(backend: Backend, installed: &Installed, runs: &Runs) -> Result<Session> {
@@ -168,9 +173,9 @@ fn running(url: &str) -> Result<Endpoint> {
     Ok(endpoint)
 }
 
-fn run_cases(arguments: &Arguments, server: Server, programs: &runner::Programs) -> Result<()> {
+fn run_cases(arguments: &Arguments, server: Server, programs: &runner::Programs, sdks: &Sdks) -> Result<()> {
     let endpoint = server.endpoint().to_string();
-    let mut cases = programs.cases(&endpoint, arguments.backend.name(), &arguments.cases);
+    let mut cases = programs.cases(&endpoint, arguments.backend.name(), sdks, &arguments.cases);
     let outcome = match server {
         Server::Running(_) => cases.run(|_| Ok(())),
         Server::Ours(mut session) => {

@@ -20,6 +20,11 @@ impl Python {
         candidates(series).into_iter().find_map(|program| Self::check(program, series))
     }
 
+    /// An interpreter of some series that is not too old for anything here.
+    pub(crate) fn any() -> Option<Self> {
+        ["3.13", "3.12", "3.11", "3.14", "3.10"].into_iter().find_map(Self::find)
+    }
+
     /// Installs the series by `uv` where that is on `PATH`; nothing else that people commonly have installs an
     /// interpreter without root.
     pub(crate) fn obtain(series: &str) -> Option<Self> {

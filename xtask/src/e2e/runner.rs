@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
 
 use super::processes;
+use super::sdks::Sdks;
 use crate::workspace;
 
 const CASES: &str = "e2e";
@@ -61,7 +62,7 @@ pub(crate) fn build() -> Result<Programs> {
 
 impl Programs {
     /// The case runner with its environment.
-    pub(crate) fn cases(&self, endpoint: &str, backend: &str, arguments: &[String]) -> Cases {
+    pub(crate) fn cases(&self, endpoint: &str, backend: &str, sdks: &Sdks, arguments: &[String]) -> Cases {
         let mut command = Command::new(&self.cases);
         command
             .current_dir(workspace::root().join("tests").join("e2e"))
@@ -70,6 +71,7 @@ impl Programs {
             .env("STATEFUN_KINESIS_E2E_BACKEND", backend)
             .env("STATEFUN_KINESIS_BIN", &self.command_line)
             .env_remove("STATEFUN_KINESIS_E2E_CONTROL");
+        sdks.variables(&mut command);
         // The server is on this machine: a proxy of the user's shell has no business between it and the cases.
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(proxy);

@@ -2,10 +2,13 @@
 
 mod check_live;
 mod conformance;
+mod counter;
 mod custom_endpoint;
+mod dead_letters;
 mod log;
 mod orders;
 mod outage;
+mod recovery;
 mod refusals;
 mod regions;
 mod reshard;
@@ -35,4 +38,7 @@ pub(crate) fn add_all(suite: &mut Suite) {
     check_live::add(suite);
     signals::add(suite);
     outage::add(suite);
+    recovery::add(suite);
+    dead_letters::add(suite);
+    counter::add(suite);
 }

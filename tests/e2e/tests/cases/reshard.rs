@@ -59,25 +59,34 @@ async fn feed(case: &Case, stream: &StreamArn, done: &AtomicBool) -> Result<Vec<
 
 /// Splits the first shard, then merges its second child with the other shard.
 async fn reshard(case: &Case, stream: &StreamArn) -> Result<()> {
-    let stream_ref = StreamRef::from(stream.clone());
-    let shards = open_shards(case, stream).await?;
-    let [first, second] = &shards[..] else { anyhow::bail!("two shards, not {shards:?}") };
-    let (start, end) = (first.hash_range.start().get(), first.hash_range.end().get());
-    let middle = HashKey::new(start + (end - start) / 2 + 1);
-    case.client().split_shard(&stream_ref, &first.id, middle).await?;
-    let children = wait_for_open_shards(case, stream, 3).await?;
-    let child = children
-        .iter()
-        .find(|shard| shard.parent.as_ref() == Some(&first.id) && shard.hash_range.is_adjacent_to(&second.hash_range))
-        .with_context(|| format!("a child beside {} in {children:?}", second.id))?;
-    case.client().merge_shards(&stream_ref, &child.id, &second.id).await?;
-    wait_for_open_shards(case, stream, 2).await?;
-    Ok(())
+    split_one(case, stream).await?;
+    merge_two(case, stream).await
 }
 
+/// Splits the first of two shards in the middle.
+pub(crate) async fn split_one(case: &Case, stream: &StreamArn) -> Result<()> {
+    let shards = open_shards(case, stream).await?;
+    let [first, _] = &shards[..] else { anyhow::bail!("two shards, not {shards:?}") };
+    let (start, end) = (first.hash_range.start().get(), first.hash_range.end().get());
+    let middle = HashKey::new(start + (end - start) / 2 + 1);
+    case.client().split_shard(&StreamRef::from(stream.clone()), &first.id, middle).await?;
+    wait_for_open_shards(case, stream, 3).await.map(drop)
+}
+
+/// Merges the second of three shards with the third.
+pub(crate) async fn merge_two(case: &Case, stream: &StreamArn) -> Result<()> {
+    let shards = open_shards(case, stream).await?;
+    let [_, second, third] = &shards[..] else { anyhow::bail!("three shards, not {shards:?}") };
+    case.client().merge_shards(&StreamRef::from(stream.clone()), &second.id, &third.id).await?;
+    wait_for_open_shards(case, stream, 2).await.map(drop)
+}
+
+/// The open shards, in the order of their hash keys.
 async fn open_shards(case: &Case, stream: &StreamArn) -> Result<Vec<Shard>> {
     let shards = case.client().all_shards(&stream.clone().into(), ShardFilter::FromTrimHorizon).await?;
-    Ok(shards.into_iter().filter(Shard::is_open).collect())
+    let mut shards: Vec<Shard> = shards.into_iter().filter(Shard::is_open).collect();
+    shards.sort_by_key(|shard| shard.hash_range.start());
+    Ok(shards)
 }
 
 async fn wait_for_open_shards(case: &Case, stream: &StreamArn, count: usize) -> Result<Vec<Shard>> {

@@ -24,7 +24,11 @@ pub(crate) fn add(suite: &mut Suite) {
 async fn check(endpoint: String, kind: ErrorKind, causes: &[&str]) -> Result<()> {
     let client = AwsKinesis::builder()
         .region(AwsRegion::CustomEndpoint { endpoint, id: Case::REGION.to_owned() })
-        .credentials(AwsCredentials::Basic { access_key_id: Secret::new("test"), secret_access_key: Secret::new("s"), session_token: None })
+        .credentials(AwsCredentials::Basic {
+            access_key_id: Secret::new("test"),
+            secret_access_key: Secret::new("s"),
+            session_token: None,
+        })
         .operation_timeout(Duration::from_secs(2))
         .build()
         .await?;
