@@ -84,7 +84,7 @@ capabilities! {
     /// Enhanced fan-out: consumers can be registered and can subscribe.
     fan_out,
     /// A registered consumer stays and a removed one goes. Others lose a consumer, or bring a removed one back, when
-    /// something else changes at the same time.
+    /// something else changes at the same time; nothing that needs one can be told of them.
     reliable_consumers,
     /// ListStreamConsumers gives pages that make up the whole.
     list_consumers_pages,

@@ -109,16 +109,18 @@ macro_rules! each_behaviour {
             }
             register_stream_consumer {
                 a_new_consumer_becomes_active [fan_out, reliable_consumers] "The consumer is first CREATING"
-                a_taken_consumer_name_is_in_use [fan_out] "A name that another consumer"
-                a_stream_takes_twenty_consumers [fan_out] "A stream takes 20 consumers"
+                a_taken_consumer_name_is_in_use [fan_out, reliable_consumers] "A name that another consumer"
+                a_stream_takes_twenty_consumers [fan_out, reliable_consumers] "A stream takes 20 consumers"
                 a_consumer_of_a_missing_stream_is_not_found [fan_out] "A stream that does not exist"
             }
             describe_stream_consumer {
-                a_consumer_is_described_as_it_was_registered [fan_out] "Its name, ARN and time of creation"
+                a_consumer_is_described_as_it_was_registered
+                    [fan_out, reliable_consumers] "Its name, ARN and time of creation"
                 an_unknown_consumer_is_not_found [fan_out] "A consumer or stream that does not exist"
             }
             list_stream_consumers {
-                joined_pages_are_all_consumers [fan_out, list_consumers_pages] "Pages joined are all consumers"
+                joined_pages_are_all_consumers
+                    [fan_out, reliable_consumers, list_consumers_pages] "Pages joined are all consumers"
                 a_stream_without_consumers_has_an_empty_page [fan_out] "A stream without consumers"
                 consumers_of_a_missing_stream_are_not_found [fan_out] "A stream that does not exist"
                 an_invented_consumer_token_is_refused [fan_out, rejects_garbage_consumer_tokens] "A token that no one"
@@ -128,36 +130,43 @@ macro_rules! each_behaviour {
             deregister_stream_consumer {
                 a_removed_consumer_is_not_found [fan_out, reliable_consumers] "A removed consumer becomes"
                 subscriptions_of_a_removed_consumer_end
-                    [fan_out, ends_subscriptions_of_removed_consumers] "Its subscriptions end"
+                    [fan_out, reliable_consumers, ends_subscriptions_of_removed_consumers] "Its subscriptions end"
                 a_consumer_name_can_be_used_again [fan_out, reliable_consumers] "A name can be used again"
                 a_missing_consumer_cannot_be_removed [fan_out] "A consumer that does not exist"
             }
             subscribe_to_shard {
-                pushed_records_come_in_order_and_as_they_were_put [fan_out] "Records come in the order"
-                records_that_arrive_later_are_pushed [fan_out] "Records that arrive"
-                a_subscription_from_trim_horizon_starts_at_the_oldest_record [fan_out] "`TrimHorizon` starts at"
-                a_subscription_from_latest_starts_behind_the_newest_record [fan_out] "`TrimHorizon` starts at"
-                a_subscription_starts_at_a_time [fan_out, subscription_positions] "`AtTimestamp` starts at"
-                a_subscription_before_retention_is_from_trim_horizon [fan_out] "`AtTimestamp` starts at"
+                pushed_records_come_in_order_and_as_they_were_put
+                    [fan_out, reliable_consumers] "Records come in the order"
+                records_that_arrive_later_are_pushed [fan_out, reliable_consumers] "Records that arrive"
+                a_subscription_from_trim_horizon_starts_at_the_oldest_record
+                    [fan_out, reliable_consumers] "`TrimHorizon` starts at"
+                a_subscription_from_latest_starts_behind_the_newest_record
+                    [fan_out, reliable_consumers] "`TrimHorizon` starts at"
+                a_subscription_starts_at_a_time
+                    [fan_out, reliable_consumers, subscription_positions] "`AtTimestamp` starts at"
+                a_subscription_before_retention_is_from_trim_horizon
+                    [fan_out, reliable_consumers] "`AtTimestamp` starts at"
                 a_subscription_starts_at_or_after_a_sequence_number
-                    [fan_out, subscription_positions] "`AtSequenceNumber` starts at"
+                    [fan_out, reliable_consumers, subscription_positions] "`AtSequenceNumber` starts at"
                 positions_are_taken_for_trim_horizon [!subscription_positions, fan_out] "`AtSequenceNumber` starts at"
-                events_come_without_records [fan_out] "Events come although"
+                events_come_without_records [fan_out, reliable_consumers] "Events come although"
                 a_subscription_goes_on_behind_the_last_one
-                    [fan_out, subscription_positions] "A subscription that starts behind"
+                    [fan_out, reliable_consumers, subscription_positions] "A subscription that starts behind"
                 a_subscription_goes_on_behind_an_empty_event
-                    [fan_out, resumable_empty_events] "A subscription that starts behind"
-                a_subscription_is_behind_while_records_wait [fan_out, pushes_small_events] "The time behind the latest"
+                    [fan_out, reliable_consumers, resumable_empty_events] "A subscription that starts behind"
+                a_subscription_is_behind_while_records_wait
+                    [fan_out, reliable_consumers, pushes_small_events] "The time behind the latest"
                 a_subscription_ends_with_its_shard_and_names_the_children
-                    [fan_out, ends_subscriptions_with_their_shard] "The last event of a closed shard"
-                a_subscription_ends_after_five_minutes [fan_out, movable_time] "The subscription ends after five"
+                    [fan_out, reliable_consumers, ends_subscriptions_with_their_shard] "The last event of a closed shard"
+                a_subscription_ends_after_five_minutes
+                    [fan_out, reliable_consumers, movable_time] "The subscription ends after five"
                 a_second_subscription_is_in_use_for_five_seconds
-                    [fan_out, refuses_second_subscriptions] "A second subscription"
-                a_later_subscription_takes_over [fan_out, subscriptions_take_over] "Five seconds later it takes"
-                two_subscriptions_run_side_by_side [!refuses_second_subscriptions, fan_out] "A second subscription"
-                each_consumer_gets_all_records [fan_out] "Each consumer of a stream"
+                    [fan_out, reliable_consumers, refuses_second_subscriptions] "A second subscription"
+                a_later_subscription_takes_over
+                    [fan_out, reliable_consumers, subscriptions_take_over] "Five seconds later it takes"
+                each_consumer_gets_all_records [fan_out, reliable_consumers] "Each consumer of a stream"
                 a_consumer_that_is_not_active_cannot_subscribe
-                    [fan_out, refuses_inactive_consumers] "A consumer that is not ACTIVE"
+                    [fan_out, reliable_consumers, refuses_inactive_consumers] "A consumer that is not ACTIVE"
                 a_missing_consumer_or_shard_cannot_be_subscribed_to
                     [fan_out, refuses_missing_subscriptions] "A consumer or shard that does not"
             }

@@ -262,18 +262,6 @@ pub async fn a_later_subscription_takes_over(backend: &dyn Backend) {
     remove(stream, consumer).await;
 }
 
-/// A known mistake: two subscriptions of one consumer and shard run side by side.
-pub async fn two_subscriptions_run_side_by_side(backend: &dyn Backend) {
-    let (stream, shard, consumer) = stream_of(backend, &["a"]).await;
-    let mut first = consumer.subscribe(&shard, StartPosition::TrimHorizon).await;
-    let arn = consumer.arn();
-    let second =
-        patiently("an answer", || consumer.fan_out.subscribe_to_shard(&arn, &shard, StartPosition::TrimHorizon));
-    let _second = second.await.expect("this backend has learnt to refuse a second subscription");
-    assert_eq!(texts(&first.records(1).await), ["a"]);
-    remove(stream, consumer).await;
-}
-
 /// Each consumer of a stream has its own subscription, and gets all records.
 pub async fn each_consumer_gets_all_records(backend: &dyn Backend) {
     let (stream, shard, consumer) = stream_of(backend, &["a"]).await;
