@@ -1,11 +1,12 @@
 //! What a module file may have at most. Each bound is well above any module, and together they bound the answer to any
 //! text: 50 MB of memory, and 0.1 s on a machine of today.
 
-/// Most bytes of one module file: 1 MiB, which some five thousand streams fit in; more of them go into several files.
+/// Most bytes of one module file: 768 KiB, which more than three thousand streams fit in; more of them go into several
+/// files.
 ///
 /// A larger text is refused without a look at it. Who reads files stops behind so many bytes, and hands what was read to
 /// [`SourceFile::from_bytes`](crate::SourceFile::from_bytes).
-pub const MODULE_MAX_BYTES: usize = 1 << 20;
+pub const MODULE_MAX_BYTES: usize = 768 << 10;
 
 /// Most levels of a document; those of a module file have about eight.
 pub(super) const MAX_DEPTH: usize = 64;

@@ -213,7 +213,7 @@ fn a_huge_scalar_is_quoted_in_part() {
 fn a_file_over_the_limit() {
     let size = statefun_kinesis_spec::MODULE_MAX_BYTES + 1;
     let text = " ".repeat(size - 1);
-    check(&text, "f:1:1: error[SFK0003]: the file has 1048577 bytes; a module file has at most 1048576");
+    check(&text, "f:1:1: error[SFK0003]: the file has 786433 bytes; a module file has at most 786432");
 }
 
 #[test]

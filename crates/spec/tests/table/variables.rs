@@ -338,5 +338,5 @@ fn replaced_values_are_bounded_together() {
         .filter(|found| found.code.as_str() == "SFK0003")
         .map(|found| found.message.as_str())
         .collect();
-    assert_eq!(errors, ["the values with variables have more than 1048576 bytes once they are replaced"]);
+    assert_eq!(errors, ["the values with variables have more than 786432 bytes once they are replaced"]);
 }
