@@ -79,9 +79,9 @@ fn missing_for_fan_out(capabilities: &Capabilities) -> Option<&'static str> {
 
 /// Records flow from the first to the last moment, shards are split and merged, and the process is killed ten times.
 ///
-/// What comes out for a key is then what was put for it, from the first record to the last one and without a gap, where
-/// after each kill the order may go back once, to any record that came out before, and goes on from there record by
-/// record. See [`follows`].
+/// What comes out for a key is then what was put for it, from the first record to the last one and without a gap. The
+/// order may go back, to any record that came out before, as often as the process was killed, and goes on from there
+/// record by record. See [`follows`].
 async fn ten_kills(case: &Case, startup: &str) -> Result<()> {
     let from = case.stream("in", 2).await?;
     let to = case.stream("out", 3).await?;
