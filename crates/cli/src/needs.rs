@@ -198,14 +198,14 @@ fn of_ingress(ingress: &IngressSpec, add: &mut impl FnMut(Need)) {
     }
 }
 
-/// An egress speaks to one region, whatever its streams' ARNs say.
+/// A stream of an egress is where its ARN says; one without is where the egress says.
 fn of_egress(egress: &EgressSpec, add: &mut impl FnMut(Need)) {
     let mut need = |purpose: Purpose, stream: StreamRef| {
         add(Need {
             document: Document { kind: DocumentKind::Egress, id: egress.id.to_string() },
             purpose,
+            region: region_of(stream.arn(), &egress.region),
             stream,
-            region: egress.region.clone(),
             credentials: egress.credentials.clone(),
             client: egress.client.clone(),
         });

@@ -81,8 +81,8 @@ impl Consumer {
     }
 
     /// Stops reading, stores the dead letters that are on their way (for ten seconds at most), saves what has been
-    /// acknowledged, and deregisters consumers of enhanced fan-out where that was asked for. What was read and not handed out is read again by the next
-    /// consumer; so is what was handed out and not acknowledged.
+    /// acknowledged, and deregisters consumers of enhanced fan-out where that was asked for. What was read and not handed
+    /// out is read again by the next consumer; so is what was handed out and not acknowledged.
     ///
     /// # Errors
     ///

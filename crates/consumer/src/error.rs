@@ -125,7 +125,8 @@ pub enum ConsumerError {
 
     /// A dead-letter stream takes nothing. The records that belong there are read again by the next start.
     #[error(
-        "dead letters cannot be stored in stream {stream}: check that it exists, and allow          kinesis:DescribeStreamSummary and PutRecords on it"
+        "dead letters cannot be stored in stream {stream}: check that it exists, and allow \
+         kinesis:DescribeStreamSummary and PutRecords on it"
     )]
     DeadLetter {
         /// The dead-letter stream.

@@ -300,6 +300,14 @@ impl ProducersBuilder {
     }
 }
 
+/// Clients that several producers share.
+#[async_trait]
+impl Clients for Arc<dyn Clients> {
+    async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, Error> {
+        (**self).client(stream).await
+    }
+}
+
 /// One client for all streams.
 #[async_trait]
 impl Clients for Arc<dyn KinesisClient> {

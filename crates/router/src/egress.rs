@@ -1,6 +1,5 @@
 use std::{sync::Arc, time::Duration};
 
-use statefun_kinesis_client::KinesisClient;
 use statefun_kinesis_producer::{
     Aggregation, BatchReceipt, Clients, OnFailure, Order, Producer, ProducerError, Producers, Reason, SendError,
     Settings,
@@ -22,17 +21,6 @@ struct Egress {
     /// Whether a record that was given up ends the run.
     fails: bool,
     dead_letters: Option<Producer>,
-}
-
-/// One client for all streams of an egress.
-#[derive(Debug)]
-pub(crate) struct OneClient(pub(crate) Arc<dyn KinesisClient>);
-
-#[async_trait::async_trait]
-impl Clients for OneClient {
-    async fn client(&self, _: &StreamRef) -> Result<Arc<dyn KinesisClient>, statefun_kinesis_client::Error> {
-        Ok(Arc::clone(&self.0))
-    }
 }
 
 impl Egresses {
@@ -63,7 +51,7 @@ impl Egresses {
         };
         let own = spec.stream_name.clone().map(StreamRef::Name);
         let fails = matches!(on_failure, OnFailure::Fail);
-        let mut builder = Producers::builder(Shared(clients)).settings(settings_of(spec)).on_failure(on_failure);
+        let mut builder = Producers::builder(clients).settings(settings_of(spec)).on_failure(on_failure);
         if let Some(allowed) = &spec.allowed_streams {
             builder = builder.allow(allowed.iter().chain(&own).cloned());
         }
@@ -167,17 +155,6 @@ impl Egress {
             egress: self.id.clone(),
             partition_key: record.map(|record| record.partition_key.clone()),
         })
-    }
-}
-
-/// Clients that several may ask.
-#[derive(Debug)]
-struct Shared(Arc<dyn Clients>);
-
-#[async_trait::async_trait]
-impl Clients for Shared {
-    async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, statefun_kinesis_client::Error> {
-        self.0.client(stream).await
     }
 }
 

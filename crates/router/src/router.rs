@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{BuildError, Egresses, Functions, Ingress, Progress, RunError, egress::OneClient, lane::Lane, run::Run};
+use crate::{BuildError, Egresses, Functions, Ingress, Progress, RunError, lane::Lane, run::Run};
 
 /// What is needed to build a [`Router`].
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl RouterBuilder {
     /// Offers this egress to functions. All its streams are written through this client.
     #[must_use]
     pub fn egress(self, spec: EgressSpec, client: Arc<dyn KinesisClient>) -> Self {
-        self.egress_through(spec, OneClient(client))
+        self.egress_through(spec, client)
     }
 
     /// Offers this egress to functions. Each of its streams is written through the client that these have for it.

@@ -31,9 +31,9 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 /// Stateful functions for a [`Router`](statefun_kinesis_router::Router): mailboxes, states and timers, and those who
 /// handle messages.
 ///
-/// They belong to one run of one router. Everything is in memory. A delivery is completed when all messages that came of it are handled and all records that
-/// came of it are stored, so that no message of a stream is lost; after a restart some come again. States and delayed
-/// messages end with the process.
+/// They belong to one run of one router. Everything is in memory. A delivery is completed when all messages that came of
+/// it are handled and all records that came of it are stored, so that no message of a stream is lost; after a restart
+/// some come again. States and delayed messages end with the process.
 #[derive(Debug)]
 pub struct StatefulFunctions {
     shared: Arc<Shared>,
