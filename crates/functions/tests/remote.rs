@@ -19,6 +19,11 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pkcs8::{
+    EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument,
+    der::{Decode, pem::PemLabel},
+    pkcs5::pbes2,
+};
 use prost::Message as _;
 use statefun_kinesis_functions::{
     Answer, Delayed, Effects, EgressMessage, EndpointError, Expiration, GroupSettings, Invoke, InvokeError, Limits,
@@ -33,7 +38,7 @@ use statefun_kinesis_protocol::{
     },
 };
 use statefun_kinesis_spec::EndpointSpec;
-use statefun_kinesis_types::{Address, HashKey, PutRecord, Timestamp};
+use statefun_kinesis_types::{Address, HashKey, PutRecord, Secret, Timestamp};
 use tokio::net::UnixListener;
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -610,8 +615,36 @@ fn files_that_cannot_be_used_are_told_at_once() {
     check("ca.pem", Some("client.pem"), None, "belong together");
     check("ca.pem", Some("none.pem"), Some("client.key"), "none.pem");
     check("ca.pem", Some("client.pem"), Some("none.key"), "none.key");
-    check("ca.pem", Some("client.pem"), Some("locked.key"), "is encrypted");
+    check("ca.pem", Some("client.pem"), Some("locked.key"), "give `client_key_password`");
     check("ca.pem", Some("client.pem"), Some("ca.pem"), "cannot read");
+}
+
+#[tokio::test]
+async fn a_client_key_may_be_encrypted() {
+    let folder = Folder::new();
+    let tls = Certificates::new(&folder).server(&[b"h2"]);
+    let key = std::fs::read_to_string(folder.path("client.key")).unwrap();
+    let (_, key) = SecretDocument::from_pem(&key).unwrap();
+    let key = PrivateKeyInfoRef::from_der(key.as_bytes()).unwrap();
+    let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(2_048, b"salt and pepper", [7; 16]).unwrap();
+    let encrypted = key.encrypt_with_params(parameters, "open sesame").unwrap();
+    let pem = encrypted.to_pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, LineEnding::LF).unwrap();
+    std::fs::write(folder.path("client.key"), pem.as_bytes()).unwrap();
+    std::fs::write(folder.path("password"), "open sesame\n").unwrap();
+    let server = Server::start_with(folder, Some(tls), |_| answer(result(InvocationResponse::default())));
+    let mut spec = server.spec();
+    let file = |name| Some(server.folder.path(name));
+    spec.transport.trust_ca_certs = file("ca.pem");
+    spec.transport.client_cert = file("client.pem");
+    spec.transport.client_key = file("client.key");
+    for password in ["open sesame".to_owned(), server.folder.path("password")] {
+        spec.transport.client_key_password = Some(Secret::new(password));
+        let endpoint = RemoteEndpoint::new(&spec).unwrap();
+        assert_eq!(endpoint.invoke(&request(), LONG).await.unwrap(), no_effects());
+    }
+    spec.transport.client_key_password = Some(Secret::new("open barley"));
+    let error = RemoteEndpoint::new(&spec).unwrap_err().to_string();
+    assert!(error.contains("is `client_key_password` right?") && !error.contains("barley"), "{error}");
 }
 
 #[tokio::test]

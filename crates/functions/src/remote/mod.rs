@@ -1,6 +1,7 @@
 mod answer;
 mod connect;
 mod endpoint;
+mod tls;
 mod upload;
 mod url;
 

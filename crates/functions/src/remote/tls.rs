@@ -1,0 +1,108 @@
+//! Whom connections trust, and by what endpoints know them.
+
+use std::{path::Path, sync::Arc};
+
+use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument, der::Decode};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
+};
+use statefun_kinesis_spec::TransportSpec;
+use statefun_kinesis_types::Secret;
+
+use super::endpoint::EndpointError;
+
+fn client_config() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, EndpointError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    builder.map_err(|error| EndpointError::new("cannot set TLS up").because(error))
+}
+
+/// For an endpoint that uses no TLS: nobody has to read certificates for it.
+pub(super) fn without_trust() -> Result<ClientConfig, EndpointError> {
+    Ok(client_config()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+/// For an endpoint that uses TLS.
+pub(super) fn trusting(transport: &TransportSpec) -> Result<ClientConfig, EndpointError> {
+    let builder = client_config()?.with_root_certificates(roots(transport.trust_ca_certs.as_deref())?);
+    let (Some(certificate), Some(key)) = (&transport.client_cert, &transport.client_key) else {
+        if transport.client_cert.is_some() || transport.client_key.is_some() {
+            return Err(EndpointError::new(
+                "`client_cert` and `client_key` belong together, and one of them is missing",
+            ));
+        }
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(Path::new(certificate))?;
+    let key = private_key(key, transport.client_key_password.as_ref())?;
+    let configured = builder.with_client_auth_cert(chain, key);
+    configured.map_err(|error| EndpointError::new("the client certificate and its key cannot be used").because(error))
+}
+
+/// The key in a file, which may be encrypted. The password may be a file that has it, as StateFun wants it.
+fn private_key(file: &str, password: Option<&Secret>) -> Result<PrivateKeyDer<'static>, EndpointError> {
+    let pem = std::fs::read(file).map_err(|error| cannot_read(file, error))?;
+    let text = String::from_utf8_lossy(&pem);
+    if text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(EndpointError::new(format!(
+            "the client key {file} is encrypted in the way of old versions of OpenSSL; write it anew: `openssl pkcs8 -topk8`"
+        )));
+    }
+    if !text.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+        return PrivateKeyDer::from_pem_slice(&pem).map_err(|error| cannot_read(file, error));
+    }
+    let Some(password) = password else {
+        return Err(EndpointError::new(format!("the client key {file} is encrypted; give `client_key_password`")));
+    };
+    let password = match std::fs::read_to_string(password.expose()) {
+        Ok(read) => Secret::new(read.trim_end_matches(['\r', '\n'])),
+        // It is no file, so it is the password.
+        Err(_) => password.clone(),
+    };
+    let (_, document) = SecretDocument::from_pem(&text).map_err(|error| cannot_read(file, error))?;
+    let encrypted =
+        EncryptedPrivateKeyInfoRef::from_der(document.as_bytes()).map_err(|error| cannot_read(file, error))?;
+    let decrypted = encrypted.decrypt(password.expose()).map_err(|error| {
+        EndpointError::new(format!("the client key {file} cannot be decrypted; is `client_key_password` right?"))
+            .because(error)
+    })?;
+    Ok(PrivatePkcs8KeyDer::from(decrypted.as_bytes().to_vec()).into())
+}
+
+/// The certificates in a file, or else those of the machine.
+fn roots(file: Option<&str>) -> Result<RootCertStore, EndpointError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = file {
+        for certificate in certificates(Path::new(file))? {
+            roots.add(certificate).map_err(|error| cannot_read(file, error))?;
+        }
+        return Ok(roots);
+    }
+    let native = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(native.certs);
+    if roots.is_empty() {
+        let mut error = EndpointError::new("no certificate of an authority was found; name a file by `trust_cacerts`");
+        if let Some(first) = native.errors.into_iter().next() {
+            error = error.because(first);
+        }
+        return Err(error);
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, EndpointError> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| cannot_read(&file.display(), error))?;
+    if certificates.is_empty() {
+        return Err(EndpointError::new(format!("there is no certificate in {}", file.display())));
+    }
+    Ok(certificates)
+}
+
+fn cannot_read(
+    file: &(impl std::fmt::Display + ?Sized),
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> EndpointError {
+    EndpointError::new(format!("cannot read {file}")).because(error)
+}
