@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{admin::AdminAddress, state_directory::Allowed};
+
 /// Kinesis Data Streams as ingress and egress of Stateful Functions.
 #[derive(Debug, Parser)]
 #[command(name = "statefun-kinesis", version, max_term_width = 100, after_help = EXIT_CODES)]
@@ -111,7 +113,8 @@ pub(crate) struct RunArguments {
     #[arg(long, value_enum, default_value_t = Functions::Remote)]
     pub(crate) functions: Functions,
 
-    /// Keep positions in this directory, so that the next run goes on where this one stopped; made if it is not there
+    /// Keep positions, states and messages in this directory, so that the next run goes on where this one stopped, however
+    /// that was; made if it is not there
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 
@@ -123,9 +126,16 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
+    /// Serve /metrics, /healthz and /readyz there by HTTP, such as 127.0.0.1:9090; :9090 is all interfaces
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<AdminAddress>,
+
     /// Which log lines appear on stderr, such as `warn` or `info,statefun_kinesis_consumer=debug`
     #[arg(long, value_name = "FILTER", env = "STATEFUN_KINESIS_LOG", default_value = "info")]
     pub(crate) log: String,
+
+    #[command(flatten)]
+    pub(crate) allowed: Allowed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,14 +1,17 @@
 //! The ingresses of a module, cut so that each part has one client.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use statefun_kinesis_client::KinesisClient;
-use statefun_kinesis_consumer::{CheckpointStore, FileCheckpoints, MemoryCheckpoints, Settings};
+use statefun_kinesis_consumer::{CheckpointStore, MemoryCheckpoints, Settings};
 use statefun_kinesis_router::Ingress;
 use statefun_kinesis_spec::{IngressSpec, Module};
+use statefun_kinesis_store::StoredCheckpoints;
 use statefun_kinesis_types::{InvalidRecordHandling, StreamArn, TypeName};
 
-use crate::{ExitCode, backend::Backend, clients::Service, failure::Failure};
+use crate::{
+    ExitCode, args::Functions, backend::Backend, clients::Service, failure::Failure, state_directory::StateDirectory,
+};
 
 /// Streams of one ingress in one place, with the client that reads them and the store of their positions.
 #[derive(Debug)]
@@ -20,42 +23,46 @@ pub(crate) struct Lane {
     positions: Positions,
 }
 
-/// The folder of positions in a state directory: it has one for each ingress.
-const POSITIONS: &str = "positions";
-
-/// Whether a run has kept positions in this state directory before.
-pub(crate) fn has_positions(state: &Path) -> bool {
-    state.join(POSITIONS).is_dir()
-}
-
 /// Where the positions of an ingress are kept.
 #[derive(Clone, Debug)]
 enum Positions {
     Memory(Arc<MemoryCheckpoints>),
-    Files(FileCheckpoints),
+    Stored(StoredCheckpoints),
 }
 
 impl Positions {
-    fn open(state: Option<&Path>, ingress: &TypeName) -> Result<Self, Failure> {
-        let Some(state) = state else { return Ok(Self::Memory(Arc::default())) };
-        let directory = state.join(POSITIONS).join(as_file_name(ingress));
-        FileCheckpoints::open(directory).map(Self::Files).map_err(|error| Failure::from_error(ExitCode::Setup, &error))
+    fn of(ingress: &TypeName, state: Option<&StateDirectory>, functions: Functions) -> Self {
+        match (state, functions) {
+            (None, _) => Self::Memory(Arc::default()),
+            (Some(state), Functions::Echo | Functions::Log) => {
+                Self::Stored(StoredCheckpoints::new(state.store(), ingress.clone()))
+            }
+            // They belong into one commit with the states.
+            (Some(state), Functions::Remote) => {
+                Self::Stored(StoredCheckpoints::by_others(state.store(), ingress.clone()))
+            }
+        }
     }
 
     fn store(&self) -> Arc<dyn CheckpointStore> {
         match self {
             Self::Memory(memory) => memory.clone(),
-            Self::Files(files) => Arc::new(files.clone()),
+            Self::Stored(stored) => Arc::new(stored.clone()),
         }
     }
 }
 
 impl Lane {
     /// The lanes of a module, in its order. Positions are kept in the state directory, if there is one.
-    pub(crate) async fn all_of(module: &Module, backend: &Backend, state: Option<&Path>) -> Result<Vec<Self>, Failure> {
+    pub(crate) async fn all_of(
+        module: &Module,
+        backend: &Backend,
+        state: Option<&StateDirectory>,
+        functions: Functions,
+    ) -> Result<Vec<Self>, Failure> {
         let mut lanes = Vec::new();
         for ingress in &module.ingresses {
-            let positions = Positions::open(state, &ingress.id)?;
+            let positions = Positions::of(&ingress.id, state, functions);
             for spec in by_place(ingress) {
                 let place = spec.streams.iter().find_map(|route| route.stream.arn());
                 let service = backend.reader(&spec, place).await?;
@@ -85,7 +92,7 @@ impl Lane {
     pub(crate) fn in_memory(&self) -> Option<&MemoryCheckpoints> {
         match &self.positions {
             Positions::Memory(memory) => Some(memory),
-            Positions::Files(_) => None,
+            Positions::Stored(_) => None,
         }
     }
 }
@@ -132,18 +139,6 @@ fn elsewhere(spec: &IngressSpec, place: Option<&StreamArn>) -> Result<Option<Str
         )
         .hint("name dead-letter streams of one region and account, or make several ingresses")),
     }
-}
-
-/// A name as a file may be called: what is not a letter, digit, `.`, `_` or `-` as `%` and two hexadecimal digits.
-fn as_file_name(id: &TypeName) -> String {
-    let mut name = String::new();
-    for byte in id.as_str().bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => name.push(char::from(byte)),
-            _ => name += &format!("%{byte:02X}"),
-        }
-    }
-    name
 }
 
 #[cfg(test)]
@@ -196,10 +191,5 @@ mod tests {
             route.invalid_records = Some(InvalidRecordHandling::DeadLetter { stream, log: LogLevel::Warn });
         }
         assert!(elsewhere(&both, Some(&place)).unwrap_err().to_string().contains("several regions"));
-    }
-
-    #[test]
-    fn an_id_becomes_a_name_that_any_file_system_takes() {
-        assert_eq!(as_file_name(&"com.example/a b%".parse().unwrap()), "com.example%2Fa%20b%25");
     }
 }

@@ -6,6 +6,7 @@
 //! stdout is data: routed messages (`--functions log`), egress records (`--output -`), diagnostics of `check`. stderr is
 //! talk: progress, log lines, the summary, errors.
 
+mod admin;
 mod args;
 mod backend;
 mod check;
@@ -28,6 +29,7 @@ mod run;
 mod schema;
 mod shown;
 mod signals;
+mod state_directory;
 mod summary;
 mod tap;
 mod terminal;

@@ -1,28 +1,31 @@
 //! `statefun-kinesis run`.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_functions::{EndpointError, StatefulFunctions};
+use statefun_kinesis_functions::{StartError, StatefulFunctions};
 use statefun_kinesis_router::{Echo, Progress, Router, RunError};
 use statefun_kinesis_spec::{Module, Severity, StartupPosition};
+use statefun_kinesis_store::DiskStore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     ExitCode,
+    admin::{Admin, Sources},
     args::{Client, Functions, RunArguments},
     backend::Backend,
     failure::Failure,
     feed::{self, Intake, LastPlaces},
     functions::Log,
-    lanes::{self, Lane},
+    lanes::Lane,
     module::ReadModule,
     output::Output,
     records::InputRecord,
     signals::Signals,
+    state_directory::{self, StateDirectory},
     summary,
     terminal::{self, ProgressLine},
     writers::{EndpointDeadLetters, Writer},
@@ -54,7 +57,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
 /// Whether this run goes on where another one stopped. In memory nothing is there to go on with, and nothing is missed.
 fn stored_positions(arguments: &RunArguments) -> Option<bool> {
     match arguments.client {
-        Client::Aws => Some(arguments.state.as_deref().is_some_and(lanes::has_positions)),
+        Client::Aws => Some(arguments.state.as_deref().is_some_and(DiskStore::is_in)),
         Client::Memory => None,
     }
 }
@@ -90,15 +93,26 @@ fn check_functions(functions: Functions, module: &Module) -> Result<(), Failure>
     }
 }
 
-/// The functions that the module's endpoints serve.
-fn remote(module: &Module, backend: &Arc<Backend>) -> Result<StatefulFunctions, Failure> {
+/// The functions that the module's endpoints serve. With a state directory they go on with what it has.
+async fn remote(
+    module: &Module,
+    backend: &Arc<Backend>,
+    state: Option<&StateDirectory>,
+) -> Result<StatefulFunctions, Failure> {
     let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
     let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
-    let unusable = |error: EndpointError| Failure::from_error(ExitCode::Setup, &error);
-    for endpoint in &module.endpoints {
-        functions = functions.endpoint(endpoint).map_err(unusable)?;
+    if let Some(state) = state {
+        functions = functions.store(state.store());
     }
-    functions.build().map_err(unusable)
+    for endpoint in &module.endpoints {
+        functions = functions.endpoint(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
+    }
+    functions.build().await.map_err(|error| match error {
+        StartError::Store(error) => state_directory::unusable(&error),
+        StartError::Unserved(_) => Failure::from_error(ExitCode::InvalidModule, &error)
+            .hint("bring its endpoint back until its messages are handled, or begin anew in another directory"),
+        error => Failure::from_error(ExitCode::Setup, &error),
+    })
 }
 
 fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
@@ -110,13 +124,8 @@ fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
         Client::Memory if arguments.endpoint_url.is_some() => {
             usage("--endpoint-url names a server, and --client memory has none", "leave one of them out")
         }
-        _ if arguments.state.is_some() && arguments.functions == Functions::Remote => usage(
-            "--state keeps positions and no states of functions: what these have counted would be gone after a restart, \
-             and not be read again",
-            "leave --state out, so that each run begins at the startup position; or use --functions echo or log",
-        ),
         Client::Memory if arguments.state.is_some() => usage(
-            "--state keeps positions in streams, and those in memory are gone at the end",
+            "--state keeps what belongs to positions in streams, and streams in memory are gone at the end",
             "leave one of them out",
         ),
         _ => Ok(()),
@@ -125,8 +134,16 @@ fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
 
 async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCode, Failure> {
     let shutdown = CancellationToken::new();
+    let admin = Admin::open(arguments.admin.as_ref(), &shutdown).await?;
     let backend = Arc::new(Backend::new(arguments.client, arguments.endpoint_url.clone(), module).await?);
-    let lanes = Lane::all_of(module, &backend, arguments.state.as_deref()).await?;
+    let state = match &arguments.state {
+        Some(directory) => Some(StateDirectory::open(directory).await?),
+        None => None,
+    };
+    let lanes = Lane::all_of(module, &backend, state.as_ref(), arguments.functions).await?;
+    if let Some(state) = &state {
+        state.fit(module, &lanes, &arguments.allowed).await?;
+    }
     // Broken input is told before anything starts.
     let input = match &arguments.input {
         Some(path) => {
@@ -138,10 +155,15 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
 
     let output = arguments.output.as_ref().map(|path| Output::open(path, shutdown.clone())).transpose()?;
     let stdout = Output::stdout(shutdown.clone());
+    let mut stateful = Weak::new();
     let mut builder = match arguments.functions {
         Functions::Echo => Router::builder(Arc::new(Echo)),
         Functions::Log => Router::builder(Arc::new(Log::new(stdout.clone()))),
-        Functions::Remote => Router::builder(Arc::new(remote(module, &backend)?)),
+        Functions::Remote => {
+            let functions = Arc::new(remote(module, &backend, state.as_ref()).await?);
+            stateful = Arc::downgrade(&functions);
+            Router::builder(functions)
+        }
     };
     builder = builder.clock(backend.clock());
     for lane in &lanes {
@@ -157,6 +179,9 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     }
     let started = Instant::now();
     let progress = router.progress();
+    if let Some(admin) = &admin {
+        admin.reading(Sources::new(&router, stateful, backend.clock()));
+    }
     // From here on a signal is heard, so that whoever reads the next line may send one.
     let signals = Signals::listen()?;
     tokio::spawn(stop_on_signals(signals, shutdown.clone()));

@@ -28,6 +28,19 @@ pub(crate) struct Progress {
     ended: bool,
 }
 
+/// More acknowledgements than ever come.
+const ABANDONED: usize = usize::MAX;
+
+/// When an acknowledgement of a batch moves the position over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    Now,
+    /// When others have come.
+    Later,
+    /// Something before it, or of it, was dropped.
+    Never,
+}
+
 /// A batch that is not done.
 #[derive(Debug)]
 struct Open {
@@ -69,7 +82,7 @@ impl Progress {
     pub(crate) fn abandon(&mut self, ticket: Ticket) {
         if let Some(open) = self.open.get_mut(&ticket) {
             // What else it waits for may still come.
-            open.waits_for = usize::MAX;
+            open.waits_for = ABANDONED;
             self.open.split_off(&(ticket + 1));
             self.stuck = true;
         }
@@ -78,6 +91,17 @@ impl Progress {
     /// There are no more batches.
     pub(crate) fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// Whether an acknowledgement of this batch moves the position over it at once.
+    fn readiness(&self, ticket: Ticket) -> Readiness {
+        match self.open.first_key_value() {
+            // What was dropped stays first for ever.
+            _ if !self.open.contains_key(&ticket) => Readiness::Never,
+            Some((_, first)) if first.waits_for > ABANDONED / 2 => Readiness::Never,
+            Some((first, open)) if *first == ticket && open.waits_for == 1 => Readiness::Now,
+            _ => Readiness::Later,
+        }
     }
 
     /// How far everything was processed; `None` is nothing of what this reader read.
@@ -131,6 +155,8 @@ pub(crate) struct ShardProgress {
     state: Mutex<State>,
     moved: Arc<Moved>,
     finished: mpsc::UnboundedSender<ShardId>,
+    /// Something was acknowledged or dropped.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +176,7 @@ impl ShardProgress {
         moved: Arc<Moved>,
         finished: mpsc::UnboundedSender<ShardId>,
     ) -> Arc<Self> {
-        Arc::new(Self { stream, shard, invalid, state: Mutex::default(), moved, finished })
+        Arc::new(Self { stream, shard, invalid, state: Mutex::default(), moved, finished, changed: Notify::new() })
     }
 
     pub(crate) fn invalid(&self) -> &InvalidRecords {
@@ -177,16 +203,17 @@ impl ShardProgress {
     fn update(self: &Arc<Self>, change: impl FnOnce(&mut Progress)) {
         let mut state = lock(&self.state);
         change(&mut state.progress);
+        self.changed.notify_waiters();
         let reached = state.progress.reached();
         if reached == state.reached {
             return;
         }
         state.reached = reached;
-        let queue = !mem::replace(&mut state.queued, true);
-        drop(state);
-        if queue {
+        if !mem::replace(&mut state.queued, true) {
+            // Under the lock of the state: who takes positions after an acknowledgement has returned must find it.
             lock(&self.moved.shards).push(Arc::clone(self));
         }
+        drop(state);
         self.moved.notify.notify_one();
         // A child may start now. Its positions are queued behind this one, and so never saved without it.
         if reached == Some(ShardPosition::Finished) {
@@ -230,6 +257,27 @@ impl Acknowledgement {
         progress.invalid.handle(&progress.shard, record, kind, message.into(), hold).await
     }
 
+    /// Waits until [`done`](Self::done) would move the position over this batch at once: until all earlier batches of
+    /// the shard are acknowledged, and the dead letters of its own rejected records are stored. Gives `false` when that
+    /// will never be, because something of it was dropped; the shard is then read again from before.
+    ///
+    /// For those who keep what they took durable together with the position, and must have both or neither.
+    pub async fn ready(&self) -> bool {
+        let Some((shard, ticket)) = &self.0 else { return true };
+        loop {
+            let changed = shard.changed.notified();
+            tokio::pin!(changed);
+            // Before the look, so that what happens after it is not missed.
+            changed.as_mut().enable();
+            let readiness = lock(&shard.state).progress.readiness(*ticket);
+            match readiness {
+                Readiness::Now => return true,
+                Readiness::Later => changed.await,
+                Readiness::Never => return false,
+            }
+        }
+    }
+
     /// The batch was processed: it need not be read again.
     ///
     /// The position is saved soon, at the latest by [`Consumer::close`](crate::Consumer::close).
@@ -259,7 +307,7 @@ mod tests {
     use statefun_kinesis_types::{InvalidRecordHandling, StreamArn};
 
     use super::*;
-    use crate::{ReadingMode, metrics::StreamCounters};
+    use crate::metrics::StreamCounters;
 
     fn position(number: u64) -> Position {
         Position::behind(number.into())
@@ -272,7 +320,7 @@ mod tests {
     /// Where invalid records are to be dealt with so.
     fn invalid(handling: &InvalidRecordHandling) -> Arc<InvalidRecords> {
         let stream: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap();
-        let counters = StreamCounters::new(stream.clone(), ReadingMode::Polling);
+        let counters = StreamCounters::new(stream.clone());
         InvalidRecords::new(stream, counters, handling, None)
     }
 
@@ -387,5 +435,40 @@ mod tests {
         progress.acknowledge(ticket);
         progress.acknowledge(ticket);
         assert_eq!(progress.reached(), at(1), "one of them was dropped");
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_ready_when_nothing_else_holds_the_position() {
+        let (shard, _moved, _finished) = shard();
+        let [first, second] = [1, 2].map(|number| shard.issue(position(number)));
+        lock(&shard.state).progress.hold(1);
+        {
+            let mut ready = std::pin::pin!(second.ready());
+            assert!(futures::poll!(&mut ready).is_pending(), "the first one is open");
+            assert!(first.ready().await);
+            first.done();
+            assert!(futures::poll!(&mut ready).is_pending(), "a dead letter is on its way");
+            shard.update(|progress| progress.acknowledge(1));
+            assert!(ready.await);
+        }
+
+        let third = shard.issue(position(3));
+        drop(second);
+        assert!(!third.ready().await, "what lies before it was dropped");
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_taken() {
+        let (shard, moved, _finished) = shard();
+        for number in 1..10_000 {
+            let batch = shard.issue(position(number));
+            std::thread::scope(|scope| {
+                // A second acknowledgement at the same time, so that either may be the one that queues the shard.
+                scope.spawn(|| shard.update(|_| {}));
+                batch.done();
+                let taken = moved.take();
+                assert_eq!(taken[0].take_reached(), at(number));
+            });
+        }
     }
 }

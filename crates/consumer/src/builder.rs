@@ -14,12 +14,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CheckpointStore, Consumer, ConsumerError, FanOut, MemoryCheckpoints, Metrics, ReadingMode, Settings, ShardPosition,
+    CheckpointStore, Consumer, ConsumerError, FanOut, MemoryCheckpoints, Metrics, Positions, Settings, ShardPosition,
     StreamCheckpoint,
     ack::Moved,
     consumer::Parts,
     dead_letter::{DeadLetterWriter, Letter, Target},
-    fan_out::{Enrolled, Enrolment},
+    fan_out::Enrolment,
     graph::ShardGraph,
     invalid::{DeadLetters, InvalidRecords},
     metrics::StreamCounters,
@@ -95,7 +95,9 @@ impl ConsumerBuilder {
 
     /// Has records pushed by enhanced fan-out, through this client. Default: polling.
     ///
-    /// A stream that has no room for another consumer is polled, which is logged.
+    /// A stream that has no room for another consumer is polled, at the start and later, when its consumer was removed
+    /// and cannot be registered again. Which is logged, and [`StreamMetrics::mode`](crate::StreamMetrics::mode) says so.
+    /// Once a minute the stream is asked again, and when it has room its records are pushed from then on.
     pub fn fan_out(mut self, client: Arc<dyn FanOutClient>, fan_out: FanOut) -> Self {
         self.fan_out = Some((client, fan_out));
         self
@@ -207,12 +209,11 @@ impl ConsumerBuilder {
                 InvalidRecordHandling::DeadLetter { stream, .. } => Some(post.address(stream, &found).await?),
                 _ => None,
             };
+            let counters = StreamCounters::new(stream.arn.clone());
             let enrolment = match &self.fan_out {
-                Some((client, fan_out)) => opening.enrol(&stream, Arc::clone(client), fan_out).await?,
+                Some((client, fan_out)) => Some(opening.enrol(&counters, &stream, client, fan_out).await?),
                 None => None,
             };
-            let mode = if enrolment.is_some() { ReadingMode::FanOut } else { ReadingMode::Polling };
-            let counters = StreamCounters::new(stream.arn.clone(), mode);
             let invalid = InvalidRecords::new(stream.arn.clone(), Arc::clone(&counters), handling, dead_letters);
             graphs.push(opening.graph(&stream, summary, &moved).await?);
             sources.push(Source { stream, counters, invalid, enrolment });
@@ -227,7 +228,8 @@ impl ConsumerBuilder {
             settings: settings.clone(),
         });
         let (interval, backoff) = (settings.checkpoint_interval, settings.backoff);
-        let streams = sources.iter().map(|source| Arc::clone(&source.stream)).collect();
+        let streams: Vec<Arc<Stream>> = sources.iter().map(|source| Arc::clone(&source.stream)).collect();
+        let positions = Positions::new(&streams, Arc::clone(&moved));
         let saver = Saver::new(checkpoints, streams, moved, interval, backoff, random.fork());
         let (output, batches) = mpsc::unbounded_channel();
         let dead_letters = post.into_writer(dead_letter_client, backoff, random.fork());
@@ -239,7 +241,7 @@ impl ConsumerBuilder {
         };
         let readers = sources.into_iter().zip(graphs).map(reader).collect();
         let parts = Parts { readers, saver, output, dead_letters, enrolments, random: random.fork() };
-        Ok(Consumer::start(shared.stop.clone(), arns, metrics, parts, batches))
+        Ok(Consumer::start(shared.stop.clone(), arns, metrics, positions, parts, batches))
     }
 }
 
@@ -330,25 +332,19 @@ impl Opening<'_> {
         }
     }
 
-    /// The consumer of enhanced fan-out; none when the stream has no room for it.
+    /// The consumer of enhanced fan-out.
     async fn enrol(
         &mut self,
+        counters: &Arc<StreamCounters>,
         stream: &Stream,
-        client: Arc<dyn FanOutClient>,
+        client: &Arc<dyn FanOutClient>,
         fan_out: &FanOut,
-    ) -> Result<Option<Arc<Enrolment>>, ConsumerError> {
+    ) -> Result<Arc<Enrolment>, ConsumerError> {
         let Settings { backoff, startup_timeout, .. } = *self.settings;
-        let (arn, fan_out, random) = (stream.arn.clone(), fan_out.clone(), &mut self.random);
-        match Enrolment::begin(client, arn, fan_out, backoff, random, startup_timeout).await? {
-            Enrolled::As(enrolment) => Ok(Some(enrolment)),
-            Enrolled::NoneLeft(error) => {
-                tracing::warn!(
-                    stream = %stream.arn, error = %error.chain(),
-                    "the stream has no room for another consumer of enhanced fan-out: it is polled"
-                );
-                Ok(None)
-            }
-        }
+        let (client, arn, fan_out) = (Arc::clone(client), stream.arn.clone(), fan_out.clone());
+        let enrolment = Enrolment::new(client, arn, fan_out, backoff, Arc::clone(counters));
+        enrolment.begin(&mut self.random, startup_timeout).await?;
+        Ok(Arc::new(enrolment))
     }
 
     /// Lists the stream's shards and decides where each starts; stores that if nothing was stored before.

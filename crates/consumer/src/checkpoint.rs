@@ -96,9 +96,21 @@ pub trait CheckpointStore: Debug + Send + Sync + 'static {
     /// them.
     async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError>;
 
-    /// Whether a save costs so little that it need not wait for
-    /// [`checkpoint_interval`](crate::Settings::checkpoint_interval). Memory does, a disk or a network does not.
-    fn saves_at_once(&self) -> bool;
+    /// When positions are to be saved.
+    fn saving(&self) -> Saving;
+}
+
+/// When the positions of a consumer are saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saving {
+    /// As soon as they move: a save costs no more than memory does.
+    AtOnce,
+    /// At most once in each [`checkpoint_interval`](crate::Settings::checkpoint_interval), as suits a disk or a network.
+    AtIntervals,
+    /// By somebody else, who takes them by [`Consumer::positions`](crate::Consumer::positions) and makes them durable
+    /// together with what came of the records. [`CheckpointStore::save`] is not called; the beginning of reading is
+    /// stored by [`CheckpointStore::begin`] all the same.
+    ByOthers,
 }
 
 /// Positions in memory: they outlive a consumer, and not the process.
@@ -158,8 +170,8 @@ impl CheckpointStore for MemoryCheckpoints {
         if known { Ok(()) } else { Err(CheckpointError::new(format!("reading of {stream} was never begun"))) }
     }
 
-    fn saves_at_once(&self) -> bool {
-        true
+    fn saving(&self) -> Saving {
+        Saving::AtOnce
     }
 }
 

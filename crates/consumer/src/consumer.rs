@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    Batch, ConsumerBuilder, ConsumerError, Metrics,
+    Batch, ConsumerBuilder, ConsumerError, Metrics, Positions,
     dead_letter::DeadLetterWriter,
     fan_out::Enrolment,
     reader::{Delivery, Output},
@@ -30,6 +30,7 @@ use crate::{
 pub struct Consumer {
     streams: Vec<StreamArn>,
     metrics: Metrics,
+    positions: Positions,
     batches: mpsc::UnboundedReceiver<Result<Delivery, ConsumerError>>,
     stop: CancellationToken,
     closing: CancellationToken,
@@ -47,12 +48,13 @@ impl Consumer {
         stop: CancellationToken,
         streams: Vec<StreamArn>,
         metrics: Metrics,
+        positions: Positions,
         parts: Parts,
         batches: mpsc::UnboundedReceiver<Result<Delivery, ConsumerError>>,
     ) -> Self {
         let closing = CancellationToken::new();
         let supervisor = tokio::spawn(supervise(parts, stop.clone(), closing.clone()));
-        Self { streams, metrics, batches, stop, closing, supervisor: AbortOnDropHandle::new(supervisor) }
+        Self { streams, metrics, positions, batches, stop, closing, supervisor: AbortOnDropHandle::new(supervisor) }
     }
 
     /// The ARNs of the streams, in the order in which the builder was given them.
@@ -63,6 +65,11 @@ impl Consumer {
     /// What was done so far, in numbers. The counts outlive the consumer.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The positions, for who saves them in the consumer's stead; see [`Saving::ByOthers`](crate::Saving::ByOthers).
+    pub fn positions(&self) -> Positions {
+        self.positions.clone()
     }
 
     /// Waits for the next batch.

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use statefun_kinesis_types::{StartPosition, StreamArn};
 
-use crate::{CheckpointChanges, CheckpointError, CheckpointStore, Extent, Position, ShardPosition, StreamCheckpoint};
+use crate::{
+    CheckpointChanges, CheckpointError, CheckpointStore, Extent, Position, Saving, ShardPosition, StreamCheckpoint,
+};
 
 /// Positions in a directory of this machine: they outlive the process, and a crash at any instant.
 ///
@@ -139,8 +141,8 @@ impl CheckpointStore for FileCheckpoints {
         self.blocking(move |store| store.save(&stream, changes)).await
     }
 
-    fn saves_at_once(&self) -> bool {
-        false
+    fn saving(&self) -> Saving {
+        Saving::AtIntervals
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use statefun_kinesis_client::ChildShard;
 use statefun_kinesis_types::{HashKeyRange, Shard, ShardId, StartPosition};
 
-use crate::{ShardPosition, StreamCheckpoint, shard::Begin};
+use crate::{ShardPosition, StreamCheckpoint, cursor::Begin};
 
 /// The shards of one stream and what became of them.
 ///

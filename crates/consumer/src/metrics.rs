@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -48,7 +48,7 @@ pub enum ReadingMode {
 pub struct StreamMetrics {
     /// The stream.
     pub stream: StreamArn,
-    /// How it is read.
+    /// How it is read now. A stream of enhanced fan-out is polled while it has no consumer to give.
     pub mode: ReadingMode,
     /// Calls to the service since reading began, those that failed included.
     pub calls: Vec<(Operation, u64)>,
@@ -96,7 +96,7 @@ const OPERATIONS: [Operation; 5] = [
 #[derive(Debug)]
 pub(crate) struct StreamCounters {
     stream: StreamArn,
-    mode: ReadingMode,
+    pushed: AtomicBool,
     calls: [AtomicU64; OPERATIONS.len()],
     retries: Mutex<Vec<(ErrorKind, u64)>>,
     records: AtomicU64,
@@ -118,10 +118,10 @@ pub(crate) struct ShardCounters {
 const UNKNOWN: u64 = u64::MAX;
 
 impl StreamCounters {
-    pub(crate) fn new(stream: StreamArn, mode: ReadingMode) -> Arc<Self> {
+    pub(crate) fn new(stream: StreamArn) -> Arc<Self> {
         Arc::new(Self {
             stream,
-            mode,
+            pushed: AtomicBool::new(false),
             calls: Default::default(),
             retries: Mutex::default(),
             records: AtomicU64::new(0),
@@ -132,6 +132,11 @@ impl StreamCounters {
             dead_letters: AtomicU64::new(0),
             shards: Mutex::default(),
         })
+    }
+
+    /// From now on the stream is read in this way.
+    pub(crate) fn reads_by(&self, mode: ReadingMode) {
+        self.pushed.store(mode == ReadingMode::FanOut, Relaxed);
     }
 
     pub(crate) fn called(&self, operation: Operation) {
@@ -181,7 +186,7 @@ impl StreamCounters {
         let shards = lock(&self.shards).iter().map(|(shard, counters)| counters.snapshot(shard)).collect();
         StreamMetrics {
             stream: self.stream.clone(),
-            mode: self.mode,
+            mode: if self.pushed.load(Relaxed) { ReadingMode::FanOut } else { ReadingMode::Polling },
             calls: calls.collect(),
             retries: lock(&self.retries).clone(),
             records: self.records.load(Relaxed),

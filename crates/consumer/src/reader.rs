@@ -1,22 +1,18 @@
 //! The reading of one shard.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use statefun_kinesis_client::{ChildShard, Clock, Error, KinesisClient, Operation};
-use statefun_kinesis_types::{ShardId, StreamRef};
-use tokio::{
-    sync::mpsc,
-    task::yield_now,
-    time::{Instant, sleep_until},
-};
+use statefun_kinesis_client::{ChildShard, Error};
+use tokio::{sync::mpsc, task::yield_now};
 
 use crate::{
     Batch, BatchOrigin, ConsumerError, InvalidKind,
     ack::ShardProgress,
+    cursor::Page,
     metrics::{ShardCounters, StreamCounters},
-    prefetch::{Amount, Prefetch, Reservation},
+    pages::{Pages, Read},
+    prefetch::{Amount, Reservation},
     service::Stream,
-    shard::{Page, ShardMachine, Step},
     unpack::{Piece, Unpacked, Unpacker},
 };
 
@@ -34,32 +30,12 @@ pub(crate) struct Delivery {
 /// Where readers put what they read.
 pub(crate) type Output = mpsc::UnboundedSender<Result<Delivery, ConsumerError>>;
 
-/// What comes next of a shard.
-#[derive(Debug)]
-pub(crate) enum Read {
-    /// Records, with room for them; at least for their bytes.
-    Page(Page, Reservation),
-    End(Vec<ChildShard>),
-}
-
 /// Why a shard is not read any further.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// A call failed, and trying again is of no use.
     Call(Error),
     Invalid(ConsumerError),
-}
-
-/// A way to read one shard: polling, or a subscription.
-///
-/// It deals with everything that passes by itself. A future may be dropped at any await; nothing is read after that.
-pub(crate) trait Pages: Send {
-    /// Waits for records or the end.
-    ///
-    /// # Errors
-    ///
-    /// When trying again is of no use.
-    fn next(&mut self) -> impl Future<Output = Result<Read, Error>> + Send;
 }
 
 /// What is done with the pages of a shard.
@@ -79,7 +55,7 @@ impl Reader {
     /// # Errors
     ///
     /// When reading cannot go on.
-    pub(crate) async fn run(mut self, mut pages: impl Pages) -> Result<Vec<ChildShard>, Failure> {
+    pub(crate) async fn run(mut self, mut pages: Pages) -> Result<Vec<ChildShard>, Failure> {
         loop {
             match pages.next().await.map_err(Failure::Call)? {
                 Read::Page(page, room) => self.deliver(page, room).await?,
@@ -151,74 +127,4 @@ impl Reader {
         self.stream_counters.read(&self.counters, count, bytes);
         Ok(())
     }
-}
-
-/// Reads a shard by GetRecords.
-#[derive(Debug)]
-pub(crate) struct Poller {
-    pub(crate) client: Arc<dyn KinesisClient>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) prefetch: Arc<Prefetch>,
-    pub(crate) stream: StreamRef,
-    pub(crate) shard: ShardId,
-    pub(crate) machine: ShardMachine,
-    pub(crate) stream_counters: Arc<StreamCounters>,
-    pub(crate) counters: Arc<ShardCounters>,
-}
-
-/// Failures in a row after which each doubling of their number is worth a warning.
-const FAILURES_WARN: u32 = 4;
-
-/// Logs a failure that is tried again.
-pub(crate) fn tell(stream: &StreamRef, shard: &ShardId, failures: u32, error: &Error) {
-    if failures >= FAILURES_WARN && failures.is_power_of_two() {
-        tracing::warn!(%stream, %shard, error = %error.chain(), failures, "a shard cannot be read for now; trying again");
-    } else {
-        tracing::debug!(%stream, %shard, %error, "a call failed");
-    }
-}
-
-impl Poller {
-    fn called<T>(&self, operation: Operation, result: &Result<T, Error>) {
-        self.stream_counters.called(operation);
-        if let Err(error) = result {
-            self.stream_counters.retried(error);
-            tell(&self.stream, &self.shard, self.machine.failures() + 1, error);
-        }
-    }
-}
-
-impl Pages for Poller {
-    async fn next(&mut self) -> Result<Read, Error> {
-        loop {
-            match self.machine.next(now()) {
-                Step::Wait(until) => sleep_until(until.into()).await,
-                Step::GetIterator(from) => {
-                    self.machine.asking_iterator(now());
-                    let result = self.client.get_shard_iterator(&self.stream, &self.shard, from).await;
-                    self.called(Operation::GetShardIterator, &result);
-                    self.machine.iterator(now(), self.clock.now(), result)?;
-                }
-                Step::GetRecords(iterator, amount) => {
-                    let mut room = self.prefetch.reserve(amount).await;
-                    self.machine.asking(now(), room.records());
-                    let result = self.client.get_records(&iterator, room.records()).await;
-                    self.called(Operation::GetRecords, &result);
-                    if let Ok(page) = &result {
-                        self.counters.behind(page.behind_latest);
-                    }
-                    if let Some(page) = self.machine.answer(now(), result)? {
-                        room.settle(Amount { records: page.records.len(), bytes: page.contents.bytes });
-                        return Ok(Read::Page(page, room));
-                    }
-                }
-                Step::End(children) => return Ok(Read::End(children)),
-            }
-        }
-    }
-}
-
-/// The time as Tokio has it, which tests can pause.
-pub(crate) fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }

@@ -3,12 +3,53 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use statefun_kinesis_client::Backoff;
+use statefun_kinesis_types::StreamArn;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{CheckpointChanges, CheckpointStore, ConsumerError, ack::Moved, service::Stream};
+use crate::{CheckpointChanges, CheckpointStore, ConsumerError, Saving, ack::Moved, service::Stream};
 
 /// Tries of one save, with growing delays between them, before the store counts as broken: about half a minute.
 const SAVE_TRIES: u32 = 8;
+
+/// The positions of a consumer's shards, for who saves them together with what came of the records: a store that says
+/// [`Saving::ByOthers`]. Cheap to clone, and of use as long as acknowledgements come, also after the consumer was closed.
+#[derive(Clone, Debug)]
+pub struct Positions {
+    streams: Arc<[Arc<Stream>]>,
+    moved: Arc<Moved>,
+}
+
+impl Positions {
+    pub(crate) fn new(streams: &[Arc<Stream>], moved: Arc<Moved>) -> Self {
+        Self { streams: streams.into(), moved }
+    }
+
+    /// Takes everything that moved since the last time, by stream. An acknowledgement whose
+    /// [`done`](crate::Acknowledgement::done) has returned is in it.
+    ///
+    /// The changes of a stream belong into one commit, and those of a later call into the same one or a later one.
+    pub fn take(&self) -> Vec<(StreamArn, CheckpointChanges)> {
+        let mut changes: Vec<_> = self.streams.iter().map(|_| CheckpointChanges::default()).collect();
+        collect(&self.moved, &mut changes);
+        let all = self.streams.iter().zip(changes).filter(|(_, changes)| !changes.is_empty());
+        all.map(|(stream, changes)| (stream.arn.clone(), changes)).collect()
+    }
+}
+
+/// Adds what moved to the changes of each stream.
+fn collect(moved: &Moved, changes: &mut [CheckpointChanges]) {
+    // A child's position must not be saved without the end of its parent, which was queued before it: taking the whole
+    // queue, and saving it as one, keeps that so. The position is read after the queue was taken.
+    for progress in moved.take() {
+        if let Some(reached) = progress.take_reached() {
+            changes[progress.stream].moved.insert(progress.shard.clone(), reached);
+        }
+    }
+    for (stream, shard) in moved.take_forgotten() {
+        changes[stream].moved.remove(&shard);
+        changes[stream].forgotten.push(shard);
+    }
+}
 
 /// Saves positions that moved, many together.
 ///
@@ -20,6 +61,7 @@ pub(crate) struct Saver {
     moved: Arc<Moved>,
     /// What is still to be saved, per stream.
     pending: Vec<CheckpointChanges>,
+    saving: Saving,
     interval: Duration,
     /// No save before this, but for the last one.
     next: Instant,
@@ -36,13 +78,17 @@ impl Saver {
         backoff: Backoff,
         random: fastrand::Rng,
     ) -> Self {
-        let interval = if store.saves_at_once() { Duration::ZERO } else { interval };
+        let saving = store.saving();
+        let interval = if saving == Saving::AtOnce { Duration::ZERO } else { interval };
         let pending = streams.iter().map(|_| CheckpointChanges::default()).collect();
-        Self { store, streams, moved, pending, interval, next: Instant::now(), backoff, random }
+        Self { store, streams, moved, pending, saving, interval, next: Instant::now(), backoff, random }
     }
 
     /// Saves what moves; returns when the store cannot.
     pub(crate) async fn run(&mut self) -> ConsumerError {
+        if self.saving == Saving::ByOthers {
+            std::future::pending::<()>().await;
+        }
         loop {
             self.moved.wait().await;
             sleep_until(self.next).await;
@@ -55,7 +101,10 @@ impl Saver {
 
     /// Saves all that moved until now.
     pub(crate) async fn save(&mut self) -> Result<(), ConsumerError> {
-        self.collect();
+        if self.saving == Saving::ByOthers {
+            return Ok(());
+        }
+        collect(&self.moved, &mut self.pending);
         for (stream, pending) in self.streams.iter().zip(&mut self.pending) {
             if pending.is_empty() {
                 continue;
@@ -74,19 +123,5 @@ impl Saver {
             mem::take(pending);
         }
         Ok(())
-    }
-
-    fn collect(&mut self) {
-        // A child's position must not be saved without the end of its parent, which was queued before it: taking the
-        // whole queue, and saving it as one, keeps that so. The position is read after the queue was taken.
-        for progress in self.moved.take() {
-            if let Some(reached) = progress.take_reached() {
-                self.pending[progress.stream].moved.insert(progress.shard.clone(), reached);
-            }
-        }
-        for (stream, shard) in self.moved.take_forgotten() {
-            self.pending[stream].moved.remove(&shard);
-            self.pending[stream].forgotten.push(shard);
-        }
     }
 }

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use statefun_kinesis_client::{ChildShard, Error, ErrorKind, RecordPage, ShardIterator};
-use statefun_kinesis_types::{GET_RECORDS_MAX_BYTES, Record, StartPosition, Timestamp};
+use statefun_kinesis_types::{GET_RECORDS_MAX_BYTES, StartPosition, Timestamp};
 
 use crate::{
-    Extent, Position, Settings,
+    Settings,
+    cursor::{Cursor, Page},
     pace::{CallPace, TokenBucket},
     prefetch::Amount,
     unpack::Contents,
@@ -24,25 +25,6 @@ const TIP_BYTES_MIN: usize = 256 << 10;
 /// not reached; within this distance the refusal means "not yet".
 pub(crate) const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(120);
 
-/// Where reading of a shard begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    /// Where the service finds it.
-    From(StartPosition),
-    /// Behind what was processed.
-    Behind(Position),
-}
-
-impl Begin {
-    /// What was processed before.
-    pub(crate) fn done(self) -> Option<Position> {
-        match self {
-            Self::From(_) => None,
-            Self::Behind(position) => Some(position),
-        }
-    }
-}
-
 /// What the driver does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -57,40 +39,9 @@ pub(crate) enum Step {
     End(Vec<ChildShard>),
 }
 
-/// Records of a shard as the service keeps them, in order and at least one.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Page {
-    pub(crate) records: Vec<Record>,
-    pub(crate) contents: Contents,
-    pub(crate) behind_latest: Duration,
-}
-
-impl Page {
-    /// What is new in these records; nothing when all were given on before. The last one of them becomes `last`.
-    pub(crate) fn behind(
-        last: &mut Option<Position>,
-        mut records: Vec<Record>,
-        mut contents: Contents,
-        behind_latest: Duration,
-    ) -> Option<Self> {
-        if let Some(last) = *last {
-            // A record that was processed in part comes again as a whole.
-            let known = records.partition_point(|record| Position::behind(record.sequence_number) <= last);
-            contents.bytes -= records.drain(..known).map(|record| record.size()).sum::<usize>();
-        }
-        *last = Some(Position::behind(records.last()?.sequence_number));
-        Some(Self { records, contents, behind_latest })
-    }
-}
-
-/// Where the next record is, of a shard whose reading began at `begin` and has given on all up to `last`.
-pub(crate) fn resume_at(begin: Begin, last: Option<Position>) -> StartPosition {
-    match last.map_or(begin, Begin::Behind) {
-        Begin::From(start) => start,
-        Begin::Behind(last) if last.extent == Extent::All => StartPosition::AfterSequenceNumber(last.sequence_number),
-        // Inside an aggregate: it comes again, and what was processed of it is left out when it is unpacked.
-        Begin::Behind(last) => StartPosition::AtSequenceNumber(last.sequence_number),
-    }
+/// Whether a failure may be the answer to a sequence number that the service cannot place; emulators break on it.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Unavailable | ErrorKind::Unexpected)
 }
 
 /// How one shard is polled: from where, how often, how much, and what happens after a failure.
@@ -98,9 +49,7 @@ pub(crate) fn resume_at(begin: Begin, last: Option<Position>) -> StartPosition {
 pub(crate) struct ShardMachine {
     settings: Settings,
     random: fastrand::Rng,
-    begin: Begin,
-    /// The last record that was given on, in this run or before it.
-    last: Option<Position>,
+    cursor: Cursor,
     iterator: Iterator,
     calls: CallPace,
     iterator_calls: CallPace,
@@ -126,11 +75,10 @@ enum Iterator {
 }
 
 impl ShardMachine {
-    pub(crate) fn new(begin: Begin, settings: &Settings, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(cursor: Cursor, settings: &Settings, random: fastrand::Rng) -> Self {
         Self {
             random,
-            begin,
-            last: begin.done(),
+            cursor,
             iterator: Iterator::Wanted,
             calls: CallPace::per_second(settings.read_calls_per_second),
             iterator_calls: CallPace::per_second(settings.read_calls_per_second),
@@ -147,10 +95,9 @@ impl ShardMachine {
         }
     }
 
-    /// The last record that was given on; a reader that takes over goes on behind it.
-    #[cfg(test)]
-    pub(crate) fn last(&self) -> Option<Position> {
-        self.last
+    /// How far the shard was read.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.cursor
     }
 
     /// Failures in a row since something last succeeded.
@@ -171,13 +118,8 @@ impl ShardMachine {
         }
         match &self.iterator {
             Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.appetite()),
-            _ => Step::GetIterator(self.position()),
+            _ => Step::GetIterator(self.cursor.position()),
         }
-    }
-
-    /// Where the next record is.
-    fn position(&self) -> StartPosition {
-        resume_at(self.begin, self.last)
     }
 
     /// How much the next answer is expected to bring. Behind the tip that is all that an answer can hold. At the tip it
@@ -215,7 +157,12 @@ impl ShardMachine {
                 self.iterator = Iterator::Ready(iterator);
                 Ok(())
             }
-            Err(error) => match self.position() {
+            // What a subscription goes on behind need not be a record, and only SubscribeToShard promises to know it.
+            Err(error) if is_refusal(&error) && self.cursor.distrust() => {
+                self.retry(now, Duration::ZERO);
+                Ok(())
+            }
+            Err(error) => match self.cursor.position() {
                 StartPosition::AtTimestamp(time)
                     if error.kind() == ErrorKind::InvalidArgument && today < time.after(CLOCK_AHEAD_MAX) =>
                 {
@@ -268,7 +215,7 @@ impl ShardMachine {
             self.idle = self.settings.poll_idle_min;
         }
 
-        Ok(Page::behind(&mut self.last, records, contents, behind_latest))
+        Ok(self.cursor.page(records, contents, behind_latest))
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
@@ -307,13 +254,15 @@ impl ShardMachine {
 mod tests {
     use proptest::prelude::*;
     use statefun_kinesis_client::Operation;
+    use statefun_kinesis_types::Record;
 
     use super::*;
+    use crate::{Position, cursor::Begin};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn machine(begin: Begin) -> ShardMachine {
-        ShardMachine::new(begin, &Settings::default().in_range(), fastrand::Rng::with_seed(3))
+        ShardMachine::new(Cursor::new(begin), &Settings::default().in_range(), fastrand::Rng::with_seed(3))
     }
 
     fn from_trim_horizon() -> ShardMachine {
@@ -599,7 +548,7 @@ mod tests {
                 given.extend(numbers(machine.answer(now, result).unwrap()));
             }
             prop_assert_eq!(&given, &(1..=served).collect::<Vec<_>>());
-            prop_assert_eq!(machine.last().map(|last| last.sequence_number), given.last().map(|&n| n.into()));
+            prop_assert_eq!(machine.cursor().last().map(|last| last.sequence_number), given.last().map(|&n| n.into()));
             for six in calls.windows(6) {
                 prop_assert!(six[5] - six[0] >= SECOND, "six calls within a second");
             }

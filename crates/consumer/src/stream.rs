@@ -14,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     ConsumerError, Settings,
     ack::{Moved, ShardProgress},
+    cursor::Begin,
     fan_out::Enrolment,
     graph::{ListingId, ShardGraph},
     invalid::InvalidRecords,
     metrics::StreamCounters,
+    pages::{Pages, Site},
     prefetch::Prefetch,
-    reader::{Failure, Output, Poller, Reader},
+    reader::{Failure, Output, Reader},
     service::{Listing, Service, Stream, Trimmed},
-    shard::{Begin, ShardMachine},
-    subscription::{Subscriber, SubscriptionMachine},
     unpack::Unpacker,
 };
 
@@ -47,7 +47,7 @@ pub(crate) struct Source {
     pub(crate) stream: Arc<Stream>,
     pub(crate) counters: Arc<StreamCounters>,
     pub(crate) invalid: Arc<InvalidRecords>,
-    /// The consumer to which records are pushed; `None` is polling.
+    /// The consumer to which records are pushed; `None` is polling for good.
     pub(crate) enrolment: Option<Arc<Enrolment>>,
 }
 
@@ -120,6 +120,10 @@ impl StreamReader {
 
     pub(crate) async fn run(mut self) -> Result<(), ConsumerError> {
         let stop = self.shared.stop.clone();
+        if let Some(enrolment) = self.source.enrolment.clone() {
+            let random = self.random.fork();
+            self.tasks.spawn(async move { match enrolment.rejoin(random).await {} });
+        }
         self.start();
         let result = loop {
             let event = tokio::select! {
@@ -197,51 +201,32 @@ impl StreamReader {
 
     fn read(&mut self, shard: ShardId, begin: Begin) {
         let Source { stream, counters: stream_counters, invalid, enrolment } = self.source.clone();
-        let (client, clock, prefetch) =
-            (Arc::clone(&self.shared.client), Arc::clone(&self.shared.clock), Arc::clone(&self.shared.prefetch));
-        let settings = &self.shared.settings;
         let moved = Arc::clone(&self.shared.moved);
         let progress = ShardProgress::new(stream.index, shard.clone(), invalid, moved, self.finished_sender.clone());
         let counters = stream_counters.shard(shard.clone());
         let range = self.graph.hash_range(&shard).filter(|_| stream.keys_decide);
-        let reference = stream.reference.clone();
+        let site = Site {
+            shared: Arc::clone(&self.shared),
+            stream: stream.reference.clone(),
+            shard: shard.clone(),
+            stream_counters: Arc::clone(&stream_counters),
+            counters: Arc::clone(&counters),
+        };
         let reader = Reader {
             stream,
             progress: Arc::clone(&progress),
             unpacker: Unpacker::new(range, begin.done()),
             output: self.output.clone(),
-            stream_counters: Arc::clone(&stream_counters),
-            counters: Arc::clone(&counters),
+            stream_counters,
+            counters,
         };
-        let random = self.random.fork();
-        let ended = move |result| match result {
-            Ok(children) => Event::Ended(shard, children),
-            Err(failure) => Event::Failed(progress, failure),
-        };
-        let shard = reader.progress.shard.clone();
-        match enrolment {
-            None => {
-                let machine = ShardMachine::new(begin, settings, random);
-                let stream = reference;
-                let pages = Poller { client, clock, prefetch, stream, shard, machine, stream_counters, counters };
-                self.tasks.spawn(async move { ended(reader.run(pages).await) });
+        let pages = Pages::new(Arc::new(site), enrolment, begin, self.random.fork());
+        self.tasks.spawn(async move {
+            match reader.run(pages).await {
+                Ok(children) => Event::Ended(shard, children),
+                Err(failure) => Event::Failed(progress, failure),
             }
-            Some(enrolment) => {
-                let pages = Subscriber {
-                    enrolment,
-                    clock,
-                    prefetch,
-                    stream: reference,
-                    shard,
-                    machine: SubscriptionMachine::new(begin, settings, random),
-                    subscription: None,
-                    random: self.random.fork(),
-                    stream_counters,
-                    counters,
-                };
-                self.tasks.spawn(async move { ended(reader.run(pages).await) });
-            }
-        }
+        });
     }
 
     fn service(&mut self) -> Service {

@@ -1,25 +1,15 @@
 //! The subscription to one shard: enhanced fan-out, without the calls. Events and the time go in, the next step comes
-//! out; a thin task makes the calls.
+//! out.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use statefun_kinesis_client::{
-    Backoff, ChildShard, Clock, Error, ErrorKind, Operation, Subscription, SubscriptionEvent,
-};
-use statefun_kinesis_types::{ConsumerArn, SequenceNumber, ShardId, StartPosition, StreamRef, Timestamp};
-use tokio::time::{sleep_until, timeout, timeout_at};
+use statefun_kinesis_client::{Backoff, ChildShard, Error, ErrorKind, SubscriptionEvent};
+use statefun_kinesis_types::{StartPosition, Timestamp};
 
 use crate::{
-    ConsumerError, Position, Settings,
-    fan_out::Enrolment,
-    metrics::{ShardCounters, StreamCounters},
-    prefetch::Prefetch,
-    reader::{Pages, Read, now, tell},
-    shard::{Begin, CLOCK_AHEAD_MAX, Page, UNEXPECTED_MAX, resume_at},
+    Settings,
+    cursor::{Cursor, Page},
+    shard::{CLOCK_AHEAD_MAX, UNEXPECTED_MAX},
     unpack::Contents,
 };
 
@@ -48,9 +38,6 @@ const OWN_AFTER: Duration = Duration::from_secs(60);
 /// connection that brings none for so long is dead, whatever the network says.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 
-/// How long SubscribeToShard may take to answer; Flink's `source.efo.subscription.timeout`.
-const SUBSCRIBE_MAX: Duration = Duration::from_secs(60);
-
 /// What the driver does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -71,11 +58,7 @@ pub(crate) enum Step {
 pub(crate) struct SubscriptionMachine {
     backoff: Backoff,
     random: fastrand::Rng,
-    begin: Begin,
-    /// The last record that was given on, in this run or before it.
-    last: Option<Position>,
-    /// Where the service says that reading goes on; it moves although no record comes.
-    continuation: Option<SequenceNumber>,
+    cursor: Cursor,
     state: State,
     not_before: Option<Instant>,
     failures: u32,
@@ -92,19 +75,22 @@ enum State {
 }
 
 impl SubscriptionMachine {
-    pub(crate) fn new(begin: Begin, settings: &Settings, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(cursor: Cursor, settings: &Settings, random: fastrand::Rng) -> Self {
         Self {
             backoff: settings.backoff,
             random,
-            begin,
-            last: begin.done(),
-            continuation: None,
+            cursor,
             state: State::None,
             not_before: None,
             failures: 0,
             unexpected: 0,
             taken_away: 0,
         }
+    }
+
+    /// How far the shard was read.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.cursor
     }
 
     /// Failures in a row since something last succeeded.
@@ -120,15 +106,7 @@ impl SubscriptionMachine {
         }
         match self.not_before {
             Some(until) if until > now => Step::Wait(until),
-            _ => Step::Subscribe(self.position()),
-        }
-    }
-
-    /// Where the next record is.
-    fn position(&self) -> StartPosition {
-        match self.continuation {
-            Some(number) => StartPosition::AfterSequenceNumber(number),
-            None => resume_at(self.begin, self.last),
+            _ => Step::Subscribe(self.cursor.position()),
         }
     }
 
@@ -154,7 +132,7 @@ impl SubscriptionMachine {
             self.state = State::Running { since: now, renew_at };
             return Ok(());
         };
-        match (error.kind(), self.position()) {
+        match (error.kind(), self.cursor.position()) {
             // Another subscription is younger than five seconds: one of ours whose end was not heard yet, or that of
             // another reader.
             (ErrorKind::InUse, _) => {
@@ -209,11 +187,11 @@ impl SubscriptionMachine {
                 (self.failures, self.unexpected) = (0, 0);
                 let SubscriptionEvent { records, continuation, behind_latest, children, .. } = event;
                 match continuation {
-                    Some(number) => self.continuation = Some(number),
+                    Some(number) => self.cursor.go_on_behind(number),
                     None => self.state = State::Ended(children),
                 }
                 let contents = Contents::of(&records);
-                return Ok(Page::behind(&mut self.last, records, contents, behind_latest));
+                return Ok(self.cursor.page(records, contents, behind_latest));
             }
             Some(Err(error)) => {
                 self.state = State::None;
@@ -272,127 +250,19 @@ impl SubscriptionMachine {
     }
 }
 
-/// Reads a shard by SubscribeToShard.
-#[derive(Debug)]
-pub(crate) struct Subscriber {
-    pub(crate) enrolment: Arc<Enrolment>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) prefetch: Arc<Prefetch>,
-    pub(crate) stream: StreamRef,
-    pub(crate) shard: ShardId,
-    pub(crate) machine: SubscriptionMachine,
-    /// What runs, and as which consumer.
-    pub(crate) subscription: Option<(Subscription, ConsumerArn)>,
-    pub(crate) random: fastrand::Rng,
-    pub(crate) stream_counters: Arc<StreamCounters>,
-    pub(crate) counters: Arc<ShardCounters>,
-}
-
-impl Subscriber {
-    fn told(&self, error: &Error) {
-        self.stream_counters.retried(error);
-        tell(&self.stream, &self.shard, self.machine.failures() + 1, error);
-    }
-
-    async fn subscribe(&mut self, from: StartPosition) -> Result<(), Error> {
-        self.subscription = None;
-        self.machine.subscribing(now());
-        let arn = self.enrolment.arn();
-        let call = self.enrolment.client.subscribe_to_shard(&arn, &self.shard, from);
-        let result = timeout(SUBSCRIBE_MAX, call).await.unwrap_or_else(|_| {
-            let message = format!("no answer within {} s", SUBSCRIBE_MAX.as_secs());
-            Err(Error::new(Operation::SubscribeToShard, ErrorKind::Timeout, message))
-        });
-        self.stream_counters.called(Operation::SubscribeToShard);
-        let result = match result {
-            Ok(subscription) => {
-                self.subscription = Some((subscription, arn));
-                Ok(())
-            }
-            Err(error) => {
-                self.told(&error);
-                if error.kind() == ErrorKind::NotFound {
-                    return self.missing(&arn, error).await;
-                }
-                Err(error)
-            }
-        };
-        self.machine.subscribed(now(), self.clock.now(), result)
-    }
-
-    /// Something is not there: the shard, or the consumer; only the latter can be mended here.
-    async fn missing(&mut self, consumer: &ConsumerArn, error: Error) -> Result<(), Error> {
-        match self.enrolment.renew(consumer, &mut self.random).await {
-            Ok(true) => Ok(()),
-            Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) => Err(source),
-            _ => Err(error),
-        }
-    }
-}
-
-impl Pages for Subscriber {
-    async fn next(&mut self) -> Result<Read, Error> {
-        loop {
-            match self.machine.next(now()) {
-                Step::Wait(until) => {
-                    self.subscription = None;
-                    sleep_until(until.into()).await;
-                }
-                Step::Subscribe(from) => self.subscribe(from).await?,
-                Step::Receive => {
-                    // Who does not pull holds the service back: while there is no room, no event is taken. One that is
-                    // taken waits here for room for its bytes, so that a shard holds one event at most beyond the bound.
-                    self.prefetch.any().await;
-                    let until = self.machine.receiving(now());
-                    let Some((subscription, consumer)) = &mut self.subscription else {
-                        self.machine.event(now(), None)?;
-                        continue;
-                    };
-                    let Ok(event) = timeout_at(until.into(), subscription.next()).await else {
-                        self.machine.silent(now());
-                        continue;
-                    };
-                    let consumer = consumer.clone();
-                    match &event {
-                        Some(Ok(event)) => self.counters.behind(event.behind_latest),
-                        Some(Err(error)) => {
-                            if error.kind() == ErrorKind::InUse {
-                                tracing::warn!(
-                                    stream = %self.stream, shard = %self.shard, consumer = %self.enrolment.arn().name(),
-                                    "another reader took the shard over under the same consumer name; give each its own"
-                                );
-                            }
-                            self.told(error);
-                        }
-                        None => {}
-                    }
-                    match self.machine.event(now(), event) {
-                        Ok(Some(page)) => {
-                            let room = self.prefetch.admit(page.contents.bytes).await;
-                            return Ok(Read::Page(page, room));
-                        }
-                        Ok(None) => {}
-                        Err(error) if error.kind() == ErrorKind::NotFound => self.missing(&consumer, error).await?,
-                        Err(error) => return Err(error),
-                    }
-                }
-                Step::End(children) => return Ok(Read::End(children)),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use statefun_kinesis_client::Operation;
     use statefun_kinesis_types::Record;
 
     use super::*;
+    use crate::{Position, cursor::Begin};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn machine(begin: Begin) -> SubscriptionMachine {
-        SubscriptionMachine::new(begin, &Settings::default().in_range(), fastrand::Rng::with_seed(3))
+        SubscriptionMachine::new(Cursor::new(begin), &Settings::default().in_range(), fastrand::Rng::with_seed(3))
     }
 
     fn from_trim_horizon() -> SubscriptionMachine {

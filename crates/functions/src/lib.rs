@@ -32,6 +32,7 @@
 //! restart loses no record and repeats some; states and delayed messages end with the process. [`Mailboxes::cut`] and
 //! [`Mailboxes::restore`] are what a durable checkpoint is made of.
 
+mod checkpoint;
 mod effect;
 mod in_process;
 mod invoke;
@@ -40,13 +41,14 @@ mod message;
 mod remote;
 mod runtime;
 
+pub use checkpoint::{CheckpointStatus, StoredValue};
 pub use effect::{Delayed, Effects, EgressMessage, Expiration, StateChange, StateSpec};
 pub use in_process::{BoxError, Context, Function, Payload, Registry, StateError, ValueSpec};
 pub use invoke::{Invoke, InvokeError};
 pub use mailboxes::{
-    Answer, Changes, FunctionCounts, GroupId, GroupSettings, Image, Limits, Mailboxes, Refused, Request, RequestId,
-    StoredEgress, StoredMessage, StoredState, StoredTimer, UnknownFunction, Usage,
+    Answer, Changes, Cut, FunctionCounts, GroupId, GroupSettings, Image, Limits, Mailboxes, Refused, Request,
+    RequestId, StoredEgress, StoredMessage, StoredState, StoredTimer, UnknownFunction, Usage,
 };
 pub use message::{Message, Value};
 pub use remote::{EndpointError, RemoteEndpoint};
-pub use runtime::{DeadLetters, StatefulFunctions, StatefulFunctionsBuilder};
+pub use runtime::{DeadLetters, InvocationLatency, StartError, StatefulFunctions, StatefulFunctionsBuilder};

@@ -139,7 +139,7 @@ impl Plan {
             builder = builder.dead_letters(dead_letters);
         }
         let functions = builder.functions("t/*".parse().unwrap(), self.settings, self.failures, code);
-        let functions = Arc::new(functions.build().unwrap());
+        let functions = Arc::new(functions.build().await.unwrap());
         let client = Arc::new(kinesis.clone());
         let egress = EgressSpec::new("t/out".parse().unwrap(), "out".parse().unwrap());
         let router = Router::builder(Arc::clone(&functions) as Arc<_>)
@@ -315,7 +315,7 @@ async fn dead_letters_that_nobody_takes_are_told_at_the_start() {
     let failures =
         FailureHandling::DeadLetter { after: after(3), stream: "dead".parse().unwrap(), log: LogLevel::Warn };
     let builder = StatefulFunctions::builder();
-    let built = builder.functions("t/*".parse().unwrap(), GroupSettings::default(), failures, picky()).build();
+    let built = builder.functions("t/*".parse().unwrap(), GroupSettings::default(), failures, picky()).build().await;
     let error = built.unwrap_err().to_string();
     assert!(error.contains("t/*") && error.contains("dead letters in dead"), "{error}");
 }

@@ -1,12 +1,17 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use statefun_kinesis_producer::{
-    Aggregation, BatchReceipt, Clients, OnFailure, Order, Producer, ProducerError, Producers, Reason, SendError,
-    Settings,
+    Aggregation, BatchReceipt, Clients, Metrics, OnFailure, Order, Producer, ProducerError, Producers, Reason,
+    SendError, Settings,
 };
 use statefun_kinesis_spec::{AggregationSpec, EgressOrder, EgressSpec};
-use statefun_kinesis_types::{InvalidRecordHandling, PartitionKey, PutRecord, StreamRef, TypeName};
+use statefun_kinesis_types::{InvalidRecordHandling, PartitionKey, PutRecord, StreamArn, StreamRef, TypeName};
 use tokio::time::Instant;
+
+use crate::run::Run;
 
 /// The egresses of a module, each with a producer per stream that it writes.
 #[derive(Debug)]
@@ -68,6 +73,15 @@ impl Egresses {
     /// The egresses' names, in the order of the module.
     pub fn ids(&self) -> impl Iterator<Item = &TypeName> {
         self.0.iter().map(|egress| &egress.id)
+    }
+
+    pub(crate) fn metrics(&self) -> Vec<EgressStreamMetrics> {
+        let of_egress = |egress: &Egress| {
+            let id = egress.id.clone();
+            let streams = egress.producers.metrics().into_iter();
+            streams.map(move |(stream, producer)| EgressStreamMetrics { egress: id.clone(), stream, producer })
+        };
+        self.0.iter().flat_map(of_egress).collect()
     }
 
     fn find(&self, id: &TypeName) -> Result<&Egress, EgressError> {
@@ -174,6 +188,34 @@ fn settings_of(spec: &EgressSpec) -> Settings {
     settings.max_attempts = spec.failed_records.max_attempts;
     settings.give_up_after = spec.failed_records.timeout.unwrap_or(settings.give_up_after);
     settings
+}
+
+/// What the egresses of a router have done so far; it can be looked at while the router runs. It keeps nothing alive:
+/// when the run is over, there is nothing to see any more.
+#[derive(Clone, Debug)]
+pub struct EgressMetrics(Weak<Run>);
+
+impl EgressMetrics {
+    pub(crate) fn new(run: &Arc<Run>) -> Self {
+        Self(Arc::downgrade(run))
+    }
+
+    /// The counts now, of each stream that an egress has written, in the order of the module's egresses.
+    pub fn snapshot(&self) -> Vec<EgressStreamMetrics> {
+        self.0.upgrade().map_or_else(Vec::new, |run| run.egresses.metrics())
+    }
+}
+
+/// What was done with a stream of an egress until one moment. The records of dead-letter streams are not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EgressStreamMetrics {
+    /// The egress.
+    pub egress: TypeName,
+    /// The stream.
+    pub stream: StreamArn,
+    /// What its producer has done.
+    pub producer: Metrics,
 }
 
 /// Tells when records that an egress accepted are stored.

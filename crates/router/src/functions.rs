@@ -9,6 +9,12 @@ use crate::{EgressReceipt, Egresses, RoutedBatch, RunError, RunHandle, progress:
 /// What handles messages: stateful functions, in process or remote, or something as plain as [`Echo`](crate::Echo).
 #[async_trait]
 pub trait Functions: fmt::Debug + Send + Sync + 'static {
+    /// A run begins; called once, before the first delivery. Functions that have something to go on with from before,
+    /// such as what a store kept, go on with it now. The default does nothing.
+    fn begin(&self, run: RunHandle) {
+        let _ = run;
+    }
+
     /// Takes over a batch of messages.
     ///
     /// It returns once the batch is *accepted*; handling may go on behind. Deliveries of one shard come one after the
@@ -21,6 +27,18 @@ pub trait Functions: fmt::Debug + Send + Sync + 'static {
     ///
     /// When functions fail for good. The run ends with the error; the delivery counts as not processed.
     async fn deliver(&self, delivery: Delivery) -> Result<(), FunctionError>;
+
+    /// The run has ended: nothing more is delivered, what was in hand is done or given up, egresses and ingresses are
+    /// closed. Functions that keep what they do make the rest of it durable here. The default does nothing.
+    ///
+    /// It is called once at the end of every run that was not dropped, also of one that ends with an error.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be done.
+    async fn close(&self) -> Result<(), FunctionError> {
+        Ok(())
+    }
 }
 
 /// A batch of messages that functions take over, with the means to say that they are done with it.
@@ -74,13 +92,14 @@ impl Delivery {
     }
 }
 
-/// The means to say that a delivery is done. Dropped, it says that the delivery was not processed, which ends the run.
+/// The means to say that a delivery is done. Dropped, it says that the delivery was not processed, which ends the run,
+/// unless it was [acknowledged](Self::acknowledge).
 #[derive(Debug)]
 #[must_use = "a delivery that is not completed counts as not processed"]
 pub struct Completion {
     stream: StreamArn,
     shard: ShardId,
-    /// There until the delivery is completed.
+    /// There until the delivery is acknowledged.
     acknowledgement: Option<Acknowledgement>,
     arrivals: Vec<Timestamp>,
     run: Arc<Run>,
@@ -89,12 +108,31 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Says that the delivery is done, and that nothing was sent for it.
-    pub fn done(mut self) {
-        self.run.progress.done(&self.arrivals, self.run.clock.now());
+    /// Waits until an acknowledgement of the delivery moves the position of its shard at once: until nothing that comes
+    /// before it is open, and the dead letters of its records are stored. Gives `false` when that will never be, because
+    /// reading has failed: the completion is then to be dropped.
+    ///
+    /// For functions that make positions durable together with what they took.
+    pub async fn ready(&self) -> bool {
+        match &self.acknowledgement {
+            Some(acknowledgement) => acknowledgement.ready().await,
+            None => true,
+        }
+    }
+
+    /// Moves the position of the shard over the delivery now, for functions that keep its messages themselves and
+    /// [take positions](RunHandle::positions) together with them. The delivery stays in hand: a stopping router waits
+    /// for it, and it counts as done with [`done`](Self::done). Dropped after this it ends nothing.
+    pub fn acknowledge(&mut self) {
         if let Some(acknowledgement) = self.acknowledgement.take() {
             acknowledgement.done();
         }
+    }
+
+    /// Says that the delivery is done, and that nothing was sent for it.
+    pub fn done(mut self) {
+        self.run.progress.done(&self.arrivals, self.run.clock.now());
+        self.acknowledge();
     }
 
     /// Says that the delivery is done once all these records have reached their egress. One that cannot reach it ends

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use statefun_kinesis_types::Timestamp;
+use statefun_kinesis_consumer::Positions;
+use statefun_kinesis_types::{Timestamp, TypeName};
 
 use crate::{EgressError, Egresses, FunctionError, RunError, run::Run};
 
@@ -21,6 +22,12 @@ impl RunHandle {
     /// The time, by the clock of the run.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// The positions of what is read, each with its ingress, for functions that make them durable together with what
+    /// came of the records. An ingress whose streams are in several places is there several times.
+    pub fn positions(&self) -> &[(TypeName, Positions)] {
+        &self.0.positions
     }
 
     /// Counts records that an egress has stored, for those who wait for receipts themselves.

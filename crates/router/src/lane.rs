@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use statefun_kinesis_client::Clock;
 use statefun_kinesis_consumer::{
-    Acknowledgement, Batch, Consumer, ConsumerBuilder, ConsumerError, FanOut, InvalidKind, Metrics, Settings,
+    Acknowledgement, Batch, Consumer, ConsumerBuilder, ConsumerError, FanOut, InvalidKind, Metrics, Positions, Settings,
 };
 use statefun_kinesis_spec::{ConsumerLifecycle, ConsumerSpec};
 use statefun_kinesis_types::{Record, ShardId, StreamArn, TypeName};
@@ -58,6 +58,10 @@ impl Lane {
         (self.ingress.clone(), self.consumer.metrics().clone())
     }
 
+    pub(crate) fn positions(&self) -> (TypeName, Positions) {
+        (self.ingress.clone(), self.consumer.positions())
+    }
+
     /// Reads until there is nothing more to read, and gives itself back so that its positions can be saved.
     pub(crate) async fn drive(mut self, functions: &dyn Functions, run: &Arc<Run>) -> Self {
         while let Some(read) = self.consumer.next().await
@@ -78,7 +82,7 @@ impl Lane {
         self
     }
 
-    /// Saves positions.
+    /// Ends reading for good, with what it has on its way: dead letters, and positions that nobody else saves.
     pub(crate) async fn close(self) -> Result<(), RunError> {
         let ingress = self.ingress;
         self.consumer.close().await.map_err(|source| failed(&ingress, source))

@@ -63,12 +63,12 @@ mod run;
 
 pub use deserializer::{DeserializeError, Deserializer};
 pub use echo::Echo;
-pub use egress::{EgressError, EgressReceipt, Egresses};
+pub use egress::{EgressError, EgressMetrics, EgressReceipt, EgressStreamMetrics, Egresses};
 pub use error::{BuildError, RunError};
 pub use functions::{Completion, Delivery, FunctionError, Functions};
 pub use handle::RunHandle;
 pub use ingress::Ingress;
 pub use message::{Message, MessageCollector, RoutedBatch};
-pub use progress::{Counts, LatencySummary, Progress};
+pub use progress::{Counts, LatencyHistogram, LatencySummary, Progress};
 pub use route::{Route, RoutingTable};
 pub use router::{Router, RouterBuilder};

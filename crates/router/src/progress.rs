@@ -57,6 +57,18 @@ pub struct LatencySummary {
     pub max: Duration,
 }
 
+/// The same times, counted by how long they were.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LatencyHistogram {
+    /// Records by the least bound that they do not exceed; those above the last bound are in none.
+    pub buckets: Vec<(Duration, u64)>,
+    /// All records, those above the last bound too.
+    pub records: u64,
+    /// The time of all records together, within a hundredth.
+    pub sum: Duration,
+}
+
 /// A histogram that keeps two significant digits from 1 ms to a day; what took longer counts as a day.
 struct Latency(Histogram<u64>);
 
@@ -130,6 +142,25 @@ impl Progress {
         }
     }
 
+    /// The latencies of the records that are done, by bounds in rising order. A bound is as exact as two significant
+    /// digits of its milliseconds.
+    pub fn latency_histogram(&self, bounds: &[Duration]) -> LatencyHistogram {
+        let mut buckets: Vec<_> = bounds.iter().map(|bound| (*bound, 0)).collect();
+        let (mut records, mut millis) = (0_u64, 0_u64);
+        let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        for step in latency.0.iter_recorded() {
+            let (count, highest) = (step.count_at_value(), step.value_iterated_to());
+            records += count;
+            millis = millis.saturating_add(latency.0.median_equivalent(highest).saturating_mul(count));
+            let least = Duration::from_millis(latency.0.lowest_equivalent(highest));
+            let at = bounds.partition_point(|bound| *bound < least);
+            if let Some((_, bucket)) = buckets.get_mut(at) {
+                *bucket += count;
+            }
+        }
+        LatencyHistogram { buckets, records, sum: Duration::from_millis(millis) }
+    }
+
     /// The latencies of the records that are done; `None` while there are none.
     pub fn latency(&self) -> Option<LatencySummary> {
         let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,4 +177,22 @@ impl Progress {
 /// The arrival times of a batch, kept while its payloads need not be.
 pub(crate) fn arrivals(records: &[Record]) -> Vec<Timestamp> {
     records.iter().map(|record| record.approximate_arrival).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_counted_by_bounds() {
+        let progress = Progress::new();
+        let (now, second) = (Timestamp::from_millis(100_000_000), Duration::from_secs(1));
+        let took = |millis: u64| Timestamp::from_millis(now.as_millis() - millis as i64);
+        progress.done(&[0, 1, 10, 11, 1_000, 1_020, 90_000].map(took), now);
+        let found = progress.latency_histogram(&[Duration::from_millis(10), second, second * 10]);
+        assert_eq!(found.buckets, [(Duration::from_millis(10), 3), (second, 2), (second * 10, 1)]);
+        assert_eq!(found.records, 7);
+        let sum = Duration::from_millis(92_042);
+        assert!(found.sum.abs_diff(sum) < sum / 100, "{:?}", found.sum);
+    }
 }

@@ -9,7 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{BuildError, Egresses, Functions, Ingress, Progress, RunError, lane::Lane, run::Run};
+use crate::{
+    BuildError, EgressMetrics, Egresses, Functions, Ingress, Progress, RunError, RunHandle, lane::Lane, run::Run,
+};
 
 /// What is needed to build a [`Router`].
 #[derive(Debug)]
@@ -75,7 +77,8 @@ impl RouterBuilder {
         for ingress in self.ingresses {
             lanes.push(Lane::open(ingress, &self.clock, &stop_reading).await?);
         }
-        let run = Arc::new(Run::new(egresses, self.clock, stop_reading));
+        let positions = lanes.iter().map(Lane::positions).collect();
+        let run = Arc::new(Run::new(egresses, self.clock, positions, stop_reading));
         Ok(Router { functions: self.functions, lanes, run, drain: self.drain })
     }
 }
@@ -112,6 +115,11 @@ impl Router {
         self.lanes.iter().map(Lane::metrics).collect()
     }
 
+    /// What the producers of the egresses have done so far, stream by stream; it can be looked at while the router runs.
+    pub fn egress_metrics(&self) -> EgressMetrics {
+        EgressMetrics::new(&self.run)
+    }
+
     /// Runs until `shutdown` is cancelled, or until every stream has ended.
     ///
     /// Stopping means: reading ends, what is in hand is finished and flushed within the deadline, positions are saved.
@@ -122,6 +130,7 @@ impl Router {
     /// What made going on impossible, first come. What was in hand and did not depend on it was finished.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let Self { functions, lanes, run, drain } = self;
+        functions.begin(RunHandle::new(Arc::clone(&run)));
         let lanes = futures::future::join_all(lanes.into_iter().map(|lane| lane.drive(&*functions, &run)));
         tokio::pin!(lanes);
         let mut ended = None;
@@ -153,6 +162,9 @@ impl Router {
             if let Err(error) = lane.close().await {
                 run.fail(error);
             }
+        }
+        if let Err(error) = functions.close().await {
+            run.fail(RunError::Functions(error));
         }
         run.take_error().map_or(Ok(()), Err)
     }

@@ -1,7 +1,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use statefun_kinesis_client::Clock;
-use statefun_kinesis_types::{ShardId, StreamArn};
+use statefun_kinesis_consumer::Positions;
+use statefun_kinesis_types::{ShardId, StreamArn, TypeName};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Egresses, Progress, RunError};
@@ -11,6 +12,8 @@ use crate::{Egresses, Progress, RunError};
 pub(crate) struct Run {
     pub(crate) egresses: Egresses,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Of each lane.
+    pub(crate) positions: Vec<(TypeName, Positions)>,
     pub(crate) progress: Arc<Progress>,
     /// Deliveries that were accepted and are not done.
     pub(crate) in_hand: TaskTracker,
@@ -22,10 +25,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(egresses: Egresses, clock: Arc<dyn Clock>, stop_reading: CancellationToken) -> Self {
+    pub(crate) fn new(
+        egresses: Egresses,
+        clock: Arc<dyn Clock>,
+        positions: Vec<(TypeName, Positions)>,
+        stop_reading: CancellationToken,
+    ) -> Self {
         Self {
             egresses,
             clock,
+            positions,
             progress: Arc::new(Progress::new()),
             in_hand: TaskTracker::new(),
             stop_reading,

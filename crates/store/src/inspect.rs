@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use statefun_kinesis_consumer::StreamCheckpoint;
-use statefun_kinesis_types::{Address, StreamArn};
+use statefun_kinesis_types::{Address, StreamArn, TypeName};
 
 use crate::{
     CommitNumber, Entries, KeyRange, ModuleRecord, Result, Store, StoreExt, Table,
@@ -18,8 +18,8 @@ pub struct Overview {
     pub last_commit: CommitNumber,
     /// What the module was; none in a new store.
     pub module: Option<ModuleRecord>,
-    /// How far each stream was read.
-    pub positions: BTreeMap<StreamArn, StreamCheckpoint>,
+    /// How far each ingress read each of its streams.
+    pub positions: BTreeMap<(TypeName, StreamArn), StreamCheckpoint>,
     /// Sizes of the tables, in the order of [`Table::ALL`].
     pub tables: Vec<TableSize>,
 }
@@ -167,7 +167,7 @@ mod tests {
         let stream = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap();
         let mut checkpoint = StreamCheckpoint::new(Timestamp::EPOCH, StartPosition::TrimHorizon);
         checkpoint.shards.insert("shardId-000000000000".parse().unwrap(), ShardPosition::Finished);
-        positions::put_begin(&mut commit, &stream, &checkpoint);
+        positions::put_begin(&mut commit, &"example/in".parse().unwrap(), &stream, &checkpoint);
         ModuleRecord::default().put(&mut commit);
         commit.put(Table::Egress, "what is this?", "");
         store.commit(commit).await.unwrap();

@@ -14,7 +14,7 @@
 //! | table | key |
 //! |---|---|
 //! | `meta` | name, as it is |
-//! | `positions` | text of the stream's ARN, then the shard's id as it is; without a shard, the stream itself |
+//! | `positions` | text of the ingress, text of the stream's ARN, then the shard's id as it is; without a shard, the stream itself |
 //! | `state` | hash of the id, text of the function type, text of the id, then the value's name as it is |
 //! | `mailboxes`, `egress` | number |
 //! | `timers` | time at which it is due, number, hash of the id of the address that it belongs to; or the number alone |
@@ -25,7 +25,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use md5::{Digest, Md5};
-use statefun_kinesis_types::{Address, HashKey, HashKeyRange, ShardId, StreamArn, Timestamp};
+use statefun_kinesis_types::{Address, HashKey, HashKeyRange, ShardId, StreamArn, Timestamp, TypeName};
 
 use crate::{KeyRange, Table};
 
@@ -47,17 +47,22 @@ pub fn meta(name: &str) -> Bytes {
     Bytes::copy_from_slice(name.as_bytes())
 }
 
-/// The key of what is stored about a stream as a whole, and the beginning of those of its shards.
-pub fn stream(stream: &StreamArn) -> Bytes {
-    let mut key = BytesMut::with_capacity(stream.as_str().len() + END_OF_TEXT.len());
-    put_text(&mut key, stream.as_str());
+/// The beginning of every key of an ingress, in [`Table::Positions`].
+pub fn ingress(ingress: &TypeName) -> Bytes {
+    let mut key = BytesMut::with_capacity(ingress.as_str().len() + END_OF_TEXT.len());
+    put_text(&mut key, ingress.as_str());
     key.freeze()
 }
 
+/// The key of what is stored about a stream as a whole, as an ingress reads it, and the beginning of those of its
+/// shards. Two ingresses may read the same stream; each has positions of its own.
+pub fn stream(ingress: &TypeName, stream: &StreamArn) -> Bytes {
+    stream_with(ingress, stream, 0).freeze()
+}
+
 /// The key of one shard's position.
-pub fn shard(stream: &StreamArn, shard: &ShardId) -> Bytes {
-    let mut key = BytesMut::with_capacity(stream.as_str().len() + END_OF_TEXT.len() + shard.as_str().len());
-    put_text(&mut key, stream.as_str());
+pub fn shard(ingress: &TypeName, stream: &StreamArn, shard: &ShardId) -> Bytes {
+    let mut key = stream_with(ingress, stream, shard.as_str().len());
     key.put_slice(shard.as_str().as_bytes());
     key.freeze()
 }
@@ -112,11 +117,15 @@ pub enum StoredKey {
     },
     /// Of [`stream`].
     Stream {
+        /// Who reads it.
+        ingress: TypeName,
         /// The stream.
         stream: StreamArn,
     },
     /// Of [`shard`].
     Shard {
+        /// Who reads it.
+        ingress: TypeName,
         /// The stream.
         stream: StreamArn,
         /// The shard.
@@ -152,11 +161,11 @@ impl StoredKey {
         let parsed = match table {
             Table::Meta => Self::Meta { name: take_all(rest)? },
             Table::Positions => {
-                let stream = take_text(rest)?.parse().ok()?;
+                let (ingress, stream) = (take_text(rest)?.parse().ok()?, take_text(rest)?.parse().ok()?);
                 if rest.is_empty() {
-                    Self::Stream { stream }
+                    Self::Stream { ingress, stream }
                 } else {
-                    Self::Shard { stream, shard: take_all(rest)?.parse().ok()? }
+                    Self::Shard { ingress, stream, shard: take_all(rest)?.parse().ok()? }
                 }
             }
             Table::State => Self::State { address: take_address(rest)?, name: take_all(rest)? },
@@ -170,6 +179,14 @@ impl StoredKey {
         };
         rest.is_empty().then_some(parsed)
     }
+}
+
+fn stream_with(ingress: &TypeName, stream: &StreamArn, more: usize) -> BytesMut {
+    let texts = ingress.as_str().len() + stream.as_str().len() + 2 * END_OF_TEXT.len();
+    let mut key = BytesMut::with_capacity(texts + more);
+    put_text(&mut key, ingress.as_str());
+    put_text(&mut key, stream.as_str());
+    key
 }
 
 fn address_with(address: &Address, more: usize) -> BytesMut {
@@ -269,7 +286,9 @@ mod tests {
         assert_eq!(hex(state(&a, "v")), format!("{md5}6e2f66000161{}76", "00ff0001"));
         assert_eq!(hex(number(258)), "0000000000000102");
         assert_eq!(hex(timer(Timestamp::from_millis(-1), 2, &a)), format!("7fffffffffffffff0000000000000002{md5}"));
-        assert_eq!(&shard(&arn, &"shardId-1".parse().unwrap())[..], format!("{arn}\0\u{1}shardId-1").as_bytes());
+        let ingress: TypeName = "n/in".parse().unwrap();
+        let text = format!("n/in\0\u{1}{arn}\0\u{1}shardId-1");
+        assert_eq!(&shard(&ingress, &arn, &"shardId-1".parse().unwrap())[..], text.as_bytes());
         assert_eq!(&meta("module")[..], b"module");
     }
 
@@ -337,12 +356,19 @@ mod tests {
         let arn = |name: &str| format!("arn:aws:kinesis:us-east-1:123456789012:stream/{name}").parse().unwrap();
         let (orders, longer): (StreamArn, StreamArn) = (arn("orders"), arn("orders-2"));
         let id: ShardId = "shardId-000000000003".parse().unwrap();
-        let range = KeyRange::prefix(stream(&orders));
-        assert!(range.contains(&stream(&orders)) && range.contains(&shard(&orders, &id)));
-        assert!(!range.contains(&stream(&longer)) && !range.contains(&shard(&longer, &id)));
-        let parsed = StoredKey::parse(Table::Positions, &shard(&orders, &id));
-        assert_eq!(parsed, Some(StoredKey::Shard { stream: orders.clone(), shard: id }));
-        assert_eq!(StoredKey::parse(Table::Positions, &stream(&orders)), Some(StoredKey::Stream { stream: orders }));
+        let ingress: TypeName = "example/in".parse().unwrap();
+        let range = KeyRange::prefix(stream(&ingress, &orders));
+        let (key, of_shard) = (stream(&ingress, &orders), shard(&ingress, &orders, &id));
+        assert!(range.contains(&key) && range.contains(&of_shard));
+        assert!(!range.contains(&stream(&ingress, &longer)) && !range.contains(&shard(&ingress, &longer, &id)));
+        let all = KeyRange::prefix(super::ingress(&ingress));
+        assert!(all.contains(&key) && all.contains(&stream(&ingress, &longer)));
+        assert!(!all.contains(&stream(&"example/in2".parse().unwrap(), &orders)));
+        let parsed = |key: &Bytes| StoredKey::parse(Table::Positions, key);
+        let (ingress, stream) = (ingress, orders);
+        let expected = StoredKey::Shard { ingress: ingress.clone(), stream: stream.clone(), shard: id };
+        assert_eq!(parsed(&of_shard), Some(expected));
+        assert_eq!(parsed(&key), Some(StoredKey::Stream { ingress, stream }));
     }
 
     #[test]

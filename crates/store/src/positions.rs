@@ -13,55 +13,59 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use statefun_kinesis_consumer::{
-    CheckpointChanges, CheckpointError, CheckpointStore, Extent, Position, ShardPosition, StreamCheckpoint,
+    CheckpointChanges, CheckpointError, CheckpointStore, Extent, Position, Saving, ShardPosition, StreamCheckpoint,
 };
-use statefun_kinesis_types::{ShardId, StartPosition, StreamArn};
+use statefun_kinesis_types::{ShardId, StartPosition, StreamArn, TypeName};
 
 use crate::{
     Commit, Entry, Error, ErrorKind, KeyRange, Result, Store, StoreExt, Table,
     key::{self, StoredKey},
 };
 
-/// Puts the beginning of reading a stream, in place of all that was stored about it.
-pub fn put_begin(commit: &mut Commit, stream: &StreamArn, checkpoint: &StreamCheckpoint) {
-    commit.delete_prefix(Table::Positions, key::stream(stream));
+/// Puts the beginning of reading a stream, in place of all that was stored about it for that ingress.
+pub fn put_begin(commit: &mut Commit, ingress: &TypeName, stream: &StreamArn, checkpoint: &StreamCheckpoint) {
+    commit.delete_prefix(Table::Positions, key::stream(ingress, stream));
     let about = format!("{} {}", checkpoint.created, start_text(checkpoint.start));
-    commit.put(Table::Positions, key::stream(stream), about);
+    commit.put(Table::Positions, key::stream(ingress, stream), about);
     for (shard, position) in &checkpoint.shards {
-        commit.put(Table::Positions, key::shard(stream, shard), position_text(*position));
+        commit.put(Table::Positions, key::shard(ingress, stream, shard), position_text(*position));
     }
 }
 
 /// Puts what has changed since the last commit.
-pub fn put_changes(commit: &mut Commit, stream: &StreamArn, changes: &CheckpointChanges) {
+pub fn put_changes(commit: &mut Commit, ingress: &TypeName, stream: &StreamArn, changes: &CheckpointChanges) {
     for (shard, position) in &changes.moved {
-        commit.put(Table::Positions, key::shard(stream, shard), position_text(*position));
+        commit.put(Table::Positions, key::shard(ingress, stream, shard), position_text(*position));
     }
     for shard in &changes.forgotten {
-        commit.delete(Table::Positions, key::shard(stream, shard));
+        commit.delete(Table::Positions, key::shard(ingress, stream, shard));
     }
 }
 
-/// Reads what is stored about a stream; none when it was never read.
+/// Reads what is stored about a stream; none when the ingress never read it.
 ///
 /// # Errors
 ///
 /// When the store cannot be read, or holds something else than positions: [`ErrorKind::Damaged`].
-pub async fn load(store: &(impl Store + ?Sized), stream: &StreamArn) -> Result<Option<StreamCheckpoint>> {
-    let loaded = store.load(Table::Positions, vec![key::stream(stream)]).await?;
+pub async fn load(
+    store: &(impl Store + ?Sized),
+    ingress: &TypeName,
+    stream: &StreamArn,
+) -> Result<Option<StreamCheckpoint>> {
+    let loaded = store.load(Table::Positions, vec![key::stream(ingress, stream)]).await?;
     let mut streams = Positions::default();
     for entry in loaded.into_iter().flatten() {
         streams.add(&entry)?;
     }
-    Ok(streams.0.remove(stream))
+    Ok(streams.0.into_values().next())
 }
 
-/// Reads what is stored about all streams.
+/// Reads what is stored about all streams of all ingresses.
 ///
 /// # Errors
 ///
 /// When the store cannot be read, or holds something else than positions: [`ErrorKind::Damaged`].
-pub async fn load_all(store: &(impl Store + ?Sized)) -> Result<BTreeMap<StreamArn, StreamCheckpoint>> {
+pub async fn load_all(store: &(impl Store + ?Sized)) -> Result<BTreeMap<(TypeName, StreamArn), StreamCheckpoint>> {
     let mut streams = Positions::default();
     let mut entries = store.entries(Table::Positions, KeyRange::ALL);
     while let Some(entry) = entries.next().await? {
@@ -71,17 +75,17 @@ pub async fn load_all(store: &(impl Store + ?Sized)) -> Result<BTreeMap<StreamAr
 }
 
 #[derive(Default)]
-struct Positions(BTreeMap<StreamArn, StreamCheckpoint>);
+struct Positions(BTreeMap<(TypeName, StreamArn), StreamCheckpoint>);
 
 impl Positions {
     /// Takes the next entry; a stream comes before its shards.
     fn add(&mut self, entry: &Entry) -> Result<()> {
         let added = match StoredKey::parse(Table::Positions, &entry.key) {
-            Some(StoredKey::Stream { stream }) => {
-                parse_stream(&entry.value).map(|checkpoint| drop(self.0.insert(stream, checkpoint)))
+            Some(StoredKey::Stream { ingress, stream }) => {
+                parse_stream(&entry.value).map(|checkpoint| drop(self.0.insert((ingress, stream), checkpoint)))
             }
-            Some(StoredKey::Shard { stream, shard }) => {
-                let checkpoint = self.0.get_mut(&stream);
+            Some(StoredKey::Shard { ingress, stream, shard }) => {
+                let checkpoint = self.0.get_mut(&(ingress, stream));
                 checkpoint.zip(parse_position(&entry.value)).map(|(checkpoint, position)| {
                     checkpoint.shards.insert(shard, position);
                 })
@@ -144,16 +148,26 @@ fn parse_position(value: &Bytes) -> Option<ShardPosition> {
     }
 }
 
-/// The positions of a consumer in a store, each save a commit of its own.
+/// The positions of an ingress in a store.
+///
+/// Where reading starts is a commit of its own. Positions that move are either commits of their own too, or somebody
+/// else's: an engine that stores what came of the records takes them along.
 #[derive(Clone, Debug)]
 pub struct StoredCheckpoints {
     store: Arc<dyn Store>,
+    ingress: TypeName,
+    saving: Saving,
 }
 
 impl StoredCheckpoints {
-    /// Positions in this store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    /// Positions in this store, which the consumer saves by itself at intervals.
+    pub fn new(store: Arc<dyn Store>, ingress: TypeName) -> Self {
+        Self { store, ingress, saving: Saving::AtIntervals }
+    }
+
+    /// Positions in this store, of which the consumer stores the beginning only: [`Saving::ByOthers`].
+    pub fn by_others(store: Arc<dyn Store>, ingress: TypeName) -> Self {
+        Self { store, ingress, saving: Saving::ByOthers }
     }
 
     async fn commit(&self, stream: &StreamArn, commit: Commit) -> Result<(), CheckpointError> {
@@ -169,38 +183,38 @@ fn failed(what: &str, stream: &StreamArn, error: Error) -> CheckpointError {
 #[async_trait]
 impl CheckpointStore for StoredCheckpoints {
     async fn load(&self, stream: &StreamArn) -> Result<Option<StreamCheckpoint>, CheckpointError> {
-        load(&*self.store, stream).await.map_err(|error| failed("read", stream, error))
+        load(&*self.store, &self.ingress, stream).await.map_err(|error| failed("read", stream, error))
     }
 
     async fn begin(&self, stream: &StreamArn, checkpoint: StreamCheckpoint) -> Result<(), CheckpointError> {
         let mut commit = Commit::new();
-        put_begin(&mut commit, stream, &checkpoint);
+        put_begin(&mut commit, &self.ingress, stream, &checkpoint);
         self.commit(stream, commit).await
     }
 
     async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError> {
-        let begun = self.store.get_one(Table::Positions, key::stream(stream)).await;
+        let begun = self.store.get_one(Table::Positions, key::stream(&self.ingress, stream)).await;
         if begun.map_err(|error| failed("read", stream, error))?.is_none() {
             return Err(CheckpointError::new(format!("reading of {stream} was never begun")));
         }
         let mut commit = Commit::new();
-        put_changes(&mut commit, stream, changes);
+        put_changes(&mut commit, &self.ingress, stream, changes);
         self.commit(stream, commit).await
     }
 
-    fn saves_at_once(&self) -> bool {
-        false
+    fn saving(&self) -> Saving {
+        self.saving
     }
 }
 
 /// Removes what is stored about a stream, so that it is read as one that never was.
-pub fn forget(commit: &mut Commit, stream: &StreamArn) {
-    commit.delete_prefix(Table::Positions, key::stream(stream));
+pub fn forget(commit: &mut Commit, ingress: &TypeName, stream: &StreamArn) {
+    commit.delete_prefix(Table::Positions, key::stream(ingress, stream));
 }
 
 /// Puts the position of one shard, wherever it was before: for people, who know what they do.
-pub fn put(commit: &mut Commit, stream: &StreamArn, shard: &ShardId, position: ShardPosition) {
-    commit.put(Table::Positions, key::shard(stream, shard), position_text(position));
+pub fn put(commit: &mut Commit, ingress: &TypeName, stream: &StreamArn, shard: &ShardId, position: ShardPosition) {
+    commit.put(Table::Positions, key::shard(ingress, stream, shard), position_text(position));
 }
 
 #[cfg(test)]
@@ -212,6 +226,10 @@ mod tests {
 
     fn stream(name: &str) -> StreamArn {
         format!("arn:aws:kinesis:us-east-1:123456789012:stream/{name}").parse().unwrap()
+    }
+
+    fn ingress() -> TypeName {
+        "example/in".parse().unwrap()
     }
 
     fn shard(number: u8) -> ShardId {
@@ -256,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn a_consumer_finds_what_it_saved() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let checkpoints = StoredCheckpoints::new(Arc::clone(&store));
+        let checkpoints = StoredCheckpoints::new(Arc::clone(&store), ingress());
         let (orders, other) = (stream("orders"), stream("orders-2"));
         assert_eq!(checkpoints.load(&orders).await.unwrap(), None);
         let moved = CheckpointChanges::default();
@@ -275,7 +293,16 @@ mod tests {
         let mut after = expected.clone();
         after.shards = [(shard(0), positions()[3]), (shard(2), positions()[2])].into();
         assert_eq!(checkpoints.load(&orders).await.unwrap(), Some(after.clone()));
-        let all = BTreeMap::from([(orders.clone(), after), (other.clone(), expected)]);
+        // Another ingress reads the same stream from elsewhere.
+        let second: TypeName = "example/in-2".parse().unwrap();
+        let of_second = StoredCheckpoints::by_others(Arc::clone(&store), second.clone());
+        assert_eq!(of_second.load(&orders).await.unwrap(), None);
+        of_second.begin(&orders, expected.clone()).await.unwrap();
+        let all = BTreeMap::from([
+            ((ingress(), orders.clone()), after),
+            ((ingress(), other.clone()), expected.clone()),
+            ((second, orders.clone()), expected.clone()),
+        ]);
         assert_eq!(load_all(&*store).await.unwrap(), all);
 
         // A new beginning replaces everything, and of this stream only.
@@ -283,22 +310,23 @@ mod tests {
         checkpoints.begin(&orders, again.clone()).await.unwrap();
         assert_eq!(checkpoints.load(&orders).await.unwrap(), Some(again));
         let mut commit = Commit::new();
-        forget(&mut commit, &orders);
-        put(&mut commit, &other, &shard(1), positions()[2]);
+        forget(&mut commit, &ingress(), &orders);
+        put(&mut commit, &ingress(), &other, &shard(1), positions()[2]);
         store.commit(commit).await.unwrap();
         assert_eq!(checkpoints.load(&orders).await.unwrap(), None);
+        assert_eq!(of_second.load(&orders).await.unwrap(), Some(expected));
         assert_eq!(checkpoints.load(&other).await.unwrap().unwrap().shards[&shard(1)], positions()[2]);
     }
 
     #[tokio::test]
     async fn what_is_no_position_is_said_to_be_damaged() {
         let orders = stream("orders");
-        let about = (key::stream(&orders), "1970-01-01T00:00:00.000Z trim-horizon");
+        let about = (key::stream(&ingress(), &orders), "1970-01-01T00:00:00.000Z trim-horizon");
         let wrong = [
-            vec![(key::stream(&orders), "yesterday")],
-            vec![about.clone(), (key::shard(&orders, &shard(0)), "somewhere")],
+            vec![(key::stream(&ingress(), &orders), "yesterday")],
+            vec![about.clone(), (key::shard(&ingress(), &orders, &shard(0)), "somewhere")],
             // A shard of a stream that is not there.
-            vec![(key::shard(&orders, &shard(0)), "unread")],
+            vec![(key::shard(&ingress(), &orders, &shard(0)), "unread")],
         ];
         for entries in wrong {
             let store = MemoryStore::new();
@@ -307,7 +335,7 @@ mod tests {
                 commit.put(Table::Positions, key, value);
             }
             store.commit(commit).await.unwrap();
-            assert_eq!(load(&store, &orders).await.unwrap_err().kind(), ErrorKind::Damaged);
+            assert_eq!(load(&store, &ingress(), &orders).await.unwrap_err().kind(), ErrorKind::Damaged);
             assert_eq!(load_all(&store).await.unwrap_err().kind(), ErrorKind::Damaged);
         }
     }

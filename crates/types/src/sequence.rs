@@ -49,6 +49,21 @@ impl SequenceNumber {
         debug_assert_eq!(carry, 0, "a sequence number never overflows its limbs");
     }
 
+    /// The same for a number whose last `used` limbs hold all of it; returns how many more do so afterwards.
+    fn append(&mut self, used: usize, factor: u64, add: u64) -> usize {
+        let mut carry = add;
+        for limb in self.0[Self::LIMBS - used..].iter_mut().rev() {
+            let product = u128::from(*limb) * u128::from(factor) + u128::from(carry);
+            *limb = product as u64;
+            carry = (product >> 64) as u64;
+        }
+        if carry == 0 {
+            return 0;
+        }
+        self.0[Self::LIMBS - used - 1] = carry;
+        1
+    }
+
     /// Sets `self` to `self / divisor` and returns the remainder.
     fn divide(&mut self, divisor: u64) -> u64 {
         let mut rest = 0_u128;
@@ -82,11 +97,9 @@ impl FromStr for SequenceNumber {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let digits = text.as_bytes();
         let leading_zero = digits.len() > 1 && digits[0] == b'0';
-        if digits.is_empty()
-            || digits.len() > Self::MAX_DIGITS
-            || leading_zero
-            || !digits.iter().all(u8::is_ascii_digit)
-        {
+        let (first, blocks) = digits.as_rchunks::<8>();
+        let in_range = !digits.is_empty() && digits.len() <= Self::MAX_DIGITS && !leading_zero;
+        if !in_range || !first.iter().all(u8::is_ascii_digit) || !blocks.iter().all(are_digits) {
             return Err(InvalidValue::new(
                 "sequence number",
                 text,
@@ -94,12 +107,39 @@ impl FromStr for SequenceNumber {
             ));
         }
         let mut number = Self([0; Self::LIMBS]);
-        for chunk in digits.chunks(Self::CHUNK) {
-            let value = chunk.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-            number.multiply_add(10_u64.pow(chunk.len() as u32), value);
+        // Sequence numbers are parsed once per record that is read: no limb is touched before the number reaches it.
+        number.0[Self::LIMBS - 1] = first.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        let mut used = 1;
+        let (odd, pairs) = blocks.as_rchunks::<2>();
+        for block in odd {
+            used += number.append(used, EIGHT_DIGITS, value_of(block));
+        }
+        for [high, low] in pairs {
+            used += number.append(used, EIGHT_DIGITS * EIGHT_DIGITS, value_of(high) * EIGHT_DIGITS + value_of(low));
         }
         Ok(number)
     }
+}
+
+/// What eight more digits multiply a number by.
+const EIGHT_DIGITS: u64 = 100_000_000;
+
+/// Whether all eight are decimal digits, looked at as one word: the high half of a digit is 3, and stays so with 6 added.
+fn are_digits(block: &[u8; 8]) -> bool {
+    const HIGH: u64 = 0xF0F0_F0F0_F0F0_F0F0;
+    const THREES: u64 = 0x3030_3030_3030_3030;
+    const SIXES: u64 = 0x0606_0606_0606_0606;
+    let word = u64::from_le_bytes(*block);
+    // The addition cannot carry from one byte into the next when the first comparison holds.
+    word & HIGH == THREES && word.wrapping_add(SIXES) & HIGH == THREES
+}
+
+/// The value of eight decimal digits: neighbours are put together, first digits, then pairs, then fours.
+fn value_of(block: &[u8; 8]) -> u64 {
+    let digits = u64::from_le_bytes(*block) & 0x0F0F_0F0F_0F0F_0F0F;
+    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
+    fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 impl fmt::Display for SequenceNumber {
@@ -148,6 +188,16 @@ mod tests {
             prop_assert_eq!(text.parse::<SequenceNumber>().unwrap().to_string(), text);
         }
 
+        /// The parsing is by blocks; this one is digit by digit.
+        #[test]
+        fn the_value_is_the_digits(text in "[1-9][0-9]{0,128}") {
+            let mut number = SequenceNumber::from(0_u64);
+            for digit in text.bytes() {
+                number.multiply_add(10, u64::from(digit - b'0'));
+            }
+            prop_assert_eq!(text.parse::<SequenceNumber>().unwrap(), number);
+        }
+
         #[test]
         fn order_is_by_length_then_digits(a in "0|[1-9][0-9]{0,128}", b in "0|[1-9][0-9]{0,128}") {
             let expected = (a.len(), &a).cmp(&(b.len(), &b));
@@ -173,6 +223,21 @@ mod tests {
         assert_eq!(SequenceNumber::from(u128::MAX).to_string(), u128::MAX.to_string());
         for bad in ["", "01", "+1", "-1", "1 ", "1e9", &"9".repeat(130)] {
             assert!(bad.parse::<SequenceNumber>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_no_digit_is_found_wherever_it_stands() {
+        let digits = b"49590338271490256608559692538361571095921575989136588898";
+        for length in [1, 7, 8, 9, 16, 17, 24, 56] {
+            for at in 0..length {
+                for byte in (0..128).filter(|byte: &u8| !byte.is_ascii_digit()) {
+                    let mut text = digits[..length].to_vec();
+                    text[at] = byte;
+                    let text = String::from_utf8(text).unwrap();
+                    assert!(text.parse::<SequenceNumber>().is_err(), "{text:?}");
+                }
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
     ("functions", &["types", "spec", "client", "protocol", "store", "router"], &["fake"]),
     ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "router", "functions"], &[]),
+    ("example-counter", &["types", "spec", "client", "aws", "store", "router", "functions"], &["fake"]),
     ("xtask", &[], &[]),
 ];
 

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use statefun_kinesis_client::{ConsumerPageRequest, ErrorKind, FanOutClient, KinesisAdmin, Operation, StreamConsumer};
+use statefun_kinesis_client::{
+    ConsumerPageRequest, ConsumerStatus, ErrorKind, FanOutClient, KinesisAdmin, Operation, StreamConsumer,
+};
 use statefun_kinesis_consumer::{Consumer, ConsumerBuilder, ConsumerError, FanOut, ReadingMode, Settings};
 use statefun_kinesis_fake::{FakeKinesis, SubscriptionFault};
 use statefun_kinesis_types::{ConsumerName, StartupPosition};
@@ -245,4 +247,100 @@ async fn who_does_not_read_holds_the_service_back() {
         batch.done();
     }
     assert_eq!(taken, texts_put);
+}
+
+/// Others take all the room that the stream has for consumers.
+async fn crowd(scene: &Scene) {
+    for number in 0.. {
+        let other = format!("other-{number}").parse().unwrap();
+        match scene.fake.register_stream_consumer(&scene.arn().await, &other).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::LimitExceeded => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+async fn deregister(scene: &Scene, name: &ConsumerName) {
+    let consumer = scene.fake.describe_stream_consumer(&scene.arn().await, name).await.unwrap();
+    scene.fake.deregister_stream_consumer(&consumer.arn).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_is_lost_to_a_full_stream_is_replaced_by_polling_until_there_is_room() {
+    let scene = Scene::with_shards(2).await;
+    let mut consumer = managed(&scene).await;
+    let mode = |consumer: &Consumer| consumer.metrics().snapshot()[0].mode;
+    let mut put = 0;
+    let mut all_come = async |consumer: &mut Consumer, count: usize| {
+        let mut expected = Vec::new();
+        for _ in 0..count {
+            scene.put(&put.to_string()).await;
+            expected.push(put.to_string());
+            put += 1;
+        }
+        assert_eq!(take(consumer, count).await, expected);
+    };
+    all_come(&mut consumer, 3).await;
+    assert_eq!(mode(&consumer), ReadingMode::FanOut);
+
+    crowd(&scene).await;
+    for _ in 0..3 {
+        sleep(Duration::from_secs(10)).await;
+        deregister(&scene, &name()).await;
+        scene.fake.register_stream_consumer(&scene.arn().await, &"faster".parse().unwrap()).await.unwrap();
+        let lost = Instant::now();
+        all_come(&mut consumer, 3).await;
+        assert_eq!(mode(&consumer), ReadingMode::Polling);
+        assert!(lost.elapsed() < Duration::from_secs(30), "{:?}", lost.elapsed());
+        sleep(Duration::from_secs(200)).await;
+        all_come(&mut consumer, 3).await;
+        assert_eq!(mode(&consumer), ReadingMode::Polling);
+
+        deregister(&scene, &"faster".parse().unwrap()).await;
+        sleep(Duration::from_secs(80)).await;
+        let polled = scene.fake.calls(Operation::GetRecords);
+        assert_eq!(mode(&consumer), ReadingMode::FanOut);
+        all_come(&mut consumer, 3).await;
+        sleep(Duration::from_secs(80)).await;
+        assert_eq!(scene.fake.calls(Operation::GetRecords), polled, "polled no more");
+    }
+    nothing_more(&mut consumer).await;
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_full_at_the_start_is_pushed_when_it_has_room() {
+    let scene = Scene::with_shards(1).await;
+    crowd(&scene).await;
+    scene.put("one").await;
+    let mut consumer = managed(&scene).await;
+    assert_eq!(take(&mut consumer, 1).await, ["one"]);
+    assert_eq!(consumer.metrics().snapshot()[0].mode, ReadingMode::Polling);
+    let asked = scene.fake.calls(Operation::RegisterStreamConsumer);
+    sleep(Duration::from_secs(600)).await;
+    let asked = scene.fake.calls(Operation::RegisterStreamConsumer) - asked;
+    assert!((8..=14).contains(&asked), "{asked} questions in ten minutes");
+
+    deregister(&scene, &"other-0".parse().unwrap()).await;
+    sleep(Duration::from_secs(80)).await;
+    assert_eq!(consumer.metrics().snapshot()[0].mode, ReadingMode::FanOut);
+    let put = Instant::now();
+    scene.put("two").await;
+    assert_eq!(take(&mut consumer, 1).await, ["two"]);
+    assert_eq!(put.elapsed(), Duration::ZERO, "pushed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_the_end_interrupts_is_undone_where_that_was_asked_for() {
+    let scene = Scene::on(FakeKinesis::builder().status_delay(Duration::from_secs(20)).build(), 1).await;
+    sleep(LONG).await;
+    let once = builder(&scene, FanOut::managed(name()).deregister_on_close()).build().await.unwrap();
+    deregister(&scene, &name()).await;
+    // Gone, and asked for again: half way to ACTIVE.
+    sleep(Duration::from_secs(35)).await;
+    assert_eq!(consumers(&scene).await[0].status, ConsumerStatus::Creating);
+    once.close().await.unwrap();
+    sleep(LONG).await;
+    assert_eq!(consumers(&scene).await, []);
 }

@@ -24,7 +24,7 @@ use statefun_kinesis_client::{
 };
 use statefun_kinesis_consumer::{
     Batch, CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerBuilder, ConsumerError, FanOut,
-    FileCheckpoints, InvalidKind, MemoryCheckpoints, Position, Settings, StreamCheckpoint,
+    FileCheckpoints, InvalidKind, MemoryCheckpoints, Position, ReadingMode, Saving, Settings, StreamCheckpoint,
 };
 use statefun_kinesis_fake::{FakeKinesis, SubscriptionFault};
 use statefun_kinesis_types::{
@@ -105,8 +105,8 @@ impl CheckpointStore for SlowStore {
         Ok(())
     }
 
-    fn saves_at_once(&self) -> bool {
-        self.at_once
+    fn saving(&self) -> Saving {
+        if self.at_once { Saving::AtOnce } else { Saving::AtIntervals }
     }
 }
 
@@ -127,6 +127,8 @@ struct World {
     settings: Settings,
     policy: Policy,
     aggregates: bool,
+    /// Others leave room for one consumer on each stream.
+    crowded: bool,
     store: Arc<SlowStore>,
     /// The same positions in files, where a run uses those.
     files: Option<FileCheckpoints>,
@@ -199,6 +201,7 @@ impl World {
             settings,
             policy,
             aggregates,
+            crowded: false,
             store,
             files,
             written: BTreeMap::new(),
@@ -214,6 +217,10 @@ impl World {
         for _ in 0..world.random.usize(0..4) {
             world.put().await;
             world.reshard().await;
+        }
+        world.crowded = world.random.bool();
+        if world.crowded {
+            world.crowd().await;
         }
         if start == StartupPosition::Latest {
             world.written.clear();
@@ -234,6 +241,7 @@ impl World {
             Operation::GetRecords,
             Operation::SubscribeToShard,
             Operation::DescribeStreamConsumer,
+            Operation::RegisterStreamConsumer,
         ];
         let ratio = *self.random.choice(&[0.0, 0.05, 0.2]).unwrap();
         faults.randomly(self.random.u64(..), ratio, &reads, &kinds);
@@ -450,13 +458,44 @@ impl World {
         }
     }
 
-    /// Somebody removes the consumer of enhanced fan-out behind the reader's back.
-    async fn deregister(&self) {
+    /// Others register as many consumers as leave room for one.
+    async fn crowd(&self) {
         for (_, arn) in &self.streams {
-            if let Ok(consumer) = self.fake.describe_stream_consumer(arn, &consumer_name()).await {
+            for number in 0..19 {
+                let other = format!("other-{number}").parse().unwrap();
+                while self.fake.register_stream_consumer(arn, &other).await.is_err() {
+                    // Five can be CREATING at a time.
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// Somebody removes this consumer of enhanced fan-out behind the reader's back.
+    async fn deregister(&self, name: ConsumerName) {
+        for (_, arn) in &self.streams {
+            if let Ok(consumer) = self.fake.describe_stream_consumer(arn, &name).await {
                 let _ = self.fake.deregister_stream_consumer(&consumer.arn).await;
             }
         }
+    }
+
+    /// Somebody removes the reader's consumer, and where others wait for its place, one of them may get it.
+    async fn lose_consumer(&mut self) {
+        self.deregister(consumer_name()).await;
+        if !self.crowded || self.random.usize(0..4) == 0 {
+            return;
+        }
+        for (_, arn) in &self.streams {
+            // Until the consumer is gone its place is not free; the reader may be faster.
+            for _ in 0..350 {
+                match self.fake.register_stream_consumer(arn, &last_name()).await {
+                    Err(error) if error.kind() == ErrorKind::LimitExceeded => sleep(Duration::from_millis(10)).await,
+                    _ => break,
+                }
+            }
+        }
+        sleep(Duration::from_secs(*self.random.choice(&[0, 20]).unwrap())).await;
     }
 
     /// Checks a batch, rejects what is bad, and remembers that it was delivered.
@@ -559,6 +598,11 @@ fn consumer_name() -> ConsumerName {
     "simulation".parse().unwrap()
 }
 
+/// The consumer for which there is room only while the reader has none.
+fn last_name() -> ConsumerName {
+    "last".parse().unwrap()
+}
+
 fn key_of(key: usize) -> String {
     format!("key {key}")
 }
@@ -596,6 +640,9 @@ struct Met {
     invalid: u64,
     dead_letters: u64,
     subscriptions: u64,
+    /// How often a stream that was pushed went over to being polled, and back.
+    lost: usize,
+    regained: usize,
 }
 
 impl Met {
@@ -609,6 +656,21 @@ impl Met {
         self.invalid += other.invalid;
         self.dead_letters += other.dead_letters;
         self.subscriptions += other.subscriptions;
+        self.lost += other.lost;
+        self.regained += other.regained;
+    }
+
+    /// Looks how streams are read now, and how they were at the last look of this run.
+    fn look(&mut self, consumer: &Consumer, modes: &mut Vec<ReadingMode>) {
+        let now: Vec<ReadingMode> = consumer.metrics().snapshot().iter().map(|stream| stream.mode).collect();
+        for change in modes.iter().zip(&now) {
+            match change {
+                (ReadingMode::FanOut, ReadingMode::Polling) => self.lost += 1,
+                (ReadingMode::Polling, ReadingMode::FanOut) => self.regained += 1,
+                _ => {}
+            }
+        }
+        *modes = now;
     }
 
     fn count(&mut self, consumer: &Consumer) {
@@ -629,13 +691,16 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
     let mut consumer = world.consumer().await;
     world.inject_faults();
     let mut open: Vec<InHand> = Vec::new();
-    let mut step = 0;
+    let (mut step, mut modes) = (0, Vec::new());
     // Reading is over when all is stored; until then faults and restarts go on, but for the last stretch.
     loop {
         let mut restart = false;
         let mut choice = world.random.usize(0..100);
         if step == STEPS {
             world.fake.faults().clear();
+            if world.random.bool() {
+                world.deregister(last_name()).await;
+            }
             for in_hand in std::mem::take(&mut open) {
                 world.acknowledge(in_hand);
             }
@@ -654,10 +719,16 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
             }
             35..45 => world.reshard().await,
             45..48 => world.fake.faults().expire_iterators(),
-            48..50 => world.deregister().await,
-            50..60 => sleep(Duration::from_millis(world.random.u64(0..4_000))).await,
-            60..61 => sleep(Duration::from_secs(301)).await,
-            61..82 => {
+            48..52 => world.lose_consumer().await,
+            52..54 => world.deregister(last_name()).await,
+            54..60 => sleep(Duration::from_millis(world.random.u64(0..4_000))).await,
+            60..62 => {
+                if world.random.bool() {
+                    world.deregister(last_name()).await;
+                }
+                sleep(Duration::from_secs(*world.random.choice(&[80, 301]).unwrap())).await;
+            }
+            62..82 => {
                 let (batches, patience) = match step > STEPS {
                     true => (1, Duration::from_secs(200)),
                     false => (world.random.usize(1..6), Duration::from_millis(world.random.u64(0..1_500))),
@@ -701,9 +772,11 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
             98..100 => world.inject_faults(),
             _ => {}
         }
+        met.look(&consumer, &mut modes);
         if restart {
             met.restarts += 1;
             met.count(&consumer);
+            modes.clear();
             if world.random.usize(0..3) > 0 {
                 // Killed at any instant: saved is what was saved.
                 for _ in 0..world.random.usize(0..12) {
@@ -721,8 +794,10 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
             break;
         }
     }
-    let more = timeout(Duration::from_secs(30), consumer.next()).await;
+    // Long enough for a stream that is polled to be pushed again where it has room, which must not repeat anything.
+    let more = timeout(Duration::from_secs(100), consumer.next()).await;
     assert!(more.is_err(), "there is nothing more to come, and {more:?} came");
+    met.look(&consumer, &mut modes);
     met.count(&consumer);
     consumer.close().await.unwrap();
     world.check_stored().await;
@@ -787,7 +862,9 @@ fn nothing_is_lost_and_order_holds_whatever_happens() {
             && all.out_of_range > runs / 4
             && all.invalid > runs / 10
             && all.dead_letters > runs / 50
-            && all.subscriptions > runs;
+            && all.subscriptions > runs
+            && all.lost > runs as usize / 50
+            && all.regained > runs as usize / 100;
         assert!(enough, "{all:?}");
     }
 }

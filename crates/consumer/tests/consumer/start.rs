@@ -11,7 +11,8 @@ use std::{
 use async_trait::async_trait;
 use statefun_kinesis_client::{Clock, ErrorKind, KinesisAdmin, Operation};
 use statefun_kinesis_consumer::{
-    CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerError, ShardPosition, StreamCheckpoint,
+    CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerError, Saving, ShardPosition,
+    StreamCheckpoint,
 };
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_types::{StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp};
@@ -162,8 +163,8 @@ impl CheckpointStore for SlowStore {
         Ok(())
     }
 
-    fn saves_at_once(&self) -> bool {
-        true
+    fn saving(&self) -> Saving {
+        Saving::AtOnce
     }
 }
 

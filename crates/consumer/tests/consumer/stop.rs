@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use statefun_kinesis_client::{ErrorKind, Operation};
 use statefun_kinesis_consumer::{
-    CheckpointChanges, CheckpointError, CheckpointStore, ConsumerError, MemoryCheckpoints, ShardPosition,
+    CheckpointChanges, CheckpointError, CheckpointStore, ConsumerError, MemoryCheckpoints, Saving, ShardPosition,
     StreamCheckpoint,
 };
 use statefun_kinesis_types::{StartupPosition, StreamArn};
@@ -169,8 +169,8 @@ impl CheckpointStore for Disk {
         self.kept.save(stream, changes).await
     }
 
-    fn saves_at_once(&self) -> bool {
-        false
+    fn saving(&self) -> Saving {
+        Saving::AtIntervals
     }
 }
 

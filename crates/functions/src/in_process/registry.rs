@@ -63,7 +63,7 @@ pub trait Function: Send + Sync + 'static {
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), BoxError> {
 /// let registry = Registry::new().function("counter/fn".parse()?, Counter { total: ValueSpec::new("total") });
-/// let functions = StatefulFunctions::builder().in_process(registry).build()?;
+/// let functions = StatefulFunctions::builder().in_process(registry).build().await?;
 ///
 /// let kinesis = FakeKinesis::new();
 /// for name in ["commands", "results"] {

@@ -7,6 +7,8 @@ use statefun_kinesis_types::Timestamp;
 use super::{
     change::{StoredEgress, StoredTimer},
     group::UnknownFunction,
+    instances::Instance,
+    journal::ChangedState,
     lineage::Lineage,
     machine::Mailboxes,
     mailbox::Phase,
@@ -51,10 +53,12 @@ impl<T> Mailboxes<T> {
         if !self.is_in_flight(request) {
             return Ok(());
         }
-        match answer {
+        let applied = match answer {
             Answer::Handled(effects) => self.handled(request.slot, effects, now),
             Answer::StatesMissing(specs) => self.states_missing(request.slot, specs),
-        }
+        };
+        self.evict();
+        applied
     }
 
     fn states_missing(&mut self, slot: u32, missing: Vec<StateSpec>) -> Result<(), Refused> {
@@ -98,10 +102,10 @@ impl<T> Mailboxes<T> {
 
         self.land(slot, false);
         let mailbox = &mut self.mailboxes[slot as usize];
-        let id = Arc::clone(&mailbox.id);
+        let own = mailbox.instance;
         let batch = mailbox.batch.take().expect("what is in flight is a batch");
         mailbox.starts_anew();
-        let sender = self.functions[sender_function as usize].address(&id);
+        let sender = self.functions[sender_function as usize].address(&self.instances.get(own).id);
         let lineage = Lineage::union(batch.tags.iter().map(|tag| &tag.lineage));
         let counts = &mut self.functions[sender_function as usize].counts;
         counts.messages_out += messages.len() as u64;
@@ -144,7 +148,7 @@ impl<T> Mailboxes<T> {
             }
             self.outgoing.push(record, lineage.clone());
         }
-        self.change_states(sender_function, &id, &states, now);
+        self.change_states(own, &states, now);
         self.finish(&batch);
         drop((batch, lineage));
 
@@ -165,21 +169,32 @@ impl<T> Mailboxes<T> {
         Ok(())
     }
 
-    fn change_states(&mut self, index: u32, id: &Arc<str>, changes: &[StateChange], now: Timestamp) {
-        let function = &mut self.functions[index as usize];
-        let instance = function.instances.get_mut(id).expect("an instance with a mailbox is kept");
-        for change in changes {
-            let place = function.specs.place(&change.name).expect("it was looked up before");
-            match &change.value {
-                Some(value) => instance.set(place, value, function.specs.expiration(place).at_write(now)),
-                None => instance.clear(place),
-            }
-            if let Some(journal) = &mut self.journal {
-                journal.state_changed(index, id, place);
-            }
+    fn change_states(&mut self, place: u32, changes: &[StateChange], now: Timestamp) {
+        if changes.is_empty() {
+            return;
         }
-        if !changes.is_empty() {
-            instance.schedule(index, id, &mut self.expiries, false);
-        }
+        let journal = &mut self.journal;
+        let specs = &self.functions[self.instances.get(place).function as usize].specs;
+        self.instances.change(place, |Instance { id, function, cells, written, .. }| {
+            for change in changes {
+                let spec = specs.place(&change.name).expect("it was looked up before");
+                let expires = specs.expiration(spec).at_write(now);
+                let content = match &change.value {
+                    Some(value) => cells.set(spec, specs.get(spec), value, expires),
+                    None => {
+                        cells.clear(spec);
+                        None
+                    }
+                };
+                if let Some(journal) = journal {
+                    let expires = expires.filter(|_| content.is_some());
+                    let name = Arc::clone(specs.name(spec));
+                    let state = ChangedState { name, content: content.cloned(), expires };
+                    journal.state_changed(written, *function, id, state);
+                }
+            }
+        });
+        self.instances.schedule(place, &mut self.expiries, false);
+        self.settle(place);
     }
 }

@@ -1,39 +1,89 @@
 //! What a checkpoint writes, and what a restart reads.
 
-use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use statefun_kinesis_types::{Address, FunctionType, Timestamp};
 
+use super::{journal::Journal, state::Content};
 use crate::{EgressMessage, Message, StateSpec, Value};
+
+/// What has changed up to a moment, since the moment before.
+#[derive(Debug)]
+pub struct Cut {
+    /// The cut's number: 1 for the first of these mailboxes, then one more each.
+    pub number: u64,
+    /// What has changed.
+    pub changes: Changes,
+}
 
 /// What has changed from one cut to the next.
 ///
 /// A cut is a consistent moment: no batch is half applied and no delivery half taken. Messages that are in flight count
 /// as not handled. What came and went between two cuts is in neither.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// States that functions have declared, in the order of their declaration.
-    pub specs: Vec<(FunctionType, StateSpec)>,
-    /// States that were set, have expired or are not set any more.
-    pub states: Vec<StoredState>,
-    /// Messages that came.
-    pub messages: Vec<StoredMessage>,
-    /// Numbers of the messages that were handled.
-    pub messages_done: Vec<u64>,
-    /// Messages that were delayed.
-    pub timers: Vec<StoredTimer>,
-    /// Numbers of the delayed messages that were delivered or cancelled.
-    pub timers_done: Vec<u64>,
-    /// Records for egresses.
-    pub egress: Vec<StoredEgress>,
-    /// Numbers of the records that their egress has stored.
-    pub egress_done: Vec<u64>,
-}
+#[derive(Debug)]
+pub struct Changes(Journal);
 
 impl Changes {
+    pub(super) fn new(journal: Journal) -> Self {
+        Self(journal)
+    }
+
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.0.is_empty()
+    }
+
+    /// States that functions have declared, in the order of their declaration.
+    pub fn specs(&self) -> &[(FunctionType, StateSpec)] {
+        &self.0.specs
+    }
+
+    /// States that were set, have expired or are not set any more, each once and as it was in the end. Those of one
+    /// address follow each other.
+    pub fn states(&self) -> impl Iterator<Item = StoredState> {
+        self.0.instances.iter().flat_map(|instance| {
+            let function = self.0.functions[instance.function as usize].clone();
+            let address = Address { function, id: Arc::clone(&instance.id) };
+            std::iter::once(&instance.first).chain(&instance.others).map(move |state| StoredState {
+                address: address.clone(),
+                name: Arc::clone(&state.name),
+                value: state.content.as_ref().map(Content::value),
+                expires: state.expires,
+            })
+        })
+    }
+
+    /// Messages that came and are not handled, in no order.
+    pub fn messages(&self) -> impl Iterator<Item = &StoredMessage> {
+        self.0.messages.added.values()
+    }
+
+    /// Numbers of the messages that an earlier cut had and that were handled.
+    pub fn messages_done(&self) -> &[u64] {
+        &self.0.messages.removed
+    }
+
+    /// Messages that were delayed, in no order.
+    pub fn timers(&self) -> impl Iterator<Item = &StoredTimer> {
+        self.0.timers.added.values()
+    }
+
+    /// Numbers of the delayed messages that an earlier cut had and that were delivered or cancelled.
+    pub fn timers_done(&self) -> &[u64] {
+        &self.0.timers.removed
+    }
+
+    /// Records for egresses that these have not stored, in no order.
+    pub fn egress(&self) -> impl Iterator<Item = &StoredEgress> {
+        self.0.egress.added.values()
+    }
+
+    /// Numbers of the records that an earlier cut had and that their egress has stored.
+    pub fn egress_done(&self) -> &[u64] {
+        &self.0.egress.removed
     }
 }
 
@@ -98,21 +148,47 @@ pub struct Image {
 impl Image {
     /// Adds what a cut said.
     pub fn apply(&mut self, changes: Changes) {
-        self.specs.extend(changes.specs);
-        for state in changes.states {
-            let key = (state.address.clone(), Arc::clone(&state.name));
-            if state.value.is_some() {
-                self.states.insert(key, state);
-            } else {
-                self.states.remove(&key);
-            }
+        for state in changes.states() {
+            self.set(state);
         }
-        self.messages.extend(changes.messages.into_iter().map(|message| (message.id, message)));
-        self.timers.extend(changes.timers.into_iter().map(|timer| (timer.id, timer)));
-        self.egress.extend(changes.egress.into_iter().map(|record| (record.id, record)));
-        changes.messages_done.iter().for_each(|id| drop(self.messages.remove(id)));
-        changes.timers_done.iter().for_each(|id| drop(self.timers.remove(id)));
-        changes.egress_done.iter().for_each(|id| drop(self.egress.remove(id)));
+        let Journal { specs, messages, timers, egress, .. } = changes.0;
+        self.specs.extend(specs);
+        self.messages.extend(messages.added);
+        self.timers.extend(timers.added);
+        self.egress.extend(egress.added);
+        messages.removed.iter().for_each(|id| drop(self.messages.remove(id)));
+        timers.removed.iter().for_each(|id| drop(self.timers.remove(id)));
+        egress.removed.iter().for_each(|id| drop(self.egress.remove(id)));
+    }
+
+    /// Adds a declared state, behind those that are there.
+    pub fn declare(&mut self, function: FunctionType, spec: StateSpec) {
+        self.specs.push((function, spec));
+    }
+
+    /// Adds a state, in place of what it was.
+    pub fn set(&mut self, state: StoredState) {
+        let key = (state.address.clone(), Arc::clone(&state.name));
+        if state.value.is_some() {
+            self.states.insert(key, state);
+        } else {
+            self.states.remove(&key);
+        }
+    }
+
+    /// Adds a message that is not handled yet.
+    pub fn add_message(&mut self, message: StoredMessage) {
+        self.messages.insert(message.id, message);
+    }
+
+    /// Adds a delayed message.
+    pub fn add_timer(&mut self, timer: StoredTimer) {
+        self.timers.insert(timer.id, timer);
+    }
+
+    /// Adds a record that its egress has not stored yet.
+    pub fn add_egress(&mut self, record: StoredEgress) {
+        self.egress.insert(record.id, record);
     }
 
     /// Declared states.
@@ -138,54 +214,5 @@ impl Image {
     /// Records that their egress has not stored yet, in the order in which they were sent.
     pub fn egress(&self) -> impl Iterator<Item = &StoredEgress> {
         self.egress.values()
-    }
-}
-
-/// What came and went of one kind since the last cut.
-#[derive(Debug)]
-pub(super) struct Delta<V> {
-    added: BTreeMap<u64, V>,
-    removed: Vec<u64>,
-}
-
-impl<V> Default for Delta<V> {
-    fn default() -> Self {
-        Self { added: BTreeMap::new(), removed: Vec::new() }
-    }
-}
-
-impl<V> Delta<V> {
-    pub(super) fn add(&mut self, id: u64, value: V) {
-        self.added.insert(id, value);
-    }
-
-    pub(super) fn remove(&mut self, id: u64) {
-        if self.added.remove(&id).is_none() {
-            self.removed.push(id);
-        }
-    }
-
-    pub(super) fn take(&mut self) -> (Vec<V>, Vec<u64>) {
-        (std::mem::take(&mut self.added).into_values().collect(), std::mem::take(&mut self.removed))
-    }
-}
-
-/// What is written down between two cuts.
-#[derive(Debug, Default)]
-pub(super) struct Journal {
-    pub(super) specs: Vec<(FunctionType, StateSpec)>,
-    /// Functions and ids of the addresses some of whose states have changed, with the places of those states.
-    pub(super) states: HashMap<(u32, Arc<str>), Vec<u16>>,
-    pub(super) messages: Delta<StoredMessage>,
-    pub(super) timers: Delta<StoredTimer>,
-    pub(super) egress: Delta<StoredEgress>,
-}
-
-impl Journal {
-    pub(super) fn state_changed(&mut self, function: u32, id: &Arc<str>, spec: u16) {
-        let changed = self.states.entry((function, Arc::clone(id))).or_default();
-        if !changed.contains(&spec) {
-            changed.push(spec);
-        }
     }
 }

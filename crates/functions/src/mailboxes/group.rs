@@ -8,7 +8,7 @@ use std::{
 
 use statefun_kinesis_types::{Address, FunctionType};
 
-use super::state::{Instance, Specs};
+use super::state::Specs;
 
 /// Functions that are served by one place, such as an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +48,10 @@ pub(super) struct Group {
     pub(super) settings: GroupSettings,
     /// Mailboxes whose next batch can go out, longest waiting first.
     pub(super) ready: VecDeque<u32>,
+    /// Those whose turn it was, and whose states have come from the store since.
+    pub(super) loaded: VecDeque<u32>,
+    /// How many wait for their states or are in `loaded`.
+    pub(super) loads: usize,
     pub(super) in_flight: u32,
 }
 
@@ -84,7 +88,8 @@ pub(super) struct Function {
     pub(super) is_tried: bool,
     /// Mailboxes that are ready but for that.
     pub(super) aside: VecDeque<u32>,
-    pub(super) instances: HashMap<Arc<str>, Instance>,
+    /// Places of its instances by their ids.
+    pub(super) instances: HashMap<Arc<str>, u32>,
     pub(super) counts: FunctionCounts,
 }
 

@@ -7,12 +7,14 @@ use slab::Slab;
 use statefun_kinesis_types::{Address, FunctionType, Timestamp};
 
 use super::{
-    change::{Changes, Journal, StoredEgress, StoredMessage, StoredState, StoredTimer},
+    change::{Changes, Cut, StoredEgress, StoredMessage, StoredTimer},
     egress::Outgoing,
     group::{Directory, Function, FunctionCounts, Group, GroupId, GroupSettings, UnknownFunction},
+    instances::{Expiries, Instance, Instances, Knowledge},
+    journal::{ChangedState, Journal},
     lineage::{Finished, Lineage},
+    loads::Loads,
     mailbox::{Envelope, Mailbox, Phase, Tag},
-    state::Expiries,
     timers::Timers,
 };
 use crate::Message;
@@ -28,11 +30,24 @@ pub struct Limits {
     pub egress_records: usize,
     /// The same in bytes. Default: 64 MiB.
     pub egress_bytes: usize,
+    /// Bytes of memory for states from which on those that were not used for longest are put out of memory, where
+    /// mailboxes are [`backed`](Mailboxes::backed). What is in use or not durable stays. Default: 256 MiB.
+    pub state_bytes: usize,
+    /// Bytes of changed states that are in no durable cut from which on no request goes out, where mailboxes are
+    /// [`journalled`](Mailboxes::journalled). Default: 256 MiB.
+    pub unsaved_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { messages: 100_000, bytes: 256 << 20, egress_records: 100_000, egress_bytes: 64 << 20 }
+        Self {
+            messages: 100_000,
+            bytes: 256 << 20,
+            egress_records: 100_000,
+            egress_bytes: 64 << 20,
+            state_bytes: 256 << 20,
+            unsaved_bytes: 256 << 20,
+        }
     }
 }
 
@@ -52,8 +67,14 @@ pub struct Usage {
     pub egress_bytes: usize,
     /// Addresses with messages.
     pub mailboxes: usize,
-    /// Addresses with messages or states.
+    /// Addresses with messages or states in memory.
     pub instances: usize,
+    /// About how much memory these addresses take, messages apart.
+    pub state_bytes: usize,
+    /// About how many bytes of changed states are in no durable cut.
+    pub unsaved_bytes: usize,
+    /// Addresses whose states are asked for.
+    pub loads: usize,
 }
 
 /// The mailboxes, states and timers of all functions: a state machine without I/O.
@@ -83,6 +104,7 @@ pub struct Mailboxes<T> {
     pub(super) directory: Directory,
     pub(super) functions: Vec<Function>,
     pub(super) by_type: HashMap<FunctionType, u32>,
+    pub(super) instances: Instances,
     pub(super) mailboxes: Slab<Mailbox<T>>,
     pub(super) parked: BTreeSet<(Timestamp, u32)>,
     pub(super) timers: Timers,
@@ -95,6 +117,13 @@ pub struct Mailboxes<T> {
     pub(super) next_id: u64,
     pub(super) next_request: u64,
     pub(super) next_group: usize,
+    /// The numbers of the cuts that are not durable, with the bytes of their states.
+    pub(super) undurable: VecDeque<(u64, usize)>,
+    pub(super) undurable_bytes: usize,
+    /// The number of the last cut that is durable.
+    pub(super) durable: u64,
+    pub(super) is_backed: bool,
+    pub(super) loads: Loads,
 }
 
 impl<T> Mailboxes<T> {
@@ -107,6 +136,7 @@ impl<T> Mailboxes<T> {
             directory: Directory::default(),
             functions: Vec::new(),
             by_type: HashMap::new(),
+            instances: Instances::default(),
             mailboxes: Slab::new(),
             parked: BTreeSet::new(),
             timers: Timers::default(),
@@ -118,20 +148,26 @@ impl<T> Mailboxes<T> {
             next_id: 0,
             next_request: 0,
             next_group: 0,
+            undurable: VecDeque::new(),
+            undurable_bytes: 0,
+            durable: 0,
+            is_backed: false,
+            loads: Loads::default(),
         }
     }
 
     /// The same mailboxes, which write down what changes, for [`cut`](Self::cut).
     #[must_use]
     pub fn journalled(mut self) -> Self {
-        self.journal.get_or_insert_default();
+        assert!(self.functions.is_empty(), "mailboxes are journalled before they are used");
+        self.journal.get_or_insert_with(|| Journal::new(1, Arc::default()));
         self
     }
 
     /// A new group, which serves no function yet.
     pub fn add_group(&mut self, settings: GroupSettings) -> GroupId {
         let id = GroupId(u32::try_from(self.groups.len()).expect("groups come from a module file of bounded size"));
-        self.groups.push(Group { settings, ready: VecDeque::new(), in_flight: 0 });
+        self.groups.push(Group { settings, ready: VecDeque::new(), loaded: VecDeque::new(), loads: 0, in_flight: 0 });
         id
     }
 
@@ -182,7 +218,7 @@ impl<T> Mailboxes<T> {
         let Some(function) = self.by_type.get(&to.function).map(|function| &self.functions[*function as usize]) else {
             return true;
         };
-        let mailbox = function.instances.get(&to.id).and_then(|instance| instance.mailbox);
+        let mailbox = function.instances.get(&to.id).and_then(|place| self.instances.get(*place).mailbox);
         mailbox.is_none_or(|slot| !self.is_full(slot))
     }
 
@@ -214,7 +250,10 @@ impl<T> Mailboxes<T> {
             egress_records: self.outgoing.len(),
             egress_bytes: self.outgoing.bytes(),
             mailboxes: self.mailboxes.len(),
-            instances: self.functions.iter().map(|function| function.instances.len()).sum(),
+            instances: self.instances.len(),
+            state_bytes: self.instances.bytes(),
+            unsaved_bytes: self.unsaved_bytes(),
+            loads: self.loads.count(),
         }
     }
 
@@ -223,27 +262,40 @@ impl<T> Mailboxes<T> {
         self.functions.iter().map(|function| (&function.name, function.counts))
     }
 
+    /// Whether something has changed since the last cut; never without [`journalled`](Self::journalled).
+    pub fn has_changes(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| !journal.is_empty())
+    }
+
     /// What has changed since the last cut; nothing without [`journalled`](Self::journalled).
-    pub fn cut(&mut self) -> Changes {
-        let Some(journal) = &mut self.journal else { return Changes::default() };
-        let mut states = Vec::with_capacity(journal.states.len());
-        for ((function, id), specs) in journal.states.drain() {
-            let function = &self.functions[function as usize];
-            let instance = function.instances.get(&id);
-            for spec in specs {
-                let (value, expires) = match instance.and_then(|instance| instance.get(spec)) {
-                    Some((value, expires)) => (Some(value), expires),
-                    None => (None, None),
-                };
-                let name = Arc::clone(function.specs.name(spec));
-                states.push(StoredState { address: function.address(&id), name, value, expires });
-            }
+    ///
+    /// That is a swap, which takes the same time whatever has changed. To read or to drop the changes takes longer, and
+    /// is better done where nobody waits for the mailboxes. When they are where a restart finds them,
+    /// [`durable`](Self::durable) has to be told.
+    pub fn cut(&mut self) -> Cut {
+        let journal = self.journal.as_mut().map_or_else(|| Journal::new(0, Arc::default()), Journal::take);
+        if journal.number > 0 {
+            self.undurable.push_back((journal.number, journal.state_bytes));
         }
-        let (messages, messages_done) = journal.messages.take();
-        let (timers, timers_done) = journal.timers.take();
-        let (egress, egress_done) = journal.egress.take();
-        let specs = std::mem::take(&mut journal.specs);
-        Changes { specs, states, messages, messages_done, timers, timers_done, egress, egress_done }
+        self.undurable_bytes += journal.state_bytes;
+        Cut { number: journal.number, changes: Changes::new(journal) }
+    }
+
+    /// The cut of this number and all before it are where a restart finds them. Requests that waited for it may go out.
+    pub fn durable(&mut self, number: u64) {
+        self.durable = self.durable.max(number);
+        while let Some(&(number, bytes)) = self.undurable.front()
+            && number <= self.durable
+        {
+            self.undurable_bytes -= bytes;
+            self.undurable.pop_front();
+        }
+        self.evict();
+    }
+
+    /// Bytes of changed states that are in no durable cut.
+    pub(super) fn unsaved_bytes(&self) -> usize {
+        self.undurable_bytes + self.journal.as_ref().map_or(0, |journal| journal.state_bytes)
     }
 
     /// When [`on_time`](Self::on_time) has something to do next.
@@ -265,20 +317,26 @@ impl<T> Mailboxes<T> {
             let function = self.function(&to.function).expect("it was served when the message was sent");
             self.post(function, to.id, message, Lineage::NONE);
         }
-        while let Some((index, id)) = self.expiries.pop(now) {
-            let function = &mut self.functions[index as usize];
-            let Some(instance) = function.instances.get_mut(&id) else { continue };
-            let journal = &mut self.journal;
-            instance.expire(now, |spec| {
+        while let Some(place) = self.expiries.pop(now) {
+            self.expire(place, now);
+            self.instances.schedule(place, &mut self.expiries, true);
+            self.settle(place);
+        }
+        self.evict();
+    }
+
+    /// Removes values that have expired.
+    pub(super) fn expire(&mut self, place: u32, now: Timestamp) {
+        let journal = &mut self.journal;
+        let specs = &self.functions[self.instances.get(place).function as usize].specs;
+        self.instances.change(place, |Instance { id, function, cells, written, .. }| {
+            cells.expire(now, |spec| {
                 if let Some(journal) = journal {
-                    journal.state_changed(index, &id, spec);
+                    let state = ChangedState { name: Arc::clone(specs.name(spec)), content: None, expires: None };
+                    journal.state_changed(written, *function, id, state);
                 }
             });
-            instance.schedule(index, &id, &mut self.expiries, true);
-            if instance.is_idle_and_empty() {
-                function.instances.remove(&id);
-            }
-        }
+        });
     }
 
     /// The place of a function that is served.
@@ -290,7 +348,24 @@ impl<T> Mailboxes<T> {
         let place = u32::try_from(self.functions.len()).expect("fewer functions than the memory has room for");
         self.functions.push(Function::new(name.clone(), group));
         self.by_type.insert(name.clone(), place);
+        if let Some(journal) = &mut self.journal {
+            journal.add_function(name.clone());
+        }
         Ok(place)
+    }
+
+    /// The place of an instance, which has nothing when it is a new one.
+    pub(super) fn instance(&mut self, index: u32, id: &Arc<str>) -> u32 {
+        let function = &mut self.functions[index as usize];
+        if let Some(place) = function.instances.get(id) {
+            return *place;
+        }
+        // Of a function that never declared a state, the store has none.
+        let is_known = !self.is_backed || function.specs.all().is_empty();
+        let knowledge = if is_known { Knowledge::Known } else { Knowledge::Unknown };
+        let place = self.instances.insert(index, Arc::clone(id), knowledge);
+        function.instances.insert(Arc::clone(id), place);
+        place
     }
 
     /// Puts a message into its mailbox, and gives the place of that.
@@ -301,19 +376,20 @@ impl<T> Mailboxes<T> {
             let to = self.functions[function as usize].address(&id);
             journal.messages.add(number, StoredMessage { id: number, to, message: message.clone() });
         }
-        self.put(function, id, message, Tag { id: number, lineage })
+        self.put(function, &id, message, Tag { id: number, lineage })
     }
 
     /// The same for a message that has its number.
-    pub(super) fn put(&mut self, function: u32, id: Arc<str>, message: Message, tag: Tag<T>) -> u32 {
+    pub(super) fn put(&mut self, function: u32, id: &Arc<str>, message: Message, tag: Tag<T>) -> u32 {
         self.messages += 1;
         self.bytes += message.footprint();
         let of = &mut self.functions[function as usize];
         of.counts.messages_in += 1;
         of.counts.backlog += 1;
-        let instance = of.instances.entry(Arc::clone(&id)).or_default();
+        let place = self.instance(function, id);
+        let instance = self.instances.get_mut(place);
         let slot = *instance.mailbox.get_or_insert_with(|| {
-            let slot = self.mailboxes.insert(Mailbox::new(function, id));
+            let slot = self.mailboxes.insert(Mailbox::new(function, place));
             u32::try_from(slot).expect("fewer mailboxes than the memory has room for")
         });
         let mailbox = &mut self.mailboxes[slot as usize];

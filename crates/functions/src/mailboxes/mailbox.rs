@@ -37,6 +37,8 @@ pub(super) enum Phase {
     Ready,
     /// For the first request of its function, which goes alone.
     Aside,
+    /// For its states, when it was its turn.
+    Loading,
     /// For an answer.
     InFlight,
     /// For a time, after a failure.
@@ -49,7 +51,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Mailbox<T> {
     pub(super) function: u32,
-    pub(super) id: Arc<str>,
+    pub(super) instance: u32,
     pub(super) waiting: VecDeque<Envelope<T>>,
     /// What is in flight, or was and has to go out again.
     pub(super) batch: Option<Batch<T>>,
@@ -69,10 +71,10 @@ pub(super) struct Mailbox<T> {
 }
 
 impl<T> Mailbox<T> {
-    pub(super) fn new(function: u32, id: Arc<str>) -> Self {
+    pub(super) fn new(function: u32, instance: u32) -> Self {
         Self {
             function,
-            id,
+            instance,
             waiting: VecDeque::new(),
             batch: None,
             phase: Phase::Idle,

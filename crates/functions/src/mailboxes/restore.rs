@@ -1,12 +1,12 @@
 //! After a restart.
 
-use std::sync::Arc;
-
 use super::{change::Image, group::UnknownFunction, lineage::Lineage, machine::Mailboxes, mailbox::Tag};
 
 impl<T> Mailboxes<T> {
-    /// Takes over what earlier mailboxes held at their last cut. Messages that were in flight go out again, and records
-    /// that no egress had stored are sent again. What is taken over counts as written down.
+    /// Takes over what earlier mailboxes held at their last durable cut. Messages that were in flight go out again, and
+    /// records that no egress had stored are sent again. What is taken over counts as written down.
+    ///
+    /// Mailboxes that are [`backed`](Self::backed) ask for states when they need them, and look at none of the image.
     ///
     /// # Errors
     ///
@@ -33,14 +33,12 @@ impl<T> Mailboxes<T> {
                 self.functions[function as usize].specs.register(spec.clone());
             }
         }
-        for state in image.states() {
+        let is_backed = self.is_backed;
+        for state in image.states().filter(|_| !is_backed) {
             let index = self.function(&state.address.function)?;
-            let function = &mut self.functions[index as usize];
-            let (Some(place), Some(value)) = (function.specs.place(&state.name), &state.value) else { continue };
-            let id = &state.address.id;
-            let instance = function.instances.entry(Arc::clone(id)).or_default();
-            instance.set(place, value, state.expires);
-            instance.schedule(index, id, &mut self.expiries, false);
+            let place = self.instance(index, &state.address.id);
+            self.put_state(place, state);
+            self.instances.schedule(place, &mut self.expiries, false);
         }
         for timer in image.timers() {
             self.next_id = self.next_id.max(timer.id + 1);
@@ -54,7 +52,7 @@ impl<T> Mailboxes<T> {
             self.next_id = self.next_id.max(message.id + 1);
             let function = self.function(&message.to.function)?;
             let tag = Tag { id: message.id, lineage: Lineage::NONE };
-            self.put(function, Arc::clone(&message.to.id), message.message.clone(), tag);
+            self.put(function, &message.to.id, message.message.clone(), tag);
         }
         Ok(())
     }

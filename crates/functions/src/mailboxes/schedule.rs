@@ -6,8 +6,11 @@ use statefun_kinesis_types::{Address, Timestamp};
 
 use super::{
     group::GroupId,
+    instances::{Instance, Knowledge},
+    journal::ChangedState,
     machine::Mailboxes,
     mailbox::{Batch, Phase},
+    state::Content,
 };
 use crate::{Message, Value};
 
@@ -44,6 +47,9 @@ impl<T> Mailboxes<T> {
         if self.outgoing.len() >= self.limits.egress_records || self.outgoing.bytes() >= self.limits.egress_bytes {
             return None;
         }
+        if self.unsaved_bytes() >= self.limits.unsaved_bytes {
+            return None;
+        }
         for _ in 0..self.groups.len() {
             let index = self.next_group % self.groups.len();
             self.next_group = index + 1;
@@ -51,7 +57,10 @@ impl<T> Mailboxes<T> {
                 let function = &mut self.functions[self.mailboxes[slot as usize].function as usize];
                 if !function.is_known && function.is_tried {
                     function.aside.push_back(slot);
-                    self.mailboxes[slot as usize].phase = Phase::Aside;
+                    let mailbox = &mut self.mailboxes[slot as usize];
+                    mailbox.phase = Phase::Aside;
+                    let place = mailbox.instance;
+                    self.unpin(place);
                     continue;
                 }
                 function.is_tried = true;
@@ -61,9 +70,28 @@ impl<T> Mailboxes<T> {
         None
     }
 
-    fn next_ready(&mut self, group: usize) -> Option<u32> {
-        let group = &mut self.groups[group];
-        if group.in_flight >= group.settings.max_in_flight.get() { None } else { group.ready.pop_front() }
+    /// The next mailbox of a group whose request may go out, and whose states are known. Those before it whose states
+    /// are not are asked for them.
+    fn next_ready(&mut self, index: usize) -> Option<u32> {
+        loop {
+            let group = &mut self.groups[index];
+            if group.in_flight >= group.settings.max_in_flight.get() {
+                return None;
+            }
+            if let Some(slot) = group.loaded.pop_front() {
+                group.loads -= 1;
+                return Some(slot);
+            }
+            let slot = *group.ready.front()?;
+            let mailbox = &self.mailboxes[slot as usize];
+            if self.instances.get(mailbox.instance).knowledge == Knowledge::Known {
+                return self.groups[index].ready.pop_front();
+            }
+            if !self.begin_load(index, slot) {
+                return None;
+            }
+            self.groups[index].ready.pop_front();
+        }
     }
 
     fn dispatch(&mut self, slot: u32, now: Timestamp) -> Request {
@@ -82,23 +110,27 @@ impl<T> Mailboxes<T> {
         mailbox.request = number;
         mailbox.states_sent = function.specs.all().len();
 
-        let journal = &mut self.journal;
-        let mut changed = |spec| {
-            if let Some(journal) = journal {
-                journal.state_changed(index, &mailbox.id, spec);
-            }
-        };
-        let instance = function.instances.get_mut(&mailbox.id).expect("an instance with a mailbox is kept");
-        instance.expire(now, &mut changed);
-        instance.invoked(function.specs.all(), now, &mut changed);
-        instance.schedule(index, &mailbox.id, &mut self.expiries, false);
-        let value = |place| instance.get(place).map(|(value, _)| value);
-        let states =
-            (0_u16..).zip(function.specs.all()).map(|(place, spec)| (Arc::clone(&spec.name), value(place))).collect();
+        let place = mailbox.instance;
+        let (journal, specs) = (&mut self.journal, &function.specs);
+        self.instances.change(place, |Instance { id, cells, written, is_pinned, .. }| {
+            *is_pinned = true;
+            let mut changed = |spec, content, expires| {
+                if let Some(journal) = journal {
+                    let name = Arc::clone(specs.name(spec));
+                    journal.state_changed(written, index, id, ChangedState { name, content, expires });
+                }
+            };
+            cells.expire(now, |spec| changed(spec, None, None));
+            cells.invoked(specs.all(), now, |spec, content, expires| changed(spec, Some(content.clone()), expires));
+        });
+        self.instances.schedule(place, &mut self.expiries, false);
+        let instance = self.instances.get(place);
+        let value = |spec| instance.cells.get(spec).map(Content::value);
+        let states = (0_u16..).zip(specs.all()).map(|(place, spec)| (Arc::clone(&spec.name), value(place))).collect();
         let request = Request {
             id: RequestId { slot, number },
             group: function.group,
-            target: function.address(&mailbox.id),
+            target: function.address(&instance.id),
             states,
             messages: mailbox.batch.as_ref().map_or_else(|| [].into(), |batch| Arc::clone(&batch.messages)),
             attempt: mailbox.attempt,
@@ -127,12 +159,8 @@ impl<T> Mailboxes<T> {
         mailbox.phase = Phase::Idle;
         if mailbox.waiters.is_empty() {
             let mailbox = self.mailboxes.remove(slot as usize);
-            let function = &mut self.functions[mailbox.function as usize];
-            let instance = function.instances.get_mut(&mailbox.id).expect("an instance with a mailbox is kept");
-            instance.mailbox = None;
-            if instance.is_idle_and_empty() {
-                function.instances.remove(&mailbox.id);
-            }
+            self.instances.get_mut(mailbox.instance).mailbox = None;
+            self.settle(mailbox.instance);
         }
     }
 
@@ -146,6 +174,7 @@ impl<T> Mailboxes<T> {
         self.land(request.slot, true);
         self.mailboxes[request.slot as usize].phase = Phase::Parked(until);
         self.parked.insert((until, request.slot));
+        self.evict();
     }
 
     /// After a failure, lets the messages of a request go out one by one, to find the one that fails. Says whether there
@@ -163,6 +192,7 @@ impl<T> Mailboxes<T> {
         self.land(request.slot, true);
         self.mailboxes[request.slot as usize].starts_anew();
         self.make_ready(request.slot);
+        self.evict();
         true
     }
 
@@ -177,6 +207,7 @@ impl<T> Mailboxes<T> {
         }
         self.mailboxes[request.slot as usize].starts_anew();
         self.go_on(request.slot);
+        self.evict();
     }
 
     pub(super) fn is_in_flight(&self, request: RequestId) -> bool {
@@ -187,6 +218,7 @@ impl<T> Mailboxes<T> {
 
     /// A request is not in flight any more.
     pub(super) fn land(&mut self, slot: u32, failed: bool) {
+        self.unpin(self.mailboxes[slot as usize].instance);
         let mailbox = &mut self.mailboxes[slot as usize];
         let function = &mut self.functions[mailbox.function as usize];
         function.counts.in_flight -= 1;

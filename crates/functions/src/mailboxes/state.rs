@@ -1,23 +1,28 @@
 //! The states of a function's instances.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use statefun_kinesis_types::Timestamp;
 
 use crate::{Expiration, StateSpec, Value};
 
-/// A function's instance: its mailbox while it has one, and the states that are set. An instance with neither is not
-/// kept.
-#[derive(Debug, Default)]
-pub(super) struct Instance {
-    pub(super) mailbox: Option<u32>,
-    cells: Vec<Cell>,
-    /// When to look for expired values; the time in [`Expiries`].
-    look_at: Option<Timestamp>,
+/// A value in memory. Clones share its bytes: the cell, the journal and requests have one copy together.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    typename: Arc<str>,
+    /// Not a slice of an answer, which would keep all of the answer for as long as the state lives.
+    bytes: Arc<[u8]>,
+}
+
+impl Content {
+    pub(super) fn value(&self) -> Value {
+        Value { typename: Arc::clone(&self.typename), bytes: Some(Bytes::from_owner(Arc::clone(&self.bytes))) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 /// A state that is set.
@@ -26,44 +31,34 @@ struct Cell {
     /// The place of the state among the function's declarations.
     spec: u16,
     expires: Option<Timestamp>,
-    typename: Arc<str>,
-    /// A copy: a slice of an answer would keep all of the answer for as long as the state lives.
-    bytes: Box<[u8]>,
+    content: Content,
 }
 
-impl Cell {
-    fn value(&self) -> Value {
-        Value { typename: Arc::clone(&self.typename), bytes: Some(Bytes::copy_from_slice(&self.bytes)) }
-    }
-}
-
-/// Instances whose states may expire, by the time when one may.
+/// The states of an instance that are set.
 #[derive(Debug, Default)]
-pub(super) struct Expiries(BTreeSet<(Timestamp, u32, Arc<str>)>);
+pub(super) struct Cells(Vec<Cell>);
 
-impl Expiries {
-    /// The next instance that is to be looked at.
-    pub(super) fn pop(&mut self, now: Timestamp) -> Option<(u32, Arc<str>)> {
-        let due = self.0.first().is_some_and(|(at, ..)| *at <= now);
-        if !due {
-            return None;
-        }
-        self.0.pop_first().map(|(_, function, id)| (function, id))
+impl Cells {
+    /// What a state takes beside the bytes of its value, about: its cell, and what comes with an allocation or two.
+    const OVERHEAD: usize = 96;
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    pub(super) fn next_at(&self) -> Option<Timestamp> {
-        self.0.first().map(|(at, ..)| *at)
+    /// About how many bytes of memory they take.
+    pub(super) fn footprint(&self) -> usize {
+        self.0.iter().map(|cell| Self::OVERHEAD + cell.content.len()).sum()
     }
-}
 
-impl Instance {
-    pub(super) fn is_idle_and_empty(&self) -> bool {
-        self.mailbox.is_none() && self.cells.is_empty()
+    /// When the first of them expires, if one does.
+    pub(super) fn first_expiry(&self) -> Option<Timestamp> {
+        self.0.iter().filter_map(|cell| cell.expires).min()
     }
 
     /// Removes what has expired, calling `changed` with the place of each such state.
     pub(super) fn expire(&mut self, now: Timestamp, mut changed: impl FnMut(u16)) {
-        self.cells.retain(|cell| {
+        self.0.retain(|cell| {
             let stays = cell.expires.is_none_or(|at| at > now);
             if !stays {
                 changed(cell.spec);
@@ -72,53 +67,60 @@ impl Instance {
         });
     }
 
-    /// The address gets a message: puts expiry off where that is what counts. Expired values have to be removed before.
-    pub(super) fn invoked(&mut self, specs: &[StateSpec], now: Timestamp, mut changed: impl FnMut(u16)) {
-        for cell in &mut self.cells {
+    /// The address gets a message: puts expiry off where that is what counts, calling `changed` with each such state.
+    /// Expired values have to be removed before.
+    pub(super) fn invoked(
+        &mut self,
+        specs: &[StateSpec],
+        now: Timestamp,
+        mut changed: impl FnMut(u16, &Content, Option<Timestamp>),
+    ) {
+        for cell in &mut self.0 {
             let expires = specs[usize::from(cell.spec)].expiration.at_invoke(now);
             if expires.is_some() && expires != cell.expires {
                 cell.expires = expires;
-                changed(cell.spec);
+                changed(cell.spec, &cell.content, expires);
             }
         }
     }
 
-    pub(super) fn get(&self, spec: u16) -> Option<(Value, Option<Timestamp>)> {
-        self.cells.iter().find(|cell| cell.spec == spec).map(|cell| (cell.value(), cell.expires))
+    pub(super) fn get(&self, spec: u16) -> Option<&Content> {
+        self.0.iter().find(|cell| cell.spec == spec).map(|cell| &cell.content)
     }
 
-    pub(super) fn set(&mut self, spec: u16, value: &Value, expires: Option<Timestamp>) {
-        let Some(bytes) = &value.bytes else { return self.clear(spec) };
-        let cell = Cell { spec, expires, typename: Arc::clone(&value.typename), bytes: bytes.as_ref().into() };
-        match self.cells.iter_mut().find(|cell| cell.spec == spec) {
-            Some(old) => *old = cell,
+    /// Sets a state, or unsets it when the value is absent, and gives what it has from now on.
+    pub(super) fn set(
+        &mut self,
+        spec: u16,
+        declared: &StateSpec,
+        value: &Value,
+        expires: Option<Timestamp>,
+    ) -> Option<&Content> {
+        let Some(bytes) = &value.bytes else {
+            self.clear(spec);
+            return None;
+        };
+        // Almost all values are of the type that was declared, whose name need not be there a million times.
+        let typename = if value.typename == declared.typename { &declared.typename } else { &value.typename };
+        let content = Content { typename: Arc::clone(typename), bytes: bytes.as_ref().into() };
+        let cell = Cell { spec, expires, content };
+        let place = match self.0.iter().position(|cell| cell.spec == spec) {
+            Some(place) => {
+                self.0[place] = cell;
+                place
+            }
             None => {
                 // Most functions have one or two states, and there may be a million instances.
-                self.cells.reserve_exact(1);
-                self.cells.push(cell);
+                self.0.reserve_exact(1);
+                self.0.push(cell);
+                self.0.len() - 1
             }
-        }
+        };
+        Some(&self.0[place].content)
     }
 
     pub(super) fn clear(&mut self, spec: u16) {
-        self.cells.retain(|cell| cell.spec != spec);
-    }
-
-    /// Sees to it that the instance is looked at when the first of its values expires. `popped` says that the entry it
-    /// had is gone.
-    pub(super) fn schedule(&mut self, function: u32, id: &Arc<str>, expiries: &mut Expiries, popped: bool) {
-        if popped {
-            self.look_at = None;
-        }
-        // An entry that is too early costs a look and no more: with each message expiry may be put off again.
-        let Some(first) = self.cells.iter().filter_map(|cell| cell.expires).min() else { return };
-        match self.look_at {
-            Some(at) if at <= first => return,
-            Some(at) => drop(expiries.0.remove(&(at, function, Arc::clone(id)))),
-            None => {}
-        }
-        self.look_at = Some(first);
-        expiries.0.insert((first, function, Arc::clone(id)));
+        self.0.retain(|cell| cell.spec != spec);
     }
 }
 
@@ -147,6 +149,10 @@ impl Specs {
 
     pub(super) fn all(&self) -> &[StateSpec] {
         &self.specs
+    }
+
+    pub(super) fn get(&self, place: u16) -> &StateSpec {
+        &self.specs[usize::from(place)]
     }
 
     pub(super) fn name(&self, place: u16) -> &Arc<str> {

@@ -1,17 +1,30 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use statefun_kinesis_router::Completion;
+use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_spec::{EndpointSpec, FailureHandling, FunctionPattern};
+use statefun_kinesis_store::Store;
 use statefun_kinesis_types::{PutRecord, StreamRef};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use super::{
+    error::StartError,
     failures::FailureLog,
+    latency::InvocationLatency,
     shared::{Group, Inner, Shared},
 };
-use crate::{EndpointError, FunctionCounts, GroupSettings, Invoke, Limits, Mailboxes, Registry, RemoteEndpoint, Usage};
+use crate::{
+    CheckpointStatus, EndpointError, FunctionCounts, GroupSettings, Invoke, Limits, Mailboxes, Registry,
+    RemoteEndpoint, Usage,
+    checkpoint::{Checkpoint, Restored, restore},
+};
 
 /// Takes messages for which no request succeeded.
 #[async_trait]
@@ -31,18 +44,55 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 /// Stateful functions for a [`Router`](statefun_kinesis_router::Router): mailboxes, states and timers, and those who
 /// handle messages.
 ///
-/// They belong to one run of one router. Everything is in memory. A delivery is completed when all messages that came of
-/// it are handled and all records that came of it are stored, so that no message of a stream is lost; after a restart
-/// some come again. States and delayed messages end with the process.
+/// They belong to one run of one router.
+///
+/// # With a store
+///
+/// Every [interval](StatefulFunctionsBuilder::checkpoint_interval) what has changed becomes durable, in one commit: read
+/// positions, states, messages that are not handled, delayed messages, and records that no egress has acknowledged. So
+/// after a crash at any instant the next run goes on as if there had been none:
+///
+/// * States, messages between functions and delayed messages are what they would be: each message has had its effects
+///   exactly once, whatever was repeated behind the scenes. A message that a crash found in flight goes out again, so
+///   that a function may *run* twice; what it did outside of its context happens twice then.
+/// * Records for egresses are written at least once, and in order per partition key. What was written after the last
+///   commit before a crash is written again.
+/// * Delayed messages that became due meanwhile are delivered at once.
+///
+/// The positions of the ingresses have to be kept in the same store, by
+/// [`StoredCheckpoints::by_others`](statefun_kinesis_store::StoredCheckpoints::by_others). A position moves as soon as
+/// messages are taken in, and is written with them.
+///
+/// A cut holds the mailboxes for as long as it takes to swap what was written down: less than a millisecond. It waits for
+/// no request. All else, encoding and writing, happens beside the work; the next cut is made when the commit before it is
+/// durable. A commit costs what has changed since the last one, not what there is. While commits fail because the disk is
+/// full or does not answer, they are tried again with growing delays, and nothing more is taken in; any other failure
+/// ends the run.
+///
+/// # Without one
+///
+/// Everything is in memory. A delivery is completed when all messages that came of it are handled and all records that
+/// came of it are stored, so that no message of a stream is lost; after a restart some come again. States and delayed
+/// messages end with the process.
 #[derive(Debug)]
 pub struct StatefulFunctions {
     shared: Arc<Shared>,
+    driver: Mutex<Option<Driver>>,
 }
+
+/// The task that makes checkpoints. It ends with the functions.
+type Driver = AbortOnDropHandle<Result<(), FunctionError>>;
 
 impl StatefulFunctions {
     /// Functions that nobody serves yet.
     pub fn builder() -> StatefulFunctionsBuilder {
-        StatefulFunctionsBuilder { limits: Limits::default(), groups: Vec::new(), dead_letters: None }
+        StatefulFunctionsBuilder {
+            limits: Limits::default(),
+            groups: Vec::new(),
+            dead_letters: None,
+            store: None,
+            interval: StatefulFunctionsBuilder::CHECKPOINT_INTERVAL,
+        }
     }
 
     /// What mailboxes hold now.
@@ -55,6 +105,24 @@ impl StatefulFunctions {
         self.shared.lock().mailboxes.counts().map(|(function, counts)| (function.clone(), counts)).collect()
     }
 
+    /// How long the requests of each function took so far.
+    pub fn latencies(&self) -> Vec<(statefun_kinesis_types::FunctionType, InvocationLatency)> {
+        self.shared.lock().latencies.all()
+    }
+
+    /// How the checkpoints are doing; none without a store.
+    pub fn checkpoint(&self) -> Option<CheckpointStatus> {
+        self.shared.checkpoint.as_ref().map(Checkpoint::status)
+    }
+
+    pub(super) fn set_driver(&self, driver: Driver) {
+        *self.driver.lock().unwrap_or_else(PoisonError::into_inner) = Some(driver);
+    }
+
+    pub(super) fn take_driver(&self) -> Option<Driver> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -63,7 +131,7 @@ impl StatefulFunctions {
 impl Drop for StatefulFunctions {
     /// Ends what is in flight. It counts as not processed.
     fn drop(&mut self) {
-        self.shared.stop.cancel();
+        self.shared.stop();
     }
 }
 
@@ -73,9 +141,14 @@ pub struct StatefulFunctionsBuilder {
     limits: Limits,
     groups: Vec<(FunctionPattern, GroupSettings, Group)>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
+    store: Option<Arc<dyn Store>>,
+    interval: Duration,
 }
 
 impl StatefulFunctionsBuilder {
+    /// Time between two checkpoints, unless told otherwise.
+    pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
     /// Functions in process may take that long, as remote ones may by default.
     const CALL: Duration = Duration::from_secs(120);
 
@@ -83,6 +156,25 @@ impl StatefulFunctionsBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Keeps everything there, and goes on with what is there. The positions of the ingresses have to be in the same
+    /// store; see [`StatefulFunctions`]. Without a store everything is in memory.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Time from one checkpoint to the next. Default: 1 s.
+    ///
+    /// It bounds what is done again after a crash, and so how many records an egress may see twice. Each checkpoint costs
+    /// a flush of the disk, and an entry for each state, message and timer that has changed; what changes often is
+    /// written once per interval.
+    #[must_use]
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
         self
     }
 
@@ -138,39 +230,49 @@ impl StatefulFunctionsBuilder {
         self
     }
 
-    /// The functions, ready for a router.
+    /// The functions, ready for a router. With a store, what it has is read; it goes on when the run begins.
     ///
     /// # Errors
     ///
-    /// When messages of an endpoint become dead letters, and nobody takes these.
-    pub fn build(self) -> Result<StatefulFunctions, EndpointError> {
-        let mut mailboxes: Mailboxes<Completion> = Mailboxes::new(self.limits);
+    /// When messages of an endpoint become dead letters, and nobody takes these. When the store cannot be read, or has
+    /// messages or states of functions that nobody serves.
+    pub async fn build(self) -> Result<StatefulFunctions, StartError> {
+        let mut mailboxes: Mailboxes<usize> = Mailboxes::new(self.limits);
         let mut groups = Vec::with_capacity(self.groups.len());
         for (functions, settings, group) in self.groups {
             if let FailureHandling::DeadLetter { stream, .. } = &group.failures
                 && self.dead_letters.is_none()
             {
                 let what = format!("messages of {functions} go to the dead letters in {stream}, and nobody takes them");
-                return Err(EndpointError::new(what));
+                return Err(EndpointError::new(what).into());
             }
             let id = mailboxes.add_group(settings);
             match functions {
                 FunctionPattern::Function(function) => mailboxes.serve_function(function, id),
                 FunctionPattern::Namespace(namespace) => mailboxes.serve_namespace(namespace, id),
-                other => return Err(EndpointError::new(format!("cannot serve {other}"))),
+                other => return Err(EndpointError::new(format!("cannot serve {other}")).into()),
             }
             groups.push(group);
+        }
+        let mut checkpoint = None;
+        if let Some(store) = self.store {
+            mailboxes = mailboxes.journalled();
+            let Restored { image, specs } = restore(&*store).await?;
+            mailboxes.restore(&image)?;
+            checkpoint = Some(Checkpoint::new(store, self.interval, specs));
         }
         let shared = Shared {
             inner: std::sync::Mutex::new(Inner::new(mailboxes)),
             groups,
             dead_letters: self.dead_letters,
+            checkpoint,
             run: std::sync::OnceLock::new(),
             moved: Notify::new(),
             rearmed: Notify::new(),
             stop: CancellationToken::new(),
+            receipts: TaskTracker::new(),
             log: FailureLog::default(),
         };
-        Ok(StatefulFunctions { shared: Arc::new(shared) })
+        Ok(StatefulFunctions { shared: Arc::new(shared), driver: Mutex::new(None) })
     }
 }

@@ -1,11 +1,12 @@
 //! The life of a request.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_spec::FailureHandling;
 use statefun_kinesis_types::PutRecord;
+use tokio::time::Instant;
 
 use super::{
     failures::{backoff, is_over, log_given_up},
@@ -16,14 +17,16 @@ use crate::{Answer, InvokeError, Request};
 impl Shared {
     /// Carries a request out, and applies what came of it.
     pub(super) async fn carry_out(self: Arc<Self>, request: Request) {
+        let asked = Instant::now();
         let answer = self.ask(&request).await;
+        let took = asked.elapsed();
         let applied = match answer {
-            Ok(answer) => self.apply(&request, answer),
+            Ok(answer) => self.apply(&request, answer, took),
             Err(error) => Err(error),
         };
         match applied {
             Ok(()) => self.log.succeeded(&request.target.function),
-            Err(error) => self.failed(&request, error).await,
+            Err(error) => self.failed(&request, error, took).await,
         }
         self.pump();
     }
@@ -40,7 +43,7 @@ impl Shared {
         })
     }
 
-    fn apply(&self, request: &Request, answer: Answer) -> Result<(), InvokeError> {
+    fn apply(&self, request: &Request, answer: Answer, took: Duration) -> Result<(), InvokeError> {
         if let (Answer::Handled(effects), Some(run)) = (&answer, self.run.get()) {
             for message in &effects.egress {
                 run.egresses().check(&message.egress, message.stream.as_ref(), &message.record).map_err(|error| {
@@ -48,11 +51,17 @@ impl Shared {
                 })?;
             }
         }
-        let answered = self.lock().mailboxes.answered(request.id, answer, self.now());
+        let mut inner = self.lock();
+        let answered = inner.mailboxes.answered(request.id, answer, self.now());
+        if answered.is_ok() {
+            // Here, and not at once, as the lock is taken here anyway.
+            inner.latencies.record(&request.target.function, took);
+        }
         answered.map_err(|refused| InvokeError::new("the answer cannot be used").because(refused))
     }
 
-    async fn failed(&self, request: &Request, error: InvokeError) {
+    async fn failed(&self, request: &Request, error: InvokeError, took: Duration) {
+        self.lock().latencies.record(&request.target.function, took);
         let group = &self.groups[request.group.index()];
         let now = self.now();
         let attempts = request.attempt + 1;
@@ -97,7 +106,7 @@ impl Shared {
                     run.fail(FunctionError::new(message).because(error));
                 }
                 // What it was asked to do counts as not processed.
-                self.stop.cancel();
+                self.stop();
                 return;
             }
             _ => self.log.failed(request, &error),

@@ -42,7 +42,7 @@ impl Shared {
                     let numbers: Vec<u64> = batch.iter().map(|record| record.id).collect();
                     match run.egresses().send_to(&egress, stream, puts).await {
                         Ok(receipt) => {
-                            tokio::spawn(Arc::clone(&self).await_receipt(run.clone(), receipt, numbers));
+                            self.receipts.spawn(Arc::clone(&self).await_receipt(run.clone(), receipt, numbers));
                         }
                         Err(error) => return run.fail_egress(error),
                     }
@@ -50,13 +50,16 @@ impl Shared {
             }
         };
         tokio::select! {
-            () = send => {}
+            biased;
             () = stop.cancelled() => {}
+            () = send => {}
         }
     }
 
     async fn await_receipt(self: Arc<Self>, run: RunHandle, receipt: EgressReceipt, numbers: Vec<u64>) {
         let stored = tokio::select! {
+            // What is stored already is not sent again.
+            biased;
             stored = receipt.stored() => stored,
             () = self.stop.cancelled() => return,
         };
@@ -67,7 +70,9 @@ impl Shared {
                     let mut inner = self.lock();
                     numbers.into_iter().for_each(|number| inner.mailboxes.stored(number));
                 }
-                self.pump();
+                if !self.stop.is_cancelled() {
+                    self.pump();
+                }
             }
             Err(error) => run.fail_egress(error),
         }

@@ -2,7 +2,11 @@ mod builder;
 mod carry;
 mod delivery;
 mod egress;
+mod error;
 mod failures;
+mod latency;
 mod shared;
 
 pub use builder::{DeadLetters, StatefulFunctions, StatefulFunctionsBuilder};
+pub use error::StartError;
+pub use latency::InvocationLatency;

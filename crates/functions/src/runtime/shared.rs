@@ -2,18 +2,24 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
+use slab::Slab;
 use statefun_kinesis_router::{Completion, RunHandle};
 use statefun_kinesis_spec::FailureHandling;
+use statefun_kinesis_store::{Commit, positions};
 use statefun_kinesis_types::{Timestamp, TypeName};
 use tokio::sync::{Notify, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{builder::DeadLetters, failures::FailureLog};
-use crate::{Invoke, Mailboxes, StoredEgress};
+use super::{builder::DeadLetters, failures::FailureLog, latency::Latencies};
+use crate::{
+    Invoke, Mailboxes, StoredEgress,
+    checkpoint::{Checkpoint, Moment, Source},
+};
 
 /// Functions that are served by one place.
 #[derive(Debug)]
@@ -29,29 +35,55 @@ pub(super) struct Shared {
     pub(super) inner: Mutex<Inner>,
     pub(super) groups: Vec<Group>,
     pub(super) dead_letters: Option<Arc<dyn DeadLetters>>,
-    /// The run that deliveries come from; there is none before the first.
+    /// Where everything becomes durable, if it does.
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// The run that deliveries come from; there is none before it begins.
     pub(super) run: OnceLock<RunHandle>,
     /// Something was handled, or the run has failed: whoever waits for room may look.
     pub(super) moved: Notify,
     /// The next deadline is another one.
     pub(super) rearmed: Notify,
-    /// Ends all tasks.
+    /// Ends all tasks but that of the checkpoint.
     pub(super) stop: CancellationToken,
+    /// Those who wait until records are stored.
+    pub(super) receipts: TaskTracker,
     pub(super) log: FailureLog,
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) mailboxes: Mailboxes<Completion>,
+    pub(super) mailboxes: Mailboxes<usize>,
+    /// Deliveries that are not done, at the places that the mailboxes know them by.
+    pub(super) in_hand: Slab<Completion>,
+    /// Nothing more is taken, and nothing is done any more.
+    pub(super) closed: bool,
     /// Where records for each egress go.
     pub(super) outlets: HashMap<TypeName, mpsc::UnboundedSender<Vec<StoredEgress>>>,
+    /// How long the requests of each function took.
+    pub(super) latencies: Latencies,
     /// The deadline for which the alarm is set.
     armed: Option<Timestamp>,
 }
 
 impl Inner {
-    pub(super) fn new(mailboxes: Mailboxes<Completion>) -> Self {
-        Self { mailboxes, outlets: HashMap::new(), armed: None }
+    pub(super) fn new(mailboxes: Mailboxes<usize>) -> Self {
+        Self {
+            mailboxes,
+            in_hand: Slab::new(),
+            closed: false,
+            outlets: HashMap::new(),
+            latencies: Latencies::default(),
+            armed: None,
+        }
+    }
+
+    /// The deliveries that are finished.
+    fn take_finished(&mut self) -> Vec<Completion> {
+        let finished = self.mailboxes.take_finished();
+        if self.closed {
+            return Vec::new();
+        }
+        finished.into_iter().map(|place| self.in_hand.remove(place)).collect()
     }
 }
 
@@ -81,13 +113,14 @@ impl Shared {
                 inner.armed = deadline;
                 self.rearmed.notify_one();
             }
-            inner.mailboxes.take_finished()
+            inner.take_finished()
         };
         for request in requests {
             let shared = Arc::clone(self);
             tokio::spawn(async move {
                 let stop = shared.stop.clone();
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     () = shared.carry_out(request) => {}
                 }
@@ -97,6 +130,17 @@ impl Shared {
             completion.done();
         }
         self.moved.notify_waiters();
+    }
+
+    /// Ends all tasks, and lets go of deliveries: what they were for is not done any more by this run.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+        let in_hand = {
+            let mut inner = self.lock();
+            inner.closed = true;
+            mem::take(&mut inner.in_hand)
+        };
+        drop(in_hand);
     }
 
     /// Wakes up when something is due.
@@ -119,5 +163,37 @@ impl Shared {
                 () = self.stop.cancelled() => return,
             }
         }
+    }
+}
+
+impl Source for Shared {
+    fn now(&self) -> Timestamp {
+        Self::now(self)
+    }
+
+    fn take(&self) -> Option<Moment> {
+        let run = self.run.get()?;
+        let (cut, moved) = {
+            let mut inner = self.lock();
+            // Under the lock under which deliveries are taken and acknowledged: no position without its messages, and no
+            // message without its position.
+            let moved: Vec<_> =
+                run.positions().iter().map(|(ingress, positions)| (ingress, positions.take())).collect();
+            if !inner.mailboxes.has_changes() && moved.iter().all(|(_, moved)| moved.is_empty()) {
+                return None;
+            }
+            (inner.mailboxes.cut(), moved)
+        };
+        let mut positions = Commit::new();
+        for (ingress, moved) in moved {
+            for (stream, changes) in moved {
+                positions::put_changes(&mut positions, ingress, &stream, &changes);
+            }
+        }
+        Some(Moment { cut, positions })
+    }
+
+    fn durable(&self, cut: u64) {
+        self.lock().mailboxes.durable(cut);
     }
 }

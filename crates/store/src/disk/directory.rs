@@ -88,6 +88,11 @@ impl Directory {
         self.root.join(STORE)
     }
 
+    /// Whether there is a store in a directory, which is not locked for that.
+    pub(super) fn is_store(root: &Path) -> bool {
+        root.join(STORE).is_dir()
+    }
+
     /// Whether there is a store, of a version that can be read.
     pub(super) fn has_store(&self) -> Result<bool> {
         let store = self.store();

@@ -109,6 +109,12 @@ impl DiskStore {
         blocking(move || Self::open_blocking(&directory, settings, false)).await
     }
 
+    /// Whether there is a store in a directory. It may be one that is held, damaged or of a newer version: only opening
+    /// it tells.
+    pub fn is_in(directory: impl AsRef<Path>) -> bool {
+        Directory::is_store(directory.as_ref())
+    }
+
     /// Removes the store of a directory, also one that is damaged or of a newer version. Without a store nothing is
     /// done.
     ///

@@ -5,6 +5,8 @@ mod conformance;
 mod counter;
 mod custom_endpoint;
 mod dead_letters;
+mod exactly_once;
+mod functions;
 mod log;
 mod orders;
 mod outage;
@@ -41,4 +43,5 @@ pub(crate) fn add_all(suite: &mut Suite) {
     recovery::add(suite);
     dead_letters::add(suite);
     counter::add(suite);
+    exactly_once::add(suite);
 }

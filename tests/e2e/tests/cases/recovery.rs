@@ -176,23 +176,14 @@ async fn kill_when(kill: Kill, program: &mut Program, egress: &mut StreamReader<
     Ok(())
 }
 
-/// Whether a file of positions was replaced since.
-fn saved_since(folder: &Path, time: SystemTime) -> Result<bool> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let Ok(file) = entry.metadata() else { continue };
-        let is_newer = || Ok::<_, std::io::Error>(file.modified()? > time);
-        if file.is_dir() && saved_since(&entry.path(), time)?
-            || entry.path().extension().is_some_and(|extension| extension == "json") && is_newer()?
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Whether something was committed to the store of a directory since: it writes down the last commit beside its data.
+fn saved_since(state: &Path, time: SystemTime) -> Result<bool> {
+    let last_commit = std::fs::metadata(state.join("store").join("HIGH_WATER"))?;
+    Ok(last_commit.modified()? > time)
 }
 
 /// Waits until so many more records came out than were read by now.
-async fn more_come_out(count: usize, program: &mut Program, egress: &mut StreamReader<'_>) -> Result<()> {
+pub(crate) async fn more_come_out(count: usize, program: &mut Program, egress: &mut StreamReader<'_>) -> Result<()> {
     let enough = egress.records().len() + count;
     until("more to come out", async || {
         ensure!(program.is_running()?, "the program ended");
@@ -226,7 +217,7 @@ fn in_order(put: &[Put]) -> BTreeMap<String, Vec<String>> {
 
 /// Whether a key's records came out from the first to the last, each behind the one before it, but for going back:
 /// no more often than the process was killed, and never forward over one that had not come out.
-fn follows(sent: &[String], came_out: &[String], kills: usize) -> Result<()> {
+pub(crate) fn follows(sent: &[String], came_out: &[String], kills: usize) -> Result<()> {
     let mut next = 0;
     let mut furthest = 0;
     let mut returns = 0;
@@ -293,7 +284,7 @@ async fn a_second_process_is_refused(case: &Case) -> Result<()> {
     first.ready().await?;
     let second = case.run(&module, &arguments)?.ended().await?;
     ensure!(second.code == Some(SETUP), "exit code {:?}, not {SETUP}", second.code);
-    for words in [state.as_str(), "is used by another process", "name another directory"] {
+    for words in [state.as_str(), "is held by another process", "name another directory"] {
         ensure!(second.stderr.contains(words), "stderr does not say `{words}`");
     }
     ensure!(second.stdout.is_empty(), "the second process printed {:?}", second.stdout);

@@ -38,12 +38,7 @@ impl Orders {
 
 /// A module of one ingress with one stream and one function, and one egress if there is a stream for it.
 pub(crate) fn simple(case: &Case, startup: &str, from: &StreamArn, to: Option<&StreamArn>) -> String {
-    let place = format!(
-        "  awsRegion:\n    type: custom-endpoint\n    endpoint: {}\n    id: {}\n  awsCredentials:\n    type: basic\n    \
-         accessKeyId: test\n    secretAccessKey: test\n",
-        case.environment().endpoint,
-        Case::REGION,
-    );
+    let place = place(case);
     let mut module = format!(
         "kind: io.statefun.kinesis.v1/ingress\nspec:\n  id: example/in\n{place}  startupPosition:\n    {startup}\n  \
          streams:\n    - stream: {}\n      streamArn: {from}\n      valueType: example/Value\n      targets:\n        - \
@@ -57,6 +52,16 @@ pub(crate) fn simple(case: &Case, startup: &str, from: &StreamArn, to: Option<&S
         ));
     }
     module
+}
+
+/// Where the streams of a case are, for the `spec` of an ingress or an egress.
+pub(crate) fn place(case: &Case) -> String {
+    format!(
+        "  awsRegion:\n    type: custom-endpoint\n    endpoint: {}\n    id: {}\n  awsCredentials:\n    type: basic\n    \
+         accessKeyId: test\n    secretAccessKey: test\n",
+        case.environment().endpoint,
+        Case::REGION,
+    )
 }
 
 /// A text with other words in it. Each has to be there: a template that changed must not leave a case without a sense.

@@ -1,167 +1,15 @@
-//! Seeded simulations of the mailboxes under virtual time: functions that count, forward, delay, cancel, fail and hang,
-//! with crashes between any two events.
+//! Any schedule: messages, answers, failures, time, cuts and crashes at random, with all states in memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use statefun_kinesis_functions::{
-    Answer, Delayed, Effects, EgressMessage, Expiration, GroupSettings, Image, Limits, Mailboxes, Message, Request,
-    StateChange, StateSpec, Value,
-};
-use statefun_kinesis_types::{Address, PutRecord, Timestamp};
+use statefun_kinesis_functions::{GroupSettings, Image, Limits, Mailboxes, Request};
+use statefun_kinesis_types::Timestamp;
 
-const FUNCTIONS: [&str; 4] = ["sim/a", "sim/b", "other/c", "other/d"];
-const IDS: u64 = 5;
-const SOURCES: usize = 3;
+use crate::function::{FUNCTIONS, SOURCES, Sources, expected, invoke, read_counts, sources};
+
 const DELIVERIES: usize = 12;
-
-fn address(function: usize, id: u64) -> Address {
-    Address { function: FUNCTIONS[function].parse().unwrap(), id: id.to_string().into() }
-}
-
-fn mix(seed: u64, salt: u64) -> u64 {
-    let mut x = seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x ^ (x >> 29)
-}
-
-/// What a message says: its place among those from its sender to its target (0 for delayed ones, which have none), how
-/// often it is passed on, and what decides everything else.
-#[derive(Clone, Copy, Debug)]
-struct Note {
-    place: u64,
-    hops: u64,
-    seed: u64,
-}
-
-impl Note {
-    fn value(self) -> Value {
-        Value::new("sim/note", format!("{},{},{}", self.place, self.hops, self.seed))
-    }
-
-    fn read(value: &Value) -> Self {
-        let text = std::str::from_utf8(value.bytes.as_ref().unwrap()).unwrap();
-        let numbers: Vec<u64> = text.split(',').map(|number| number.parse().unwrap()).collect();
-        Self { place: numbers[0], hops: numbers[1], seed: numbers[2] }
-    }
-
-    /// What a function sends on for the message.
-    fn sends(self) -> Vec<(Address, Note, How)> {
-        let count = if self.hops == 0 { 0 } else { mix(self.seed, 1) % 3 };
-        let send = |index| {
-            let seed = mix(self.seed, 100 + index);
-            let to = address((mix(seed, 2) % 4) as usize, mix(seed, 3) % IDS);
-            let how = match mix(seed, 4) % 4 {
-                0 => How::Later(mix(seed, 5) % 5_000),
-                1 => How::CancelledAtOnce(mix(seed, 5) % 5_000),
-                _ => How::Now,
-            };
-            (to, Note { place: 0, hops: self.hops - 1, seed }, how)
-        };
-        (0..count).map(send).collect()
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum How {
-    Now,
-    Later(u64),
-    CancelledAtOnce(u64),
-}
-
-/// The state of an instance: how many messages it has seen, and how many to and from whom.
-type Counts = BTreeMap<String, u64>;
-
-fn read_counts(value: Option<&Value>) -> Counts {
-    let Some(bytes) = value.and_then(|value| value.bytes.as_ref()) else { return Counts::new() };
-    let entry =
-        |entry: &str| entry.split_once('=').map(|(key, count)| (key.to_owned(), count.parse().unwrap())).unwrap();
-    std::str::from_utf8(bytes).unwrap().split(';').map(entry).collect()
-}
-
-/// The function's code: it is the same for all functions.
-fn invoke(request: &Request) -> Answer {
-    let Some((_, counts)) = request.states.iter().find(|(name, _)| &**name == "counts") else {
-        let spec =
-            |name: &str| StateSpec { name: name.into(), typename: "sim/counts".into(), expiration: Expiration::Never };
-        return Answer::StatesMissing(vec![spec("other"), spec("counts")]);
-    };
-    let mut counts = read_counts(counts.as_ref());
-    let mut effects = Effects::default();
-    for message in request.messages.iter() {
-        let note = Note::read(&message.value);
-        let seen = counts.entry("seen".to_owned()).or_default();
-        *seen += 1;
-        let key = format!("{}-{:06}", request.target, seen);
-        effects.egress.push(EgressMessage {
-            egress: "sim/out".parse().unwrap(),
-            stream: None,
-            record: PutRecord::new(request.target.to_string().parse().unwrap(), key),
-        });
-        if note.place > 0 {
-            let from = message.caller.as_ref().map_or_else(|| format!("source{}", note.seed >> 60), Address::to_string);
-            let last = counts.insert(format!("from {from}"), note.place).unwrap_or(0);
-            assert!(note.place == last + 1, "{} had {last} from {from}, and now has {}", request.target, note.place);
-        }
-        for (to, mut note, how) in note.sends() {
-            match how {
-                How::Now => {
-                    let place = counts.entry(format!("to {to}")).or_default();
-                    *place += 1;
-                    note.place = *place;
-                    effects.messages.push((to, note.value()));
-                }
-                How::Later(millis) => {
-                    let delay = Duration::from_millis(millis);
-                    effects.delayed.push(Delayed::Send { delay, to, value: note.value(), token: None });
-                }
-                How::CancelledAtOnce(millis) => {
-                    let token: Arc<str> = note.seed.to_string().into();
-                    let delay = Duration::from_millis(millis);
-                    let token_of = Some(Arc::clone(&token));
-                    effects.delayed.push(Delayed::Send { delay, to, value: note.value(), token: token_of });
-                    effects.delayed.push(Delayed::Cancel { token });
-                }
-            }
-        }
-    }
-    let text: Vec<String> = counts.iter().map(|(key, count)| format!("{key}={count}")).collect();
-    let value = Some(Value::new("sim/counts", text.join(";")));
-    effects.states.push(StateChange { name: "counts".into(), value });
-    Answer::Handled(effects)
-}
-
-/// What each instance sees in the end: every message, and all that comes of it, once.
-fn expected(sources: &[Vec<Vec<(Address, Message)>>]) -> BTreeMap<String, u64> {
-    let mut seen = BTreeMap::new();
-    let delivered = sources.iter().flatten().flatten();
-    let mut todo: Vec<(Address, Note)> =
-        delivered.map(|(to, message)| (to.clone(), Note::read(&message.value))).collect();
-    while let Some((to, note)) = todo.pop() {
-        *seen.entry(to.to_string()).or_default() += 1;
-        let sends = note.sends().into_iter().filter(|(.., how)| !matches!(how, How::CancelledAtOnce(_)));
-        todo.extend(sends.map(|(to, note, _)| (to, note)));
-    }
-    seen
-}
-
-fn sources(rng: &mut Rng) -> Vec<Vec<Vec<(Address, Message)>>> {
-    let source = |number: usize, rng: &mut Rng| {
-        let mut places: HashMap<Address, u64> = HashMap::new();
-        let mut message = |rng: &mut Rng| {
-            let to = address(rng.usize(0..4), rng.u64(0..IDS));
-            let place = places.entry(to.clone()).or_default();
-            *place += 1;
-            let seed = rng.u64(0..1 << 60) | (number as u64) << 60;
-            let note = Note { place: *place, hops: rng.u64(0..6), seed };
-            (to, Message { caller: None, value: note.value() })
-        };
-        (0..DELIVERIES).map(|_| (0..rng.usize(0..9)).map(|_| message(rng)).collect()).collect()
-    };
-    (0..SOURCES).map(|number| source(number, rng)).collect()
-}
 
 struct World {
     seed: u64,
@@ -172,7 +20,7 @@ struct World {
     in_flight: Vec<Request>,
     sent: VecDeque<u64>,
     egress_log: Vec<(String, String)>,
-    sources: Vec<Vec<Vec<(Address, Message)>>>,
+    sources: Sources,
     positions: Vec<usize>,
     finished: usize,
     image: Image,
@@ -183,7 +31,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let sources = sources(&mut rng);
+        let sources = sources(&mut rng, DELIVERIES);
         let max_batch = rng.u32(1..6);
         let mut world = Self {
             seed,
@@ -289,8 +137,9 @@ impl World {
     }
 
     fn cut(&mut self) {
-        let changes = self.mailboxes.cut();
-        self.image.apply(changes);
+        let cut = self.mailboxes.cut();
+        self.image.apply(cut.changes);
+        self.mailboxes.durable(cut.number);
         self.saved = self.positions.clone();
     }
 
@@ -298,7 +147,7 @@ impl World {
         self.crashes += 1;
         self.mailboxes = self.empty();
         self.mailboxes.restore(&self.image).unwrap();
-        assert!(self.mailboxes.cut().is_empty(), "what was restored counts as written");
+        assert!(!self.mailboxes.has_changes(), "what was restored counts as written");
         self.positions = self.saved.clone();
         self.in_flight.clear();
         self.sent.clear();

@@ -1,0 +1,85 @@
+//! The page of the documentation has what the endpoint has.
+
+use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
+
+use crate::admin::catalogue::{About, FAMILIES, Family, Kind};
+
+const BEGIN: &str =
+    "<!-- Made from crates/cli/src/admin/catalogue.rs: UPDATE=1 cargo test -p statefun-kinesis page -->\n";
+const END: &str = "<!-- Up to here. -->\n";
+
+fn tables() -> String {
+    let mut text = String::new();
+    let mut about = None;
+    for family in FAMILIES {
+        if about != Some(family.about) {
+            about = Some(family.about);
+            let heading = match family.about {
+                About::Process => "The process",
+                About::Ingress => "Ingresses",
+                About::Records => "Records, from their arrival to their end",
+                About::Function => "Functions",
+                About::Mailboxes => "Mailboxes",
+                About::Checkpoint => "The checkpoint",
+                About::Egress => "Egresses",
+            };
+            write!(text, "\n### {heading}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n").unwrap();
+        }
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = match family.kind {
+            Kind::Counter(_) => "counter",
+            Kind::Gauge(_) => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Info => "info",
+        };
+        writeln!(text, "| `{}` | {kind} | {} | {} |", family.full_name(), labels.join(", "), family.help).unwrap();
+    }
+    text += "\n### StateFun's names\n\n| StateFun | here |\n|---|---|\n";
+    for (family, statefun) in known() {
+        writeln!(text, "| `{statefun}` | `{}` |", family.full_name()).unwrap();
+    }
+    text + "\n"
+}
+
+fn known() -> impl Iterator<Item = (&'static Family, &'static str)> {
+    FAMILIES.iter().filter_map(|family| Some((family, family.statefun?)))
+}
+
+#[test]
+fn the_page_of_metrics_is_what_the_endpoint_has() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).expect("the page has the beginning of what is made");
+    let (_, after) = rest.split_once(END).expect("the page has the end of what is made");
+    let made = format!("{before}{BEGIN}{}{END}{after}", tables());
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, made).unwrap();
+    } else {
+        assert!(page == made, "docs/metrics.md is out of date: UPDATE=1 cargo test -p statefun-kinesis page");
+    }
+    // Names in the sentences around the tables.
+    let names: BTreeSet<String> = FAMILIES.iter().map(Family::full_name).collect();
+    for word in format!("{before}{after}").split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| word.strip_suffix(suffix)).unwrap_or(word);
+        let is_name = ["statefun_", "process_"].iter().any(|prefix| word.starts_with(prefix));
+        // A name may be cut for all that begin with it: `statefun_egress_*`.
+        let is_known = names.contains(word) || names.contains(base) || word.ends_with('_');
+        assert!(!is_name || is_known, "the page speaks of {word}, which there is not");
+    }
+}
+
+#[test]
+fn every_metric_of_statefun_that_has_a_meaning_here_is_there() {
+    let found: BTreeSet<&str> = known().map(|(_, statefun)| statefun).collect();
+    let expect = [
+        "in",
+        "outLocal",
+        "outEgress",
+        "numBacklog",
+        "inflightAsyncOps",
+        "remoteInvocationFailures",
+        "remoteInvocationLatency",
+        "millisBehindLatest",
+    ];
+    assert_eq!(found, expect.into());
+}

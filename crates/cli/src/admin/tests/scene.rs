@@ -1,0 +1,132 @@
+//! A run in memory, with functions in process.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt};
+use statefun_kinesis_fake::FakeKinesis;
+use statefun_kinesis_functions::{
+    BoxError, Context, Function, Message, Registry, StateSpec, StatefulFunctions, ValueSpec,
+};
+use statefun_kinesis_router::{Ingress, Progress, Router, RunError};
+use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
+use statefun_kinesis_store::{MemoryDisk, Store, StoredCheckpoints};
+use statefun_kinesis_types::{PutRecord, StreamArn};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Sources;
+
+/// Counts what comes for it, and tells the count. It fails at the first message of the address `fail`.
+struct Counter {
+    total: ValueSpec<i64>,
+    failed: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Function for Counter {
+    fn states(&self) -> Vec<StateSpec> {
+        vec![(&self.total).into()]
+    }
+
+    async fn handle(&self, context: &mut Context, _: &Message) -> Result<(), BoxError> {
+        if &*context.self_address().id == "fail" && !self.failed.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            return Err("not this time".into());
+        }
+        let total = context.get(&self.total)?.unwrap_or(0) + 1;
+        context.set(&self.total, &total)?;
+        let key = context.self_address().id.parse()?;
+        context.egress("example/results".parse()?, PutRecord::new(key, total.to_string()));
+        Ok(())
+    }
+}
+
+/// Tells the counter of the same key.
+struct Audit;
+
+#[async_trait]
+impl Function for Audit {
+    async fn handle(&self, context: &mut Context, _: &Message) -> Result<(), BoxError> {
+        let mut counter = context.self_address().clone();
+        counter.function = "example/counter".parse()?;
+        context.send(counter, &true);
+        Ok(())
+    }
+}
+
+pub(super) struct Scene {
+    kinesis: FakeKinesis,
+    orders: StreamArn,
+    progress: Arc<Progress>,
+    sources: Option<Sources>,
+    shutdown: CancellationToken,
+    running: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl Scene {
+    /// Starts the run, with a checkpoint on this disk if there is one.
+    pub(super) async fn start(disk: Option<&MemoryDisk>) -> Self {
+        let kinesis = FakeKinesis::new();
+        for name in ["orders", "results"] {
+            kinesis.create_stream(&name.parse().unwrap(), 1).await.unwrap();
+        }
+        let counter = Counter { total: ValueSpec::new("total"), failed: false.into() };
+        let registry = Registry::new()
+            .function("example/counter".parse().unwrap(), counter)
+            .function("example/audit".parse().unwrap(), Audit);
+        let store = disk.map(|disk| Arc::new(disk.open().unwrap()) as Arc<dyn Store>);
+        let mut functions = StatefulFunctions::builder().in_process(registry);
+        if let Some(store) = &store {
+            functions = functions.store(Arc::clone(store));
+        }
+        let functions = Arc::new(functions.build().await.unwrap());
+        let orders: StreamArn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders".parse().unwrap();
+        let targets = ["example/counter", "example/audit"].map(|target| target.parse().unwrap());
+        let route = StreamRoute::new(orders.clone(), "example/Order".parse().unwrap(), targets.to_vec());
+        let mut ingress = IngressSpec::new("example/orders".parse().unwrap(), vec![route]);
+        ingress.startup = StartupPosition::TrimHorizon;
+        let egress = EgressSpec::new("example/results".parse().unwrap(), "results".parse().unwrap());
+        let client = Arc::new(kinesis.clone());
+        let id = ingress.id.clone();
+        let mut ingress = Ingress::new(ingress, client.clone());
+        if let Some(store) = store {
+            ingress = ingress.checkpoints(Arc::new(StoredCheckpoints::by_others(store, id)));
+        }
+        let watched = Arc::downgrade(&functions);
+        let router = Router::builder(functions)
+            .ingress(ingress)
+            .egress(egress, client)
+            .clock(kinesis.clock())
+            .build()
+            .await
+            .unwrap();
+        let shutdown = CancellationToken::new();
+        let sources = Some(Sources::new(&router, watched, kinesis.clock()));
+        let progress = router.progress();
+        let running = Some(tokio::spawn(router.run(shutdown.clone())));
+        Self { kinesis, orders, progress, sources, shutdown, running }
+    }
+
+    /// What the endpoint is given; once.
+    pub(super) fn sources(&mut self) -> Sources {
+        self.sources.take().expect("the sources are asked for once")
+    }
+
+    pub(super) async fn put(&self, keys: &[&str]) {
+        for key in keys {
+            let record = PutRecord::new(key.parse().unwrap(), "an order");
+            self.kinesis.put_record(&self.orders.clone().into(), record).await.unwrap().unwrap();
+        }
+    }
+
+    pub(super) async fn until_done(&self, records: u64) {
+        while self.progress.counts().records_done < records {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(super) async fn stop(&mut self) {
+        self.shutdown.cancel();
+        self.running.take().expect("it is stopped once").await.unwrap().unwrap();
+    }
+}

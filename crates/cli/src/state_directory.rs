@@ -1,0 +1,166 @@
+//! `--state DIR`: the store of a run, and whether it still fits the module.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use clap::Args;
+use statefun_kinesis_spec::Module;
+use statefun_kinesis_store::{
+    Allow, Commit, DiskSettings, DiskStore, Error, ErrorKind, ModuleRecord, Store, StreamRecord,
+};
+use tracing::info;
+
+use crate::{ExitCode, failure::Failure, lanes::Lane};
+
+/// Changes of the module with which a run goes on all the same.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Going on with --state although the module has changed")]
+pub(crate) struct Allowed {
+    /// An ingress is gone: what its streams hold behind their positions is not read
+    #[arg(long, requires = "state")]
+    allow_removed_ingress: bool,
+
+    /// A stream of an ingress is gone: what it holds behind its position is not read
+    #[arg(long, requires = "state")]
+    allow_removed_stream: bool,
+
+    /// Records of a stream go to other functions: those that were read already do not
+    #[arg(long, requires = "state")]
+    allow_changed_targets: bool,
+
+    /// Records of a stream have values of another type: those that were read already do not
+    #[arg(long, requires = "state")]
+    allow_changed_value_type: bool,
+
+    /// An egress is gone: records that it had not stored yet have nowhere to go
+    #[arg(long, requires = "state")]
+    allow_removed_egress: bool,
+
+    /// An egress writes to another stream: also the records that it had not stored yet
+    #[arg(long, requires = "state")]
+    allow_changed_egress_stream: bool,
+}
+
+impl Allowed {
+    fn kinds(&self) -> BTreeSet<Allow> {
+        [
+            (self.allow_removed_ingress, Allow::RemovedIngress),
+            (self.allow_removed_stream, Allow::RemovedStream),
+            (self.allow_changed_targets, Allow::ChangedTargets),
+            (self.allow_changed_value_type, Allow::ChangedValueType),
+            (self.allow_removed_egress, Allow::RemovedEgress),
+            (self.allow_changed_egress_stream, Allow::ChangedEgressStream),
+        ]
+        .into_iter()
+        .filter_map(|(is_allowed, kind)| is_allowed.then_some(kind))
+        .collect()
+    }
+}
+
+/// The store of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct StateDirectory(Arc<DiskStore>);
+
+impl StateDirectory {
+    /// Opens the store, which is made if it is not there.
+    pub(crate) async fn open(directory: &Path) -> Result<Self, Failure> {
+        let store = DiskStore::open(directory, DiskSettings::default()).await;
+        store.map(|store| Self(Arc::new(store))).map_err(|error| unusable(&error))
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.0) as Arc<_>
+    }
+
+    /// Checks that the store was written with this module, or that its changes are allowed, and writes down what the
+    /// module is now.
+    pub(crate) async fn fit(&self, module: &Module, lanes: &[Lane], allowed: &Allowed) -> Result<(), Failure> {
+        let now = record_of(module, lanes).await?;
+        let before = ModuleRecord::load(&*self.0).await.map_err(|error| unusable(&error))?;
+        let changes = before.as_ref().map(|before| now.changes_since(before)).unwrap_or_default();
+        let allowed = allowed.kinds();
+        let refused: Vec<_> = changes
+            .iter()
+            .filter_map(|change| Some((change, change.needs()?)))
+            .filter(|(_, kind)| !allowed.contains(kind))
+            .collect();
+        if !refused.is_empty() {
+            let (mut what, mut switches) = (Vec::new(), BTreeSet::new());
+            for (change, kind) in refused {
+                what.push(change.to_string());
+                switches.insert(format!("--{}", kind.switch()));
+            }
+            let directory = self.0.directory().display();
+            let message = format!("the state in {directory} was written with another module: {}", what.join("; "));
+            let switches: Vec<_> = switches.into_iter().collect();
+            return Err(Failure::new(ExitCode::InvalidModule, message)
+                .hint(format!("run with the module of before, or go on as the changes say: {}", switches.join(" "))));
+        }
+        for change in &changes {
+            info!("{change}");
+        }
+        if before.as_ref() != Some(&now) {
+            let mut commit = Commit::new();
+            now.put(&mut commit);
+            self.0.commit(commit).await.map_err(|error| unusable(&error))?;
+        }
+        Ok(())
+    }
+}
+
+/// What of the module its state depends on. Streams that are named without an ARN are looked up.
+async fn record_of(module: &Module, lanes: &[Lane]) -> Result<ModuleRecord, Failure> {
+    let mut record = ModuleRecord::default();
+    for lane in lanes {
+        let streams = record.ingresses.entry(lane.spec.id.clone()).or_default();
+        for route in &lane.spec.streams {
+            let stream = match route.stream.arn() {
+                Some(arn) => arn.clone(),
+                None => {
+                    let summary = lane.service.describe_stream_summary(&route.stream).await;
+                    summary.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?.arn
+                }
+            };
+            streams
+                .insert(stream, StreamRecord { value_type: route.value_type.clone(), targets: route.targets.clone() });
+        }
+    }
+    for egress in &module.egresses {
+        record.egresses.insert(egress.id.clone(), egress.stream_name.clone().map(Into::into));
+    }
+    Ok(record)
+}
+
+/// Why a state directory cannot be used, and what a person can do.
+pub(crate) fn unusable(error: &Error) -> Failure {
+    let failure = Failure::from_error(ExitCode::Setup, error);
+    match error.kind() {
+        ErrorKind::Locked => failure.hint("stop the other process, or name another directory"),
+        ErrorKind::Missing => failure.hint("a run with --state makes it; is this the right directory?"),
+        ErrorKind::NotAStore => failure.hint("name a directory that is empty or not there yet"),
+        ErrorKind::Newer => failure.hint("use the version that wrote it, or a newer one"),
+        ErrorKind::Damaged => failure.hint(
+            "restore the directory from a copy; or begin anew, which forgets all positions and states: \
+             statefun-kinesis state reset DIR --all",
+        ),
+        ErrorKind::Full => failure.hint("make room on its disk; nothing was lost"),
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    #[test]
+    fn each_kind_of_change_has_its_switch() {
+        for kind in Allow::ALL {
+            let switch = format!("--{}", kind.switch());
+            let line = ["statefun-kinesis", "run", "module.yaml", "--state", "x", &switch];
+            let Command::Run(run) = Arguments::parse_from(line).command else { panic!("it is no run") };
+            assert_eq!(run.allowed.kinds(), [kind].into());
+        }
+    }
+}

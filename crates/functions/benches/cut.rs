@@ -1,0 +1,131 @@
+//! How long a cut holds the mailboxes up, what writing down costs, and what an address takes: figures rather than times
+//! per call.
+//!
+//! Memory is what the allocator was asked for.
+
+#![expect(clippy::print_stdout, reason = "a program that prints figures")]
+
+use std::time::{Duration, Instant};
+
+use peak_alloc::PeakAlloc;
+use statefun_kinesis_functions::{
+    Answer, Effects, Expiration, GroupSettings, Limits, Mailboxes, Message, StateChange, StateSpec, Value,
+};
+use statefun_kinesis_types::{Address, FunctionType, Timestamp};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+const NOW: Timestamp = Timestamp::EPOCH;
+const VALUE_BYTES: usize = 100;
+
+fn main() {
+    println!("cut: addresses that changed | cut | read all changes | drop them | durable | most of any call");
+    for addresses in [1_000, 100_000] {
+        cut(addresses);
+    }
+    println!("memory: value, kind | bytes per idle address");
+    for bytes in [8, VALUE_BYTES, 1_000] {
+        for (kind, mailboxes) in [
+            ("in memory", Mailboxes::new(roomy())),
+            ("journalled", Mailboxes::new(roomy()).journalled()),
+            ("backed", Mailboxes::new(roomy()).backed()),
+        ] {
+            memory(kind, mailboxes, bytes);
+        }
+    }
+}
+
+fn roomy() -> Limits {
+    Limits { state_bytes: usize::MAX, unsaved_bytes: usize::MAX, ..Limits::default() }
+}
+
+fn serve(mut mailboxes: Mailboxes<()>) -> Mailboxes<()> {
+    let group = mailboxes.add_group(GroupSettings::default());
+    mailboxes.serve_namespace("bench", group);
+    mailboxes
+}
+
+/// Lets each of so many addresses set a state. Says how long the longest call took.
+fn set_all(mailboxes: &mut Mailboxes<()>, addresses: usize, bytes: usize) -> Duration {
+    let function: FunctionType = "bench/counter".parse().expect("it is a name");
+    let message = Message { caller: None, value: Value::new("bench/number", vec![1; 8]) };
+    let mut most = Duration::ZERO;
+    let mut timed = |began: Instant| most = most.max(began.elapsed());
+    for id in 0..addresses {
+        let to = Address { function: function.clone(), id: format!("customer-{id:07}").into() };
+        let messages = [(to, message.clone())];
+        let began = Instant::now();
+        mailboxes.deliver((), messages).expect("it is served");
+        timed(began);
+        loop {
+            let began = Instant::now();
+            let request = mailboxes.next_request(NOW);
+            timed(began);
+            let Some(request) = request else {
+                let loads = mailboxes.take_loads();
+                if loads.is_empty() {
+                    break;
+                }
+                loads.iter().for_each(|address| mailboxes.loaded(address, Vec::new(), NOW));
+                continue;
+            };
+            let answer = match request.states.first() {
+                None => Answer::StatesMissing(vec![StateSpec {
+                    name: "total".into(),
+                    typename: "bench/bytes".into(),
+                    expiration: Expiration::Never,
+                }]),
+                Some((name, _)) => {
+                    let value = Some(Value::new("bench/bytes", vec![7; bytes]));
+                    let states = vec![StateChange { name: name.clone(), value }];
+                    Answer::Handled(Effects { states, ..Effects::default() })
+                }
+            };
+            let began = Instant::now();
+            mailboxes.answered(request.id, answer, NOW).expect("the answer is right");
+            timed(began);
+        }
+        drop(mailboxes.take_finished());
+    }
+    most
+}
+
+fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    let result = call();
+    (result, began.elapsed())
+}
+
+fn cut(addresses: usize) {
+    let mut mailboxes = serve(Mailboxes::new(roomy()).backed());
+    set_all(&mut mailboxes, addresses, VALUE_BYTES);
+    let first = mailboxes.cut();
+    mailboxes.durable(first.number);
+    drop(first);
+    // The second time all addresses are there already, as they are most of the time.
+    let most = set_all(&mut mailboxes, addresses, VALUE_BYTES);
+    let (cut, cut_took) = timed(|| mailboxes.cut());
+    let (bytes, read) = timed(|| {
+        let value = |state: statefun_kinesis_functions::StoredState| state.value.map_or(0, |value| value.payload_len());
+        cut.changes.states().map(value).sum::<usize>()
+    });
+    assert_eq!(bytes, addresses * VALUE_BYTES);
+    let number = cut.number;
+    let ((), dropped) = timed(|| drop(cut));
+    let ((), durable) = timed(|| mailboxes.durable(number));
+    println!("  {addresses} | {cut_took:?} | {read:?} | {dropped:?} | {durable:?} | {most:?}");
+}
+
+fn memory(kind: &str, mailboxes: Mailboxes<()>, bytes: usize) {
+    const ADDRESSES: usize = 100_000;
+    let before = MEMORY.current_usage();
+    let mut mailboxes = serve(mailboxes);
+    set_all(&mut mailboxes, ADDRESSES, bytes);
+    let cut = mailboxes.cut();
+    mailboxes.durable(cut.number);
+    drop(cut);
+    let each = (MEMORY.current_usage() - before) as f64 / ADDRESSES as f64;
+    let counted = mailboxes.usage().state_bytes / ADDRESSES;
+    println!("  {bytes} B, {kind} | {each:.0} ({counted} by their own account)");
+}

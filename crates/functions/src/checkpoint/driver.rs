@@ -1,0 +1,217 @@
+//! When commits are made, and what happens when they fail.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use statefun_kinesis_router::FunctionError;
+use statefun_kinesis_store::{Error, ErrorKind, Store};
+use statefun_kinesis_types::{FunctionType, Timestamp};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::{
+    CheckpointStatus,
+    write::{Moment, write},
+};
+use crate::StateSpec;
+
+/// The delay before a failed commit is tried again. It doubles with each failure.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// The longest delay between two tries: a full disk is found to have room again that soon.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Tries of the last commit of a run, over about six seconds.
+const LAST_TRIES: u32 = 7;
+
+/// The checkpoint of a run: where it goes, how often, and how it is doing.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    store: Arc<dyn Store>,
+    interval: Duration,
+    status: Mutex<CheckpointStatus>,
+    failing: AtomicBool,
+    /// Commits work again.
+    works: Notify,
+    /// Ends the intervals: what is left is committed now.
+    closing: CancellationToken,
+    /// What functions declared, until the driver takes it over.
+    specs: Mutex<HashMap<FunctionType, Vec<StateSpec>>>,
+}
+
+/// Those whose changes are made durable.
+pub(crate) trait Source: Send + Sync {
+    /// The time of day.
+    fn now(&self) -> Timestamp;
+
+    /// Takes what has changed since the last time, and the positions of the same moment; none when that is nothing.
+    fn take(&self) -> Option<Moment>;
+
+    /// A cut and all before it are durable.
+    fn durable(&self, cut: u64);
+}
+
+impl Checkpoint {
+    pub(crate) fn new(store: Arc<dyn Store>, interval: Duration, specs: HashMap<FunctionType, Vec<StateSpec>>) -> Self {
+        Self {
+            store,
+            interval,
+            status: Mutex::new(CheckpointStatus { interval, ..CheckpointStatus::default() }),
+            failing: AtomicBool::new(false),
+            works: Notify::new(),
+            closing: CancellationToken::new(),
+            specs: Mutex::new(specs),
+        }
+    }
+
+    pub(crate) fn status(&self) -> CheckpointStatus {
+        *self.lock()
+    }
+
+    /// Waits while commits fail: what is taken in meanwhile could not leave memory.
+    pub(crate) async fn works(&self) {
+        loop {
+            let works = self.works.notified();
+            tokio::pin!(works);
+            // Before the look, so that what happens after it is not missed.
+            works.as_mut().enable();
+            if !self.failing.load(Ordering::Acquire) {
+                return;
+            }
+            works.await;
+        }
+    }
+
+    /// Whether the driver was told to make the last commit.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    /// Lets the driver make the last commit, and return.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Makes a commit in each interval, if there is something to commit, and the last one when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written any more, or not in time at the end.
+    pub(crate) async fn drive(&self, source: &impl Source) -> Result<(), FunctionError> {
+        let mut specs = mem::take(&mut *self.specs.lock().unwrap_or_else(PoisonError::into_inner));
+        self.lock().durable_at = Some(source.now());
+        let mut next = Instant::now() + self.interval;
+        loop {
+            let closing = tokio::select! {
+                biased;
+                () = self.closing.cancelled() => true,
+                () = sleep_until(next) => false,
+            };
+            next = Instant::now() + self.interval;
+            self.checkpoint(source, &mut specs).await?;
+            // One that took longer than an interval is followed by the next one at once.
+            if closing {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn checkpoint(
+        &self,
+        source: &impl Source,
+        specs: &mut HashMap<FunctionType, Vec<StateSpec>>,
+    ) -> Result<(), FunctionError> {
+        let (began, now) = (Instant::now(), source.now());
+        let taken = source.take();
+        let held = began.elapsed();
+        let Some(moment) = taken else {
+            self.lock().durable_at = Some(now);
+            return Ok(());
+        };
+        let mut failures = 0;
+        let mut last_tries = 0;
+        loop {
+            // It is written anew for each try, so that a commit that succeeds at once, as nearly all do, is not copied.
+            let written = write(&moment, specs).await;
+            let (changes, bytes) = (written.changes, written.bytes);
+            let Err(error) = self.store.commit(written.commit).await else {
+                source.durable(moment.cut.number);
+                let mut status = self.lock();
+                status.commits += 1;
+                status.durable_at = Some(now);
+                (status.last_took, status.last_held) = (began.elapsed(), held);
+                (status.last_changes, status.last_bytes) = (changes, bytes);
+                status.bytes += bytes;
+                let failed_since = status.failing_since.take();
+                drop(status);
+                if let Some(since) = failed_since {
+                    info!(%since, failures, "checkpoints are written again");
+                    self.failing.store(false, Ordering::Release);
+                    self.works.notify_waiters();
+                }
+                return Ok(());
+            };
+            failures += 1;
+            {
+                let mut status = self.lock();
+                status.failures += 1;
+                status.failing_since.get_or_insert(source.now());
+                self.failing.store(true, Ordering::Release);
+            }
+            if !matches!(error.kind(), ErrorKind::Full | ErrorKind::Io) {
+                return Err(FunctionError::new("the checkpoint cannot be written").because(error));
+            }
+            let closing = self.closing.is_cancelled();
+            last_tries += u32::from(closing);
+            if last_tries >= LAST_TRIES {
+                let durable = self.status().durable_at.map_or_else(|| "its beginning".to_owned(), |at| at.to_string());
+                let message = format!(
+                    "the last checkpoint could not be written; what this run has done since {durable} is done again \
+                     after the next start"
+                );
+                return Err(FunctionError::new(message).because(error));
+            }
+            if failures == 1 {
+                log_failure(&error);
+            }
+            let tries = if closing { last_tries } else { failures };
+            let delay = RETRY_MIN.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(RETRY_MAX);
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = self.closing.cancelled(), if !closing => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CheckpointStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says once what is wrong and what helps; the next line is when it works again.
+fn log_failure(failure: &Error) {
+    let remedy = match failure.kind() {
+        ErrorKind::Full => "make room on the disk of the state directory",
+        _ => "look at the disk of the state directory",
+    };
+    let mut chain = failure.to_string();
+    let mut source = std::error::Error::source(failure);
+    while let Some(cause) = source {
+        chain.push_str(": ");
+        chain.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    error!(
+        error = %chain,
+        "a checkpoint could not be written: {remedy}; nothing is lost, reading waits, and the checkpoint is tried again"
+    );
+}

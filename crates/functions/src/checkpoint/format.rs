@@ -1,0 +1,331 @@
+//! Values in the store.
+//!
+//! They are small protobuf messages, and part of the format on disk: fields are added and never changed, so that an older
+//! program's values stay readable. The keys are those of [`statefun_kinesis_store::key`].
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use statefun_kinesis_types::{Address, FunctionType, HashKey, PutRecord, Timestamp};
+
+use crate::{
+    EgressMessage, Expiration, Message, StateSpec, StoredEgress, StoredMessage, StoredState, StoredTimer, Value,
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StateFormat {
+    #[prost(string, tag = "1")]
+    typename: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    bytes: Bytes,
+    #[prost(sint64, optional, tag = "3")]
+    expires_millis: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AddressFormat {
+    #[prost(string, tag = "1")]
+    function: String,
+    #[prost(string, tag = "2")]
+    id: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MessageFormat {
+    #[prost(message, required, tag = "1")]
+    to: AddressFormat,
+    #[prost(message, optional, tag = "2")]
+    caller: Option<AddressFormat>,
+    #[prost(string, tag = "3")]
+    typename: String,
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    bytes: Option<Bytes>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TimerFormat {
+    #[prost(message, required, tag = "1")]
+    message: MessageFormat,
+    #[prost(sint64, tag = "2")]
+    at_millis: i64,
+    #[prost(string, optional, tag = "3")]
+    token: Option<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct EgressFormat {
+    #[prost(string, tag = "1")]
+    egress: String,
+    #[prost(string, optional, tag = "2")]
+    stream: Option<String>,
+    #[prost(string, tag = "3")]
+    partition_key: String,
+    /// In decimal, as the service writes it.
+    #[prost(string, optional, tag = "4")]
+    explicit_hash_key: Option<String>,
+    #[prost(bytes = "bytes", tag = "5")]
+    data: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SpecsFormat {
+    #[prost(message, repeated, tag = "1")]
+    specs: Vec<SpecFormat>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SpecFormat {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    typename: String,
+    #[prost(uint64, optional, tag = "3")]
+    after_write_nanos: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    after_invoke_nanos: Option<u64>,
+}
+
+impl AddressFormat {
+    fn of(address: &Address) -> Self {
+        Self { function: address.function.as_str().to_owned(), id: address.id.as_ref().to_owned() }
+    }
+
+    fn address(self) -> Option<Address> {
+        Some(Address { function: self.function.parse().ok()?, id: self.id.into() })
+    }
+}
+
+impl MessageFormat {
+    fn of(to: &Address, message: &Message) -> Self {
+        Self {
+            to: AddressFormat::of(to),
+            caller: message.caller.as_ref().map(AddressFormat::of),
+            typename: message.value.typename.as_ref().to_owned(),
+            bytes: message.value.bytes.clone(),
+        }
+    }
+
+    fn message(self) -> Option<(Address, Message)> {
+        let caller = match self.caller {
+            Some(caller) => Some(caller.address()?),
+            None => None,
+        };
+        let value = Value { typename: self.typename.into(), bytes: self.bytes };
+        Some((self.to.address()?, Message { caller, value }))
+    }
+}
+
+/// A state's value as a store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredValue {
+    /// The value.
+    pub value: Value,
+    /// When it expires, if it does. An expired value may be there for a while.
+    pub expires: Option<Timestamp>,
+}
+
+impl StoredValue {
+    /// Reads an entry of the table [`State`](statefun_kinesis_store::Table::State); none when it is not one.
+    pub fn decode(stored: impl Into<Bytes>) -> Option<Self> {
+        let StateFormat { typename, bytes, expires_millis } = StateFormat::decode(stored.into()).ok()?;
+        let expires = expires_millis.map(Timestamp::from_millis);
+        Some(Self { value: Value { typename: typename.into(), bytes: Some(bytes) }, expires })
+    }
+}
+
+impl StoredState {
+    /// What the table [`State`](statefun_kinesis_store::Table::State) has of it; none when the state is not set.
+    pub(super) fn encode(&self) -> Option<Bytes> {
+        let value = self.value.as_ref()?;
+        let format = StateFormat {
+            typename: value.typename.as_ref().to_owned(),
+            bytes: value.bytes.clone()?,
+            expires_millis: self.expires.map(Timestamp::as_millis),
+        };
+        Some(format.encode_to_vec().into())
+    }
+}
+
+impl StoredMessage {
+    pub(super) fn encode(&self) -> Bytes {
+        MessageFormat::of(&self.to, &self.message).encode_to_vec().into()
+    }
+
+    /// Reads an entry of the table [`Mailboxes`](statefun_kinesis_store::Table::Mailboxes), whose key is the number; none
+    /// when it is not one.
+    pub fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
+        let (to, message) = MessageFormat::decode(stored.into()).ok()?.message()?;
+        Some(Self { id: number, to, message })
+    }
+}
+
+impl StoredTimer {
+    pub(super) fn encode(&self) -> Bytes {
+        let message = MessageFormat::of(&self.to, &self.message);
+        let token = self.token.as_ref().map(|token| token.as_ref().to_owned());
+        TimerFormat { message, at_millis: self.at.as_millis(), token }.encode_to_vec().into()
+    }
+
+    /// Reads an entry of the table [`Timers`](statefun_kinesis_store::Table::Timers), whose key is the number; none when
+    /// it is not one.
+    pub fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
+        let TimerFormat { message, at_millis, token } = TimerFormat::decode(stored.into()).ok()?;
+        let (to, message) = message.message()?;
+        let at = Timestamp::from_millis(at_millis);
+        Some(Self { id: number, at, to, message, token: token.map(Into::into) })
+    }
+}
+
+impl StoredEgress {
+    pub(super) fn encode(&self) -> Bytes {
+        let EgressMessage { egress, stream, record } = &self.message;
+        let format = EgressFormat {
+            egress: egress.as_str().to_owned(),
+            stream: stream.as_ref().map(ToString::to_string),
+            partition_key: record.partition_key.as_str().to_owned(),
+            explicit_hash_key: record.explicit_hash_key.map(|key| key.to_string()),
+            data: record.data.clone(),
+        };
+        format.encode_to_vec().into()
+    }
+
+    /// Reads an entry of the table [`Egress`](statefun_kinesis_store::Table::Egress), whose key is the number; none when
+    /// it is not one.
+    pub fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
+        let EgressFormat { egress, stream, partition_key, explicit_hash_key, data } =
+            EgressFormat::decode(stored.into()).ok()?;
+        let explicit_hash_key = match explicit_hash_key {
+            Some(key) => Some(key.parse::<HashKey>().ok()?),
+            None => None,
+        };
+        let mut record = PutRecord::new(partition_key.parse().ok()?, data);
+        record.explicit_hash_key = explicit_hash_key;
+        let stream = match stream {
+            Some(stream) => Some(stream.parse().ok()?),
+            None => None,
+        };
+        Some(Self { id: number, message: EgressMessage { egress: egress.parse().ok()?, stream, record } })
+    }
+}
+
+/// The beginning of the names under which [`Table::Meta`](statefun_kinesis_store::Table::Meta) has the states that each
+/// function declared.
+pub(super) const SPECS: &str = "states/";
+
+/// The name of a function's declared states.
+pub(super) fn specs_name(function: &FunctionType) -> String {
+    format!("{SPECS}{}", function.as_str())
+}
+
+pub(super) fn encode_specs(specs: &[StateSpec]) -> Bytes {
+    let nanos = |after: Duration| Some(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+    let format = |spec: &StateSpec| SpecFormat {
+        name: spec.name.as_ref().to_owned(),
+        typename: spec.typename.as_ref().to_owned(),
+        after_write_nanos: if let Expiration::AfterWrite(after) = spec.expiration { nanos(after) } else { None },
+        after_invoke_nanos: if let Expiration::AfterInvoke(after) = spec.expiration { nanos(after) } else { None },
+    };
+    SpecsFormat { specs: specs.iter().map(format).collect() }.encode_to_vec().into()
+}
+
+/// Reads the states that a function declared, in the order of their declaration.
+pub(super) fn decode_specs(stored: Bytes) -> Option<Vec<StateSpec>> {
+    let spec = |format: SpecFormat| StateSpec {
+        name: format.name.into(),
+        typename: format.typename.into(),
+        expiration: match (format.after_write_nanos, format.after_invoke_nanos) {
+            (Some(after), _) => Expiration::AfterWrite(Duration::from_nanos(after)),
+            (None, Some(after)) => Expiration::AfterInvoke(Duration::from_nanos(after)),
+            (None, None) => Expiration::Never,
+        },
+    };
+    Some(SpecsFormat::decode(stored).ok()?.specs.into_iter().map(spec).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(id: &str) -> Address {
+        Address { function: "example/counter".parse().unwrap(), id: id.into() }
+    }
+
+    fn message(caller: Option<&str>, bytes: Option<&'static str>) -> Message {
+        let value = Value { typename: "any text".into(), bytes: bytes.map(Bytes::from) };
+        Message { caller: caller.map(address), value }
+    }
+
+    fn hex(bytes: &Bytes) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for (expires, bytes) in [(None, ""), (Some(Timestamp::from_millis(1)), "42")] {
+            let value = Some(Value::new("t/x", bytes));
+            let state = StoredState { address: address("a"), name: "total".into(), value: value.clone(), expires };
+            let stored = StoredValue { value: value.unwrap(), expires };
+            assert_eq!(StoredValue::decode(state.encode().unwrap()), Some(stored));
+        }
+        let unset = StoredState { address: address("a"), name: "total".into(), value: None, expires: None };
+        assert_eq!(unset.encode(), None);
+        for message in [message(None, None), message(Some("b"), Some("")), message(Some(""), Some("hello"))] {
+            let stored = StoredMessage { id: 7, to: address("ü\0"), message: message.clone() };
+            assert_eq!(StoredMessage::decode(7, stored.encode()), Some(stored));
+            for token in [None, Some(""), Some("token")] {
+                let (at, token) = (Timestamp::from_millis(-1), token.map(Into::into));
+                let stored = StoredTimer { id: 8, at, to: address(""), message: message.clone(), token };
+                assert_eq!(StoredTimer::decode(8, stored.encode()), Some(stored));
+            }
+        }
+        for (stream, hash) in [(None, None), (Some("orders"), Some("340282366920938463463374607431768211455"))] {
+            let mut record = PutRecord::new("key".parse().unwrap(), "data");
+            record.explicit_hash_key = hash.map(|hash| hash.parse().unwrap());
+            let stream = stream.map(|stream| stream.parse().unwrap());
+            let message = EgressMessage { egress: "example/out".parse().unwrap(), stream, record };
+            let stored = StoredEgress { id: 9, message };
+            assert_eq!(StoredEgress::decode(9, stored.encode()), Some(stored));
+        }
+        let week = Duration::from_secs(7 * 24 * 60 * 60);
+        let expirations = [Expiration::Never, Expiration::AfterWrite(Duration::ZERO), Expiration::AfterInvoke(week)];
+        let spec = |expiration| StateSpec { name: "total".into(), typename: "t/x".into(), expiration };
+        let specs = expirations.map(spec).to_vec();
+        assert_eq!(decode_specs(encode_specs(&specs)), Some(specs));
+    }
+
+    /// Values are on disks: these stay readable.
+    #[test]
+    fn encodings_stay_as_they_are() {
+        let value = Some(Value::new("t/x", "42"));
+        let expires = Some(Timestamp::from_millis(1));
+        let state = StoredState { address: address("a"), name: "total".into(), value, expires };
+        assert_eq!(hex(&state.encode().unwrap()), "0a03742f78120234321802");
+        let stored = StoredMessage { id: 7, to: address("a"), message: message(Some("b"), Some("x")) };
+        let [to, caller] = ["61", "62"].map(|id| format!("120a0f{}1201{id}", hex(&"example/counter".into())));
+        let to = format!("0a14{}", to.trim_start_matches("12"));
+        let rest = format!("1a08{}220178", hex(&"any text".into()));
+        assert_eq!(hex(&stored.encode()), format!("{to}1214{}{rest}", caller.trim_start_matches("12")));
+    }
+
+    #[test]
+    fn what_a_newer_program_adds_is_left_out() {
+        let mut stored = message_bytes();
+        // Field 100, a text.
+        stored.extend_from_slice(&[0xa2, 0x06, 0x01, b'x']);
+        assert!(StoredMessage::decode(1, stored).is_some());
+    }
+
+    #[test]
+    fn what_is_none_is_told() {
+        assert_eq!(StoredMessage::decode(1, "what is this?"), None);
+        assert_eq!(StoredMessage::decode(1, ""), None);
+        assert_eq!(StoredTimer::decode(1, "what is this?"), None);
+        assert_eq!(StoredEgress::decode(1, ""), None);
+        assert_eq!(StoredValue::decode("what is this?"), None);
+    }
+
+    fn message_bytes() -> Vec<u8> {
+        StoredMessage { id: 1, to: address("a"), message: message(None, Some("x")) }.encode().to_vec()
+    }
+}
