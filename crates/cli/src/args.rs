@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{admin::AdminAddress, state_directory::Allowed};
+use crate::{admin::AdminAddress, state::StateCommand, state_directory::Allowed};
 
 /// Kinesis Data Streams as ingress and egress of Stateful Functions.
 #[derive(Debug, Parser)]
@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Print the JSON Schema of module files, with which editors complete and check them
     Schema,
+    /// Look into the state directory of a run, or begin anew
+    #[command(subcommand)]
+    State(StateCommand),
 }
 
 /// The module files and how strictly they are read.

@@ -29,6 +29,7 @@ mod run;
 mod schema;
 mod shown;
 mod signals;
+mod state;
 mod state_directory;
 mod summary;
 mod tap;
@@ -59,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Schema => schema::schema(),
+        Command::State(command) => state::state(command),
     };
     result.unwrap_or_else(|failure| {
         terminal::tell(&failure.to_string());

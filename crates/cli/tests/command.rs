@@ -154,7 +154,7 @@ fn streams_by_name_and_pushed_records_are_read_in_memory_too() {
     let state = folder.join("state");
     run(&["run", module, "--client", "memory", "--functions", "log", "--state", state.to_str().unwrap()])
         .ended(ExitCode::Usage)
-        .said(&["those in memory are gone at the end"]);
+        .said(&["streams in memory are gone at the end"]);
 }
 
 #[test]
@@ -442,7 +442,7 @@ fn a_wrong_command_line_has_a_code_of_its_own() {
     let module = example("module.yaml");
     run(&["run", &module, "--functions", "fly"]).ended(ExitCode::Usage).said(&["--functions", "remote, echo, log"]);
     run(&["run", &module, "--functions", "log", "--input", "x"]).ended(ExitCode::Usage).said(&["--client memory"]);
-    run(&["run", &module, "--state", "x"]).ended(ExitCode::Usage).said(&["no states of functions"]);
+    run(&["run", &module, "--allow-removed-ingress"]).ended(ExitCode::Usage).said(&["--state"]);
     run(&["fly"]).ended(ExitCode::Usage).said(&["fly"]);
     run(&["run", &module, "--functions", "log", "--log", "a=b=c"]).ended(ExitCode::Usage).said(&["log filter"]);
     run(&["check", &module, "--endpoint-url", "http://localhost"]).ended(ExitCode::Usage).said(&["--live"]);

@@ -19,6 +19,8 @@ pub struct Environment {
     pub control: Option<Control>,
     /// A Python with the SDK of Stateful Functions. `None` on a machine without Python.
     pub python: Option<PathBuf>,
+    /// A Python with the KPL's record format. `None` on a machine without Python.
+    pub aggregation_python: Option<PathBuf>,
     /// The `PATH` of Node.js, and the folder of its packages, of which the SDK is one. `None` where there is none.
     pub node: Option<(OsString, PathBuf)>,
 }
@@ -39,6 +41,7 @@ impl Environment {
                 .ok()
                 .map(|text| Control::parse(&text).expect("xtask writes ADDRESS/MARK")),
             python: std::env::var_os("STATEFUN_KINESIS_E2E_PYTHON").map(PathBuf::from),
+            aggregation_python: std::env::var_os("STATEFUN_KINESIS_E2E_AGGREGATION_PYTHON").map(PathBuf::from),
             node: std::env::var_os("STATEFUN_KINESIS_E2E_NODE_PATH")
                 .map(|path| (path, required("STATEFUN_KINESIS_E2E_NODE_MODULES").into())),
         }

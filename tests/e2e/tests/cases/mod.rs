@@ -1,5 +1,7 @@
 //! One file for each thing that is tried, from the wire upwards.
 
+mod admin;
+mod aggregation;
 mod check_live;
 mod conformance;
 mod counter;
@@ -38,10 +40,12 @@ pub(crate) fn add_all(suite: &mut Suite) {
     reshard::add(suite);
     refusals::add(suite);
     check_live::add(suite);
+    admin::add(suite);
     signals::add(suite);
     outage::add(suite);
     recovery::add(suite);
     dead_letters::add(suite);
+    aggregation::add(suite);
     counter::add(suite);
     exactly_once::add(suite);
 }

@@ -17,6 +17,9 @@ use super::template::{numbered, simple};
 /// The exit code for what is not as a run needs it, `statefun-kinesis --help`.
 const SETUP: i32 = 3;
 
+/// The exit code for a module that cannot be run, also there.
+const INVALID_MODULE: i32 = 2;
+
 /// Records of one request: each of another key, so that the order of a key is that of the requests.
 const KEYS: usize = 7;
 
@@ -63,6 +66,7 @@ pub(crate) fn add(suite: &mut Suite) {
     }
     suite.program_case("recovery::clean_stops_repeat_nothing", clean_stops_repeat_nothing);
     suite.program_case("recovery::a_second_process_on_a_directory_is_refused", a_second_process_is_refused);
+    suite.program_case("recovery::a_module_that_could_lose_something_is_refused", a_changed_module_is_refused);
 }
 
 /// What a server lacks of that which a run by fan-out stands on when shards change and the process starts again.
@@ -294,5 +298,30 @@ async fn a_second_process_is_refused(case: &Case) -> Result<()> {
     let mut third = case.run(&module, &arguments)?;
     third.ready().await?;
     third.stop("TERM").await?;
+    Ok(())
+}
+
+/// A directory that was written with an egress takes no module without it, unless that is allowed, and then for good.
+async fn a_changed_module_is_refused(case: &Case) -> Result<()> {
+    let (from, to) = futures::try_join!(case.stream("in", 1), case.stream("out", 1))?;
+    let (before, after) = (simple(case, POLLING, &from, Some(&to)), simple(case, POLLING, &from, None));
+    let state = case.path("state").display().to_string();
+    let arguments = ["--functions", "log", "--state", &state];
+    for module in [&before, &before] {
+        let mut program = case.run(module, &arguments)?;
+        program.ready().await?;
+        program.stop("TERM").await?;
+    }
+    let refused = case.run(&after, &arguments)?.ended().await?;
+    ensure!(refused.code == Some(INVALID_MODULE), "exit code {:?}, not {INVALID_MODULE}", refused.code);
+    for words in [state.as_str(), "the egress `example/out` is gone", "--allow-removed-egress"] {
+        ensure!(refused.stderr.contains(words), "stderr does not say `{words}`");
+    }
+    let allowed = [&arguments[..], &["--allow-removed-egress"]].concat();
+    for arguments in [&allowed[..], &arguments] {
+        let mut program = case.run(&after, arguments)?;
+        program.ready().await?;
+        program.stop("TERM").await?;
+    }
     Ok(())
 }

@@ -1,0 +1,84 @@
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use statefun_kinesis_types::{Address, FunctionType};
+
+/// What is to be done with a state directory.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Show how far streams were read, how much is stored, and what the module was; or the values of one address
+    Inspect(InspectArguments),
+    /// Print everything as JSON Lines: positions, values, messages, delayed messages, records that wait
+    Export(ExportArguments),
+    /// Forget positions, or everything
+    Reset(ResetArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// The directory that a run has as --state
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+
+    /// Show the values of an address of this function
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "id")]
+    pub(super) function: Option<FunctionType>,
+
+    /// The id of the address: the partition key of its records
+    #[arg(long, value_name = "ID", requires = "function", allow_hyphen_values = true)]
+    pub(super) id: Option<String>,
+
+    /// How it is written to stdout
+    #[arg(long, value_enum, default_value_t = InspectFormat::Human)]
+    pub(super) format: InspectFormat,
+}
+
+impl InspectArguments {
+    /// The address whose values are asked for.
+    pub(super) fn address(&self) -> Option<Address> {
+        let (function, id) = (self.function.clone()?, self.id.as_deref()?);
+        Some(Address { function, id: id.into() })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum InspectFormat {
+    /// Tables, for people
+    Human,
+    /// One JSON object, for programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// The directory that a run has as --state
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false)]
+pub(crate) struct What {
+    /// Forget how far streams were read, and keep the rest: the next run reads from the startup position, and states
+    /// count again what they counted already
+    #[arg(long)]
+    pub(super) positions: bool,
+
+    /// Remove the store, also one that is damaged or that a newer version wrote: the next run begins anew
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResetArguments {
+    /// The directory that a run has as --state
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+
+    #[command(flatten)]
+    pub(super) what: What,
+
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    pub(super) yes: bool,
+}

@@ -1,0 +1,27 @@
+//! `statefun-kinesis state export`.
+
+use statefun_kinesis_store::Export;
+
+use super::{
+    arguments::ExportArguments,
+    entry::Line,
+    store::{Out, open},
+};
+use crate::{failure::Failure, records::push_json_line, state_directory::unusable};
+
+/// Prints every entry as a line of JSON, table by table, in the order of the keys. A page of entries at a time is in
+/// memory.
+pub(super) async fn export(arguments: &ExportArguments) -> Result<(), Failure> {
+    let store = open(&arguments.directory).await?;
+    let unreadable = |error| unusable(&error);
+    let mut out = Out::new();
+    let mut export = Export::new(&store);
+    let mut line = String::new();
+    while let Some(entry) = export.next().await.map_err(unreadable)? {
+        line.clear();
+        push_json_line(&mut line, &Line::of(&entry));
+        out.write(&line)?;
+    }
+    out.finish()?;
+    store.close().await.map_err(unreadable)
+}

@@ -1,0 +1,34 @@
+use std::{
+    io::{self, BufWriter, StdoutLock, Write},
+    path::Path,
+};
+
+use statefun_kinesis_store::{DiskSettings, DiskStore};
+
+use crate::{ExitCode, failure::Failure, state_directory::unusable};
+
+/// Opens the store of a directory, and none where there is none.
+pub(super) async fn open(directory: &Path) -> Result<DiskStore, Failure> {
+    DiskStore::open_existing(directory, DiskSettings::default()).await.map_err(|error| unusable(&error))
+}
+
+/// stdout, for much or little.
+pub(super) struct Out(BufWriter<StdoutLock<'static>>);
+
+impl Out {
+    pub(super) fn new() -> Self {
+        Self(BufWriter::with_capacity(64 << 10, io::stdout().lock()))
+    }
+
+    pub(super) fn write(&mut self, text: &str) -> Result<(), Failure> {
+        self.0.write_all(text.as_bytes()).map_err(|error| unwritten(&error))
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(|error| unwritten(&error))
+    }
+}
+
+fn unwritten(error: &io::Error) -> Failure {
+    Failure::new(ExitCode::Output, "cannot write to stdout").because(error)
+}
