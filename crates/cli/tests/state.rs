@@ -343,6 +343,26 @@ async fn a_store_that_is_in_use_or_none_is_left_alone() {
     assert!(strange.join("photo.jpg").exists());
 }
 
+#[tokio::test]
+async fn a_closed_stdout_is_an_error_and_no_panic() {
+    let directory = left_behind("pipe").await;
+    for command in ["export", "inspect"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_statefun-kinesis"))
+            .args(["state", command])
+            .arg(&directory)
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(ExitCode::Output as i32), "{err}");
+        assert!(err.contains("cannot write to stdout"), "{err}");
+    }
+}
+
 #[test]
 fn a_wrong_command_line_is_told() {
     for arguments in [

@@ -10,8 +10,10 @@ use crate::control::Control;
 pub struct Environment {
     /// `http://HOST:PORT`, without a slash at the end.
     pub endpoint: String,
-    /// The name on xtask's command line: `localstack`, `kinesis-mock` or `ferrokinesis`.
+    /// The name on xtask's command line: `localstack`, `kinesis-mock`, `ferrokinesis` or `fake`.
     pub backend: String,
+    /// The name of the server that all cases run on as well: only those are wanted that it is not able to.
+    pub besides: Option<String>,
     /// The built `statefun-kinesis`.
     pub command_line: PathBuf,
     /// Stops and starts the server. `None` when it was not started by `cargo xtask e2e` (`--endpoint`): cases that need
@@ -36,6 +38,7 @@ impl Environment {
         Self {
             endpoint: required("STATEFUN_KINESIS_E2E_ENDPOINT"),
             backend: required("STATEFUN_KINESIS_E2E_BACKEND"),
+            besides: std::env::var("STATEFUN_KINESIS_E2E_BESIDES").ok(),
             command_line: required("STATEFUN_KINESIS_BIN").into(),
             control: std::env::var("STATEFUN_KINESIS_E2E_CONTROL")
                 .ok()

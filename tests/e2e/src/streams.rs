@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use statefun_kinesis_aws::AwsKinesis;
-use statefun_kinesis_client::{KinesisClient, KinesisClientExt, Placement, ShardFilter, ShardIterator};
+use statefun_kinesis_client::{ErrorKind, KinesisClient, KinesisClientExt, Placement, ShardFilter, ShardIterator};
 use statefun_kinesis_types::{PutRecord, Record, ShardId, StartPosition, StreamArn, StreamRef};
 
 use crate::Case;
@@ -91,14 +92,15 @@ impl<'a> StreamReader<'a> {
         for shard in self.client.all_shards(&self.stream, ShardFilter::FromTrimHorizon).await? {
             if !self.shards.contains_key(&shard.id) {
                 let from = StartPosition::TrimHorizon;
-                let iterator = self.client.get_shard_iterator(&self.stream, &shard.id, from).await?;
+                let iterator =
+                    patiently(async || self.client.get_shard_iterator(&self.stream, &shard.id, from).await).await?;
                 self.shards.insert(shard.id, Some(iterator));
             }
         }
         let mut at_tip = true;
         for (shard, place) in &mut self.shards {
             let Some(iterator) = place else { continue };
-            let page = self.client.get_records(iterator, 1_000).await?;
+            let page = patiently(async || self.client.get_records(iterator, 1_000).await).await?;
             at_tip &= page.next_iterator.is_none() || (page.records.is_empty() && page.behind_latest.is_zero());
             self.records.extend(page.records.into_iter().map(|record| (shard.clone(), record)));
             *place = page.next_iterator;
@@ -133,6 +135,17 @@ impl<'a> StreamReader<'a> {
             Ok(Text::new(key.as_str(), payload))
         };
         self.records.iter().map(text).collect()
+    }
+}
+
+/// Calls again while the server says that it was too soon: a shard gives five calls a second to all its readers.
+async fn patiently<T>(mut call: impl AsyncFnMut() -> statefun_kinesis_client::Result<T>) -> Result<T> {
+    const WAIT: Duration = Duration::from_millis(250);
+    loop {
+        match call().await {
+            Err(error) if error.kind() == ErrorKind::Throttled => tokio::time::sleep(WAIT).await,
+            settled => return Ok(settled?),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{
-    catalogue::{FAMILIES, Family, Kind},
+    catalogue::{Family, Kind, families},
     snapshot::Snapshot,
 };
 
@@ -32,7 +32,7 @@ pub(super) fn exposition(snapshot: Snapshot) -> Result<String, fmt::Error> {
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        for family in FAMILIES {
+        for family in families() {
             let unit = match family.kind {
                 Kind::Counter(unit) | Kind::Gauge(unit) => unit.map(Unit::from),
                 Kind::Histogram => Some(Unit::Seconds),

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use statefun_kinesis_e2e::{Case, Program, Suite, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,6 +11,8 @@ use tokio::net::TcpStream;
 use super::template::{numbered, simple};
 
 const RECORDS: usize = 40;
+/// Connections that the program answers at a time, docs/metrics.md.
+const SILENT: usize = 64;
 /// The exit code for what is missing in the world, `statefun-kinesis --help`.
 const SETUP: i32 = 3;
 
@@ -63,8 +66,14 @@ async fn the_numbers_of_a_run_move(case: &Case) -> Result<()> {
     })
     .await?;
     ensure!(admin.get("/nothing").await?.0 == 404, "there is something at /nothing");
-    // Whoever is connected and says nothing does not hold up the end.
-    let _silent = TcpStream::connect(&admin.address).await?;
+    // As many as are answered at a time; who comes next waits until they are let go.
+    let mut silent = Vec::new();
+    for _ in 0..SILENT {
+        silent.push(TcpStream::connect(&admin.address).await?);
+    }
+    ensure!(admin.get("/healthz").await?.0 == 200, "those who say nothing are waited for");
+    // Nor do they hold up the end.
+    silent.push(TcpStream::connect(&admin.address).await?);
     program.stop("TERM").await?;
     ensure!(TcpStream::connect(&admin.address).await.is_err(), "somebody still listens");
     Ok(())
@@ -98,7 +107,20 @@ async fn a_function_that_fails_is_seen(case: &Case) -> Result<()> {
     // Nothing is wrong with the run itself.
     let (status, body) = admin.get("/readyz").await?;
     ensure!(status == 200, "{status}: {body}");
-    program.signal("KILL")?;
+
+    let inspect = ["state", "inspect", &state, "--format", "json"];
+    let held = case.program(&inspect)?.ended().await?;
+    ensure!(held.code == Some(SETUP), "exit code {:?}, not {SETUP}, while the run has its store", held.code);
+    ensure!(held.stderr.contains("is held by another process"), "another message");
+    program.kill().await?;
+    // What the run had not handled is there after its sudden end.
+    let found = case.program(&inspect)?.ended().await?;
+    ensure!(found.code == Some(0), "exit code {:?}, not 0", found.code);
+    let found: Value = serde_json::from_str(&found.stdout.join("\n"))?;
+    let tables = found["tables"].as_array().context("tables")?;
+    let mailboxes = tables.iter().find(|table| table["table"] == "mailboxes").context("mailboxes")?;
+    ensure!(mailboxes["entries"] == RECORDS, "{found:#}");
+    ensure!(found["positions"][0]["streamArn"] == from.as_str(), "{found:#}");
     Ok(())
 }
 

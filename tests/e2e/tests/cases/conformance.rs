@@ -16,14 +16,22 @@ pub(crate) fn capabilities(backend: &str) -> Capabilities {
         "localstack" => Capabilities::LOCALSTACK,
         "kinesis-mock" => Capabilities::KINESIS_MOCK,
         "ferrokinesis" => Capabilities::FERROKINESIS,
+        // The fake behind HTTP, whose time is the machine's.
+        "fake" => Capabilities { movable_time: false, ..Capabilities::FAKE },
         // Whoever brings a server that is not known here is told where it differs from the service.
         _ => Capabilities::AWS,
     }
 }
 
 pub(crate) fn add(suite: &mut Suite) {
-    let capabilities = capabilities(&suite.environment().backend);
+    let environment = suite.environment();
+    let besides = environment.besides.as_deref().map(capabilities);
+    let capabilities = capabilities(&environment.backend);
     for behaviour in behaviours() {
+        let applies = |to: &Capabilities| behaviour.not_applicable(to).is_none();
+        if besides.is_some_and(|other| applies(&other) || !applies(&capabilities)) {
+            continue;
+        }
         let name = format!("conformance::{behaviour}");
         match behaviour.not_applicable(&capabilities) {
             Some(requirement) => suite.not_applicable(&name, format!("for a backend {requirement}")),

@@ -26,6 +26,11 @@ use statefun_kinesis_e2e::Suite;
 
 /// Adds every case there is.
 pub(crate) fn add_all(suite: &mut Suite) {
+    if suite.environment().besides.is_some() {
+        conformance::add(suite);
+        recovery::add_by_fan_out(suite);
+        return;
+    }
     if !conformance::capabilities(&suite.environment().backend).streams_by_arn {
         suite.without_program("for a backend with `streams_by_arn`: the program names streams by ARN");
     }

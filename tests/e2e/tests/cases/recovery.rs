@@ -59,14 +59,19 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.program_case("recovery::ten_kills_lose_nothing_and_keep_order", async |case: &Case| {
         ten_kills(case, POLLING).await
     });
+    add_by_fan_out(suite);
+    suite.program_case("recovery::clean_stops_repeat_nothing", clean_stops_repeat_nothing);
+    suite.program_case("recovery::a_second_process_on_a_directory_is_refused", a_second_process_is_refused);
+    suite.program_case("recovery::a_module_that_could_lose_something_is_refused", a_changed_module_is_refused);
+}
+
+/// Adds the case that asks the most of a server's enhanced fan-out.
+pub(crate) fn add_by_fan_out(suite: &mut Suite) {
     let name = "recovery::ten_kills_lose_nothing_and_keep_order_by_fan_out";
     match missing_for_fan_out(&capabilities(&suite.environment().backend)) {
         Some(missing) => suite.not_applicable(name, format!("for a backend with `{missing}`")),
         None => suite.program_case(name, async |case: &Case| ten_kills(case, FAN_OUT).await),
     }
-    suite.program_case("recovery::clean_stops_repeat_nothing", clean_stops_repeat_nothing);
-    suite.program_case("recovery::a_second_process_on_a_directory_is_refused", a_second_process_is_refused);
-    suite.program_case("recovery::a_module_that_could_lose_something_is_refused", a_changed_module_is_refused);
 }
 
 /// What a server lacks of that which a run by fan-out stands on when shards change and the process starts again.

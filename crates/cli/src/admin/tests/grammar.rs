@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::admin::catalogue::FAMILIES;
+use crate::admin::catalogue::families;
 
 /// The samples of a text that keeps all rules.
 #[derive(Debug)]
@@ -192,7 +192,7 @@ fn the_rules_are_checked() {
 
 #[test]
 fn names_follow_the_conventions() {
-    for family in FAMILIES {
+    for family in families() {
         let name = family.full_name();
         assert!(is_name(&name) && name.to_lowercase() == name, "{name}");
         assert!(name.starts_with("statefun_") || name.starts_with("process_"), "{name}");

@@ -1,0 +1,81 @@
+//! The process.
+
+use std::time::SystemTime;
+
+use super::{About, Family, GAUGE, Kind, family};
+use crate::admin::{exposition::In, process::Process, snapshot::Snapshot};
+
+pub(super) const FAMILIES: &[Family] = &[
+    family(About::Process, "statefun_build", Kind::Info, &["version"], "The program.", |all, to| {
+        to.fact([all.version]);
+    }),
+    family(
+        About::Process,
+        "statefun_ready",
+        GAUGE,
+        &[],
+        "1 while /readyz says that the run does its work, else 0.",
+        |all, to| to.count([], all.ready.into()),
+    ),
+    family(
+        About::Process,
+        "statefun_uptime",
+        Kind::Gauge(Some(In::Seconds)),
+        &[],
+        "Time since the start of the run.",
+        |all, to| to.real([], all.uptime.as_secs_f64()),
+    ),
+    family(
+        About::Process,
+        "process_start_time",
+        Kind::Gauge(Some(In::Seconds)),
+        &[],
+        "When the run was started, in seconds since 1970.",
+        |all, to| {
+            let since = all.started_at.duration_since(SystemTime::UNIX_EPOCH);
+            to.real([], since.unwrap_or_default().as_secs_f64());
+        },
+    ),
+    family(
+        About::Process,
+        "process_cpu",
+        Kind::Counter(Some(In::Seconds)),
+        &[],
+        "CPU time of the process, in user and system mode. On Linux, as what follows.",
+        |all, to| of_process(all, |process| to.real([], process.cpu_seconds)),
+    ),
+    family(
+        About::Process,
+        "process_resident_memory",
+        Kind::Gauge(Some(In::Bytes)),
+        &[],
+        "Memory of the process that is in RAM.",
+        |all, to| of_process(all, |process| to.count([], process.resident_bytes)),
+    ),
+    family(About::Process, "process_open_fds", GAUGE, &[], "Open files, sockets among them.", |all, to| {
+        of_process(all, |process| to.count([], process.open_files));
+    }),
+    family(
+        About::Process,
+        "process_max_fds",
+        GAUGE,
+        &[],
+        "Files that the process may have open at most; left out when there is no limit.",
+        |all, to| {
+            of_process(all, |process| {
+                if let Some(most) = process.max_files {
+                    to.count([], most);
+                }
+            });
+        },
+    ),
+    family(About::Process, "process_threads", GAUGE, &[], "Threads of the process.", |all, to| {
+        of_process(all, |process| to.count([], process.threads));
+    }),
+];
+
+fn of_process(all: &Snapshot, tell: impl FnOnce(&Process)) {
+    if let Some(process) = &all.process {
+        tell(process);
+    }
+}
