@@ -32,7 +32,7 @@ enum Step {
     Test,
     /// The documentation, broken links as errors.
     Doc,
-    /// The end-to-end cases on LocalStack.
+    /// The end-to-end cases on LocalStack, and on the fake what that is not able to.
     E2e,
 }
 

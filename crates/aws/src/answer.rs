@@ -20,7 +20,7 @@ use statefun_kinesis_types::{
     HashKey, HashKeyRange, InvalidValue, PartitionKey, Record, Shard, StreamArn, StreamName, Timestamp,
 };
 
-use crate::failure;
+use crate::code;
 
 /// A field of an answer that is absent where it must not be, or that holds no value of its type.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ fn parse_some<T: FromStr<Err = InvalidValue>>(field: &'static str, text: Option<
 
 /// The protocol writes times as fractions of seconds, which come back a little below the millisecond that was meant: they
 /// are rounded, not cut.
-fn time(field: &'static str, time: &DateTime) -> Read<Timestamp> {
+pub(crate) fn time(field: &'static str, time: &DateTime) -> Read<Timestamp> {
     let within = i64::from(time.subsec_nanos()).saturating_add(500_000) / 1_000_000;
     let millis = time.secs().checked_mul(1_000).and_then(|millis| millis.checked_add(within));
     millis.map(Timestamp::from_millis).ok_or_else(|| Invalid::unknown(field, format_args!("{time:?}")))
@@ -247,7 +247,7 @@ pub(crate) fn put_outcomes(output: PutRecordsOutput, expected: usize) -> Read<Ve
 fn put_outcome(entry: sdk::PutRecordsResultEntry) -> Read<PutOutcome> {
     if let Some(code) = entry.error_code {
         let message = entry.error_message.unwrap_or_default();
-        return Ok(Err(PutFailure::new(failure::kind_of_entry(&code), code, message)));
+        return Ok(Err(PutFailure::new(code::kind_of_entry(&code), code, message)));
     }
     match (entry.shard_id, entry.sequence_number) {
         (Some(shard), Some(number)) => Ok(Ok(Placement {

@@ -12,7 +12,7 @@ use statefun_kinesis_client::{
 };
 use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamRef, Timestamp};
 
-use crate::{AwsKinesisBuilder, EVENT_TIMEOUT, answer, failure::Call};
+use crate::{AwsKinesisBuilder, EVENT_TIMEOUT, answer, failure::Call, record_page::PageReader};
 
 /// Kinesis Data Streams by way of the AWS SDK. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -143,8 +143,13 @@ impl KinesisClient for AwsKinesis {
         // A limit beyond the type is one beyond the service's 10 000 too, which is for the service to refuse.
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let request = self.sdk.get_records().shard_iterator(iterator.as_str()).limit(limit);
-        let output = request.send().await.map_err(|error| call.failed(error))?;
-        answer::record_page(output).map_err(|invalid| call.makes_no_sense(invalid))
+        let reader = PageReader::default();
+        let output = request.customize().interceptor(reader.clone()).send().await;
+        let output = output.map_err(|error| call.failed(error))?;
+        match reader.take() {
+            Some(page) => Ok(page),
+            None => answer::record_page(output).map_err(|invalid| call.makes_no_sense(invalid)),
+        }
     }
 
     async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> Result<Vec<PutOutcome>> {

@@ -23,7 +23,11 @@ use aws_smithy_types::{
 use statefun_kinesis_client::{Error, ErrorKind, Operation};
 use statefun_kinesis_types::{ConsumerArn, ShardId};
 
-use crate::{answer::Invalid, role::RoleFailed};
+use crate::{
+    answer::Invalid,
+    code::{kind_of_code, kind_of_status, kind_of_sts_code, sts_remedy, with_remedy},
+    role::RoleFailed,
+};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -292,35 +296,6 @@ const NO_CREDENTIALS_FOR_ROLE: &str = "no AWS credentials were found with which 
 const NO_TOKEN: &str = "the web identity token cannot be read; mount it where `tokenFile` says (on EKS, give the pod a \
                         service account that is annotated with the role)";
 
-/// What STS means by a code.
-fn kind_of_sts_code(code: &str) -> ErrorKind {
-    match code {
-        // The identity provider did not answer STS; its documentation asks to try again.
-        "IDPCommunicationError" => ErrorKind::Unavailable,
-        _ => match kind_of_code(code) {
-            Some(kind @ (ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout)) => kind,
-            _ => ErrorKind::AccessDenied,
-        },
-    }
-}
-
-/// What a person can do about a role that STS did not give.
-fn sts_remedy(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "AccessDenied" | "AccessDeniedException" => {
-            "check that the role exists, that its trust policy names the caller (and the external id, if it asks for \
-             one), and that the caller's own policy allows it"
-        }
-        "ExpiredToken" | "ExpiredTokenException" => "the token is too old: see that its file is renewed",
-        "InvalidIdentityToken" | "IDPRejectedClaim" => {
-            "check that the file holds a token of the role's identity provider, for the audience that it trusts"
-        }
-        "RegionDisabledException" => "activate STS for this region in the account, or use another one",
-        "ValidationError" => "check the ARN of the role and the name of the session",
-        other => return remedy(other),
-    })
-}
-
 /// The first error of a type in a chain.
 fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
     let mut next = error.source();
@@ -368,111 +343,6 @@ impl StdError for Answer {
     }
 }
 
-/// What the service's name for an error means; `None` for names that this crate does not know.
-///
-/// The first part is every exception of the service model in aws-sdk-kinesis 1.130, the second the errors that all
-/// services of AWS share ("Common Errors" of the API reference), under the spellings that they are seen with.
-fn kind_of_code(code: &str) -> Option<ErrorKind> {
-    Some(match code {
-        "AccessDeniedException" => ErrorKind::AccessDenied,
-        // We never ask for a dry run.
-        "DryRunOperationException" => ErrorKind::Unexpected,
-        "ExpiredIteratorException" => ErrorKind::ExpiredIterator,
-        "ExpiredNextTokenException" => ErrorKind::ExpiredToken,
-        "InternalFailureException" => ErrorKind::Unavailable,
-        "InvalidArgumentException" => ErrorKind::InvalidArgument,
-        "KMSAccessDeniedException"
-        | "KMSDisabledException"
-        | "KMSInvalidStateException"
-        | "KMSNotFoundException"
-        | "KMSOptInRequired" => ErrorKind::Encryption,
-        "KMSThrottlingException" => ErrorKind::Throttled,
-        "LimitExceededException" => ErrorKind::LimitExceeded,
-        "ProvisionedThroughputExceededException" => ErrorKind::Throttled,
-        "ResourceInUseException" => ErrorKind::InUse,
-        "ResourceNotFoundException" => ErrorKind::NotFound,
-        "ValidationException" => ErrorKind::InvalidArgument,
-
-        "AccessDenied"
-        | "AuthFailure"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException"
-        | "InvalidAccessKeyId"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "NotAuthorized"
-        | "OptInRequired"
-        | "RequestExpired"
-        | "RequestTimeTooSkewed"
-        | "SignatureDoesNotMatch"
-        | "SubscriptionRequiredException"
-        | "TokenRefreshRequired"
-        | "UnauthorizedOperation"
-        | "UnrecognizedClientException" => ErrorKind::AccessDenied,
-        "BandwidthLimitExceeded"
-        | "PriorRequestNotComplete"
-        | "RequestLimitExceeded"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "SlowDown"
-        | "ThrottledException"
-        | "Throttling"
-        | "ThrottlingException"
-        | "TooManyRequestsException" => ErrorKind::Throttled,
-        "InternalError"
-        | "InternalFailure"
-        | "InternalServerError"
-        | "InternalServerException"
-        | "InternalServiceError"
-        | "InternalServiceException"
-        | "ServiceUnavailable"
-        | "ServiceUnavailableException" => ErrorKind::Unavailable,
-        "RequestTimeout" | "RequestTimeoutException" => ErrorKind::Timeout,
-        "InvalidAction"
-        | "InvalidParameterCombination"
-        | "InvalidParameterValue"
-        | "InvalidQueryParameter"
-        | "MalformedQueryString"
-        | "MissingAction"
-        | "MissingParameter"
-        | "SerializationException"
-        | "UnknownOperationException"
-        | "ValidationError" => ErrorKind::InvalidArgument,
-        _ => return None,
-    })
-}
-
-/// What an answer means whose name for the error is unknown, or (`named` is false) that has none and so may come from
-/// something else than Kinesis: a load balancer, a proxy, a wrong endpoint.
-fn kind_of_status(status: u16, named: bool) -> ErrorKind {
-    match status {
-        401 | 403 => ErrorKind::AccessDenied,
-        408 => ErrorKind::Timeout,
-        429 => ErrorKind::Throttled,
-        400..=499 if named => ErrorKind::InvalidArgument,
-        // A success whose body broke off or says nothing sensible.
-        500..=599 => ErrorKind::Unavailable,
-        _ => ErrorKind::Unexpected,
-    }
-}
-
-/// What the failure of a single entry of PutRecords means. The service documents two codes; any other is taken as
-/// passing, so that the caller's bound on retries decides.
-pub(crate) fn kind_of_entry(code: &str) -> ErrorKind {
-    kind_of_code(code).unwrap_or(ErrorKind::Unavailable)
-}
-
-fn with_remedy(words: &str, code: &str) -> String {
-    match remedy(code) {
-        Some(remedy) => format!("{words}; {remedy}"),
-        None => words.to_owned(),
-    }
-}
-
 /// What ended a subscription, by the variant: the SDK leaves the code of these errors out.
 fn kind_in_stream(error: &SubscribeToShardEventStreamError) -> (ErrorKind, Option<&str>) {
     use SubscribeToShardEventStreamError as InStream;
@@ -500,39 +370,6 @@ fn kind_in_stream(error: &SubscribeToShardEventStreamError) -> (ErrorKind, Optio
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     let header = message.headers().iter().find(|header| header.name().as_str() == name)?;
     header.value().as_string().ok().map(StrBytes::as_str)
-}
-
-/// What a person can do about an error that no program can get over.
-fn remedy(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" => {
-            "the service does not know the access key: check the credentials, and that they belong to this region"
-        }
-        "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException" => "check the secret access key, the region, and this machine's clock",
-        "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
-        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
-            "the credentials have expired: renew them, for example with `aws sso login`"
-        }
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" => {
-            "allow the action on the stream in the policy of the role or user"
-        }
-        "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => {
-            "the request carried no credentials: something between here and the service took them away"
-        }
-        "OptInRequired" | "SubscriptionRequiredException" => {
-            "the account has not been enabled for this service or region"
-        }
-        "KMSAccessDeniedException" | "KMSNotFoundException" => {
-            "allow kms:Decrypt and kms:GenerateDataKey on the stream's KMS key"
-        }
-        "KMSDisabledException" => "enable the stream's KMS key",
-        "KMSInvalidStateException" => "see in KMS what state the stream's key is in: it may be about to be deleted",
-        "KMSOptInRequired" => "the account has not been enabled for KMS",
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@
 //! Errors carry the project's [`ErrorKind`] and no type of the SDK. Proxies are honoured as the SDK does it:
 //! `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
 //!
+//! Answers to GetRecords of the common shape are decoded by this crate, not by the SDK: reading takes about a third less
+//! time for records of 100 bytes, and half for those of 1 KiB (`benches/read.rs`). What comes of it is the same, which a
+//! test of random answers holds it to.
+//!
 //! Subscriptions of enhanced fan-out come over HTTP/2 where the server speaks it, as the service does, many over one
 //! connection. No limit on the time of a call cuts one off; it ends as failed when nothing has come for
 //! [`EVENT_TIMEOUT`], because a connection whose other side is gone would be silent for ever.
@@ -41,13 +45,17 @@
 
 mod admin;
 mod answer;
+mod build_error;
 mod builder;
 mod client;
+mod code;
 mod failure;
 mod fan_out;
+mod record_page;
 #[cfg(test)]
 mod replay;
 mod role;
 
-pub use builder::{AwsKinesisBuilder, BuildError, CONNECT_TIMEOUT, EVENT_TIMEOUT, OPERATION_TIMEOUT};
+pub use build_error::BuildError;
+pub use builder::{AwsKinesisBuilder, CONNECT_TIMEOUT, EVENT_TIMEOUT, OPERATION_TIMEOUT};
 pub use client::AwsKinesis;

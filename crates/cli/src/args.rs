@@ -121,6 +121,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 
+    /// With --state: how many MiB of states are kept in memory; the others are read when they are needed
+    #[arg(long, value_name = "MIB", requires = "state", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) state_memory: u32,
+
     /// Put the records of this JSON Lines file into the streams in memory, and end when all are processed; `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,

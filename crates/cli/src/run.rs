@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_functions::{StartError, StatefulFunctions};
+use statefun_kinesis_functions::{Limits, StartError, StatefulFunctions};
 use statefun_kinesis_router::{Echo, Progress, Router, RunError};
 use statefun_kinesis_spec::{Module, Severity, StartupPosition};
 use statefun_kinesis_store::DiskStore;
@@ -98,11 +98,13 @@ async fn remote(
     module: &Module,
     backend: &Arc<Backend>,
     state: Option<&StateDirectory>,
+    state_memory: u32,
 ) -> Result<StatefulFunctions, Failure> {
     let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
     let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
     if let Some(state) = state {
-        functions = functions.store(state.store());
+        let limits = Limits { state_bytes: (state_memory as usize) << 20, ..Limits::default() };
+        functions = functions.limits(limits).store(state.store());
     }
     for endpoint in &module.endpoints {
         functions = functions.endpoint(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
@@ -160,7 +162,7 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
         Functions::Echo => Router::builder(Arc::new(Echo)),
         Functions::Log => Router::builder(Arc::new(Log::new(stdout.clone()))),
         Functions::Remote => {
-            let functions = Arc::new(remote(module, &backend, state.as_ref()).await?);
+            let functions = Arc::new(remote(module, &backend, state.as_ref(), arguments.state_memory).await?);
             stateful = Arc::downgrade(&functions);
             Router::builder(functions)
         }

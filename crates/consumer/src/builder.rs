@@ -229,7 +229,7 @@ impl ConsumerBuilder {
         });
         let (interval, backoff) = (settings.checkpoint_interval, settings.backoff);
         let streams: Vec<Arc<Stream>> = sources.iter().map(|source| Arc::clone(&source.stream)).collect();
-        let positions = Positions::new(&streams, Arc::clone(&moved));
+        let positions = Positions::new(&streams, Arc::clone(&moved), checkpoints.saving());
         let saver = Saver::new(checkpoints, streams, moved, interval, backoff, random.fork());
         let (output, batches) = mpsc::unbounded_channel();
         let dead_letters = post.into_writer(dead_letter_client, backoff, random.fork());

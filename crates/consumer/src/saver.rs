@@ -17,11 +17,18 @@ const SAVE_TRIES: u32 = 8;
 pub struct Positions {
     streams: Arc<[Arc<Stream>]>,
     moved: Arc<Moved>,
+    saving: Saving,
 }
 
 impl Positions {
-    pub(crate) fn new(streams: &[Arc<Stream>], moved: Arc<Moved>) -> Self {
-        Self { streams: streams.into(), moved }
+    pub(crate) fn new(streams: &[Arc<Stream>], moved: Arc<Moved>, saving: Saving) -> Self {
+        Self { streams: streams.into(), moved, saving }
+    }
+
+    /// Whether the positions are for somebody else to take: [`Saving::ByOthers`]. If not, the consumer saves them, and
+    /// what is taken is missing there.
+    pub fn is_for_others(&self) -> bool {
+        self.saving == Saving::ByOthers
     }
 
     /// Takes everything that moved since the last time, by stream. An acknowledgement whose

@@ -128,8 +128,8 @@ impl ShardLog {
 
     /// The offset of a start position.
     ///
-    /// A sequence number must be one that this shard could have given by now, as a continuation too. The record itself need not be there any
-    /// more: behind or at a trimmed record reading goes on at the trim horizon.
+    /// A sequence number must be one that this shard could have given by now, as a continuation too. The record itself
+    /// need not be there any more: behind or at a trimmed record reading goes on at the trim horizon.
     pub(crate) fn offset(&self, from: StartPosition, now: Timestamp) -> Result<u64, Refusal> {
         let index = match from {
             StartPosition::TrimHorizon => 0,

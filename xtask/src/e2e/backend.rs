@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -12,6 +13,7 @@ use super::install::Installations;
 use super::keeper::{Plan, Program};
 use super::node::Node;
 use super::python::{self, Python};
+use super::runner::Programs;
 use crate::workspace;
 
 /// LocalStack's engine, and a backend of its own. Newer than the 0.5.2 that LocalStack 4.14.0 would take.
@@ -41,6 +43,8 @@ pub(crate) enum Backend {
     KinesisMock,
     /// ferrokinesis 0.7.0, built by `cargo install`.
     Ferrokinesis,
+    /// This workspace's fake behind HTTP, the one server whose enhanced fan-out can be relied on.
+    Fake,
 }
 
 impl Backend {
@@ -50,6 +54,7 @@ impl Backend {
             Self::Localstack => "localstack",
             Self::KinesisMock => "kinesis-mock",
             Self::Ferrokinesis => "ferrokinesis",
+            Self::Fake => "fake",
         }
     }
 }
@@ -61,6 +66,7 @@ pub(crate) enum Recipe {
     LocalstackHost { python: Python, node: Node, version: &'static str, requirements: &'static str },
     KinesisMock { node: Node },
     Ferrokinesis,
+    Fake,
 }
 
 impl Recipe {
@@ -78,6 +84,7 @@ impl Recipe {
             }
             Backend::KinesisMock => Ok(Self::KinesisMock { node: Node::find(Python::any().as_ref(), installations)? }),
             Backend::Ferrokinesis => Ok(Self::Ferrokinesis),
+            Backend::Fake => Ok(Self::Fake),
         }
     }
 
@@ -129,6 +136,7 @@ impl Recipe {
             Self::KinesisMock { node } => {
                 Ok(Installed::KinesisMock { engine: install_kinesis_mock(&node, installations)?, node })
             }
+            Self::Fake => Ok(Installed::Fake),
             Self::Ferrokinesis => {
                 let stamp = format!("{FERROKINESIS}\n");
                 let folder = installations.ensure("ferrokinesis", &stamp, |folder, log| {
@@ -164,12 +172,21 @@ pub(crate) enum Installed {
     Ferrokinesis {
         program: PathBuf,
     },
+    /// Built with the cases.
+    Fake,
 }
 
 impl Installed {
     /// The plan of a server that listens on `port` of the loopback interface, keeps its files in `run`, and whose
     /// processes carry `mark`.
-    pub(crate) fn plan(&self, backend: Backend, run: &Path, mark: &str, port: u16) -> Result<Plan> {
+    pub(crate) fn plan(
+        &self,
+        backend: Backend,
+        programs: &Programs,
+        run: &Path,
+        mark: &str,
+        port: u16,
+    ) -> Result<Plan> {
         let (server, container, versions) = match self {
             Self::LocalstackImage => {
                 let container = format!("statefun-kinesis-e2e-{mark}");
@@ -231,6 +248,12 @@ impl Installed {
                 ]);
                 let versions = vec![("ferrokinesis".to_owned(), FERROKINESIS.to_owned())];
                 (server, None, versions)
+            }
+            Self::Fake => {
+                // One that was left up and is older than the program is not used again.
+                let built = std::fs::metadata(&programs.fake)?.modified()?.duration_since(UNIX_EPOCH)?;
+                let versions = vec![("fake-kinesis".to_owned(), format!("built at {} s", built.as_secs()))];
+                (Program::new(&programs.fake).argument(port.to_string()), None, versions)
             }
         };
         Ok(Plan {

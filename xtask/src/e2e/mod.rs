@@ -6,10 +6,12 @@
 //! | variable | content |
 //! |---|---|
 //! | `STATEFUN_KINESIS_E2E_ENDPOINT` | `http://127.0.0.1:PORT`; access key `test`, region `us-east-1`, account 000000000000 |
-//! | `STATEFUN_KINESIS_E2E_BACKEND`  | `localstack`, `kinesis-mock` or `ferrokinesis` |
+//! | `STATEFUN_KINESIS_E2E_BACKEND`  | `localstack`, `kinesis-mock`, `ferrokinesis` or `fake` |
+//! | `STATEFUN_KINESIS_E2E_BESIDES`  | the backend on which all cases ran before: only those are wanted that it is not able to |
 //! | `STATEFUN_KINESIS_BIN`          | the built command line |
 //! | `STATEFUN_KINESIS_E2E_CONTROL`  | how to stop and start the server (see `keeper`); absent with `--endpoint` |
 //! | `STATEFUN_KINESIS_E2E_PYTHON`   | a Python that has the SDK of Stateful Functions; absent where there is no Python |
+//! | `STATEFUN_KINESIS_E2E_AGGREGATION_PYTHON` | a Python that has the KPL's record format; absent likewise |
 //! | `STATEFUN_KINESIS_E2E_NODE_PATH` | a `PATH` on which `node` is; absent where there is none |
 //! | `STATEFUN_KINESIS_E2E_NODE_MODULES` | the packages of the SDK for Node.js |
 
@@ -63,9 +65,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The gate: every case on LocalStack.
+    /// The gate: every case on LocalStack, and on the fake what that is not able to.
     pub(crate) fn gate() -> Self {
         Self { backend: Backend::Localstack, endpoint: None, keep: false, stop: false, cases: Vec::new() }
+    }
+
+    /// Whether all that can be tried is to be tried.
+    fn is_gate(&self) -> bool {
+        self.backend == Backend::Localstack && self.endpoint.is_none() && !self.keep && self.cases.is_empty()
     }
 }
 
@@ -87,7 +94,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     server.announce(arguments.backend);
-    run_cases(arguments, server, &programs, &sdks)
+    run_cases(arguments, arguments.backend, None, server, &programs, &sdks)?;
+    if arguments.is_gate() {
+        println!("\nwhat {} is not able to", arguments.backend.name());
+        let server = Server::Ours(start_server(Backend::Fake, &Installed::Fake, &programs, &runs)?);
+        server.announce(Backend::Fake);
+        run_cases(arguments, Backend::Fake, Some(arguments.backend), server, &programs, &sdks)?;
+    }
+    Ok(())
 }
 
 /// Where the cases find Kinesis.
@@ -134,12 +148,12 @@ fn start(backend: Backend, installations: &Installations, runs: &Runs) -> Result
         (installed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), programs)
     });
     let ((installed, sdks), programs) = (installed?, programs?);
-    Ok((start_server(backend, &installed, runs)?, programs, sdks))
+    Ok((start_server(backend, &installed, &programs, runs)?, programs, sdks))
 }
 
-fn start_server(backend: Backend, installed: &Installed, runs: &Runs) -> Result<Session> {
+fn start_server(backend: Backend, installed: &Installed, programs: &runner::Programs, runs: &Runs) -> Result<Session> {
     let (mark, run) = runs.create()?;
-    let plan = installed.plan(backend, &run, &mark, free_port()?)?;
+    let plan = installed.plan(backend, programs, &run, &mark, free_port()?)?;
     let started = Instant::now();
     // Those of other versions are stopped at the end of this statement.
     let kept = runs
@@ -173,9 +187,19 @@ fn running(url: &str) -> Result<Endpoint> {
     Ok(endpoint)
 }
 
-fn run_cases(arguments: &Arguments, server: Server, programs: &runner::Programs, sdks: &Sdks) -> Result<()> {
+fn run_cases(
+    arguments: &Arguments,
+    backend: Backend,
+    besides: Option<Backend>,
+    server: Server,
+    programs: &runner::Programs,
+    sdks: &Sdks,
+) -> Result<()> {
     let endpoint = server.endpoint().to_string();
-    let mut cases = programs.cases(&endpoint, arguments.backend.name(), sdks, &arguments.cases);
+    let mut cases = programs.cases(&endpoint, backend.name(), sdks, &arguments.cases);
+    if let Some(other) = besides {
+        cases.besides(other.name());
+    }
     let outcome = match server {
         Server::Running(_) => cases.run(|_| Ok(())),
         Server::Ours(mut session) => {

@@ -13,28 +13,31 @@ use crate::workspace;
 
 const CASES: &str = "e2e";
 const COMMAND_LINE: &str = "statefun-kinesis";
+const FAKE: &str = "fake-kinesis";
 
 /// The built programs.
 pub(crate) struct Programs {
     cases: PathBuf,
     command_line: PathBuf,
+    /// The server that is the fake behind HTTP.
+    pub(crate) fake: PathBuf,
 }
 
-/// Builds both in one call.
+/// Builds them in one call.
 ///
 /// The flags select the same features of all dependencies as `cargo test --workspace` does, so that after it nothing
-/// but the two is compiled.
+/// but these is compiled.
 pub(crate) fn build() -> Result<Programs> {
     let mut command = workspace::cargo();
     command
-        .args(["build", "--workspace", "--bin", COMMAND_LINE, "--test", CASES])
+        .args(["build", "--workspace", "--bin", COMMAND_LINE, "--bin", FAKE, "--test", CASES])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let shown = workspace::display(&command);
     let mut child = command.spawn().context("cannot start cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
-    let (mut cases, mut command_line) = (None, None);
+    let (mut cases, mut command_line, mut fake) = (None, None, None);
     for message in Message::parse_stream(BufReader::new(output)) {
         let Message::CompilerArtifact(artifact) = message? else {
             continue;
@@ -47,6 +50,7 @@ pub(crate) fn build() -> Result<Programs> {
             COMMAND_LINE if artifact.target.is_bin() => {
                 command_line = Some(program.into_std_path_buf());
             }
+            FAKE if artifact.target.is_bin() => fake = Some(program.into_std_path_buf()),
             _ => {}
         }
     }
@@ -57,6 +61,7 @@ pub(crate) fn build() -> Result<Programs> {
     Ok(Programs {
         cases: cases.with_context(|| format!("`{shown}` built no test `{CASES}`"))?,
         command_line: command_line.with_context(|| format!("`{shown}` built no binary"))?,
+        fake: fake.with_context(|| format!("`{shown}` built no server"))?,
     })
 }
 
@@ -70,6 +75,7 @@ impl Programs {
             .env("STATEFUN_KINESIS_E2E_ENDPOINT", endpoint)
             .env("STATEFUN_KINESIS_E2E_BACKEND", backend)
             .env("STATEFUN_KINESIS_BIN", &self.command_line)
+            .env_remove("STATEFUN_KINESIS_E2E_BESIDES")
             .env_remove("STATEFUN_KINESIS_E2E_CONTROL");
         sdks.variables(&mut command);
         // The server is on this machine: a proxy of the user's shell has no business between it and the cases.
@@ -92,6 +98,11 @@ pub(crate) struct Cases {
 }
 
 impl Cases {
+    /// Runs only what this backend is not able to.
+    pub(crate) fn besides(&mut self, backend: &str) {
+        self.command.env("STATEFUN_KINESIS_E2E_BESIDES", backend);
+    }
+
     /// Passes on how to control the server, whose keeper then also ends the cases when this program is gone.
     pub(crate) fn control(&mut self, control: &str) {
         self.command.env("STATEFUN_KINESIS_E2E_CONTROL", control);

@@ -1,4 +1,5 @@
-//! The SDKs of Stateful Functions, in the languages of `examples/counter`, for the cases that run functions of them.
+//! What others have published for the languages of the cases: the SDKs of Stateful Functions, for the cases that run
+//! functions of them, and the KPL's record format in Python, for those that compare with it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,6 +11,7 @@ use super::node::Node;
 use super::python::Python;
 
 const PYTHON_PACKAGES: &str = include_str!("../../../tests/e2e/server/functions-python.txt");
+const AGGREGATION_PACKAGES: &str = include_str!("../../../tests/e2e/server/aggregation-python.txt");
 const NODE_PACKAGE: &str = "apache-flink-statefun@3.3.0";
 
 /// What runs functions. A language that is not on this machine is missing, and its cases are not applicable.
@@ -17,6 +19,8 @@ const NODE_PACKAGE: &str = "apache-flink-statefun@3.3.0";
 pub(crate) struct Sdks {
     /// The interpreter of a virtual environment that has the packages.
     pub(crate) python: Option<PathBuf>,
+    /// The interpreter of one that has the KPL's record format.
+    pub(crate) aggregation: Option<PathBuf>,
     /// Node.js, and the folder that holds the packages.
     pub(crate) node: Option<(Node, PathBuf)>,
 }
@@ -26,17 +30,27 @@ impl Sdks {
     pub(crate) fn install(installations: &Installations) -> Result<Self> {
         let python = Python::any();
         let node = Node::find(python.as_ref(), installations).ok();
-        let python = python.map(|python| install_python(&python, installations)).transpose()?;
+        let install = |name, packages| {
+            python.as_ref().map(|python| install_python(python, installations, name, packages)).transpose()
+        };
+        let aggregation = install("aggregation-python", AGGREGATION_PACKAGES)?;
+        let python = install("functions-python", PYTHON_PACKAGES)?;
         let node = node.map(|node| install_node(node, installations)).transpose()?;
-        Ok(Self { python, node })
+        Ok(Self { python, aggregation, node })
     }
 
     /// The variables by which the cases find them.
     pub(crate) fn variables(&self, command: &mut Command) {
-        for name in
-            ["STATEFUN_KINESIS_E2E_PYTHON", "STATEFUN_KINESIS_E2E_NODE_PATH", "STATEFUN_KINESIS_E2E_NODE_MODULES"]
-        {
+        for name in [
+            "STATEFUN_KINESIS_E2E_PYTHON",
+            "STATEFUN_KINESIS_E2E_AGGREGATION_PYTHON",
+            "STATEFUN_KINESIS_E2E_NODE_PATH",
+            "STATEFUN_KINESIS_E2E_NODE_MODULES",
+        ] {
             command.env_remove(name);
+        }
+        if let Some(python) = &self.aggregation {
+            command.env("STATEFUN_KINESIS_E2E_AGGREGATION_PYTHON", python);
         }
         if let Some(python) = &self.python {
             command.env("STATEFUN_KINESIS_E2E_PYTHON", python);
@@ -48,12 +62,12 @@ impl Sdks {
     }
 }
 
-fn install_python(python: &Python, installations: &Installations) -> Result<PathBuf> {
-    let stamp = format!("{}\n{}\n{PYTHON_PACKAGES}", python.program.display(), python.version);
-    let folder = installations.ensure("functions-python", &stamp, |folder, log| {
+fn install_python(python: &Python, installations: &Installations, name: &str, packages: &str) -> Result<PathBuf> {
+    let stamp = format!("{}\n{}\n{packages}", python.program.display(), python.version);
+    let folder = installations.ensure(name, &stamp, |folder, log| {
         log.run(python.command().args(["-m", "venv"]).arg(folder))?;
         let list = folder.join("requirements.txt");
-        std::fs::write(&list, PYTHON_PACKAGES)?;
+        std::fs::write(&list, packages)?;
         let program = folder.join("bin").join("python");
         log.run(Command::new(program).args(["-m", "pip", "install", "--no-deps", "-r"]).arg(list))
     })?;

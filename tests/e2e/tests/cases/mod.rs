@@ -8,6 +8,7 @@ mod counter;
 mod custom_endpoint;
 mod dead_letters;
 mod exactly_once;
+mod fan_out;
 mod functions;
 mod log;
 mod orders;
@@ -29,6 +30,7 @@ pub(crate) fn add_all(suite: &mut Suite) {
     if suite.environment().besides.is_some() {
         conformance::add(suite);
         recovery::add_by_fan_out(suite);
+        fan_out::add(suite);
         return;
     }
     if !conformance::capabilities(&suite.environment().backend).streams_by_arn {
@@ -49,6 +51,7 @@ pub(crate) fn add_all(suite: &mut Suite) {
     signals::add(suite);
     outage::add(suite);
     recovery::add(suite);
+    fan_out::add(suite);
     dead_letters::add(suite);
     aggregation::add(suite);
     counter::add(suite);
