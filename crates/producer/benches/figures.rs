@@ -1,4 +1,5 @@
-//! What cannot be told per item: latency at a low rate, memory per queued record, and how full requests are.
+//! What cannot be told per item: the producer's share of the time on a busy machine, latency at a low rate, memory per
+//! queued record, and how full requests are.
 //!
 //! Prints a few lines and takes a few seconds. Memory is read from `/proc` and left out where there is none.
 
@@ -10,15 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt, Operation};
+use statefun_kinesis_client::{KinesisAdmin, KinesisClient, KinesisClientExt, Operation};
 use statefun_kinesis_fake::FakeKinesis;
-use statefun_kinesis_producer::{Aggregation, Producer, Settings};
+use statefun_kinesis_producer::{Aggregation, Order, Producer, Settings};
 use statefun_kinesis_types::{PutRecord, StreamName, StreamRef};
 use tokio::{runtime::Runtime, time::sleep};
 
 fn main() {
-    latency();
+    // First, while there is no memory that others have used and given back.
     memory();
+    overhead();
+    latency();
     fill();
 }
 
@@ -36,6 +39,64 @@ fn record(number: usize, bytes: usize) -> PutRecord {
 
 async fn producer(kinesis: &FakeKinesis, settings: Settings) -> Producer {
     Producer::builder(Arc::new(kinesis.clone()), orders()).settings(settings).build().await.unwrap()
+}
+
+/// How much longer it takes to store 10 000 records through a producer than by full batches, on the fake. Each round
+/// does both, one right after the other: what else the machine does meanwhile falls on both alike.
+fn overhead() {
+    const RECORDS: usize = 10_000;
+    const ROUNDS: usize = 150;
+    let in_order = Settings::default();
+    let in_any_order = Settings { order: Order::None, ..Settings::default() };
+    let aggregated = Settings { aggregation: Some(Aggregation::default()), ..Settings::default() };
+    for bytes in [100, 1_024] {
+        for (what, keys, settings) in [
+            ("10 000 keys, in order", RECORDS, &in_order),
+            ("10 000 keys, in any order", RECORDS, &in_any_order),
+            ("10 000 keys, aggregated", RECORDS, &aggregated),
+            ("one key, in order", 1, &in_order),
+            ("one key, aggregated", 1, &aggregated),
+        ] {
+            let records: Vec<_> = (0..RECORDS).map(|number| record(number % keys, bytes)).collect();
+            let mut times: Vec<(Duration, Duration)> = runtime(false).block_on(async {
+                let kinesis = FakeKinesis::new();
+                kinesis.create_stream(&orders(), 4).await.unwrap();
+                let many = NonZeroU32::new(RECORDS as u32).unwrap();
+                let settings = Settings { max_outstanding_records: many, ..settings.clone() };
+                let producer = producer(&kinesis, settings).await;
+                let mut times = Vec::new();
+                for _ in 0..ROUNDS {
+                    let batch = records.clone();
+                    let start = Instant::now();
+                    for batch in batch.chunks(500) {
+                        let outcomes = kinesis.put_records(&StreamRef::from(orders()), batch).await.unwrap();
+                        assert!(outcomes.iter().all(Result::is_ok));
+                    }
+                    drop(batch);
+                    let bare = start.elapsed();
+                    let batch = records.clone();
+                    let start = Instant::now();
+                    drop(producer.send_all(batch).await.unwrap().await.unwrap());
+                    times.push((bare, start.elapsed()));
+                }
+                times
+            });
+            let ratio = |(bare, through): &(Duration, Duration)| through.as_secs_f64() / bare.as_secs_f64();
+            times.sort_unstable_by(|one, other| ratio(one).total_cmp(&ratio(other)));
+            let per_record = |time: Duration| time.as_nanos() as usize / RECORDS;
+            let (bare, through) = times[ROUNDS / 2];
+            let (least, least_bare) =
+                (times.iter().map(|(_, through)| *through).min(), times.iter().map(|(bare, _)| *bare).min());
+            let best = ratio(&(least_bare.unwrap_or_default(), least.unwrap_or_default()));
+            println!(
+                "overhead, {bytes} B, {what}: {} ns a record beside {} ns; ratio {:.2} in the median of {ROUNDS} rounds, \
+                 {best:.2} of the best times",
+                per_record(through),
+                per_record(bare),
+                ratio(&(bare, through)),
+            );
+        }
+    }
 }
 
 /// One record at a time, each after the receipt of the one before.
@@ -84,22 +145,23 @@ fn memory() {
         let kinesis = FakeKinesis::new();
         kinesis.create_stream(&orders(), 1).await.unwrap();
         kinesis.faults().delay(Operation::PutRecords, Duration::from_secs(1 << 30));
-        let Some(empty) = resident() else { return };
-        let alone: Vec<PutRecord> = (0..RECORDS).map(|number| record(number, 100)).collect();
-        let of_records = resident().unwrap_or_default().saturating_sub(empty);
-        drop(alone);
         let settings = Settings {
             max_outstanding_records: NonZeroU32::new(RECORDS as u32).unwrap(),
             max_outstanding_bytes: NonZeroU32::MAX,
             ..Settings::default()
         };
-        let (producer, empty) = (producer(&kinesis, settings).await, resident().unwrap_or_default());
+        let producer = producer(&kinesis, settings).await;
+        let Some(empty) = resident() else { return };
         let mut receipts = Vec::new();
         for first in (0..RECORDS).step_by(1_000) {
             let batch = (first..first + 1_000).map(|number| record(number, 100)).collect();
             receipts.push(producer.send_all(batch).await.unwrap());
         }
-        let queued = resident().unwrap_or_default().saturating_sub(empty);
+        let full = resident().unwrap_or_default();
+        let queued = full.saturating_sub(empty);
+        let alone: Vec<PutRecord> = (0..RECORDS).map(|number| record(number, 100)).collect();
+        let of_records = resident().unwrap_or_default().saturating_sub(full);
+        drop(alone);
         let bytes = producer.metrics().outstanding_bytes;
         println!(
             "memory, {RECORDS} queued records: {} bytes a record, of which {} are data and key; as a vector they take {}",

@@ -4,7 +4,7 @@ use statefun_kinesis_aggregation::Unsealed;
 use statefun_kinesis_client::{Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, PutOutcome, ShardFilter};
 use statefun_kinesis_types::Shard;
 use tokio::{
-    task::{Id, JoinError, JoinSet},
+    task::{Id, JoinError, JoinSet, yield_now},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -58,13 +58,22 @@ impl Driver {
         loop {
             let step = self.shared.step(returns.drain(..));
             step.resolved.into_iter().for_each(Resolved::tell);
-            step.requests.into_iter().for_each(|request| self.put(request));
             step.condemned.into_iter().for_each(|condemned| self.bury(condemned));
             if step.wants_shards {
                 self.list();
             }
+            drop(step.spent);
             if step.done {
                 return;
+            }
+            if let Some(request) = step.request {
+                self.put(request);
+                // The call begins while its records are still in the processor's cache, and senders come in between.
+                yield_now().await;
+                while let Some(done) = self.calls.try_join_next_with_id() {
+                    returns.extend(self.come_back(done));
+                }
+                continue;
             }
             let wake_at = step.wake_at.map(Instant::from_std);
             tokio::select! {

@@ -28,16 +28,22 @@ impl<W> Flushes<W> {
         Self { first: 0, generations: VecDeque::from([Generation::EMPTY]) }
     }
 
-    /// Counts a record that was queued now, and gives the generation that it has to remember.
-    pub(crate) fn queued(&mut self) -> u64 {
+    /// The generation that records have to remember that are queued now.
+    pub(crate) fn now(&self) -> u64 {
+        self.first + self.generations.len() as u64 - 1
+    }
+
+    /// Counts records that were queued now, and gives their generation.
+    #[inline]
+    pub(crate) fn queued(&mut self, records: usize) -> u64 {
         let last = self.generations.len() - 1;
-        self.generations[last].outstanding += 1;
+        self.generations[last].outstanding += records;
         self.first + last as u64
     }
 
-    /// Counts a record as settled, and hands over whoever need not wait any longer.
-    pub(crate) fn settled(&mut self, generation: u64, done: &mut Vec<W>) {
-        self.generations[(generation - self.first) as usize].outstanding -= 1;
+    /// Counts so many records of a generation as settled, and hands over whoever need not wait any longer.
+    pub(crate) fn settled(&mut self, generation: u64, records: usize, done: &mut Vec<W>) {
+        self.generations[(generation - self.first) as usize].outstanding -= records;
         while self.generations.len() > 1 && self.generations[0].outstanding == 0 {
             done.extend(self.generations.pop_front().into_iter().flat_map(|oldest| oldest.waiters));
             self.first += 1;
@@ -69,20 +75,20 @@ mod tests {
         let mut done = Vec::new();
         assert_eq!(flushes.wait("nothing outstanding"), Some("nothing outstanding"));
 
-        let early = flushes.queued();
-        let also_early = flushes.queued();
+        let early = flushes.queued(1);
+        let also_early = flushes.queued(1);
         assert_eq!(flushes.wait("first"), None);
         assert_eq!(flushes.wait("first again"), None);
-        let late = flushes.queued();
+        let late = flushes.queued(1);
         assert_eq!(flushes.wait("second"), None);
-        let unflushed = flushes.queued();
+        let unflushed = flushes.queued(1);
 
-        flushes.settled(late, &mut done);
-        flushes.settled(early, &mut done);
+        flushes.settled(late, 1, &mut done);
+        flushes.settled(early, 1, &mut done);
         assert!(done.is_empty(), "{done:?}");
-        flushes.settled(also_early, &mut done);
+        flushes.settled(also_early, 1, &mut done);
         assert_eq!(done, ["first", "first again", "second"]);
-        flushes.settled(unflushed, &mut done);
+        flushes.settled(unflushed, 1, &mut done);
         assert_eq!(flushes.wait("nothing outstanding"), Some("nothing outstanding"));
     }
 }

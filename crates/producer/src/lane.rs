@@ -54,11 +54,6 @@ impl Lane {
         !self.returned.is_empty()
     }
 
-    /// The oldest of those that have waited for nothing yet, with its arrival number.
-    pub(crate) fn fresh(&self) -> Option<(u64, u32)> {
-        self.fresh.front().copied()
-    }
-
     /// The oldest of all, and whether it was returned.
     #[inline]
     pub(crate) fn peek(&self) -> Option<(u32, bool)> {

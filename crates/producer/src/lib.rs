@@ -59,10 +59,12 @@
 //!
 //! Of each key, one record is on its way at a time; the next leaves when it is stored. PutRecords may store a later entry
 //! of a request although an earlier one fails, and a repeat would come too late: so the same key never stands in a
-//! request twice. Other keys go on meanwhile, in up to [`Settings::max_in_flight_requests`] requests. A single key is
-//! written at one record per round trip, and a stream of many keys at full speed. Aggregation lifts that: an aggregate is
-//! stored as a whole or not at all. So does [`Order::None`], which gives the order up; keys have none anyway on a stream
-//! whose record distribution is AUTO, and pay for none there.
+//! request twice. Nor can the next one leave in another request before the answer, from which alone a failure is known. A
+//! single key is written at one record per round trip for that; other keys go on meanwhile, in up to
+//! [`Settings::max_in_flight_requests`] requests, and a stream of many keys at full speed. Aggregation lifts the limit: an
+//! aggregate is stored as a whole or not at all, so that a round trip carries as many records of a key as fit. So does
+//! [`Order::None`], which gives the order up; keys have none anyway on a stream whose record distribution is AUTO, and pay
+//! for none there.
 //!
 //! When a record fails for good, those of its key that wait behind it fail too ([`Reason::PredecessorFailed`]), unless
 //! [`OnFailure`] says otherwise: a caller that starts again from the failed one finds nothing stored out of order. A
@@ -158,6 +160,8 @@ mod dead_letter;
 mod driver;
 mod error;
 mod flush;
+mod fresh;
+mod key_hash;
 mod lane;
 mod machine;
 mod metrics;
@@ -171,6 +175,7 @@ mod request;
 mod settings;
 mod shard_map;
 mod shared;
+mod slips;
 
 pub use error::{Failure, Handling, ProducerError, Reason, SendError};
 pub use metrics::Metrics;

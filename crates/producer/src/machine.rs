@@ -4,8 +4,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use slab::Slab;
 use statefun_kinesis_aggregation::Aggregator;
-use statefun_kinesis_client::{Error, ErrorKind, Operation, Placement};
+use statefun_kinesis_client::{Error, ErrorKind, Operation, Placement, PutOutcome};
 use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PutRecord, Shard, StreamRef};
 
 use crate::{
@@ -13,10 +14,12 @@ use crate::{
     flush::Flushes,
     policy::Policy,
     queue::{ANY, Entry, Gone, Queue, Remains},
-    request::{Item, Load, Request},
+    request::Request,
+    slips::{Slips, Token},
 };
 
 mod answer;
+mod draft;
 
 /// Later than any instant that matters, and still an instant.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -47,6 +50,8 @@ pub(crate) struct Machine<T, W> {
     /// When the last request left; before the first one, when the first record came.
     left: Option<Instant>,
     in_flight: usize,
+    /// The loose records of requests that are on their way.
+    loose: Slab<Loose<T>>,
     /// Parts of requests that were refused as a whole. Each is sent by itself, until the refused record is alone.
     probes: VecDeque<Vec<u32>>,
     /// Aggregates that landed elsewhere than foretold, until it is known what that means.
@@ -57,9 +62,28 @@ pub(crate) struct Machine<T, W> {
     next_lane: usize,
     /// Records that were given up and wait for their dead letters.
     condemned: Vec<Condemned>,
-    settled: Vec<(T, Result<Stored, SendError>)>,
+    settled: Vec<Settled<T>>,
+    /// Records that were stored, for somebody to drop who holds up nobody.
+    spent: Vec<Vec<PutRecord>>,
     flushed: Vec<W>,
     metrics: Metrics,
+}
+
+/// Records whose outcome is known.
+#[derive(Debug)]
+pub(crate) enum Settled<T> {
+    One(T, Result<Stored, SendError>),
+    /// The first records of a request, all of which were stored.
+    Stored(Slips<T>, Vec<PutOutcome>),
+}
+
+/// Loose records in a request.
+#[derive(Debug)]
+struct Loose<T> {
+    slips: Slips<T>,
+    bytes: usize,
+    arrived: Instant,
+    sent: Instant,
 }
 
 /// What the stream says about itself.
@@ -90,7 +114,7 @@ struct Shards {
     not_before: Option<Instant>,
 }
 
-impl<T, W> Machine<T, W> {
+impl<T: Token, W> Machine<T, W> {
     pub(crate) fn new(stream: StreamRef, mut settings: Settings, policy: Policy, limits: Limits) -> Self {
         if let Some(aggregation) = &mut settings.aggregation {
             let most = u32::try_from(limits.max_record_bytes).ok().and_then(NonZeroU32::new);
@@ -102,7 +126,7 @@ impl<T, W> Machine<T, W> {
         Self {
             stream,
             random: settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
-            queue: Queue::new(settings.order, aggregator.is_some()),
+            queue: Queue::new(settings.order, aggregator.is_some(), limits.max_record_bytes),
             settings,
             policy,
             limits,
@@ -112,6 +136,7 @@ impl<T, W> Machine<T, W> {
             abandoned: false,
             left: None,
             in_flight: 0,
+            loose: Slab::new(),
             probes: VecDeque::new(),
             misplaced: Vec::new(),
             shards: Shards::default(),
@@ -119,6 +144,7 @@ impl<T, W> Machine<T, W> {
             next_lane: ANY,
             condemned: Vec::new(),
             settled: Vec::new(),
+            spent: Vec::new(),
             flushed: Vec::new(),
             metrics: Metrics::default(),
         }
@@ -136,12 +162,44 @@ impl<T, W> Machine<T, W> {
     }
 
     /// Queues a record that was admitted. Gives the time at which there is something to do because of it.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn submit(&mut self, now: Instant, record: PutRecord, token: T) -> Option<Instant> {
+        let lane = self.queue(now, record, token)?;
+        self.due(lane)
+    }
+
+    /// Queues a record that was admitted. Gives the lane that has got more to do because of it; [`due`](Self::due) says
+    /// when.
+    #[inline]
+    pub(crate) fn queue(&mut self, now: Instant, record: PutRecord, token: T) -> Option<usize> {
         debug_assert!(!self.abandoned, "an abandoned machine takes no records");
         self.left.get_or_insert(now);
-        let generation = self.flushes.queued();
-        let lane = self.queue.push(now, record, token, generation)?;
+        let generation = self.flushes.queued(1);
+        self.queue.push(now, record, token, generation)
+    }
+
+    /// Queues the next records of a batch as far as there is room and they have nothing to wait for; the token is that of
+    /// the first. It is the same as [`queue`](Self::queue) for each of them. Gives their number, and the lane.
+    pub(crate) fn queue_run(
+        &mut self,
+        now: Instant,
+        rest: &mut std::vec::IntoIter<PutRecord>,
+        token: T,
+    ) -> (usize, usize) {
+        let records = self.settings.max_outstanding_records.get() as usize;
+        let bytes = self.settings.max_outstanding_bytes.get() as usize;
+        let room = (records.saturating_sub(self.queue.len()), bytes.saturating_sub(self.queue.bytes()));
+        let count = self.queue.push_run(now, rest, room, token, self.flushes.now());
+        if count > 0 {
+            self.left.get_or_insert(now);
+            self.pressed = false;
+            self.flushes.queued(count);
+        }
+        (count, ANY)
+    }
+
+    /// When there is something to do for a lane.
+    pub(crate) fn due(&self, lane: usize) -> Option<Instant> {
         if self.in_flight >= self.max_in_flight() { None } else { self.send_at(lane) }
     }
 
@@ -202,164 +260,6 @@ impl<T, W> Machine<T, W> {
         Some(request)
     }
 
-    /// Puts heads that are in no lane into a request.
-    fn carry(&mut self, now: Instant, places: Vec<u32>) -> Request {
-        let mut records = Vec::with_capacity(places.len());
-        for place in &places {
-            let entry = self.queue.entry(*place);
-            entry.carried = true;
-            entry.lane = ANY as u32;
-            entry.leaves(now);
-            records.extend(entry.record.take());
-        }
-        Request { load: Load::Plain(records), places, map_version: self.queue.map_version }
-    }
-
-    /// Collects what is due: aggregates, or records as they are, never both in one request.
-    fn collect(&mut self, now: Instant) -> Option<Request> {
-        let lanes = self.queue.lanes().len();
-        let mut draft = Draft::default();
-        for step in 0..lanes {
-            let lane = (self.next_lane + step) % lanes;
-            if self.send_at(lane).is_none_or(|at| at > now) {
-                continue;
-            }
-            let full = if self.aggregates(lane) {
-                if !draft.records.is_empty() {
-                    continue;
-                }
-                self.fill_with_aggregates(now, lane, &mut draft)
-            } else {
-                if !draft.items.is_empty() {
-                    continue;
-                }
-                self.fill(now, lane, &mut draft)
-            };
-            if full {
-                self.next_lane = lane;
-                break;
-            }
-        }
-        let Draft { records, items, places, .. } = draft;
-        let load = if items.is_empty() { Load::Plain(records) } else { Load::Aggregates(items) };
-        (!places.is_empty()).then_some(Request { load, places, map_version: self.queue.map_version })
-    }
-
-    /// Takes records of a lane as they are: the oldest ones, as far as the limits go. Says whether the request is full.
-    fn fill(&mut self, now: Instant, lane: usize, draft: &mut Draft) -> bool {
-        let most = PUT_RECORDS_MAX_RECORDS.min(draft.records.len() + self.queue.lanes()[lane].len());
-        draft.records.reserve(most - draft.records.len());
-        draft.places.reserve(most - draft.records.len());
-        let sorts = lane == ANY && (self.queue.paced() > 0 || self.aggregator.is_some());
-        while let Some((place, returned)) = self.queue.lanes()[lane].peek() {
-            if sorts && self.queue.divert(place, returned) {
-                continue;
-            }
-            let size = self.queue.get(place).size;
-            if size > self.limits.max_record_bytes {
-                self.take_too_large(lane, place, returned);
-                continue;
-            }
-            if draft.records.len() == PUT_RECORDS_MAX_RECORDS
-                || (!draft.records.is_empty() && draft.bytes + size > PUT_RECORDS_MAX_BYTES)
-            {
-                return true;
-            }
-            if let Some(pace) = &mut self.queue.lane(lane).pace
-                && !pace.admit(now, size)
-            {
-                break;
-            }
-            draft.bytes += size;
-            let entry = self.queue.take(lane, place, returned);
-            entry.leaves(now);
-            draft.records.extend(entry.record.take());
-            draft.places.push(place);
-        }
-        false
-    }
-
-    /// Takes the records of one shard, and puts them together. Says whether the request is full.
-    fn fill_with_aggregates(&mut self, now: Instant, lane: usize, draft: &mut Draft) -> bool {
-        let Some(mut aggregator) = self.aggregator.take() else { return false };
-        let largest = self.settings.aggregation.map_or(0, |aggregation| aggregation.max_bytes.get() as usize);
-        let mut full = false;
-        while let Some((place, returned)) = self.queue.lanes()[lane].peek() {
-            let size = self.queue.get(place).size;
-            if size > self.limits.max_record_bytes {
-                self.take_too_large(lane, place, returned);
-                continue;
-            }
-            if draft.items.len() == PUT_RECORDS_MAX_RECORDS
-                || (!draft.items.is_empty() && draft.bytes + largest.max(size) > PUT_RECORDS_MAX_BYTES)
-            {
-                full = true;
-                break;
-            }
-            let bytes = self.next_bytes(lane, size);
-            if let Some(pace) = &mut self.queue.lane(lane).pace
-                && !pace.admit(now, bytes)
-            {
-                break;
-            }
-            let before = draft.places.len();
-            self.put_together(now, lane, &mut aggregator, &mut draft.places);
-            let records = draft.places.len() - before;
-            if let Some(unsealed) = aggregator.take() {
-                draft.bytes += unsealed.size();
-                draft.items.push(Item { unsealed: Some(unsealed), records, lane });
-            }
-        }
-        self.aggregator = Some(aggregator);
-        full
-    }
-
-    /// About how many bytes leave a lane next, when its first record has so many.
-    fn next_bytes(&self, lane: usize, size: usize) -> usize {
-        match self.settings.aggregation {
-            Some(aggregation) if self.aggregates(lane) => {
-                self.queue_bytes(lane).min(aggregation.max_bytes.get() as usize).max(size)
-            }
-            _ => size,
-        }
-    }
-
-    fn queue_bytes(&self, lane: usize) -> usize {
-        let lane = &self.queue.lanes()[lane];
-        lane.bytes + lane.following
-    }
-
-    /// Fills one aggregate with the records of a lane, each head with as much of its line as goes to the same shard.
-    fn put_together(&mut self, now: Instant, lane: usize, aggregator: &mut Aggregator, places: &mut Vec<u32>) {
-        while let Some((head, returned)) = self.queue.lanes()[lane].peek() {
-            let entry = self.queue.get(head);
-            let fits = entry.size <= self.limits.max_record_bytes
-                && entry.record.as_ref().is_some_and(|record| aggregator.push(record).is_ok());
-            if !fits {
-                return;
-            }
-            self.queue.take(lane, head, returned).leaves(now);
-            places.push(head);
-            let mut last = head;
-            while let Some(next) = self.queue.follower(last, lane) {
-                let entry = self.queue.get(next);
-                let fits = entry.size <= self.limits.max_record_bytes
-                    && entry.record.as_ref().is_some_and(|record| aggregator.push(record).is_ok());
-                if !fits {
-                    return;
-                }
-                self.queue.follow(next, lane).leaves(now);
-                places.push(next);
-                last = next;
-            }
-        }
-    }
-
-    fn take_too_large(&mut self, lane: usize, place: u32, returned: bool) {
-        self.queue.take(lane, place, returned).carried = false;
-        self.give_up(place, Reason::TooLarge { limit: self.limits.max_record_bytes });
-    }
-
     /// When [`next_request`](Self::next_request) will have something to say, unless something else happens before;
     /// a time that has passed means now.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
@@ -375,14 +275,18 @@ impl<T, W> Machine<T, W> {
     /// When the records of a lane are to be sent.
     fn send_at(&self, lane: usize) -> Option<Instant> {
         let content = &self.queue.lanes()[lane];
-        let (first, _) = content.peek()?;
-        let arrived = self.queue.get(first).arrived;
-        let lingers = match content.fresh() {
-            Some((arrival, _)) if !content.has_returned() => {
-                content.pace.is_none() && !self.pressed && arrival >= self.flush_before && !self.is_full(lane)
-            }
-            _ => false,
+        let first = content.peek().map(|(place, _)| self.queue.get(place));
+        let fresh = if lane == ANY { self.queue.fresh.first().zip(self.queue.fresh.arrived()) } else { None };
+        let (arrival, arrived, size) = match (first, fresh) {
+            (Some(first), Some(fresh)) if fresh.0 > first.arrival() => (first.arrival(), first.arrived, first.size),
+            (_, Some((arrival, arrived))) => (arrival, arrived, 0),
+            (first, None) => first.map(|first| (first.arrival(), first.arrived, first.size))?,
         };
+        let lingers = !content.has_returned()
+            && content.pace.is_none()
+            && !self.pressed
+            && arrival >= self.flush_before
+            && !self.is_full(lane);
         let at = if lingers {
             // Who comes after a quiet while has nobody to wait for.
             later(self.left.unwrap_or(arrived), self.settings.linger)
@@ -392,7 +296,7 @@ impl<T, W> Machine<T, W> {
             arrived
         };
         let Some(pace) = &content.pace else { return Some(at) };
-        Some(at.max(pace.ready_at(self.next_bytes(lane, self.queue.get(first).size))))
+        Some(at.max(pace.ready_at(self.next_bytes(lane, size))))
     }
 
     /// Whether a lane has enough for a full request, or a full aggregate.
@@ -403,7 +307,11 @@ impl<T, W> Machine<T, W> {
                 self.queue_bytes(lane) >= aggregation.max_bytes.get() as usize
                     || content.len() >= aggregation.max_records.get() as usize
             }
-            _ => content.len() >= PUT_RECORDS_MAX_RECORDS || content.bytes >= PUT_RECORDS_MAX_BYTES,
+            _ => {
+                let fresh = &self.queue.fresh;
+                let (records, bytes) = if lane == ANY { (fresh.len(), fresh.bytes()) } else { (0, 0) };
+                content.len() + records >= PUT_RECORDS_MAX_RECORDS || content.bytes + bytes >= PUT_RECORDS_MAX_BYTES
+            }
         }
     }
 
@@ -517,13 +425,18 @@ impl<T, W> Machine<T, W> {
 
     #[inline]
     fn settle(&mut self, gone: Gone<T>, result: Result<Stored, SendError>) {
-        self.flushes.settled(gone.generation, &mut self.flushed);
-        self.settled.push((gone.token, result));
+        self.flushes.settled(gone.generation, 1, &mut self.flushed);
+        self.settled.push(Settled::One(gone.token, result));
     }
 
     /// What was settled since the last call.
-    pub(crate) fn take_settled(&mut self) -> impl Iterator<Item = (T, Result<Stored, SendError>)> {
+    pub(crate) fn take_settled(&mut self) -> impl Iterator<Item = Settled<T>> {
         self.settled.drain(..)
+    }
+
+    /// The records that were stored since the last call, as far as they were kept.
+    pub(crate) fn take_spent(&mut self) -> Vec<Vec<PutRecord>> {
+        std::mem::take(&mut self.spent)
     }
 
     /// The flushes that were completed since the last call.
@@ -540,15 +453,6 @@ impl<T, W> Machine<T, W> {
             ..self.metrics
         }
     }
-}
-
-/// A request that is being put together.
-#[derive(Default)]
-struct Draft {
-    records: Vec<PutRecord>,
-    items: Vec<Item>,
-    places: Vec<u32>,
-    bytes: usize,
 }
 
 impl<T> Entry<T> {

@@ -34,7 +34,7 @@ pub enum OnFailure {
     /// | field | value |
     /// |---|---|
     /// | `version` | 1 |
-    /// | `reason` | `too-large`, `gave-up`, `rejected`; of [`Producers`](crate::Producers) also `not-allowed` and `no-stream` |
+    /// | `reason` | `too-large`, `gave-up`, `rejected`; of [`Producers`] also `not-allowed` and `no-stream` |
     /// | `message` | what happened, for people; cut after 1 000 characters |
     /// | `stream` | the stream that the record was meant for, as its sender named it |
     /// | `partitionKey` | the record's partition key |
@@ -42,9 +42,12 @@ pub enum OnFailure {
     /// | `size` | bytes of data and partition key |
     /// | `attempts` | how many requests carried it |
     /// | `mayBeStored` | whether one of them may have stored it all the same |
-    /// | `part`, `parts` | 1 and 1, unless the record had to be cut to fit: then the data of all parts, in their order, is that of the record |
+    /// | `part`, `parts` | 1 and 1, unless the record had to be cut to fit |
     /// | `data` | the payload, or this part of it, in base64 |
     ///
+    /// The data of all parts of a record, in their order, is that of the record.
+    ///
+    /// [`Producers`]: crate::Producers
     /// [`Handling::DeadLettered`]: crate::Handling::DeadLettered
     DeadLetter {
         /// Writes to the dead-letter stream. It may have another client, for another region or other credentials. What

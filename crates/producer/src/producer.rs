@@ -11,7 +11,6 @@ use crate::{
     BatchReceipt, Delivered, Metrics, OnFailure, Order, ProducerError, Receipt, SendError, Settings,
     driver::Driver,
     machine::Limits,
-    receipt::Ticket,
     shared::{Return, Shared, State, now},
 };
 
@@ -61,6 +60,16 @@ impl Producer {
     /// Most bytes of one record, data and partition key together, as the stream said when the producer was built.
     pub fn max_record_bytes(&self) -> usize {
         self.handle.shared.limits.max_record_bytes
+    }
+
+    /// Whether somebody else has a clone.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.handle) > 1
+    }
+
+    /// Whether nothing is queued or on its way, and nobody else has a clone that could change it.
+    pub(crate) fn is_unused(&self) -> bool {
+        !self.is_shared() && self.metrics().outstanding_records == 0
     }
 
     /// What the producer has done so far, and how it stands now.
@@ -113,8 +122,8 @@ impl Producer {
     ///
     /// [`Reason::TooLarge`](crate::Reason::TooLarge) at once, when one of the records is larger than the stream takes:
     /// then none is queued. With another [`OnFailure`] than `Fail`, all of them are queued instead.
-    /// [`Reason::Closed`](crate::Reason::Closed) when the producer is closed before the first one is queued; later than that, the receipt
-    /// says so.
+    /// [`Reason::Closed`](crate::Reason::Closed) when the producer is closed before the first one is queued; later than
+    /// that, the receipt says so.
     ///
     /// # Cancellation
     ///
@@ -191,16 +200,7 @@ struct Queueing<'a> {
 
 impl Queueing<'_> {
     fn push(&mut self, state: &mut State) {
-        let (now, batch) = (now(), self.batch);
-        while let Some(size) = self.rest.as_slice().first().map(PutRecord::size) {
-            if !state.admits(size) {
-                return;
-            }
-            let index = self.total - self.rest.as_slice().len();
-            if let Some(record) = self.rest.next() {
-                state.push(now, record, Ticket::Batch { batch, index: index as u32 });
-            }
-        }
+        state.push_all(now(), &mut self.rest, self.batch, self.total);
     }
 
     /// Ends a batch whose producer was closed. The receipt learns it if something was queued, the caller otherwise.

@@ -1,13 +1,22 @@
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, hash_map},
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    collections::{BinaryHeap, HashMap, HashSet},
+    hash::{BuildHasher, BuildHasherDefault, RandomState},
     time::Instant,
 };
 
-use statefun_kinesis_types::{HashKeyRange, PartitionKey, PutRecord, Shard, ShardId};
+use statefun_kinesis_types::{PartitionKey, PutRecord};
 
-use crate::{Order, lane::Lane, pace::Pace, shard_map::ShardMap};
+use crate::{
+    Order,
+    fresh::Fresh,
+    key_hash::{Hashed, mix},
+    lane::Lane,
+    shard_map::ShardMap,
+    slips::{Slip, Slips, Token},
+};
+
+mod shards;
 
 /// No entry.
 const NONE: u32 = u32::MAX;
@@ -21,6 +30,9 @@ pub(crate) const ANY: usize = 0;
 /// line behind it, each linked to the next, so that a key costs one map entry and no queue of its own. When the head is
 /// settled, the next takes its place. An aggregate may take some of the line along with the head: those *follow* it.
 ///
+/// A head for which nothing but the request matters is *loose*: it has no entry, and waits in [`Fresh`]. It gets one
+/// when there is something to remember of it, above all when it was not stored.
+///
 /// Keys are known by a hash of 64 bits under a secret of the process. Should two keys ever share one, they share a
 /// line: they wait for each other, and nothing else happens.
 #[derive(Debug)]
@@ -28,10 +40,19 @@ pub(crate) struct Queue<T> {
     entries: Vec<Entry<T>>,
     /// Places of `entries` that are free.
     free: Vec<u32>,
+    /// Loose heads that no request carries yet. They belong to the first lane.
+    pub(crate) fresh: Fresh<T>,
+    /// Records outstanding, loose ones included.
+    records: usize,
+    /// The keys whose heads are loose. Most keys have nothing else, so that this is kept small.
+    loose: HashSet<u64, BuildHasherDefault<Hashed>>,
+    /// The keys of all entries.
     lines: HashMap<u64, Line, BuildHasherDefault<Hashed>>,
     secret: u64,
     ordered: bool,
     aggregating: bool,
+    /// A record with more bytes is never sent.
+    max_record_bytes: usize,
     lanes: Vec<Lane>,
     map: Option<ShardMap>,
     /// How many shard maps there have been: places of lanes mean nothing under another one.
@@ -64,12 +85,16 @@ pub(crate) struct Entry<T> {
     pub(crate) may_be_stored: bool,
     /// Whether it is in a request, or out in another way, and comes back.
     pub(crate) carried: bool,
+    /// Whether it is a head in a lane; kept only for aggregation.
+    in_lane: bool,
     arrival: u64,
     key_hash: u64,
     /// The next in line of the same key.
     next: u32,
     /// The lane that it was in last.
     pub(crate) lane: u32,
+    /// Of a head: bytes of those behind it that are not carried; kept only for aggregation.
+    waiting: usize,
 }
 
 /// What is left of a record that is no longer outstanding.
@@ -88,14 +113,11 @@ pub(crate) struct Remains {
     pub(crate) may_be_stored: bool,
 }
 
-/// The records of one key.
+/// The entries of one key. The first is the head, unless that is loose.
 #[derive(Debug)]
 struct Line {
+    first: u32,
     last: u32,
-    /// The lane in which the head is; `NONE` while it is elsewhere.
-    lane: u32,
-    /// Bytes behind the head that are not carried.
-    waiting: usize,
 }
 
 /// Records that are to be tried again together.
@@ -105,15 +127,25 @@ struct Delayed {
     places: Vec<u32>,
 }
 
-impl<T> Queue<T> {
-    pub(crate) fn new(order: Order, aggregating: bool) -> Self {
+impl<T> Entry<T> {
+    pub(crate) fn arrival(&self) -> u64 {
+        self.arrival
+    }
+}
+
+impl<T: Token> Queue<T> {
+    pub(crate) fn new(order: Order, aggregating: bool, max_record_bytes: usize) -> Self {
         Self {
             entries: Vec::new(),
             free: Vec::new(),
+            fresh: Fresh::new(),
+            records: 0,
+            loose: HashSet::default(),
             lines: HashMap::default(),
             secret: RandomState::new().hash_one("the keys of one queue"),
             ordered: order == Order::PerPartitionKey,
             aggregating,
+            max_record_bytes,
             lanes: vec![Lane::default()],
             map: None,
             map_version: 0,
@@ -126,7 +158,7 @@ impl<T> Queue<T> {
 
     /// Records outstanding.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.records
     }
 
     /// Bytes outstanding.
@@ -153,28 +185,110 @@ impl<T> Queue<T> {
     }
 
     /// Queues a record, and gives the lane it came into; none when it stands in line behind another one.
+    #[inline]
     pub(crate) fn push(&mut self, now: Instant, record: PutRecord, token: T, generation: u64) -> Option<usize> {
         let size = record.size();
         let arrival = self.arrivals;
         self.arrivals += 1;
+        self.records += 1;
         self.bytes += size;
+        let is_loose = !self.aggregating && self.paced == 0 && size <= self.max_record_bytes;
         let key_hash = if self.ordered { self.hash(&record.partition_key) } else { 0 };
+        let slip = Slip { token, key_hash, arrival, generation };
+        if self.ordered {
+            if !self.lines.is_empty() && self.lines.contains_key(&key_hash) {
+                return self.push_behind(now, record, slip);
+            }
+            let is_first = if is_loose { self.loose.insert(key_hash) } else { !self.loose.contains(&key_hash) };
+            if !is_first {
+                let place = self.insert(now, record, slip);
+                self.lines.insert(key_hash, Line { first: place, last: place });
+                return None;
+            }
+        }
+        if is_loose {
+            self.fresh.push(now, record, size, slip);
+            return Some(ANY);
+        }
+        let place = self.insert(now, record, slip);
+        if self.ordered {
+            self.lines.insert(key_hash, Line { first: place, last: place });
+        }
+        Some(self.enter_lane(place, false))
+    }
+
+    /// Queues the next records of a batch together, as far as they have nothing to wait for and there is room for so many
+    /// of so many bytes. `token` is that of the first. Gives how many that are; [`push`](Self::push) takes any others.
+    pub(crate) fn push_run(
+        &mut self,
+        now: Instant,
+        rest: &mut std::vec::IntoIter<PutRecord>,
+        room: (usize, usize),
+        token: T,
+        generation: u64,
+    ) -> usize {
+        if self.aggregating || self.paced > 0 {
+            return 0;
+        }
+        let Self { fresh, loose, lines, secret, ordered, max_record_bytes, .. } = self;
+        let admit = |record: &PutRecord, size: usize| {
+            if size > *max_record_bytes {
+                return None;
+            }
+            if !*ordered {
+                return Some(0);
+            }
+            let key_hash = mix(record.partition_key.as_str().as_bytes(), *secret);
+            let waits = !lines.is_empty() && lines.contains_key(&key_hash);
+            (!waits && loose.insert(key_hash)).then_some(key_hash)
+        };
+        let first = Slip { token, key_hash: 0, arrival: self.arrivals, generation };
+        let (records, bytes) = fresh.push_run(now, rest, room, first, admit);
+        self.arrivals += records as u64;
+        self.records += records;
+        self.bytes += bytes;
+        records
+    }
+
+    /// Puts a record in line behind others of its key. Gives the lane that the head is in, if it matters.
+    fn push_behind(&mut self, now: Instant, record: PutRecord, slip: Slip<T>) -> Option<usize> {
+        let (size, key_hash) = (record.size(), slip.key_hash);
+        let place = self.insert(now, record, slip);
+        let line = self.lines.get_mut(&key_hash)?;
+        let last = std::mem::replace(&mut line.last, place);
+        let first = line.first;
+        self.entries[last as usize].next = place;
+        if !self.aggregating {
+            return None;
+        }
+        let head = &mut self.entries[first as usize];
+        head.waiting += size;
+        let lane = head.in_lane.then_some(head.lane as usize)?;
+        self.lanes[lane].following += size;
+        Some(lane)
+    }
+
+    /// Makes an entry, which is in no lane and no line.
+    fn insert(&mut self, arrived: Instant, record: PutRecord, slip: Slip<T>) -> u32 {
+        let Slip { token, key_hash, arrival, generation } = slip;
         let entry = Entry {
+            size: record.size(),
             record: Some(record),
             token: Some(token),
             generation,
-            arrived: now,
+            arrived,
             first_sent: None,
-            size,
             attempts: 0,
             may_be_stored: false,
             carried: false,
+            in_lane: false,
             arrival,
             key_hash,
             next: NONE,
             lane: ANY as u32,
+            waiting: 0,
         };
-        let place = match self.free.pop() {
+        match self.free.pop() {
             Some(place) => {
                 self.entries[place as usize] = entry;
                 place
@@ -183,23 +297,50 @@ impl<T> Queue<T> {
                 self.entries.push(entry);
                 self.entries.len() as u32 - 1
             }
-        };
+        }
+    }
+
+    /// Gives a loose head an entry. It is in no lane.
+    pub(crate) fn enter(&mut self, arrived: Instant, record: PutRecord, slip: Slip<T>) -> u32 {
+        let key_hash = slip.key_hash;
+        let place = self.insert(arrived, record, slip);
         if self.ordered {
-            match self.lines.entry(key_hash) {
-                hash_map::Entry::Vacant(line) => _ = line.insert(Line { last: place, lane: NONE, waiting: 0 }),
-                hash_map::Entry::Occupied(mut line) => {
-                    let line = line.get_mut();
-                    let last = std::mem::replace(&mut line.last, place);
-                    line.waiting += size;
-                    if line.lane != NONE {
-                        self.lanes[line.lane as usize].following += size;
-                    }
-                    self.entries[last as usize].next = place;
-                    return (line.lane != NONE).then_some(line.lane as usize);
-                }
+            self.loose.remove(&key_hash);
+            let line = self.lines.entry(key_hash).or_insert(Line { first: NONE, last: place });
+            let next = std::mem::replace(&mut line.first, place);
+            if next != NONE {
+                self.entries[place as usize].next = next;
             }
         }
-        Some(self.enter_lane(place, false))
+        place
+    }
+
+    /// Gives the oldest loose heads entries, because their shards matter now.
+    pub(crate) fn enter_bundle(&mut self) {
+        let Some(bundle) = self.fresh.pop() else { return };
+        for (record, slip) in bundle.records.into_iter().zip(bundle.slips.into_slips()) {
+            let (arrival, size) = (slip.arrival, record.size());
+            let place = self.enter(bundle.arrived, record, slip);
+            self.lanes[ANY].push_returned(arrival, place, size);
+        }
+    }
+
+    /// Removes loose heads of so many bytes that were stored, and makes those heads that are next in line.
+    #[inline]
+    pub(crate) fn finish_loose(&mut self, slips: &Slips<T>, bytes: usize) {
+        self.records -= slips.len();
+        self.bytes -= bytes;
+        if !self.ordered {
+            return;
+        }
+        for key_hash in slips.key_hashes() {
+            self.loose.remove(key_hash);
+            if !self.lines.is_empty()
+                && let Some(line) = self.lines.get(key_hash)
+            {
+                self.make_ready(line.first);
+            }
+        }
     }
 
     #[inline]
@@ -224,17 +365,13 @@ impl<T> Queue<T> {
         let lane = self.lane_of(place);
         let entry = &mut self.entries[place as usize];
         entry.lane = lane as u32;
-        let (arrival, size, key_hash) = (entry.arrival, entry.size, entry.key_hash);
+        entry.in_lane = true;
+        let (arrival, size) = (entry.arrival, entry.size);
+        self.lanes[lane].following += entry.waiting;
         if returned {
             self.lanes[lane].push_returned(arrival, place, size);
         } else {
             self.lanes[lane].push_fresh(arrival, place, size);
-        }
-        if self.aggregating
-            && let Some(line) = self.lines.get_mut(&key_hash).filter(|_| self.ordered)
-        {
-            line.lane = lane as u32;
-            self.lanes[lane].following += line.waiting;
         }
         lane
     }
@@ -249,13 +386,9 @@ impl<T> Queue<T> {
     pub(crate) fn take(&mut self, lane: usize, place: u32, returned: bool) -> &mut Entry<T> {
         let entry = &mut self.entries[place as usize];
         self.lanes[lane].pop(returned, entry.size);
+        self.lanes[lane].following -= entry.waiting;
         entry.carried = true;
-        if self.aggregating
-            && let Some(line) = self.lines.get_mut(&entry.key_hash).filter(|_| self.ordered)
-        {
-            line.lane = NONE;
-            self.lanes[lane].following -= line.waiting;
-        }
+        entry.in_lane = false;
         entry
     }
 
@@ -271,36 +404,44 @@ impl<T> Queue<T> {
 
     /// The next in line behind a record that is carried, if it goes to the same shard.
     pub(crate) fn follower(&self, place: u32, lane: usize) -> Option<u32> {
-        let next = self.entries[place as usize].next;
-        (next != NONE && self.lane_of(next) == lane).then_some(next)
+        let entry = &self.entries[place as usize];
+        let next = entry.next;
+        if next == NONE {
+            return None;
+        }
+        // Most lines have one key, whose hash was taken for the first of them.
+        let records = entry.record.as_ref().zip(self.entries[next as usize].record.as_ref());
+        let is_same = records.is_some_and(|(one, next)| {
+            one.partition_key == next.partition_key && one.explicit_hash_key == next.explicit_hash_key
+        });
+        (is_same || self.lane_of(next) == lane).then_some(next)
     }
 
-    /// Takes the next in line along with those before it.
-    pub(crate) fn follow(&mut self, place: u32, lane: usize) -> &mut Entry<T> {
+    /// Takes the next in line along with its head and those between.
+    pub(crate) fn follow(&mut self, head: u32, place: u32, lane: usize) -> &mut Entry<T> {
+        let size = self.entries[place as usize].size;
+        self.entries[head as usize].waiting -= size;
         let entry = &mut self.entries[place as usize];
         entry.carried = true;
         entry.lane = lane as u32;
-        if let Some(line) = self.lines.get_mut(&entry.key_hash) {
-            line.waiting -= entry.size;
-        }
         entry
     }
 
     /// Puts those that followed their heads back in line, and gives the heads, which stay carried.
     pub(crate) fn heads(&mut self, places: &[u32]) -> Vec<u32> {
-        let mut heads = Vec::new();
+        let mut heads: Vec<u32> = Vec::new();
         let mut expected = NONE;
         for place in places {
             let entry = &mut self.entries[*place as usize];
-            if *place == expected {
-                entry.carried = false;
-                if let Some(line) = self.lines.get_mut(&entry.key_hash) {
-                    line.waiting += entry.size;
+            let (size, next) = (entry.size, entry.next);
+            match heads.last() {
+                Some(head) if *place == expected => {
+                    entry.carried = false;
+                    self.entries[*head as usize].waiting += size;
                 }
-            } else {
-                heads.push(*place);
+                _ => heads.push(*place),
             }
-            expected = entry.next;
+            expected = next;
         }
         heads
     }
@@ -334,21 +475,29 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Removes a head, or one that follows it, and makes the next in line the head unless that is carried too.
+    /// Removes a head, or one that follows it, and makes the next in line the head. Unless that is carried too, it is
+    /// ready then.
     #[inline]
     pub(crate) fn finish(&mut self, place: u32) -> Option<Gone<T>> {
-        let Entry { next, key_hash, .. } = self.entries[place as usize];
+        let Entry { next, key_hash, waiting, .. } = self.entries[place as usize];
         let gone = self.remove(place);
-        if self.ordered {
-            if next == NONE {
-                self.lines.remove(&key_hash);
-            } else if !self.entries[next as usize].carried {
-                let size = self.entries[next as usize].size;
-                if let Some(line) = self.lines.get_mut(&key_hash) {
-                    line.waiting -= size;
-                }
-                self.make_ready(next);
-            }
+        if !self.ordered {
+            return gone;
+        }
+        if next == NONE {
+            self.lines.remove(&key_hash);
+            return gone;
+        }
+        if let Some(line) = self.lines.get_mut(&key_hash) {
+            line.first = next;
+        }
+        let head = &mut self.entries[next as usize];
+        let is_ready = !head.carried;
+        if self.aggregating {
+            head.waiting = if is_ready { waiting - head.size } else { waiting };
+        }
+        if is_ready {
+            self.make_ready(next);
         }
         gone
     }
@@ -370,6 +519,9 @@ impl<T> Queue<T> {
 
     /// Removes everything that nothing carries, in order of arrival. Nothing may be pushed afterwards.
     pub(crate) fn clear(&mut self) -> Vec<(Gone<T>, Remains)> {
+        while self.fresh.len() > 0 {
+            self.enter_bundle();
+        }
         self.lanes.iter_mut().for_each(|lane| _ = lane.drain());
         self.delayed.clear();
         let is_idle = |place: &u32| {
@@ -379,16 +531,15 @@ impl<T> Queue<T> {
         let mut idle: Vec<u32> = (0..self.entries.len() as u32).filter(is_idle).collect();
         idle.sort_unstable_by_key(|place| self.entries[*place as usize].arrival);
         let removed = idle.into_iter().filter_map(|place| self.remove_all(place)).collect();
-        for line in self.lines.values_mut() {
-            (line.waiting, line.lane) = (0, NONE);
-        }
         // What is left is carried; its links to what is gone end here.
         for place in 0..self.entries.len() {
             let next = self.entries[place].next;
+            self.entries[place].waiting = 0;
             if next != NONE && self.entries[next as usize].token.is_none() {
                 self.entries[place].next = NONE;
             }
         }
+        self.lines.retain(|_, line| self.entries[line.first as usize].token.is_some());
         removed
     }
 
@@ -398,6 +549,7 @@ impl<T> Queue<T> {
         let token = entry.token.take()?;
         entry.record = None;
         entry.carried = false;
+        self.records -= 1;
         self.bytes -= entry.size;
         self.free.push(place);
         Some(Gone { token, generation: entry.generation, size: entry.size })
@@ -408,106 +560,5 @@ impl<T> Queue<T> {
         let Entry { attempts, may_be_stored, .. } = *entry;
         let record = entry.record.take();
         Some((self.remove(place)?, Remains { record, attempts, may_be_stored }))
-    }
-
-    /// Whether the shards of the stream are known.
-    pub(crate) fn has_map(&self) -> bool {
-        self.map.is_some()
-    }
-
-    /// Takes the shards of the stream as they are now. Paces of shards that are still there go on.
-    pub(crate) fn set_map(&mut self, shards: Vec<Shard>) {
-        let map = ShardMap::new(shards);
-        let mut lanes = vec![std::mem::take(&mut self.lanes[ANY])];
-        lanes.extend(map.ids().map(|id| Lane::of(id.clone())));
-        let old = std::mem::replace(&mut self.lanes, lanes);
-        self.map_version += 1;
-        self.paced = 0;
-        let mut ready = Vec::new();
-        for mut lane in old.into_iter().skip(1) {
-            ready.append(&mut lane.drain());
-            let same = self.lanes.iter_mut().skip(1).find(|new| new.shard == lane.shard);
-            if let Some((new, pace)) = same.zip(lane.pace) {
-                new.pace = Some(pace);
-                self.paced += 1;
-            }
-        }
-        if self.aggregating {
-            ready.append(&mut self.lanes[ANY].drain());
-        }
-        self.map = Some(map);
-        for place in ready {
-            self.make_ready(place);
-        }
-    }
-
-    /// The lane of the shard that a record goes to; none when that is not known.
-    pub(crate) fn shard_lane(&self, place: u32) -> Option<usize> {
-        let record = self.entries[place as usize].record.as_ref()?;
-        self.map.as_ref()?.find(record.hash_key()).map(|shard| shard + 1)
-    }
-
-    /// Notes that a shard throttles: from now on it has a pace.
-    pub(crate) fn throttled(&mut self, lane: usize, now: Instant) -> &Pace {
-        let pace = &mut self.lanes[lane].pace;
-        if pace.is_none() {
-            self.paced += 1;
-        }
-        let pace = pace.get_or_insert_with(|| Pace::new(now));
-        pace.throttled(now);
-        pace
-    }
-
-    /// Forgets the paces of shards that have not throttled for long and that nothing waits for.
-    pub(crate) fn relax(&mut self, now: Instant) {
-        for lane in self.lanes.iter_mut().filter(|lane| lane.is_empty()) {
-            if lane.pace.take_if(|pace| pace.is_over(now)).is_some() {
-                self.paced -= 1;
-            }
-        }
-    }
-
-    /// The range of an open shard.
-    pub(crate) fn range(&self, shard: &ShardId) -> Option<HashKeyRange> {
-        self.map.as_ref()?.range(shard)
-    }
-}
-
-/// A hash of some bytes: each word of eight is folded in with a product of 128 bits.
-///
-/// The standard library's hash is proof against those who choose keys to make a table slow, at 15 ns a key. Here the
-/// worst that chosen keys can do is to wait for each other, which whoever may choose keys can have by choosing equal ones.
-#[inline]
-fn mix(bytes: &[u8], secret: u64) -> u64 {
-    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        product as u64 ^ (product >> 64) as u64
-    };
-    let mut hash = secret ^ (bytes.len() as u64).wrapping_mul(ODD);
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        hash = fold(hash ^ u64::from_le_bytes(*word), ODD);
-    }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    fold(fold(hash ^ u64::from_le_bytes(last), ODD), secret | 1)
-}
-
-/// Hands a hash through that was made elsewhere.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        debug_assert!(false, "keys are hashed already");
     }
 }

@@ -1,14 +1,20 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use slab::Slab;
+use statefun_kinesis_client::{Placement, PutOutcome};
 use statefun_kinesis_types::{HashKey, PartitionKey, PutRecord, SequenceNumber, ShardId, StreamRef};
 use tokio::sync::oneshot;
 
-use crate::{Handling, Reason, SendError};
+use crate::{
+    Handling, Reason, SendError,
+    machine::Settled,
+    slips::{Slips, Span, Token},
+};
 
 /// Where a record is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,34 +32,81 @@ pub struct Stored {
 /// [`OnFailure`](crate::OnFailure) says.
 #[derive(Clone, Debug, Default)]
 pub struct Delivered {
-    stored: Vec<Option<Stored>>,
+    records: usize,
+    /// Where the stored records are, by their places in the batch.
+    runs: Vec<Run>,
     handled: Vec<(usize, SendError)>,
+}
+
+/// Neighbours in a batch that were stored.
+#[derive(Clone, Debug)]
+struct Run {
+    first: u32,
+    records: u32,
+    at: Placed,
+}
+
+#[derive(Clone, Debug)]
+enum Placed {
+    /// In one record of the service, from this place in it on.
+    Together { placement: Placement, sub_sequence_number: u64 },
+    /// In a request, from this place in it on: answers are shared and never copied.
+    Apart { outcomes: Arc<Vec<PutOutcome>>, from: u32 },
+}
+
+impl Run {
+    /// Whether another run is the next part of this one: of the same aggregate.
+    fn goes_on_with(&self, next: &Self) -> bool {
+        let (
+            Placed::Together { placement, sub_sequence_number },
+            Placed::Together { placement: other, sub_sequence_number: sub },
+        ) = (&self.at, &next.at)
+        else {
+            return false;
+        };
+        self.first + self.records == next.first
+            && sub_sequence_number + u64::from(self.records) == *sub
+            && placement == other
+    }
+
+    /// Where a record of the run is.
+    fn get(&self, offset: u32) -> Option<Stored> {
+        let (placement, sub_sequence_number) = match &self.at {
+            Placed::Together { placement, sub_sequence_number } => (placement, sub_sequence_number + u64::from(offset)),
+            Placed::Apart { outcomes, from } => (outcomes.get((from + offset) as usize)?.as_ref().ok()?, 0),
+        };
+        let Placement { shard, sequence_number } = placement.clone();
+        Some(Stored { shard, sequence_number, sub_sequence_number })
+    }
 }
 
 impl Delivered {
     /// A batch of which nothing is stored.
     pub(crate) fn all_handled(errors: Vec<SendError>) -> Self {
-        Self { stored: errors.iter().map(|_| None).collect(), handled: errors.into_iter().enumerate().collect() }
+        Self { records: errors.len(), runs: Vec::new(), handled: errors.into_iter().enumerate().collect() }
     }
 
     /// How many records the batch had.
     pub fn len(&self) -> usize {
-        self.stored.len()
+        self.records
     }
 
     /// Whether the batch had no records.
     pub fn is_empty(&self) -> bool {
-        self.stored.is_empty()
+        self.records == 0
     }
 
     /// Where a record of the batch is; `None` when it was skipped or dead-lettered, or the batch has no such record.
-    pub fn get(&self, index: usize) -> Option<&Stored> {
-        self.stored.get(index)?.as_ref()
+    pub fn get(&self, index: usize) -> Option<Stored> {
+        let index = u32::try_from(index).ok()?;
+        let run = self.runs.get(self.runs.partition_point(|run| run.first <= index).checked_sub(1)?)?;
+        let offset = index - run.first;
+        if offset < run.records { run.get(offset) } else { None }
     }
 
     /// Where the stored records are, in the order of the batch.
-    pub fn stored(&self) -> impl Iterator<Item = &Stored> {
-        self.stored.iter().flatten()
+    pub fn stored(&self) -> impl Iterator<Item = Stored> {
+        self.runs.iter().flat_map(|run| (0..run.records).filter_map(|offset| run.get(offset)))
     }
 
     /// The records that were skipped or dead-lettered, each with its place in the batch.
@@ -177,6 +230,26 @@ pub(crate) enum Ticket {
     Batch { batch: u32, index: u32 },
 }
 
+impl Token for Ticket {
+    #[inline]
+    fn leads_to(&self, next: &Self, places: u32) -> bool {
+        match (self, next) {
+            (Self::Batch { batch, index }, Self::Batch { batch: other, index: next }) => {
+                batch == other && index + places == *next
+            }
+            _ => false,
+        }
+    }
+
+    fn split_off(&mut self, places: u32) -> Self {
+        match self {
+            Self::Batch { batch, index } => Self::Batch { batch: *batch, index: *index + places },
+            // It leads to none.
+            Self::Record(_) => unreachable!("the ticket of one record"),
+        }
+    }
+}
+
 /// The batches that are not settled yet. They live under the lock of the queue, so that settling a record of a batch
 /// takes no lock and wakes nobody until the batch is complete.
 #[derive(Debug, Default)]
@@ -193,31 +266,43 @@ struct Batch {
 
 impl Batches {
     fn open(&mut self, records: usize, answer: Answer<Delivered>) -> u32 {
-        let stored = std::iter::repeat_with(|| None).take(records).collect();
-        let delivered = Delivered { stored, handled: Vec::new() };
+        let delivered = Delivered { records, ..Delivered::default() };
         self.0.insert(Batch { left: records, delivered, answer: Some(answer) }) as u32
     }
 
-    #[inline]
-    fn settle(&mut self, batch: u32, index: u32, result: Result<Stored, SendError>) -> Option<Resolved> {
+    /// Takes note that a record failed, or that something was done about it.
+    fn failed(&mut self, batch: u32, index: u32, error: SendError) -> Option<Resolved> {
         let settled = &mut self.0[batch as usize];
-        let failed = match result {
-            Ok(stored) => {
-                settled.delivered.stored[index as usize] = Some(stored);
-                None
-            }
-            Err(error) if error.handling() != Handling::Failed => {
-                settled.delivered.handled.push((index as usize, error));
-                None
-            }
-            Err(error) => settled.answer.take().map(|answer| Resolved::Batch(answer, Err(error))),
+        let failed = if error.handling() == Handling::Failed {
+            settled.answer.take().map(|answer| Resolved::Batch(answer, Err(error)))
+        } else {
+            settled.delivered.handled.push((index as usize, error));
+            None
         };
-        settled.left -= 1;
-        if settled.left > 0 {
-            return failed;
+        // Not both: a batch that is complete has no answer to give when it has failed.
+        self.count_down(batch, 1).or(failed)
+    }
+
+    fn stored(&mut self, batch: u32, run: Run) -> Option<Resolved> {
+        let records = run.records;
+        let runs = &mut self.0[batch as usize].delivered.runs;
+        match runs.last_mut() {
+            Some(last) if last.goes_on_with(&run) => last.records += records,
+            _ => runs.push(run),
         }
-        let Batch { answer, delivered, .. } = self.0.remove(batch as usize);
-        failed.or_else(|| Some(Resolved::Batch(answer?, Ok(delivered))))
+        self.count_down(batch, records as usize)
+    }
+
+    /// Counts records of a batch as settled, and gives its outcome if they were the last.
+    fn count_down(&mut self, batch: u32, records: usize) -> Option<Resolved> {
+        let settled = &mut self.0[batch as usize];
+        settled.left -= records;
+        if settled.left > 0 {
+            return None;
+        }
+        let Batch { answer, mut delivered, .. } = self.0.remove(batch as usize);
+        delivered.runs.sort_unstable_by_key(|run| run.first);
+        Some(Resolved::Batch(answer?, Ok(delivered)))
     }
 
     /// Takes note that the last `records` of a batch will never be queued. `error` is for the receipt, if it is still
@@ -239,12 +324,41 @@ impl Batches {
         self.0.is_empty()
     }
 
-    /// Finds whom the outcome of a record is for; nobody as long as its batch is incomplete.
+    /// Finds whom outcomes are for; nobody as long as their batches are incomplete.
     #[inline]
-    pub(crate) fn resolve(&mut self, ticket: Ticket, result: Result<Stored, SendError>) -> Option<Resolved> {
-        match ticket {
-            Ticket::Record(answer) => Some(Resolved::Record(answer, result)),
-            Ticket::Batch { batch, index } => self.settle(batch, index, result),
+    pub(crate) fn resolve(&mut self, settled: Settled<Ticket>, resolved: &mut Vec<Resolved>) {
+        match settled {
+            Settled::One(Ticket::Record(answer), result) => resolved.push(Resolved::Record(answer, result)),
+            Settled::One(Ticket::Batch { batch, index }, Err(error)) => {
+                resolved.extend(self.failed(batch, index, error));
+            }
+            Settled::One(Ticket::Batch { batch, index }, Ok(stored)) => {
+                let Stored { shard, sequence_number, sub_sequence_number } = stored;
+                let placement = Placement { shard, sequence_number };
+                let at = Placed::Together { placement, sub_sequence_number };
+                resolved.extend(self.stored(batch, Run { first: index, records: 1, at }));
+            }
+            Settled::Stored(slips, outcomes) => self.resolve_all(slips, Arc::new(outcomes), resolved),
+        }
+    }
+
+    fn resolve_all(&mut self, slips: Slips<Ticket>, outcomes: Arc<Vec<PutOutcome>>, resolved: &mut Vec<Resolved>) {
+        let mut from = 0;
+        for Span { token, records, .. } in slips.into_spans() {
+            match token {
+                Ticket::Batch { batch, index } => {
+                    let at = Placed::Apart { outcomes: Arc::clone(&outcomes), from };
+                    resolved.extend(self.stored(batch, Run { first: index, records, at }));
+                }
+                Ticket::Record(answer) => {
+                    let stored = outcomes.get(from as usize).and_then(|outcome| outcome.as_ref().ok());
+                    if let Some(Placement { shard, sequence_number }) = stored.cloned() {
+                        let stored = Stored { shard, sequence_number, sub_sequence_number: 0 };
+                        resolved.push(Resolved::Record(answer, Ok(stored)));
+                    }
+                }
+            }
+            from += records;
         }
     }
 }

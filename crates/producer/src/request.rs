@@ -8,7 +8,9 @@ use statefun_kinesis_types::PutRecord;
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) load: Load,
-    /// The places of the user records in the machine's queue, in the order of the load.
+    /// What the machine remembers of the loose records, if there are any; they come first in the load.
+    pub(crate) loose: Option<u32>,
+    /// The places of the other user records in the machine's queue, in the order of the load.
     pub(crate) places: Vec<u32>,
     /// The shard map under which it was put together.
     pub(crate) map_version: u32,
@@ -16,7 +18,7 @@ pub(crate) struct Request {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Load {
-    /// Records as they are, one per place. They are moved and never copied.
+    /// Records as they are: loose ones, then one per place. They are moved and never copied.
     Plain(Vec<PutRecord>),
     /// Aggregates. Their user records stay in the queue.
     Aggregates(Vec<Item>),

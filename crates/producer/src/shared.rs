@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     Handling, Metrics, OnFailure, Reason, SendError, Settings,
-    machine::{Condemned, Limits, Machine},
+    machine::{Condemned, Limits, Machine, Settled},
     policy::Policy,
     receipt::{Batches, Resolved, Ticket},
     request::Request,
@@ -56,12 +56,15 @@ pub(crate) enum Return {
 
 /// What the driver has to do next.
 pub(crate) struct Step {
-    pub(crate) requests: Vec<Request>,
+    /// A request to send; there may be another one, so that the next step follows at once.
+    pub(crate) request: Option<Request>,
     pub(crate) condemned: Vec<Condemned>,
     pub(crate) wants_shards: bool,
     pub(crate) resolved: Vec<Resolved>,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) done: bool,
+    /// What was stored. Dropping it takes long enough to be done outside the lock.
+    pub(crate) spent: Vec<Vec<PutRecord>>,
 }
 
 /// The time now, by Tokio's clock.
@@ -153,7 +156,7 @@ impl Shared {
             // One after the other, while it is still in the processor's cache.
             self.resolve(state, &mut resolved);
         }
-        let requests = std::iter::from_fn(|| state.machine.next_request(now)).collect();
+        let request = state.machine.next_request(now);
         let condemned = state.machine.take_condemned();
         let wants_shards = state.machine.wants_shards(now);
         let wake_at = state.machine.wake_at();
@@ -161,7 +164,8 @@ impl Shared {
         state.queued = None;
         self.resolve(state, &mut resolved);
         let done = state.closed && state.machine.is_idle();
-        Step { requests, condemned, wants_shards, resolved, wake_at, done }
+        let spent = state.machine.take_spent();
+        Step { request, condemned, wants_shards, resolved, wake_at, done, spent }
     }
 
     /// Tells when everything that is queued now is settled; `None` when it is.
@@ -218,14 +222,14 @@ impl Shared {
     fn resolve(&self, state: &mut State, resolved: &mut Vec<Resolved>) {
         let State { machine, batches, waiting, .. } = state;
         let mut any = false;
-        for (ticket, result) in machine.take_settled() {
+        for settled in machine.take_settled() {
             any = true;
-            if let Err(error) = &result
+            if let Settled::One(_, Err(error)) = &settled
                 && error.handling() != Handling::Failed
             {
                 self.on_failure.log(error);
             }
-            resolved.extend(batches.resolve(ticket, result));
+            batches.resolve(settled, resolved);
         }
         if *waiting && any {
             *waiting = false;
@@ -245,7 +249,45 @@ impl State {
 
     /// Queues a record for which there is room.
     pub(crate) fn push(&mut self, now: Instant, record: PutRecord, ticket: Ticket) {
-        if let Some(at) = self.machine.submit(now, record, ticket) {
+        if let Some(lane) = self.machine.queue(now, record, ticket) {
+            self.plan(lane);
+        }
+    }
+
+    /// Queues as many records of a batch as there is room for.
+    pub(crate) fn push_all(
+        &mut self,
+        now: Instant,
+        rest: &mut std::vec::IntoIter<PutRecord>,
+        batch: u32,
+        total: usize,
+    ) {
+        // Neighbours mostly come into the same lane, and the last of them decides for all.
+        let mut last = None;
+        while let Some(size) = rest.as_slice().first().map(PutRecord::size) {
+            let ticket = |rest: &[PutRecord]| Ticket::Batch { batch, index: (total - rest.len()) as u32 };
+            let (count, lane) = self.machine.queue_run(now, rest, ticket(rest.as_slice()));
+            let lane = if count > 0 {
+                self.waiting = false;
+                Some(lane)
+            } else {
+                if !self.admits(size) {
+                    break;
+                }
+                let ticket = ticket(rest.as_slice());
+                let Some(record) = rest.next() else { break };
+                self.machine.queue(now, record, ticket)
+            };
+            if lane.is_some() && lane != last {
+                last.into_iter().for_each(|lane| self.plan(lane));
+                last = lane;
+            }
+        }
+        last.into_iter().for_each(|lane| self.plan(lane));
+    }
+
+    fn plan(&mut self, lane: usize) {
+        if let Some(at) = self.machine.due(lane) {
             self.queued = Some(self.queued.map_or(at, |queued| queued.min(at)));
         }
     }

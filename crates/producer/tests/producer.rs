@@ -771,3 +771,81 @@ async fn records_for_streams_that_are_not_there_or_not_allowed_are_handled_too()
         kinesis.records(&letters.into()).iter().map(|(_, letter)| field(&letter.data, "reason")).collect();
     assert_eq!(reasons, ["not-allowed", "no-stream", "no-stream"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_short_name_and_an_arn_in_the_list_are_the_same_only_if_the_stream_says_so() {
+    let kinesis = kinesis(1).await;
+    let here = kinesis.describe_stream_summary(&orders()).await.unwrap().arn;
+    let there: StreamRef = here.as_str().replace("us-east-1", "eu-west-1").parse().unwrap();
+    let here = StreamRef::from(here);
+    for (allowed, stream, is_allowed) in [
+        (orders(), orders(), true),
+        (orders(), here.clone(), true),
+        (here.clone(), here.clone(), true),
+        (here.clone(), orders(), true),
+        (orders(), there.clone(), false),
+        (there.clone(), orders(), false),
+        (there.clone(), here.clone(), false),
+    ] {
+        let client: Arc<dyn KinesisClient> = Arc::new(kinesis.clone());
+        let producers = Producers::builder(client).allow([allowed.clone()]).build();
+        // Twice, since what is known about a name is remembered.
+        for _ in 0..2 {
+            let refused = producers.send(&stream, record("a", "1")).await.err();
+            let refused = refused.is_some_and(|error| matches!(error.reason(), Reason::NotAllowed));
+            assert_eq!(!refused, is_allowed, "{allowed} is allowed, and {stream} is named");
+        }
+        producers.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_streams_have_a_producer_and_the_rest_have_had_one() {
+    let kinesis = kinesis(1).await;
+    let streams: Vec<StreamRef> = (0..5).map(|number| format!("stream-{number}").parse().unwrap()).collect();
+    for stream in &streams {
+        kinesis.create_stream(&stream.name(), 1).await.unwrap();
+    }
+    let client: Arc<dyn KinesisClient> = Arc::new(kinesis.clone());
+    let two = NonZeroU32::new(2).unwrap();
+    let producers = Producers::builder(client).settings(settings()).max_streams(two).build();
+    let open = |producers: &Producers| {
+        let mut open: Vec<_> = producers.metrics().iter().map(|(arn, _)| arn.name().to_string()).collect();
+        open.sort();
+        open
+    };
+    for (number, stream) in streams.iter().chain([&streams[0], &streams[3], &streams[0], &streams[1]]).enumerate() {
+        let receipt = producers.send(stream, record("a", &number.to_string())).await.unwrap();
+        receipt.await.unwrap();
+        assert!(open(&producers).len() <= 2, "{:?}", open(&producers));
+    }
+    assert_eq!(open(&producers), ["stream-0", "stream-1"], "those that were used last");
+    let read = |stream: &StreamRef| -> Vec<String> {
+        let records = kinesis.records(stream).into_iter();
+        records.map(|(_, record)| String::from_utf8(record.data.to_vec()).unwrap()).collect()
+    };
+    assert_eq!(read(&streams[0]), ["0", "5", "7"]);
+    assert_eq!(read(&streams[3]), ["3", "6"]);
+
+    // Nothing is closed that has something to send; who needs another one waits for that.
+    kinesis.faults().delay(Operation::PutRecords, 5 * SECOND);
+    let first = producers.send(&streams[0], record("a", "8")).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let second = producers.send(&streams[1], record("a", "9")).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    let third = producers.send(&streams[2], record("a", "10")).await.unwrap();
+    assert!(start.elapsed() >= 5 * SECOND, "{:?}", start.elapsed());
+    for receipt in [first, second, third] {
+        receipt.await.unwrap();
+    }
+
+    // Nor what somebody keeps: those may be more.
+    let kept = [producers.get(&streams[3]).await.unwrap(), producers.get(&streams[4]).await.unwrap()];
+    let other = producers.send(&streams[0], record("a", "11")).await.unwrap();
+    assert_eq!(open(&producers), ["stream-0", "stream-3", "stream-4"]);
+    for producer in &kept {
+        producer.send(record("a", "12")).await.unwrap().await.unwrap();
+    }
+    other.await.unwrap();
+    assert_eq!(producers.close_within(10 * SECOND).await, []);
+}

@@ -36,10 +36,13 @@ use statefun_kinesis_types::{
     HashKey, HashKeyRange, LogLevel, PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PutRecord, SequenceNumber,
     ShardId, StartPosition, StreamName, StreamRef,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Runs of a test that nobody has set: what continuous integration does.
 const RUNS: u64 = 20_000;
+
+/// Longer than any run takes by its own clock, in which every record is given up after two minutes.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A record with these bytes makes the service refuse the whole request.
 const POISON: &[u8] = b"poison";
@@ -92,7 +95,8 @@ fn acknowledged_records_are_readable_in_the_order_of_their_key_and_all_others_ar
 fn run(seed: u64) -> Seen {
     let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(simulate(seed))
+        let simulation = async { timeout(LONGEST, simulate(seed)).await.expect("the run does not end") };
+        runtime.block_on(simulation)
     };
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(seen) => seen,
@@ -351,8 +355,7 @@ async fn send(producer: Producer, sender: u64, mut random: Rng) -> BTreeMap<Stri
                     match receipt.await {
                         Ok(delivered) => {
                             assert_eq!(delivered.len(), size);
-                            let mut outcomes: Vec<_> =
-                                (0..size).map(|index| Ok(delivered.get(index).cloned())).collect();
+                            let mut outcomes: Vec<_> = (0..size).map(|index| Ok(delivered.get(index))).collect();
                             for (index, error) in delivered.into_handled() {
                                 assert_eq!(outcomes[index].as_ref().ok(), Some(&None));
                                 outcomes[index] = Err(error);

@@ -17,7 +17,8 @@ pub struct EgressSpec {
     /// The stream of records that name none themselves. Without it, as in files of Apache StateFun, each record has to
     /// name its stream, and one that does not can go nowhere.
     pub stream_name: Option<StreamName>,
-    /// The streams that a record may name, besides [`EgressSpec::stream_name`]; without a list, any.
+    /// The streams that a record may name, besides [`EgressSpec::stream_name`]; without a list, any. A short name is
+    /// the stream of that name in the egress' own region and account, whatever a record calls it.
     pub allowed_streams: Option<Vec<StreamRef>>,
     /// Records that may wait for the service's answer before functions are slowed down.
     pub max_outstanding_records: NonZeroU32,
@@ -59,19 +60,6 @@ impl EgressSpec {
             client_properties: ClientProperties::default(),
         }
     }
-
-    /// Whether a record may name this stream as the one that it goes to.
-    ///
-    /// Names are compared with names and ARNs with ARNs; a short name and an ARN are the same stream if the ARN has
-    /// that name, since an egress speaks to one region of one account.
-    pub fn allows(&self, stream: &StreamRef) -> bool {
-        let is = |allowed: &StreamRef| match (allowed, stream) {
-            (StreamRef::Arn(allowed), StreamRef::Arn(stream)) => allowed == stream,
-            (allowed, stream) => allowed.name() == stream.name(),
-        };
-        let own = || self.stream_name.as_ref().is_some_and(|own| *own == stream.name());
-        self.allowed_streams.as_ref().is_none_or(|allowed| allowed.iter().any(is) || own())
-    }
 }
 
 /// Which records of an egress keep their order: a module file's `order`.
@@ -110,39 +98,4 @@ pub struct FailedRecordHandling {
     pub max_attempts: Option<NonZeroU32>,
     /// How long a record is tried at most, from its first attempt on.
     pub timeout: Option<Duration>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_of_streams_allows_what_it_names_and_the_egress_own_stream() {
-        let mut egress = EgressSpec::new("a/b".parse().unwrap(), "out".parse().unwrap());
-        let arn = |name: &str| format!("arn:aws:kinesis:us-east-1:123456789012:stream/{name}");
-        let allows = |egress: &EgressSpec, stream: &str| egress.allows(&stream.parse().unwrap());
-        assert!(allows(&egress, "any"));
-        egress.allowed_streams = Some(vec!["one".parse().unwrap(), arn("two").parse().unwrap()]);
-        for (stream, is_allowed) in [
-            ("one", true),
-            ("two", true),
-            ("out", true),
-            (arn("one").as_str(), true),
-            (arn("two").as_str(), true),
-            (arn("two").replace("us-east-1", "eu-west-1").as_str(), false),
-            ("three", false),
-        ] {
-            assert_eq!(allows(&egress, stream), is_allowed, "{stream}");
-        }
-    }
-
-    #[test]
-    fn without_a_stream_of_its_own_an_egress_allows_what_its_list_names() {
-        let mut egress = EgressSpec::without_stream("a/b".parse().unwrap());
-        let allows = |egress: &EgressSpec, stream: &str| egress.allows(&stream.parse().unwrap());
-        assert!(allows(&egress, "out"));
-        egress.allowed_streams = Some(vec!["one".parse().unwrap()]);
-        assert!(allows(&egress, "one"));
-        assert!(!allows(&egress, "out"));
-    }
 }

@@ -6,14 +6,17 @@ use std::{
 use statefun_kinesis_client::{Error, ErrorKind, Placement, PutFailure, PutOutcome};
 use statefun_kinesis_types::PutRecord;
 
-use super::{Failure, Machine, Reason, Stored, later, leaves_doubt, wrong_count};
-use crate::request::{Item, Load, Request};
+use super::{Failure, Loose, Machine, Reason, Settled, Stored, later, leaves_doubt, wrong_count};
+use crate::{
+    request::{Item, Load, Request},
+    slips::{Slip, Token},
+};
 
 /// The longest wait before the first retry of a record that failed for no fault of its load (`InternalFailure`). The
 /// retry is meant to be at once; the random part keeps many producers from coming back in step.
 pub(super) const FIRST_RETRY_WITHIN: Duration = Duration::from_millis(20);
 
-impl<T, W> Machine<T, W> {
+impl<T: Token, W> Machine<T, W> {
     /// Takes a request back with its answer.
     pub(crate) fn answered(&mut self, now: Instant, request: Request, answer: Result<Vec<PutOutcome>, Error>) {
         self.in_flight -= 1;
@@ -23,21 +26,29 @@ impl<T, W> Machine<T, W> {
             Ok(outcomes) if outcomes.len() != count => Err(wrong_count(count, outcomes.len())),
             answer => answer,
         };
-        let Request { load, places, map_version } = request;
+        let Request { load, loose, places, map_version } = request;
+        let loose = loose.and_then(|loose| self.loose.try_remove(loose as usize));
         let same_map = map_version == self.queue.map_version;
         match (load, answer) {
             (Load::Plain(records), Ok(outcomes)) => {
-                self.stored_or_not(now, places, records, outcomes, same_map, &mut retries);
+                self.stored_or_not(now, loose, places, records, outcomes, same_map, &mut retries);
             }
             (Load::Aggregates(items), Ok(outcomes)) => {
                 self.aggregates_stored_or_not(now, &places, items, outcomes, same_map, &mut retries);
             }
             (Load::Plain(records), Err(error)) => {
-                let alone = places.len() == 1;
+                let mut records = records.into_iter();
+                let mut heads = Vec::with_capacity(count);
+                if let Some(Loose { slips, arrived, sent, .. }) = loose {
+                    for (slip, record) in slips.into_slips().zip(&mut records) {
+                        heads.push(self.came_back(arrived, sent, record, slip));
+                    }
+                }
                 for (place, record) in places.iter().zip(records) {
                     self.queue.entry(*place).record = Some(record);
                 }
-                self.refused(now, places, alone, error, &mut retries);
+                heads.extend(places);
+                self.refused(now, heads, count == 1, error, &mut retries);
             }
             (Load::Aggregates(_), Err(error)) => {
                 for place in &places {
@@ -58,31 +69,88 @@ impl<T, W> Machine<T, W> {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "they are the parts of one answer")]
     fn stored_or_not(
         &mut self,
         now: Instant,
+        mut loose: Option<Loose<T>>,
         places: Vec<u32>,
         records: Vec<PutRecord>,
         outcomes: Vec<PutOutcome>,
         same_map: bool,
         retries: &mut Retries,
     ) {
-        let mut outcomes = outcomes.into_iter();
-        for (place, record) in places.into_iter().zip(records) {
-            match outcomes.next() {
-                Some(Ok(placement)) => {
+        let mut outcomes = outcomes;
+        if places.is_empty()
+            && let Some(loose) = loose.take_if(|_| outcomes.iter().all(Result::is_ok))
+        {
+            self.spent.push(records);
+            return self.all_loose_stored(loose, outcomes);
+        }
+        let mut records = records.into_iter();
+        if let Some(loose) = loose {
+            let rest = outcomes.split_off(loose.slips.len());
+            if outcomes.iter().all(Result::is_ok) {
+                records.nth(loose.slips.len() - 1);
+                self.all_loose_stored(loose, outcomes);
+            } else {
+                self.loose_stored_or_not(now, loose, &mut records, outcomes, retries);
+            }
+            outcomes = rest;
+        }
+        for ((place, record), outcome) in places.into_iter().zip(records).zip(outcomes) {
+            match outcome {
+                Ok(placement) => {
                     if same_map {
                         self.check_prediction(place, &placement);
                     }
                     self.stored(place, placement, 0);
                 }
-                Some(Err(failure)) => {
+                Err(failure) => {
                     self.queue.entry(place).record = Some(record);
                     self.failed(now, place, &Cause::Record(failure), retries);
                 }
-                None => {}
             }
         }
+    }
+
+    /// What is to be done for most records of most streams: little, and together.
+    fn all_loose_stored(&mut self, loose: Loose<T>, outcomes: Vec<PutOutcome>) {
+        let Loose { slips, bytes, .. } = loose;
+        self.queue.finish_loose(&slips, bytes);
+        self.metrics.stored_records += slips.len() as u64;
+        self.metrics.stored_bytes += bytes as u64;
+        for span in slips.spans() {
+            self.flushes.settled(span.generation, span.records as usize, &mut self.flushed);
+        }
+        self.settled.push(Settled::Stored(slips, outcomes));
+    }
+
+    fn loose_stored_or_not(
+        &mut self,
+        now: Instant,
+        loose: Loose<T>,
+        records: &mut impl Iterator<Item = PutRecord>,
+        outcomes: Vec<PutOutcome>,
+        retries: &mut Retries,
+    ) {
+        let Loose { slips, arrived, sent, .. } = loose;
+        for ((slip, outcome), record) in slips.into_slips().zip(outcomes).zip(records) {
+            let place = self.came_back(arrived, sent, record, slip);
+            match outcome {
+                Ok(placement) => self.stored(place, placement, 0),
+                Err(failure) => self.failed(now, place, &Cause::Record(failure), retries),
+            }
+        }
+    }
+
+    /// Gives a loose record that was sent an entry, which is still carried.
+    fn came_back(&mut self, arrived: Instant, sent: Instant, record: PutRecord, slip: Slip<T>) -> u32 {
+        let place = self.queue.enter(arrived, record, slip);
+        let entry = self.queue.entry(place);
+        entry.carried = true;
+        entry.leaves(sent);
+        place
     }
 
     #[inline]

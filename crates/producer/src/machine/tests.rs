@@ -6,7 +6,7 @@ use statefun_kinesis_client::{Backoff, PutFailure, PutOutcome};
 use statefun_kinesis_types::{HashKey, HashKeyRange, ShardId};
 
 use super::{answer::FIRST_RETRY_WITHIN, *};
-use crate::Aggregation;
+use crate::{Aggregation, request::Load};
 
 const MIB: usize = 1 << 20;
 static PAYLOAD: [u8; 3 * MIB] = [0; 3 * MIB];
@@ -30,7 +30,7 @@ fn record(key: &str, bytes: usize) -> PutRecord {
     PutRecord::new(key.parse().unwrap(), Bytes::from_static(&PAYLOAD[..bytes]))
 }
 
-fn machine<T, W>(settings: Settings) -> Machine<T, W> {
+fn machine<T: Token, W>(settings: Settings) -> Machine<T, W> {
     let limits = Limits { max_record_bytes: PUT_RECORDS_MAX_BYTES, hash_decides: true };
     Machine::new("orders".parse().unwrap(), settings, Policy::Fail, limits)
 }
@@ -53,6 +53,28 @@ fn internal() -> PutOutcome {
 
 fn call_error(kind: ErrorKind) -> Error {
     Error::new(Operation::PutRecords, kind, "as the test wants it")
+}
+
+/// Records by name: each was sent by itself.
+impl Token for &'static str {
+    fn leads_to(&self, _: &Self, _: u32) -> bool {
+        false
+    }
+
+    fn split_off(&mut self, _: u32) -> Self {
+        unreachable!("no name leads to another one")
+    }
+}
+
+/// Records by number: all of one batch.
+impl Token for u64 {
+    fn leads_to(&self, next: &Self, places: u32) -> bool {
+        self + u64::from(places) == *next
+    }
+
+    fn split_off(&mut self, places: u32) -> Self {
+        *self + u64::from(places)
+    }
 }
 
 /// A machine with its time, and a token per record that says which one it is.
@@ -81,7 +103,7 @@ impl Rig {
         self.machine.next_request(self.now).expect("there must be something to send")
     }
 
-    /// The next request, which must carry exactly these keys, in this order.
+    /// The next request, which must carry exactly these keys, in this order: first those that have waited for nothing.
     #[track_caller]
     fn request_of(&mut self, keys: &str) -> Request {
         let request = self.request();
@@ -125,9 +147,25 @@ impl Rig {
             (_, Reason::Closed) => "closed",
             (_, other) => panic!("{other:?}"),
         };
-        let settled = self.machine.take_settled();
+        let settled = all_settled(&mut self.machine).into_iter();
         settled.map(|(token, result)| format!("{token} {}", result.map_or_else(name, |_| "stored"))).collect()
     }
+}
+
+/// What was settled since the last call, record by record.
+fn all_settled<T: Token, W>(machine: &mut Machine<T, W>) -> Vec<(T, Result<Stored, SendError>)> {
+    let each = |settled| match settled {
+        Settled::One(token, result) => vec![(token, result)],
+        Settled::Stored(slips, outcomes) => {
+            assert_eq!(slips.len(), outcomes.len());
+            let stored = |outcome: PutOutcome| {
+                let Placement { shard, sequence_number } = outcome.unwrap();
+                Ok(Stored { shard, sequence_number, sub_sequence_number: 0 })
+            };
+            slips.into_slips().zip(outcomes).map(|(slip, outcome)| (slip.token, stored(outcome))).collect()
+        }
+    };
+    machine.take_settled().flat_map(each).collect()
 }
 
 #[test]
@@ -161,15 +199,23 @@ fn a_record_waits_for_its_predecessor_while_other_keys_go_on() {
 #[test]
 fn ready_records_leave_in_the_order_of_their_arrival() {
     let mut rig = Rig::new(Settings { max_in_flight_requests: count(1), ..plain() });
-    rig.send(&["a1", "a2", "b1"]);
+    let send = |rig: &mut Rig, tokens: [&'static str; 3]| {
+        for token in tokens {
+            rig.machine.submit(rig.now, record(&token[..1], 3 * MIB), token);
+        }
+    };
+    send(&mut rig, ["a1", "a2", "b1"]);
     let first = rig.request_of("ab");
-    rig.send(&["c1", "b2", "d1"]);
+    send(&mut rig, ["c1", "b2", "d1"]);
+    send(&mut rig, ["e1", "f1", "g1"]);
     rig.answer(first, [internal(), stored()]);
     rig.now += FIRST_RETRY_WITHIN;
-    let second = rig.request_of("acbd");
-    rig.answer(second, [stored(), stored(), stored(), stored()]);
-    rig.send(&["e1"]);
-    rig.request_of("ae");
+    // Three have room in a request, and each one takes the oldest: a1, c1 and b2, then a2, d1 and e1.
+    let second = rig.request_of("cab");
+    rig.answer(second, [stored(), stored(), stored()]);
+    let third = rig.request_of("dea");
+    rig.answer(third, [stored(), stored(), stored()]);
+    rig.request_of("fg");
 }
 
 #[test]
@@ -358,7 +404,7 @@ fn a_record_is_given_up_when_the_next_try_would_come_too_late() {
         } else {
             rig.answer(request, [throttled()]);
         }
-        let mut settled = rig.machine.take_settled().collect::<Vec<_>>().into_iter();
+        let mut settled = all_settled(&mut rig.machine).into_iter();
         if let Some((token, result)) = settled.next() {
             let (next, predecessor_failed) = settled.next().unwrap();
             assert_eq!(next, "a2");
@@ -400,7 +446,7 @@ fn a_record_that_the_service_refuses_for_good_is_not_tried_again() {
     let request = rig.request();
     let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "the key is disabled");
     rig.answer(request, [Err(refused.clone()), stored()]);
-    let (_, result) = rig.machine.take_settled().next().unwrap();
+    let (_, result) = all_settled(&mut rig.machine).remove(0);
     let error = result.unwrap_err();
     let Reason::Rejected { last: Failure::Record(last) } = error.reason() else { panic!("{error:?}") };
     assert_eq!((&**last, error.attempts(), error.may_be_stored()), (&refused, 1, false));
@@ -414,7 +460,7 @@ fn a_wrong_number_of_outcomes_is_an_error_for_all_records_of_the_request() {
         rig.send(&["a", "b"]);
         let request = rig.request();
         rig.answer(request, vec![stored(); outcomes]);
-        for (token, result) in rig.machine.take_settled() {
+        for (token, result) in all_settled(&mut rig.machine) {
             let error = result.expect_err(token);
             let Reason::Rejected { last } = error.reason() else { panic!("{error:?}") };
             assert!(error.may_be_stored());
@@ -502,7 +548,7 @@ fn abandoning_fails_what_is_queued_and_leaves_the_rest_to_its_answers() {
     assert_eq!(rig.settled(), ["a1 stored", "b1 closed"]);
     assert!(rig.machine.take_flushed().is_empty());
     rig.fail(second, call_error(ErrorKind::Timeout));
-    let (_, result) = rig.machine.take_settled().next().unwrap();
+    let (_, result) = all_settled(&mut rig.machine).remove(0);
     assert!(result.is_err_and(|error| error.may_be_stored()));
     assert_eq!(rig.machine.take_flushed(), ["all"]);
     assert!(rig.machine.is_idle() && rig.machine.wake_at().is_none());
@@ -618,7 +664,7 @@ fn a_record_is_given_up_after_so_many_attempts() {
             rig.wait();
         }
     }
-    let (_, result) = rig.machine.take_settled().next().unwrap();
+    let (_, result) = all_settled(&mut rig.machine).remove(0);
     let error = result.unwrap_err();
     assert!(matches!(error.reason(), Reason::GaveUp { .. }) && error.attempts() == 3, "{error:?}");
     assert!(rig.machine.is_idle());
@@ -637,7 +683,7 @@ fn a_record_that_is_skipped_lets_those_behind_it_go_on() {
 
     rig.machine.submit(rig.now, record("a", 1_000), "too large");
     rig.send(&["a3", "b1"]);
-    rig.request_of("ab");
+    rig.request_of("ba");
     assert_eq!(rig.settled(), ["too large skipped"]);
 }
 
@@ -816,7 +862,8 @@ fn a_misplaced_aggregate_that_is_abandoned_may_be_stored() {
     rig.send_to(0, &["a3"]);
     rig.answer(request, [stored_in(7)]);
     rig.machine.abandon();
-    let found: Vec<_> = rig.machine.take_settled().map(|(token, result)| (token, result.unwrap_err())).collect();
+    let found: Vec<_> =
+        all_settled(&mut rig.machine).into_iter().map(|(token, result)| (token, result.unwrap_err())).collect();
     let found: Vec<_> = found.iter().map(|(token, error)| (*token, error.may_be_stored())).collect();
     assert_eq!(found, [("a1", true), ("a2", true), ("b1", true), ("a3", false)]);
     assert!(rig.machine.is_idle());
@@ -835,7 +882,7 @@ fn a_misplaced_aggregate_does_not_wait_for_ever_for_the_shards() {
         rig.machine.listed(rig.now, None);
     }
     assert!(rig.now - start < Duration::from_secs(125));
-    let errors: Vec<_> = rig.machine.take_settled().map(|(_, result)| result.unwrap_err()).collect();
+    let errors: Vec<_> = all_settled(&mut rig.machine).into_iter().map(|(_, result)| result.unwrap_err()).collect();
     assert!(errors.iter().all(SendError::may_be_stored), "{errors:?}");
     assert!(matches!(errors[0].reason(), Reason::GaveUp { last: Failure::WrongShard { .. }, .. }));
 }
@@ -1008,7 +1055,7 @@ impl Model {
         assert_eq!(keys.len(), carried().count(), "a key is on its way twice");
         assert!(self.on_their_way.len() <= self.settings.max_in_flight_requests.get() as usize);
 
-        for (token, result) in self.machine.take_settled().collect::<Vec<_>>() {
+        for (token, result) in all_settled(&mut self.machine) {
             assert!(self.outstanding.remove(&token).is_some(), "{token} was settled twice");
             if let Err(error) = &result {
                 assert!(error.may_be_stored() || !self.stored.contains(&token), "{token} was stored: {error:?}");

@@ -62,8 +62,9 @@ pub(super) static EGRESS: Shape = Shape::new(
             "allowedStreams",
             Takes::List(&Takes::Text(Text::StreamRef)),
             "allowedStreams:\n  - notifications-stream",
-            "The streams that a record may name instead, by ARN or short name. Without the list it may name any; a record \
-             that names another one is a failed record.",
+            "The streams that a record may name instead, by ARN or short name. A short name is the stream of that name in \
+             the egress' own region and account; one elsewhere is listed by its ARN. Without the list a record may name \
+             any; one that names another is a failed record.",
         ),
         Field::new(
             "maxOutstandingRecords",

@@ -19,8 +19,7 @@ fn an_egress_without_a_stream_of_its_own() {
     let module = read_module(&[SourceFile::new("f", yaml)], &Options::default()).module.unwrap();
     let egress = &module.egresses[0];
     assert_eq!(egress.stream_name, None);
-    assert!(egress.allows(&"out".parse().unwrap()));
-    assert!(!egress.allows(&"other".parse().unwrap()));
+    assert_eq!(egress.allowed_streams, Some(vec!["out".parse().unwrap()]));
 }
 
 #[test]

@@ -1,0 +1,205 @@
+use std::collections::VecDeque;
+
+/// By which the outcome of a record finds its sender.
+pub(crate) trait Token: Sized {
+    /// Whether `next` is the token of the record so many places behind this one's, and can be told from it.
+    fn leads_to(&self, next: &Self, places: u32) -> bool;
+
+    /// The token of the record so many places behind, to which this one leads.
+    fn split_off(&mut self, places: u32) -> Self;
+}
+
+/// What is remembered of a record that has no entry.
+#[derive(Debug)]
+pub(crate) struct Slip<T> {
+    pub(crate) token: T,
+    pub(crate) key_hash: u64,
+    pub(crate) arrival: u64,
+    /// The flush generation that the record belongs to.
+    pub(crate) generation: u64,
+}
+
+/// The slips of several records, in the order of their arrival: eight bytes each, as long as neighbours in a batch stay
+/// together.
+#[derive(Debug)]
+pub(crate) struct Slips<T> {
+    spans: VecDeque<Span<T>>,
+    key_hashes: Vec<u64>,
+}
+
+/// Neighbours in a batch. The token and the arrival number are those of the first.
+#[derive(Debug)]
+pub(crate) struct Span<T> {
+    pub(crate) token: T,
+    pub(crate) records: u32,
+    pub(crate) generation: u64,
+    arrival: u64,
+}
+
+impl<T: Token> Span<T> {
+    /// Cuts the span in two, and gives the first part.
+    fn split_front(&mut self, records: u32) -> Self {
+        let rest = self.token.split_off(records);
+        let token = std::mem::replace(&mut self.token, rest);
+        let front = Self { token, records, generation: self.generation, arrival: self.arrival };
+        self.records -= records;
+        self.arrival += u64::from(records);
+        front
+    }
+}
+
+impl<T: Token> Slips<T> {
+    pub(crate) fn with_capacity(records: usize) -> Self {
+        Self { spans: VecDeque::new(), key_hashes: Vec::with_capacity(records) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.key_hashes.len()
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, slip: Slip<T>) {
+        self.push_key(slip.key_hash);
+        self.close_run(slip, 1);
+    }
+
+    /// Begins with a record of a run, of which [`close_run`](Self::close_run) says the rest.
+    #[inline]
+    pub(crate) fn push_key(&mut self, key_hash: u64) {
+        self.key_hashes.push(key_hash);
+    }
+
+    /// Says of the last so many keys that they are of neighbours in a batch, the first of which has this slip.
+    #[inline]
+    pub(crate) fn close_run(&mut self, first: Slip<T>, records: u32) {
+        let Slip { token, arrival, generation, .. } = first;
+        if let Some(last) = self.spans.back_mut()
+            && last.generation == generation
+            && last.arrival + u64::from(last.records) == arrival
+            && last.token.leads_to(&token, last.records)
+        {
+            last.records += records;
+            return;
+        }
+        self.spans.push_back(Span { token, records, generation, arrival });
+    }
+
+    /// The arrival number of the first.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<u64> {
+        Some(self.spans.front()?.arrival)
+    }
+
+    /// The arrival number of the last.
+    pub(crate) fn last(&self) -> Option<u64> {
+        let last = self.spans.back()?;
+        Some(last.arrival + u64::from(last.records) - 1)
+    }
+
+    pub(crate) fn arrivals(&self) -> impl Iterator<Item = u64> {
+        self.spans.iter().flat_map(|span| span.arrival..span.arrival + u64::from(span.records))
+    }
+
+    pub(crate) fn key_hashes(&self) -> &[u64] {
+        &self.key_hashes
+    }
+
+    pub(crate) fn spans(&self) -> impl Iterator<Item = &Span<T>> {
+        self.spans.iter()
+    }
+
+    pub(crate) fn into_spans(self) -> impl Iterator<Item = Span<T>> {
+        self.spans.into_iter()
+    }
+
+    /// Moves the first so many to the end of others.
+    pub(crate) fn move_front(&mut self, records: usize, others: &mut Self) {
+        others.key_hashes.extend(self.key_hashes.drain(..records));
+        let mut left = records as u32;
+        while left > 0
+            && let Some(mut span) = self.spans.pop_front()
+        {
+            if span.records > left {
+                let front = span.split_front(left);
+                self.spans.push_front(span);
+                span = front;
+            }
+            left -= span.records;
+            others.spans.push_back(span);
+        }
+    }
+
+    /// Slip by slip.
+    pub(crate) fn into_slips(self) -> impl Iterator<Item = Slip<T>> {
+        let (mut spans, mut key_hashes) = (self.spans, self.key_hashes.into_iter());
+        std::iter::from_fn(move || {
+            let mut span = spans.pop_front()?;
+            if span.records > 1 {
+                let first = span.split_front(1);
+                spans.push_front(span);
+                span = first;
+            }
+            let Span { token, arrival, generation, .. } = span;
+            Some(Slip { token, key_hash: key_hashes.next()?, arrival, generation })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch and a place in it.
+    type Place = (char, u32);
+
+    impl Token for Place {
+        fn leads_to(&self, next: &Self, places: u32) -> bool {
+            (self.0, self.1 + places) == *next
+        }
+
+        fn split_off(&mut self, places: u32) -> Self {
+            (self.0, self.1 + places)
+        }
+    }
+
+    fn slips(places: &[(Place, u64, u64)]) -> Slips<Place> {
+        let mut slips = Slips::with_capacity(0);
+        for (token, arrival, generation) in places.iter().copied() {
+            slips.push(Slip { token, key_hash: arrival * 10, arrival, generation });
+        }
+        slips
+    }
+
+    fn all(slips: Slips<Place>) -> Vec<(Place, u64, u64)> {
+        let each = |slip: Slip<Place>| {
+            assert_eq!(slip.key_hash, slip.arrival * 10);
+            (slip.token, slip.arrival, slip.generation)
+        };
+        slips.into_slips().map(each).collect()
+    }
+
+    #[test]
+    fn neighbours_share_a_span_and_come_out_one_by_one_wherever_they_are_cut() {
+        let places = [
+            (('a', 0), 0, 0),
+            (('a', 1), 1, 0),
+            // Another flush generation, a gap in the arrivals, a gap in the batch, another batch.
+            (('a', 2), 2, 1),
+            (('a', 3), 4, 1),
+            (('a', 5), 5, 1),
+            (('b', 6), 6, 1),
+            (('b', 7), 7, 1),
+        ];
+        let whole = slips(&places);
+        assert_eq!(whole.spans().map(|span| span.records).collect::<Vec<_>>(), [2, 1, 1, 1, 2]);
+        assert_eq!((whole.first(), whole.last()), (Some(0), Some(7)));
+        assert!(whole.arrivals().eq([0, 1, 2, 4, 5, 6, 7]));
+        for cut in 0..=places.len() {
+            let (mut rest, mut front) = (slips(&places), Slips::with_capacity(0));
+            rest.move_front(cut, &mut front);
+            assert_eq!((front.len(), rest.len()), (cut, places.len() - cut));
+            assert_eq!(all(front), places[..cut]);
+            assert_eq!(all(rest), places[cut..]);
+        }
+    }
+}
