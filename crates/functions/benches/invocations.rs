@@ -1,18 +1,17 @@
 //! What an invocation of a stateful function costs, by the number of addresses, on one core.
 //!
-//! Items are messages that are handled; each changes a state of its address. In `mailboxes` it is the state machine
-//! alone, whose floor finds the address of each message and calls a function that does nothing. In `in_process` it is a
-//! whole run, from a stream in memory to functions of this process, whose floor is the same run with functions that are
-//! done with each delivery at once.
+//! Items are messages that are handled by the state machine alone; each changes a state of its address. The floor finds
+//! the address of each message and calls a function that does nothing. `run` measures the whole way.
 
-use std::{collections::HashMap, hint::black_box};
+use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use divan::{Bencher, counter::ItemsCount};
 use fastrand::Rng;
 use statefun_kinesis_functions::{
-    Answer, Effects, Expiration, GroupSettings, Limits, Mailboxes, Message, Request, StateChange, StateSpec, Value,
+    Answer, Effects, Expiration, GroupSettings, Limits, Mailboxes, Message, Request, StateChange, StateSpec,
+    StoredState, Value,
 };
-use statefun_kinesis_types::{Address, Timestamp};
+use statefun_kinesis_types::{Address, FunctionType, Timestamp};
 
 fn main() {
     divan::main();
@@ -24,7 +23,7 @@ const MESSAGES: usize = 20_000;
 const DELIVERY: usize = 100;
 
 fn addresses(count: usize) -> Vec<Address> {
-    let function: statefun_kinesis_types::FunctionType = "bench/counter".parse().expect("it is a name");
+    let function: FunctionType = "bench/counter".parse().expect("it is a name");
     (0..count).map(|id| Address { function: function.clone(), id: format!("customer-{id:07}").into() }).collect()
 }
 
@@ -34,13 +33,16 @@ fn messages(addresses: &[Address], rng: &mut Rng) -> Vec<(Address, Message)> {
     let message = |_| {
         // As they come from a stream: an id of its own for each message.
         let Address { function, id } = &addresses[rng.usize(0..addresses.len())];
-        (Address { function: function.clone(), id: (**id).into() }, Message { caller: None, value: value.clone() })
+        (
+            Address { function: function.clone(), id: (**id).into() },
+            Message { caller: None, value: value.clone(), origin: None },
+        )
     };
     (0..MESSAGES).map(message).collect()
 }
 
 /// Adds the number of messages to a total.
-fn count(request: &Request, typename: &std::sync::Arc<str>) -> Answer {
+fn count(request: &Request, typename: &Arc<str>) -> Answer {
     let Some((name, total)) = request.states.first() else {
         let (name, typename) = ("total".into(), typename.clone());
         return Answer::StatesMissing(vec![StateSpec { name, typename, expiration: Expiration::Never }]);
@@ -59,7 +61,7 @@ mod mailboxes {
     /// Mailboxes, and what is taken for a store.
     struct Machine {
         mailboxes: Mailboxes<()>,
-        typename: std::sync::Arc<str>,
+        typename: Arc<str>,
     }
 
     impl Machine {
@@ -70,8 +72,10 @@ mod mailboxes {
             machine.mailboxes.serve_namespace("bench", group);
             let value = Value::new("bench/number", vec![1; 8]);
             for addresses in addresses.chunks(MESSAGES) {
-                let messages =
-                    addresses.iter().map(|to| (to.clone(), Message { caller: None, value: value.clone() })).collect();
+                let messages = addresses
+                    .iter()
+                    .map(|to| (to.clone(), Message { caller: None, value: value.clone(), origin: None }))
+                    .collect();
                 machine.handle(messages);
                 machine.commit();
             }
@@ -103,12 +107,9 @@ mod mailboxes {
                 // The store is as fast as can be: all addresses have the same there.
                 for address in loads {
                     let value = Some(Value::new(self.typename.clone(), vec![0; 8]));
-                    let state = statefun_kinesis_functions::StoredState {
-                        address: address.clone(),
-                        name: "total".into(),
-                        value,
-                        expires: None,
-                    };
+                    let (address, name) = (address.clone(), "total".into());
+                    let state = StoredState { address, name, value, expires: None };
+                    let address = state.address.clone();
                     self.mailboxes.loaded(&address, vec![state], Timestamp::EPOCH);
                 }
             }
@@ -165,4 +166,3 @@ mod mailboxes {
         bench(bencher, Mailboxes::new(limits).backed(), count);
     }
 }
-

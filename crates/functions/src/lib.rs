@@ -13,7 +13,7 @@
 //! mailboxes.serve_namespace("example", everything);
 //!
 //! let anna = Address { function: "example/greeter".parse()?, id: "anna".into() };
-//! let hello = Message { caller: None, value: Value::new("example/greeting", "hello") };
+//! let hello = Message { caller: None, value: Value::new("example/greeting", "hello"), origin: None };
 //! mailboxes.deliver("a ticket", [(anna.clone(), hello)])?;
 //!
 //! let now = Timestamp::EPOCH;
@@ -28,9 +28,14 @@
 //! sender to one address in order, effects all or none, states that expire, delayed messages that can be cancelled. A
 //! failing address waits and is tried again while all others go on.
 //!
-//! Everything is in memory so far. Positions of streams move only when all that came of a record is done, so that a
-//! restart loses no record and repeats some; states and delayed messages end with the process. [`Mailboxes::cut`] and
-//! [`Mailboxes::restore`] are what a durable checkpoint is made of.
+//! With a [store](StatefulFunctionsBuilder::store) all of it is durable: states, messages, delayed messages, records for
+//! egresses and read positions become durable together, every second, and a restart after a crash at any instant goes on
+//! as if there had been none. [`StatefulFunctions`] says what is exactly once and what is not, and what it costs. States
+//! may then be larger than memory: what was not used for longest is put out of it, up to [`Limits::state_bytes`]. Without
+//! a store everything is in memory: positions move only when all that came of a record is done, so that a restart loses
+//! no record and repeats some; states and delayed messages end with the process.
+//!
+//! The crate does not decide where a store is, nor whether it still fits a module; who builds the functions does.
 
 mod checkpoint;
 mod effect;
@@ -49,6 +54,6 @@ pub use mailboxes::{
     Answer, Changes, Cut, FunctionCounts, GroupId, GroupSettings, Image, Limits, Mailboxes, Refused, Request,
     RequestId, StoredEgress, StoredMessage, StoredState, StoredTimer, UnknownFunction, Usage,
 };
-pub use message::{Message, Value};
+pub use message::{Message, Origin, Value};
 pub use remote::{EndpointError, RemoteEndpoint};
 pub use runtime::{DeadLetters, InvocationLatency, StartError, StatefulFunctions, StatefulFunctionsBuilder};

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use statefun_kinesis_types::{Address, InvalidValue, TypedValue};
+use statefun_kinesis_types::{Address, InvalidValue, SequenceNumber, ShardId, StreamArn, Timestamp, TypedValue};
 
 /// A value with the name of its type, as messages and states carry it. Cheap to clone.
 ///
@@ -41,6 +41,22 @@ impl TryFrom<Value> for TypedValue {
     }
 }
 
+/// The record that a message of an ingress was made of: where it stands and when it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Origin {
+    /// The stream.
+    pub stream: StreamArn,
+    /// The shard.
+    pub shard: ShardId,
+    /// The record's place in the shard.
+    pub sequence_number: SequenceNumber,
+    /// Its place in the aggregate that carried it; 0 for a plain record.
+    pub sub_sequence_number: u64,
+    /// When the service took the record.
+    pub arrival: Timestamp,
+}
+
 /// A message to a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -48,14 +64,19 @@ pub struct Message {
     pub caller: Option<Address>,
     /// What was sent.
     pub value: Value,
+    /// The record that it was made of, shared by the messages of that record; `None` when a function sent it.
+    pub origin: Option<Arc<Origin>>,
 }
 
 impl Message {
     /// What a message takes beside its payload, about: its place in a mailbox, and the counters of what it shares.
-    const OVERHEAD: usize = 160;
+    const OVERHEAD: usize = 168;
+
+    /// What its origin takes, about.
+    const ORIGIN: usize = 144;
 
     /// About how many bytes of memory the message keeps.
     pub fn footprint(&self) -> usize {
-        Self::OVERHEAD + self.value.payload_len()
+        Self::OVERHEAD + self.value.payload_len() + self.origin.as_ref().map_or(0, |_| Self::ORIGIN)
     }
 }

@@ -68,7 +68,7 @@ impl Scene {
     }
 
     fn deliver(&mut self, address: &str, text: &str) {
-        let message = Message { caller: None, value: value(text) };
+        let message = Message { caller: None, value: value(text), origin: None };
         self.mailboxes.deliver((), [(to(address), message)]).unwrap();
     }
 
@@ -289,6 +289,31 @@ fn states_of_an_address_that_is_parked_may_go() {
     assert_eq!((again.attempt, &again.states[0].1), (1, &Some(value("x"))));
 }
 
+#[test]
+fn states_of_an_address_that_is_held_up_may_go() {
+    let settings = GroupSettings { max_batch_messages: 2.try_into().unwrap(), ..GroupSettings::default() };
+    let large = "x".repeat(1_000);
+    let image = Scene::with(&[stored("t/f/1", "s", &large, None)]).image;
+    let mut scene = Scene::restored(image, Limits { state_bytes: 0, ..Limits::default() }, settings);
+    scene.deliver("t/slow/1", "in flight");
+    let slow = scene.mailboxes.next_request(NOW).unwrap();
+    scene.deliver("t/f/1", "a");
+    assert_eq!(scene.mailboxes.next_request(NOW), None);
+    scene.load(NOW);
+    let request = scene.mailboxes.next_request(NOW).unwrap();
+    scene.deliver("t/f/1", "b");
+    let messages = vec![(to("t/slow/1"), value("1")), (to("t/slow/1"), value("2"))];
+    let effects = Effects { messages, ..Effects::default() };
+    scene.mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap();
+    assert_eq!(scene.mailboxes.next_request(NOW), None, "the slow one has as many as it may have");
+    assert!(scene.mailboxes.usage().state_bytes < 1_000, "{:?}", scene.mailboxes.usage());
+    scene.handled(&slow, NOW);
+    assert_eq!(scene.mailboxes.next_request(NOW).unwrap().target, to("t/slow/1"));
+    assert_eq!(scene.mailboxes.next_request(NOW), None);
+    assert_eq!(scene.load(NOW), ["t/f/1"]);
+    assert_eq!(scene.mailboxes.next_request(NOW).unwrap().states[0].1, Some(value(&large)));
+}
+
 /// What is in the store at 0 and expires at 50; a message at that time; what the function sees, what the store has then.
 #[track_caller]
 fn check_expiry(name: &str, time: i64, sees: Option<&str>, durable: Option<i64>) {
@@ -326,6 +351,7 @@ fn expired_values_that_nobody_asks_for_are_swept() {
     seen.push(stored("elsewhere/f/1", "i", "old", Some(60)));
     scene.mailboxes.sweep(seen, at(100));
     assert_eq!(scene.load(at(100)), ["t/f/1", "t/f/3"], "of functions without states nothing can be asked");
+    assert_eq!(scene.mailboxes.usage().instances, 2);
     scene.commit();
     assert_eq!(scene.durable("t/f/1"), [("s".to_owned(), "stays".to_owned(), None)]);
     assert_eq!((scene.durable("t/f/2").len(), scene.durable("t/f/3").len()), (1, 0));
@@ -414,16 +440,65 @@ fn requests_wait_while_too_much_is_not_durable() {
         scene.mailboxes.next_request(NOW);
         scene.load(NOW);
         let request = scene.mailboxes.next_request(NOW).unwrap();
-        // Of several changes of a state the last one counts.
+        assert!(!scene.mailboxes.wants_cut() || address == "t/f/2");
         scene.set(&request, "s", Some(&large), NOW);
+        assert!(scene.mailboxes.wants_cut());
     }
     scene.deliver("t/f/1", "b");
     assert_eq!(scene.mailboxes.next_request(NOW), None);
     let cut = scene.mailboxes.cut();
+    assert!(!scene.mailboxes.wants_cut());
     assert_eq!(scene.mailboxes.next_request(NOW), None, "a cut is not durable");
     scene.mailboxes.durable(cut.number);
     assert!(scene.mailboxes.next_request(NOW).is_some());
     assert_eq!(scene.mailboxes.usage().unsaved_bytes, 0);
+}
+
+#[test]
+fn states_of_an_address_that_waits_for_another_one_may_go() {
+    // Two at a time have room as far as anyone can tell, and then have not.
+    let large = "x".repeat(2 << 20);
+    let image = Scene::with(&[stored("t/f/1", "s", &large, None), stored("t/f/2", "s", &large, None)]).image;
+    let limits = Limits { state_bytes: 3 << 20, ..Limits::default() };
+    let mut scene = Scene::restored(image, limits, GroupSettings::default());
+    scene.deliver("t/f/1", "a");
+    scene.deliver("t/f/2", "a");
+    assert_eq!(scene.mailboxes.next_request(NOW), None);
+    assert_eq!(scene.load(NOW).len(), 2);
+    let first = scene.mailboxes.next_request(NOW).unwrap();
+    // The first request of a function goes alone.
+    assert_eq!(scene.mailboxes.next_request(NOW), None);
+    scene.handled(&first, NOW);
+    assert!(scene.mailboxes.usage().state_bytes < 3 << 20, "{:?}", scene.mailboxes.usage());
+    assert_eq!(scene.look("t/f/1", NOW)[0].as_ref(), Some(&large));
+}
+
+#[test]
+fn a_cut_has_each_address_once() {
+    let mut mailboxes = Mailboxes::new(Limits::default()).journalled();
+    let group = mailboxes.add_group(GroupSettings::default());
+    mailboxes.serve_namespace("t", group);
+    let mut scene = Scene { mailboxes, image: Image::default() };
+    for text in [None, Some("1"), None, Some("2")] {
+        scene.deliver("t/f/1", "a");
+        let mut request = scene.mailboxes.next_request(NOW).unwrap();
+        if request.states.is_empty() {
+            let spec = StateSpec { name: "s".into(), typename: "t/text".into(), expiration: Expiration::Never };
+            scene.mailboxes.answered(request.id, Answer::StatesMissing(vec![spec]), NOW).unwrap();
+            request = scene.mailboxes.next_request(NOW).unwrap();
+        }
+        scene.set(&request, "s", text, NOW);
+    }
+    let cut = scene.mailboxes.cut();
+    assert_eq!(cut.changes.states().collect::<Vec<_>>(), [stored("t/f/1", "s", "2", None)]);
+    // One that has nothing left stays as long as the cut may need it, and no longer.
+    scene.deliver("t/f/1", "a");
+    let request = scene.mailboxes.next_request(NOW).unwrap();
+    scene.set(&request, "s", None, NOW);
+    assert_eq!(scene.mailboxes.usage().instances, 1);
+    let cut = scene.mailboxes.cut();
+    scene.mailboxes.durable(cut.number);
+    assert_eq!(scene.mailboxes.usage().instances, 0);
 }
 
 #[test]

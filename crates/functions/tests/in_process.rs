@@ -68,7 +68,9 @@ async fn request(registry: &Registry, states: Effects, messages: &[(Option<&str>
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("t", group);
     let to = address("t/everything/1");
-    mailboxes.deliver((), [(to.clone(), Message { caller: None, value: Value::of(&String::new()) })]).unwrap();
+    mailboxes
+        .deliver((), [(to.clone(), Message { caller: None, value: Value::of(&String::new()), origin: None })])
+        .unwrap();
     let first = mailboxes.next_request(NOW).unwrap();
     let missing = registry.invoke(&first, LONG).await.unwrap();
     let spec =
@@ -82,7 +84,7 @@ async fn request(registry: &Registry, states: Effects, messages: &[(Option<&str>
     let first = mailboxes.next_request(NOW).unwrap();
     mailboxes.answered(first.id, Answer::Handled(states), NOW).unwrap();
     let message = |(caller, text): &(Option<&str>, &str)| {
-        (to.clone(), Message { caller: caller.map(address), value: Value::of(&(*text).to_owned()) })
+        (to.clone(), Message { caller: caller.map(address), value: Value::of(&(*text).to_owned()), origin: None })
     };
     mailboxes.deliver((), messages.iter().map(message)).unwrap();
     mailboxes.next_request(NOW).unwrap()

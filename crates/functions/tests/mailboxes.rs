@@ -24,7 +24,7 @@ fn value(text: &'static str) -> Value {
 }
 
 fn message(text: &'static str) -> Message {
-    Message { caller: None, value: value(text) }
+    Message { caller: None, value: value(text), origin: None }
 }
 
 fn texts(request: &Request) -> Vec<&str> {
@@ -324,7 +324,7 @@ fn all_mailboxes_together_are_bounded() {
     assert!(!mailboxes.has_room_for(&to("t/f/3")), "what is in flight counts");
     handled(&mut mailboxes, &request, Effects::default());
     assert!(mailboxes.has_room_for(&to("t/f/3")));
-    let large = Message { caller: None, value: Value::new("t/text", vec![0; 2_000]) };
+    let large = Message { caller: None, value: Value::new("t/text", vec![0; 2_000]), origin: None };
     mailboxes.deliver("large", [(to("t/f/4"), large)]).unwrap();
     assert!(!mailboxes.has_room_for(&to("t/f/3")), "bytes count");
 }
@@ -448,6 +448,30 @@ fn delayed_messages_come_when_they_are_due_and_once() {
     assert_eq!(texts(&mailboxes.next_request(at(1_000)).unwrap()), ["later"]);
     mailboxes.on_time(at(2_000));
     assert_eq!((mailboxes.next_request(at(2_000)), mailboxes.next_deadline()), (None, None));
+}
+
+#[test]
+fn delayed_messages_wait_for_room() {
+    let limits = Limits { messages: 2, ..Limits::default() };
+    let mut mailboxes: Mailboxes<&str> = Mailboxes::new(limits);
+    let group = mailboxes.add_group(GroupSettings::default());
+    mailboxes.serve_namespace("t", group);
+    deliver(&mut mailboxes, &[("t/f/1", "a")]);
+    let request = mailboxes.next_request(NOW).unwrap();
+    let delayed =
+        |text| Delayed::Send { delay: Duration::from_millis(1), to: to("t/f/2"), value: value(text), token: None };
+    let delayed = ["1", "2", "3", "4", "5"].map(delayed).into();
+    handled(&mut mailboxes, &request, Effects { delayed, ..Effects::default() });
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        assert_eq!(mailboxes.next_deadline(), Some(at(1)), "after {seen:?}");
+        mailboxes.on_time(at(1));
+        assert!(mailboxes.usage().messages <= 2);
+        let request = mailboxes.next_request(at(1)).unwrap();
+        seen.extend(texts(&request).into_iter().map(str::to_owned));
+        handled(&mut mailboxes, &request, Effects::default());
+    }
+    assert_eq!((seen.join(" "), mailboxes.next_deadline()), ("1 2 3 4 5".to_owned(), None));
 }
 
 /// Sets a state at 0, sends a message at each of the times, and says at which the state was still set.

@@ -162,7 +162,7 @@ fn request_with(payload: Bytes) -> Request {
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("t", group);
     let now = Timestamp::EPOCH;
-    let message = |caller, payload: Bytes| Message { caller, value: Value::new("t/text", payload) };
+    let message = |caller, payload: Bytes| Message { caller, value: Value::new("t/text", payload), origin: None };
     mailboxes.deliver((), [(address("1"), message(None, Bytes::from_static(b"first")))]).unwrap();
     let first = mailboxes.next_request(now).unwrap();
     let spec = |name: &str| StateSpec { name: name.into(), typename: "t/text".into(), expiration: Expiration::Never };

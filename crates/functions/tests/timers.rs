@@ -116,7 +116,7 @@ fn run(is_backed: bool) -> usize {
         {
             let (_, (to, text)) = commands.pop_first().unwrap();
             let value = Value::new("t/text", text);
-            machine.deliver((), [(to, Message { caller: None, value })]).unwrap();
+            machine.deliver((), [(to, Message { caller: None, value, origin: None })]).unwrap();
         }
         let cut = machine.cut();
         image.apply(cut.changes);
@@ -151,8 +151,12 @@ fn run(is_backed: bool) -> usize {
     }
     assert_eq!((machine.usage().timers, image.timers().count()), (0, 0));
 
-    let mut fired: Vec<String> =
-        image.states().flat_map(|state| text(state.value.as_ref().unwrap()).split_terminator(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
+    let mut fired: Vec<String> = image
+        .states()
+        .flat_map(|state| {
+            text(state.value.as_ref().unwrap()).split_terminator(' ').map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
     let due = timers.iter().filter(|timer| timer.cancelled.is_none());
     let mut expected: Vec<String> = due.map(|timer| format!("{}@{}", timer.id, at(timer.due))).collect();
     fired.sort();

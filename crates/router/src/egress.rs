@@ -295,3 +295,13 @@ pub enum EgressError {
         source: SendError,
     },
 }
+
+impl EgressError {
+    /// Whether the egress was closed before the record was stored.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Refused { source, .. } | Self::NotStored { source, .. } => matches!(source.reason(), Reason::Closed),
+            _ => false,
+        }
+    }
+}

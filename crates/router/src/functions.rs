@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use statefun_kinesis_consumer::Acknowledgement;
 use statefun_kinesis_types::{ShardId, StreamArn, Timestamp};
 
-use crate::{EgressReceipt, Egresses, RoutedBatch, RunError, RunHandle, progress::arrivals, run::Run};
+use crate::{EgressReceipt, Egresses, RoutedBatch, RunHandle, progress::arrivals, run::Run};
 
 /// What handles messages: stateful functions, in process or remote, or something as plain as [`Echo`](crate::Echo).
 #[async_trait]
@@ -21,7 +21,7 @@ pub trait Functions: fmt::Debug + Send + Sync + 'static {
     /// other, in the order of the shard, and not returning is how functions slow reading down. The delivery has to be
     /// completed when everything that came of it is done: that alone moves the position of its shard. A delivery that
     /// is dropped was not processed: its shard's position would never move again, so it ends the run with
-    /// [`RunError::Dropped`], unless the run is ending already. Its records are read again after the next start.
+    /// [`RunError::Dropped`](crate::RunError::Dropped), unless the run is ending already. Its records are read again after the next start.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl Completion {
             for receipt in receipts {
                 match receipt.stored().await {
                     Ok((records, bytes)) => self.run.progress.stored(records, bytes),
-                    Err(error) => return self.run.fail(RunError::Egress(error)),
+                    Err(error) => return self.run.fail_egress(error),
                 }
             }
             self.done();

@@ -40,8 +40,9 @@ impl RunHandle {
         self.0.fail(RunError::Functions(error));
     }
 
-    /// Ends the run because a record cannot be stored.
+    /// Ends the run because a record cannot be stored. One whose egress was closed before, at the end of the run, ends
+    /// nothing.
     pub fn fail_egress(&self, error: EgressError) {
-        self.0.fail(RunError::Egress(error));
+        self.0.fail_egress(error);
     }
 }

@@ -5,7 +5,7 @@ use statefun_kinesis_consumer::Positions;
 use statefun_kinesis_types::{ShardId, StreamArn, TypeName};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Egresses, Progress, RunError};
+use crate::{EgressError, Egresses, Progress, RunError};
 
 /// What all parts of a run share.
 #[derive(Debug)]
@@ -52,6 +52,14 @@ impl Run {
         }
         drop(first);
         self.stop_reading.cancel();
+    }
+
+    /// Ends the run because a record cannot be stored. One that was not sent before its egress was closed ends nothing:
+    /// the run is over already, and what it came of is not done.
+    pub(crate) fn fail_egress(&self, error: EgressError) {
+        if !error.is_closed() {
+            self.fail(RunError::Egress(error));
+        }
     }
 
     /// Ends the run because a delivery was dropped; nothing new when the run is ending anyway.

@@ -151,6 +151,11 @@ impl MemoryDisk {
         self.disk().plan.breaks_off_ratio = ratio;
     }
 
+    /// Whether there is a commit whose fate is not decided: one that is under way, or that broke off.
+    pub fn is_in_doubt(&self) -> bool {
+        self.disk().doubtful.is_some()
+    }
+
     /// How long a commit takes, by the clock of Tokio. While it takes, a crash or a drop of its future makes its fate
     /// doubtful.
     pub fn set_commit_takes(&self, time: Duration) {

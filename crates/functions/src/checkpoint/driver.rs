@@ -24,7 +24,7 @@ use super::{
     CheckpointStatus,
     write::{Moment, write},
 };
-use crate::StateSpec;
+use crate::{Expiration, StateSpec};
 
 /// The delay before a failed commit is tried again. It doubles with each failure.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -42,8 +42,12 @@ pub(crate) struct Checkpoint {
     failing: AtomicBool,
     /// Commits work again.
     works: Notify,
+    /// So much has changed that the next commit does not wait for its time.
+    hurry: Notify,
     /// Ends the intervals: what is left is committed now.
     closing: CancellationToken,
+    /// Whether a function has declared a state that expires.
+    has_expiring_states: AtomicBool,
     /// What functions declared, until the driver takes it over.
     specs: Mutex<HashMap<FunctionType, Vec<StateSpec>>>,
 }
@@ -68,9 +72,20 @@ impl Checkpoint {
             status: Mutex::new(CheckpointStatus { interval, ..CheckpointStatus::default() }),
             failing: AtomicBool::new(false),
             works: Notify::new(),
+            hurry: Notify::new(),
             closing: CancellationToken::new(),
+            has_expiring_states: AtomicBool::new(specs.values().flatten().any(expires)),
             specs: Mutex::new(specs),
         }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whether there is something to look for in the store beside what is asked for.
+    pub(crate) fn has_expiring_states(&self) -> bool {
+        self.has_expiring_states.load(Ordering::Relaxed)
     }
 
     pub(crate) fn status(&self) -> CheckpointStatus {
@@ -96,6 +111,11 @@ impl Checkpoint {
         self.closing.is_cancelled()
     }
 
+    /// Lets the driver make the next commit as soon as it can.
+    pub(crate) fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
     /// Lets the driver make the last commit, and return.
     pub(crate) fn close(&self) {
         self.closing.cancel();
@@ -115,6 +135,7 @@ impl Checkpoint {
                 biased;
                 () = self.closing.cancelled() => true,
                 () = sleep_until(next) => false,
+                () = self.hurry.notified() => false,
             };
             next = Instant::now() + self.interval;
             self.checkpoint(source, &mut specs).await?;
@@ -137,6 +158,9 @@ impl Checkpoint {
             self.lock().durable_at = Some(now);
             return Ok(());
         };
+        if moment.cut.changes.specs().iter().any(|(_, spec)| expires(spec)) {
+            self.has_expiring_states.store(true, Ordering::Relaxed);
+        }
         let mut failures = 0;
         let mut last_tries = 0;
         loop {
@@ -195,6 +219,10 @@ impl Checkpoint {
     fn lock(&self) -> MutexGuard<'_, CheckpointStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn expires(spec: &StateSpec) -> bool {
+    spec.expiration != Expiration::Never
 }
 
 /// Says once what is wrong and what helps; the next line is when it works again.

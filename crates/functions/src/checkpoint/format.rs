@@ -3,14 +3,14 @@
 //! They are small protobuf messages, and part of the format on disk: fields are added and never changed, so that an older
 //! program's values stay readable. The keys are those of [`statefun_kinesis_store::key`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
 use statefun_kinesis_types::{Address, FunctionType, HashKey, PutRecord, Timestamp};
 
 use crate::{
-    EgressMessage, Expiration, Message, StateSpec, StoredEgress, StoredMessage, StoredState, StoredTimer, Value,
+    EgressMessage, Expiration, Message, Origin, StateSpec, StoredEgress, StoredMessage, StoredState, StoredTimer, Value,
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -41,6 +41,23 @@ struct MessageFormat {
     typename: String,
     #[prost(bytes = "bytes", optional, tag = "4")]
     bytes: Option<Bytes>,
+    #[prost(message, optional, tag = "5")]
+    origin: Option<OriginFormat>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OriginFormat {
+    #[prost(string, tag = "1")]
+    stream: String,
+    #[prost(string, tag = "2")]
+    shard: String,
+    /// In decimal, as the service writes it.
+    #[prost(string, tag = "3")]
+    sequence_number: String,
+    #[prost(uint64, tag = "4")]
+    sub_sequence_number: u64,
+    #[prost(sint64, tag = "5")]
+    arrival_millis: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -103,6 +120,7 @@ impl MessageFormat {
             caller: message.caller.as_ref().map(AddressFormat::of),
             typename: message.value.typename.as_ref().to_owned(),
             bytes: message.value.bytes.clone(),
+            origin: message.origin.as_deref().map(OriginFormat::of),
         }
     }
 
@@ -112,7 +130,33 @@ impl MessageFormat {
             None => None,
         };
         let value = Value { typename: self.typename.into(), bytes: self.bytes };
-        Some((self.to.address()?, Message { caller, value }))
+        let origin = match self.origin {
+            Some(origin) => Some(Arc::new(origin.origin()?)),
+            None => None,
+        };
+        Some((self.to.address()?, Message { caller, value, origin }))
+    }
+}
+
+impl OriginFormat {
+    fn of(origin: &Origin) -> Self {
+        Self {
+            stream: origin.stream.as_str().to_owned(),
+            shard: origin.shard.as_str().to_owned(),
+            sequence_number: origin.sequence_number.to_string(),
+            sub_sequence_number: origin.sub_sequence_number,
+            arrival_millis: origin.arrival.as_millis(),
+        }
+    }
+
+    fn origin(self) -> Option<Origin> {
+        Some(Origin {
+            stream: self.stream.parse().ok()?,
+            shard: self.shard.parse().ok()?,
+            sequence_number: self.sequence_number.parse().ok()?,
+            sub_sequence_number: self.sub_sequence_number,
+            arrival: Timestamp::from_millis(self.arrival_millis),
+        })
     }
 }
 
@@ -253,7 +297,7 @@ mod tests {
 
     fn message(caller: Option<&str>, bytes: Option<&'static str>) -> Message {
         let value = Value { typename: "any text".into(), bytes: bytes.map(Bytes::from) };
-        Message { caller: caller.map(address), value }
+        Message { caller: caller.map(address), value, origin: None }
     }
 
     fn hex(bytes: &Bytes) -> String {
@@ -263,9 +307,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         for (expires, bytes) in [(None, ""), (Some(Timestamp::from_millis(1)), "42")] {
-            let value = Some(Value::new("t/x", bytes));
-            let state = StoredState { address: address("a"), name: "total".into(), value: value.clone(), expires };
-            let stored = StoredValue { value: value.unwrap(), expires };
+            let value = Value::new("t/x", bytes);
+            let stored = StoredValue { value: value.clone(), expires };
+            let state = StoredState { address: address("a"), name: "total".into(), value: Some(value), expires };
             assert_eq!(StoredValue::decode(state.encode().unwrap()), Some(stored));
         }
         let unset = StoredState { address: address("a"), name: "total".into(), value: None, expires: None };
@@ -287,6 +331,16 @@ mod tests {
             let stored = StoredEgress { id: 9, message };
             assert_eq!(StoredEgress::decode(9, stored.encode()), Some(stored));
         }
+        let mut from_a_record = message(None, Some("x"));
+        from_a_record.origin = Some(Arc::new(Origin {
+            stream: "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap(),
+            shard: "shardId-000000000000".parse().unwrap(),
+            sequence_number: "49590338271490256608559692538361571095921575989136588898".parse().unwrap(),
+            sub_sequence_number: 3,
+            arrival: Timestamp::from_millis(-5),
+        }));
+        let stored = StoredMessage { id: 10, to: address("a"), message: from_a_record };
+        assert_eq!(StoredMessage::decode(10, stored.encode()), Some(stored));
         let week = Duration::from_secs(7 * 24 * 60 * 60);
         let expirations = [Expiration::Never, Expiration::AfterWrite(Duration::ZERO), Expiration::AfterInvoke(week)];
         let spec = |expiration| StateSpec { name: "total".into(), typename: "t/x".into(), expiration };

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use statefun_kinesis_store::{Error, ErrorKind, KeyRange, Result, Store, StoreExt, Table, key::StoredKey};
 use statefun_kinesis_types::FunctionType;
 
-use super::format::{SPECS, StoredValue, decode_specs};
-use crate::{Image, StateSpec, StoredEgress, StoredMessage, StoredState, StoredTimer};
+use super::format::{SPECS, decode_specs};
+use crate::{Image, StateSpec, StoredEgress, StoredMessage, StoredTimer};
 
 /// What a store holds of functions.
 #[derive(Debug, Default)]
@@ -16,10 +16,10 @@ pub(crate) struct Restored {
     pub(crate) specs: HashMap<FunctionType, Vec<StateSpec>>,
 }
 
-/// Reads everything that functions had at the last commit.
+/// Reads what functions had at the last commit, states apart: these are read when they are needed.
 pub(crate) async fn restore(store: &dyn Store) -> Result<Restored> {
     let mut restored = Restored::default();
-    for table in [Table::Meta, Table::State, Table::Mailboxes, Table::Timers, Table::Egress] {
+    for table in [Table::Meta, Table::Mailboxes, Table::Timers, Table::Egress] {
         let range = if table == Table::Meta { KeyRange::prefix(SPECS) } else { KeyRange::ALL };
         let mut entries = store.entries(table, range);
         while let Some(entry) = entries.next().await? {
@@ -41,10 +41,6 @@ impl Restored {
                 let specs = decode_specs(value)?;
                 specs.iter().for_each(|spec| self.image.declare(function.clone(), spec.clone()));
                 self.specs.insert(function, specs);
-            }
-            (Table::State, StoredKey::State { address, name }) => {
-                let StoredValue { value, expires } = StoredValue::decode(value)?;
-                self.image.set(StoredState { address, name: name.into(), value: Some(value), expires });
             }
             (Table::Mailboxes, StoredKey::Number { number }) => {
                 self.image.add_message(StoredMessage::decode(number, value)?);

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use statefun_kinesis_types::{Address, PutRecord, StreamRef, TypeName};
 
 use super::payload::{Payload, ValueSpec};
-use crate::{Delayed, Effects, EgressMessage, Request, StateChange, Value};
+use crate::{Delayed, Effects, EgressMessage, Message, Origin, Request, StateChange, Value};
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -35,6 +35,7 @@ pub enum StateError {
 pub struct Context {
     address: Address,
     caller: Option<Address>,
+    origin: Option<Arc<Origin>>,
     states: Vec<(Arc<str>, Option<Value>)>,
     effects: Effects,
 }
@@ -42,11 +43,13 @@ pub struct Context {
 impl Context {
     pub(super) fn new(request: &Request) -> Self {
         let states = request.states.clone();
-        Self { address: request.target.clone(), caller: None, states, effects: Effects::default() }
+        Self { address: request.target.clone(), caller: None, origin: None, states, effects: Effects::default() }
     }
 
-    pub(super) fn set_caller(&mut self, caller: Option<Address>) {
-        self.caller = caller;
+    /// The next message is this one.
+    pub(super) fn begin(&mut self, message: &Message) {
+        self.caller.clone_from(&message.caller);
+        self.origin.clone_from(&message.origin);
     }
 
     pub(super) fn into_effects(self) -> Effects {
@@ -61,6 +64,11 @@ impl Context {
     /// Who sent the message; `None` when it came through an ingress.
     pub fn caller(&self) -> Option<&Address> {
         self.caller.as_ref()
+    }
+
+    /// The record that the message was made of; `None` when a function sent it.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
     }
 
     /// The value of a state; `None` while it is not set, or when it has expired.

@@ -145,7 +145,7 @@ impl Invoke for Registry {
         let mut context = Context::new(request);
         let handle = async {
             for message in request.messages.iter() {
-                context.set_caller(message.caller.clone());
+                context.begin(message);
                 function.handle(&mut context, message).await?;
             }
             Ok(())

@@ -79,8 +79,11 @@ impl<T> Mailboxes<T> {
         // The same messages go out again, ahead of the others of their function.
         let group = function.group;
         self.land(slot, false);
-        self.mailboxes[slot as usize].phase = Phase::Ready;
+        let mailbox = &mut self.mailboxes[slot as usize];
+        mailbox.phase = Phase::Ready;
+        let place = mailbox.instance;
         self.groups[group.index()].ready.push_front(slot);
+        self.settle(place);
         Ok(())
     }
 
@@ -114,7 +117,7 @@ impl<T> Mailboxes<T> {
         let mut full = None;
         for (to, value) in messages {
             let function = self.function(&to.function)?;
-            let message = Message { caller: Some(sender.clone()), value };
+            let message = Message { caller: Some(sender.clone()), value, origin: None };
             let target = self.post(function, to.id, message, lineage.clone());
             if full.is_none() && target != slot && self.is_full(target) {
                 full = Some(target);
@@ -124,7 +127,7 @@ impl<T> Mailboxes<T> {
             match delayed {
                 Delayed::Send { delay, to, value, token } => {
                     self.functions[sender_function as usize].counts.messages_out += 1;
-                    let message = Message { caller: Some(sender.clone()), value };
+                    let message = Message { caller: Some(sender.clone()), value, origin: None };
                     let timer = StoredTimer { id: self.next_id, at: now.after(delay), to, message, token };
                     self.next_id += 1;
                     if let Some(journal) = &mut self.journal {
@@ -163,6 +166,7 @@ impl<T> Mailboxes<T> {
             Some(target) if !self.is_full(slot) && self.is_full(target) => {
                 self.mailboxes[slot as usize].phase = Phase::Held;
                 self.mailboxes[target as usize].waiters.push(slot);
+                self.settle(own);
             }
             _ => self.go_on(slot),
         }
@@ -195,6 +199,5 @@ impl<T> Mailboxes<T> {
             }
         });
         self.instances.schedule(place, &mut self.expiries, false);
-        self.settle(place);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use statefun_kinesis_types::{Address, FunctionType};
 
-use super::state::Specs;
+use super::{ids::Ids, state::Specs};
 
 /// Functions that are served by one place, such as an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,11 +48,26 @@ pub(super) struct Group {
     pub(super) settings: GroupSettings,
     /// Mailboxes whose next batch can go out, longest waiting first.
     pub(super) ready: VecDeque<u32>,
+    /// Those whose turn it was when there was no room for their states.
+    pub(super) cold: VecDeque<u32>,
     /// Those whose turn it was, and whose states have come from the store since.
     pub(super) loaded: VecDeque<u32>,
     /// How many wait for their states or are in `loaded`.
     pub(super) loads: usize,
     pub(super) in_flight: u32,
+}
+
+impl Group {
+    pub(super) fn new(settings: GroupSettings) -> Self {
+        Self {
+            settings,
+            ready: VecDeque::new(),
+            cold: VecDeque::new(),
+            loaded: VecDeque::new(),
+            loads: 0,
+            in_flight: 0,
+        }
+    }
 }
 
 /// Which group serves a function: the one that names the function, else the one that names its namespace.
@@ -88,8 +103,7 @@ pub(super) struct Function {
     pub(super) is_tried: bool,
     /// Mailboxes that are ready but for that.
     pub(super) aside: VecDeque<u32>,
-    /// Places of its instances by their ids.
-    pub(super) instances: HashMap<Arc<str>, u32>,
+    pub(super) instances: Ids,
     pub(super) counts: FunctionCounts,
 }
 
@@ -102,7 +116,7 @@ impl Function {
             is_known: false,
             is_tried: false,
             aside: VecDeque::new(),
-            instances: HashMap::new(),
+            instances: Ids::new(),
             counts: FunctionCounts::default(),
         }
     }

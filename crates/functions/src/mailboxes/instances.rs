@@ -85,12 +85,11 @@ impl Instance {
 struct Ends {
     first: u32,
     last: u32,
-    bytes: usize,
 }
 
 impl Default for Ends {
     fn default() -> Self {
-        Self { first: NONE, last: NONE, bytes: 0 }
+        Self { first: NONE, last: NONE }
     }
 }
 
@@ -99,6 +98,8 @@ impl Default for Ends {
 pub(super) struct Instances {
     all: Slab<Instance>,
     bytes: usize,
+    /// The part of them that instances in the queue of saved ones have.
+    saved_bytes: usize,
     saved: Ends,
     unsaved: Ends,
 }
@@ -112,8 +113,10 @@ impl Instances {
 
     pub(super) fn remove(&mut self, place: u32, expiries: &mut Expiries) -> Instance {
         self.unlink(place);
-        self.unschedule(place, expiries);
         let instance = self.all.remove(place as usize);
+        if let Some(at) = instance.look_at {
+            expiries.0.remove(&(at, place));
+        }
         self.bytes -= instance.footprint();
         instance
     }
@@ -148,7 +151,7 @@ impl Instances {
 
     /// How many of these bytes cannot be had by putting instances out of memory now.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.bytes - self.saved.bytes
+        self.bytes - self.saved_bytes
     }
 
     fn ends(&mut self, queue: Queue) -> &mut Ends {
@@ -170,9 +173,10 @@ impl Instances {
     /// Puts an instance at the end of a queue, and takes it out of the one it was in.
     pub(super) fn link(&mut self, place: u32, queue: Queue) {
         self.unlink(place);
-        let bytes = self.all[place as usize].footprint();
+        if queue == Queue::Saved {
+            self.saved_bytes += self.all[place as usize].footprint();
+        }
         let ends = self.ends(queue);
-        ends.bytes += bytes;
         let last = std::mem::replace(&mut ends.last, place);
         if last == NONE {
             ends.first = place;
@@ -186,9 +190,11 @@ impl Instances {
     pub(super) fn unlink(&mut self, place: u32) {
         let instance = &mut self.all[place as usize];
         let Some(queue) = instance.queue.take() else { return };
-        let (bytes, before, after) = (instance.footprint(), instance.before, instance.after);
+        let (before, after) = (instance.before, instance.after);
+        if queue == Queue::Saved {
+            self.saved_bytes -= instance.footprint();
+        }
         let ends = self.ends(queue);
-        ends.bytes -= bytes;
         if before == NONE {
             ends.first = after;
         }
@@ -219,12 +225,6 @@ impl Instances {
         }
         instance.look_at = Some(first);
         expiries.0.insert((first, place));
-    }
-
-    pub(super) fn unschedule(&mut self, place: u32, expiries: &mut Expiries) {
-        if let Some(at) = self.all[place as usize].look_at.take() {
-            expiries.0.remove(&(at, place));
-        }
     }
 }
 

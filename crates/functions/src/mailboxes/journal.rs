@@ -1,6 +1,10 @@
 //! What is written down between two cuts.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+};
 
 use statefun_kinesis_types::{FunctionType, Timestamp};
 
@@ -9,6 +13,10 @@ use super::{
     state::Content,
 };
 use crate::StateSpec;
+
+/// Most changed instances for which there is room from the beginning; about seven megabytes that are not touched before
+/// they are needed.
+const EXPECTED_MAX: usize = 1 << 16;
 
 /// What has changed since the last cut. It has all that a cut says, so that a cut is a swap.
 #[derive(Debug)]
@@ -86,7 +94,9 @@ impl Journal {
 
     /// Takes what was written so far, and begins anew.
     pub(super) fn take(&mut self) -> Self {
-        let next = Self::new(self.number + 1, Arc::clone(&self.functions));
+        let mut next = Self::new(self.number + 1, Arc::clone(&self.functions));
+        // As much may change until the next cut, and nobody should wait while it is moved to where there is room.
+        next.instances.reserve(self.instances.len().min(EXPECTED_MAX));
         std::mem::replace(self, next)
     }
 
@@ -119,13 +129,13 @@ impl Journal {
 /// What came and went of one kind.
 #[derive(Debug)]
 pub(super) struct Delta<V> {
-    pub(super) added: BTreeMap<u64, V>,
+    pub(super) added: HashMap<u64, V, BuildHasherDefault<NumberHasher>>,
     pub(super) removed: Vec<u64>,
 }
 
 impl<V> Default for Delta<V> {
     fn default() -> Self {
-        Self { added: BTreeMap::new(), removed: Vec::new() }
+        Self { added: HashMap::default(), removed: Vec::new() }
     }
 }
 
@@ -142,5 +152,24 @@ impl<V> Delta<V> {
         if self.added.remove(&id).is_none() {
             self.removed.push(id);
         }
+    }
+}
+
+/// Spreads numbers that we count ourselves: nobody can choose them so that they collide.
+#[derive(Debug, Default)]
+pub(super) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio's fraction: neighbours get far apart, in the upper bits too, which a table looks at first.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }

@@ -64,12 +64,11 @@ impl<T> Mailboxes<T> {
         while self.loads.count() < SWEEPS_AT_ONCE
             && let Some(address) = self.loads.sweeps.pop_front()
         {
-            let Ok(function) = self.function(&address.function) else { continue };
-            if self.functions[function as usize].instances.contains_key(&address.id) {
-                continue;
-            }
-            let place = self.instance(function, &address.id);
-            if self.instances.get(place).knowledge == Knowledge::Unknown {
+            let Ok(index) = self.function(&address.function) else { continue };
+            let function = &self.functions[index as usize];
+            // What is in memory has its expiry there; and of a function without states nothing is known to expire.
+            if function.instances.get(&address.id).is_none() && !function.specs.all().is_empty() {
+                let place = self.instance(index, &address.id);
                 self.want(place);
             }
         }
@@ -122,7 +121,7 @@ impl<T> Mailboxes<T> {
     /// The place of an instance whose states were asked for.
     fn loading(&self, address: &Address) -> Option<u32> {
         let function = &self.functions[*self.by_type.get(&address.function)? as usize];
-        let place = *function.instances.get(&address.id)?;
+        let place = function.instances.get(&address.id)?;
         (self.instances.get(place).knowledge == Knowledge::Loading).then_some(place)
     }
 
@@ -179,12 +178,6 @@ impl<T> Mailboxes<T> {
         });
     }
 
-    /// The states of an instance are not needed now.
-    pub(super) fn unpin(&mut self, place: u32) {
-        self.instances.get_mut(place).is_pinned = false;
-        self.settle(place);
-    }
-
     /// Puts an instance where it waits to go, or removes it when nobody will miss it.
     pub(super) fn settle(&mut self, place: u32) {
         self.instances.unlink(place);
@@ -194,6 +187,10 @@ impl<T> Mailboxes<T> {
             // It was put out of memory while it waited for something else, and then had nothing more to do.
             Knowledge::Unknown if instance.mailbox.is_none() => return self.forget(place),
             _ => return,
+        }
+        if instance.mailbox.is_some() && instance.cells.is_empty() {
+            // It would give no memory back.
+            return;
         }
         let is_saved = self.is_saved(instance);
         if instance.is_idle_and_empty() && is_saved {
@@ -252,7 +249,6 @@ impl<T> Mailboxes<T> {
             let instance = self.instances.remove(place, &mut self.expiries);
             self.functions[instance.function as usize].instances.remove(&instance.id);
         } else {
-            self.instances.unschedule(place, &mut self.expiries);
             self.instances.change(place, |instance| {
                 instance.cells = Default::default();
                 instance.knowledge = Knowledge::Unknown;

@@ -19,6 +19,10 @@ use super::{
 };
 use crate::Message;
 
+/// Most delayed messages that are delivered at a time, so that nobody waits for more than a few milliseconds when all of
+/// them are overdue after a restart.
+const DUE_AT_ONCE: usize = 4_096;
+
 /// Bounds of all mailboxes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -34,7 +38,7 @@ pub struct Limits {
     /// mailboxes are [`backed`](Mailboxes::backed). What is in use or not durable stays. Default: 256 MiB.
     pub state_bytes: usize,
     /// Bytes of changed states that are in no durable cut from which on no request goes out, where mailboxes are
-    /// [`journalled`](Mailboxes::journalled). Default: 256 MiB.
+    /// [`journalled`](Mailboxes::journalled). A cut has copies of some of them until it is durable. Default: 64 MiB.
     pub unsaved_bytes: usize,
 }
 
@@ -46,7 +50,7 @@ impl Default for Limits {
             egress_records: 100_000,
             egress_bytes: 64 << 20,
             state_bytes: 256 << 20,
-            unsaved_bytes: 256 << 20,
+            unsaved_bytes: 64 << 20,
         }
     }
 }
@@ -92,6 +96,10 @@ pub struct Usage {
 ///   turn until there is room. A mailbox that is full itself is never held up. So among senders that hold each other up
 ///   there is always one that is not, and no cycle of functions stands still.
 /// * An instance without messages and states takes no memory.
+/// * Where they are [`journalled`](Self::journalled), all that changes is in the next [`cut`](Self::cut), and mailboxes
+///   that [`restore`](Self::restore) the sum of all cuts go on as these would have.
+/// * Where they are [`backed`](Self::backed) by a store, states are in memory as far as there is room for them, and an
+///   address that waits for its states holds up no other.
 ///
 /// `T` is a ticket of who delivers; it comes back by [`take_finished`](Self::take_finished) when all that came of the
 /// delivery is done, records for egresses included and delayed messages not.
@@ -104,8 +112,12 @@ pub struct Mailboxes<T> {
     pub(super) directory: Directory,
     pub(super) functions: Vec<Function>,
     pub(super) by_type: HashMap<FunctionType, u32>,
+    /// The function that was looked up last.
+    pub(super) last_function: u32,
     pub(super) instances: Instances,
     pub(super) mailboxes: Slab<Mailbox<T>>,
+    /// Memory of mailboxes that are gone, for the next ones: most live for a message or two.
+    pub(super) spare: Vec<VecDeque<Envelope<T>>>,
     pub(super) parked: BTreeSet<(Timestamp, u32)>,
     pub(super) timers: Timers,
     pub(super) expiries: Expiries,
@@ -136,8 +148,10 @@ impl<T> Mailboxes<T> {
             directory: Directory::default(),
             functions: Vec::new(),
             by_type: HashMap::new(),
+            last_function: 0,
             instances: Instances::default(),
             mailboxes: Slab::new(),
+            spare: Vec::new(),
             parked: BTreeSet::new(),
             timers: Timers::default(),
             expiries: Expiries::default(),
@@ -167,7 +181,7 @@ impl<T> Mailboxes<T> {
     /// A new group, which serves no function yet.
     pub fn add_group(&mut self, settings: GroupSettings) -> GroupId {
         let id = GroupId(u32::try_from(self.groups.len()).expect("groups come from a module file of bounded size"));
-        self.groups.push(Group { settings, ready: VecDeque::new(), loaded: VecDeque::new(), loads: 0, in_flight: 0 });
+        self.groups.push(Group::new(settings));
         id
     }
 
@@ -218,7 +232,7 @@ impl<T> Mailboxes<T> {
         let Some(function) = self.by_type.get(&to.function).map(|function| &self.functions[*function as usize]) else {
             return true;
         };
-        let mailbox = function.instances.get(&to.id).and_then(|place| self.instances.get(*place).mailbox);
+        let mailbox = function.instances.get(&to.id).and_then(|place| self.instances.get(place).mailbox);
         mailbox.is_none_or(|slot| !self.is_full(slot))
     }
 
@@ -267,6 +281,13 @@ impl<T> Mailboxes<T> {
         self.journal.as_ref().is_some_and(|journal| !journal.is_empty())
     }
 
+    /// Whether so much has changed since the last cut that the next one should not wait for its time: a quarter of
+    /// [`Limits::unsaved_bytes`], so that requests need not wait for it.
+    pub fn wants_cut(&self) -> bool {
+        let changed = self.journal.as_ref().map_or(0, |journal| journal.state_bytes);
+        changed > 0 && changed >= self.limits.unsaved_bytes / 4
+    }
+
     /// What has changed since the last cut; nothing without [`journalled`](Self::journalled).
     ///
     /// That is a swap, which takes the same time whatever has changed. To read or to drop the changes takes longer, and
@@ -305,12 +326,19 @@ impl<T> Mailboxes<T> {
     }
 
     /// Does what is due: delivers delayed messages, wakes what was parked, forgets expired values.
+    ///
+    /// Of very many delayed messages that are due, and of those for which there is no room, some are left, and the next
+    /// deadline is in the past then.
     pub fn on_time(&mut self, now: Timestamp) {
         while let Some((_, slot)) = self.parked.first().copied().filter(|(until, _)| *until <= now) {
             self.parked.pop_first();
             self.make_ready(slot);
         }
-        while let Some(StoredTimer { id, to, message, .. }) = self.timers.pop(now) {
+        for _ in 0..DUE_AT_ONCE {
+            if self.messages >= self.limits.messages {
+                break;
+            }
+            let Some(StoredTimer { id, to, message, .. }) = self.timers.pop(now) else { break };
             if let Some(journal) = &mut self.journal {
                 journal.timers.remove(id);
             }
@@ -341,7 +369,12 @@ impl<T> Mailboxes<T> {
 
     /// The place of a function that is served.
     pub(super) fn function(&mut self, name: &FunctionType) -> Result<u32, UnknownFunction> {
+        // Most messages are for the function that the message before was for.
+        if self.functions.get(self.last_function as usize).is_some_and(|last| last.name == *name) {
+            return Ok(self.last_function);
+        }
         if let Some(function) = self.by_type.get(name) {
+            self.last_function = *function;
             return Ok(*function);
         }
         let group = self.directory.find(name).ok_or_else(|| UnknownFunction { function: name.clone() })?;
@@ -358,7 +391,7 @@ impl<T> Mailboxes<T> {
     pub(super) fn instance(&mut self, index: u32, id: &Arc<str>) -> u32 {
         let function = &mut self.functions[index as usize];
         if let Some(place) = function.instances.get(id) {
-            return *place;
+            return place;
         }
         // Of a function that never declared a state, the store has none.
         let is_known = !self.is_backed || function.specs.all().is_empty();
@@ -389,7 +422,7 @@ impl<T> Mailboxes<T> {
         let place = self.instance(function, id);
         let instance = self.instances.get_mut(place);
         let slot = *instance.mailbox.get_or_insert_with(|| {
-            let slot = self.mailboxes.insert(Mailbox::new(function, place));
+            let slot = self.mailboxes.insert(Mailbox::new(function, place, self.spare.pop().unwrap_or_default()));
             u32::try_from(slot).expect("fewer mailboxes than the memory has room for")
         });
         let mailbox = &mut self.mailboxes[slot as usize];

@@ -71,11 +71,12 @@ pub(super) struct Mailbox<T> {
 }
 
 impl<T> Mailbox<T> {
-    pub(super) fn new(function: u32, instance: u32) -> Self {
+    /// A mailbox, which puts messages into `waiting`.
+    pub(super) fn new(function: u32, instance: u32, waiting: VecDeque<Envelope<T>>) -> Self {
         Self {
             function,
             instance,
-            waiting: VecDeque::new(),
+            waiting,
             batch: None,
             phase: Phase::Idle,
             request: 0,
@@ -107,11 +108,15 @@ impl<T> Mailbox<T> {
         };
         let count = self.waiting.iter().take(max_messages).take_while(fits).count().max(1).min(self.waiting.len());
         let mut tags = Vec::with_capacity(count);
-        let take = |envelope: Envelope<T>| {
+        let mut take = |envelope: Envelope<T>| {
             tags.push(envelope.tag);
             envelope.message
         };
-        let messages = self.waiting.drain(..count).map(take).collect();
+        let messages = match self.waiting.pop_front() {
+            // As most batches are, where messages are few and addresses many; and it saves a copy.
+            Some(only) if count == 1 => Arc::new([take(only)]) as Arc<[Message]>,
+            first => first.into_iter().chain(self.waiting.drain(..count.saturating_sub(1))).map(take).collect(),
+        };
         self.batch = Some(Batch { messages, tags });
         if self.waiting.is_empty() {
             self.waiting.shrink_to(4);

@@ -2,6 +2,7 @@ mod apply;
 mod change;
 mod egress;
 mod group;
+mod ids;
 mod instances;
 mod journal;
 mod lineage;

@@ -9,10 +9,13 @@ use super::{
     instances::{Instance, Knowledge},
     journal::ChangedState,
     machine::Mailboxes,
-    mailbox::{Batch, Phase},
+    mailbox::{Batch, Mailbox, Phase},
     state::Content,
 };
 use crate::{Message, Value};
+
+/// Most mailboxes that are gone and whose memory is kept: as many as may be gone while a delivery is handled.
+const SPARE_MAX: usize = 256;
 
 /// A request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +63,8 @@ impl<T> Mailboxes<T> {
                     let mailbox = &mut self.mailboxes[slot as usize];
                     mailbox.phase = Phase::Aside;
                     let place = mailbox.instance;
-                    self.unpin(place);
+                    self.instances.get_mut(place).is_pinned = false;
+                    self.settle(place);
                     continue;
                 }
                 function.is_tried = true;
@@ -71,27 +75,39 @@ impl<T> Mailboxes<T> {
     }
 
     /// The next mailbox of a group whose request may go out, and whose states are known. Those before it whose states
-    /// are not are asked for them.
+    /// are not are asked for them, or wait until there is room for them and let others go ahead.
     fn next_ready(&mut self, index: usize) -> Option<u32> {
-        loop {
-            let group = &mut self.groups[index];
-            if group.in_flight >= group.settings.max_in_flight.get() {
-                return None;
+        let group = &mut self.groups[index];
+        if group.in_flight >= group.settings.max_in_flight.get() {
+            return None;
+        }
+        if let Some(slot) = group.loaded.pop_front() {
+            group.loads -= 1;
+            return Some(slot);
+        }
+        while let Some(slot) = self.groups[index].cold.front().copied() {
+            let is_known = self.is_known(slot);
+            if !is_known && !self.begin_load(index, slot) {
+                break;
             }
-            if let Some(slot) = group.loaded.pop_front() {
-                group.loads -= 1;
+            self.groups[index].cold.pop_front();
+            if is_known {
                 return Some(slot);
             }
-            let slot = *group.ready.front()?;
-            let mailbox = &self.mailboxes[slot as usize];
-            if self.instances.get(mailbox.instance).knowledge == Knowledge::Known {
-                return self.groups[index].ready.pop_front();
-            }
-            if !self.begin_load(index, slot) {
-                return None;
-            }
-            self.groups[index].ready.pop_front();
         }
+        while let Some(slot) = self.groups[index].ready.pop_front() {
+            if self.is_known(slot) {
+                return Some(slot);
+            }
+            if !self.groups[index].cold.is_empty() || !self.begin_load(index, slot) {
+                self.groups[index].cold.push_back(slot);
+            }
+        }
+        None
+    }
+
+    fn is_known(&self, slot: u32) -> bool {
+        self.instances.get(self.mailboxes[slot as usize].instance).knowledge == Knowledge::Known
     }
 
     fn dispatch(&mut self, slot: u32, now: Timestamp) -> Request {
@@ -112,18 +128,21 @@ impl<T> Mailboxes<T> {
 
         let place = mailbox.instance;
         let (journal, specs) = (&mut self.journal, &function.specs);
-        self.instances.change(place, |Instance { id, cells, written, is_pinned, .. }| {
-            *is_pinned = true;
-            let mut changed = |spec, content, expires| {
-                if let Some(journal) = journal {
-                    let name = Arc::clone(specs.name(spec));
-                    journal.state_changed(written, index, id, ChangedState { name, content, expires });
-                }
-            };
-            cells.expire(now, |spec| changed(spec, None, None));
-            cells.invoked(specs.all(), now, |spec, content, expires| changed(spec, Some(content.clone()), expires));
-        });
-        self.instances.schedule(place, &mut self.expiries, false);
+        self.instances.unlink(place);
+        self.instances.get_mut(place).is_pinned = true;
+        if self.instances.get(place).cells.first_expiry().is_some() {
+            self.instances.change(place, |Instance { id, cells, written, .. }| {
+                let mut changed = |spec, content, expires| {
+                    if let Some(journal) = journal {
+                        let name = Arc::clone(specs.name(spec));
+                        journal.state_changed(written, index, id, ChangedState { name, content, expires });
+                    }
+                };
+                cells.expire(now, |spec| changed(spec, None, None));
+                cells.invoked(specs.all(), now, |spec, content, expires| changed(spec, Some(content.clone()), expires));
+            });
+            self.instances.schedule(place, &mut self.expiries, false);
+        }
         let instance = self.instances.get(place);
         let value = |spec| instance.cells.get(spec).map(Content::value);
         let states = (0_u16..).zip(specs.all()).map(|(place, spec)| (Arc::clone(&spec.name), value(place))).collect();
@@ -153,15 +172,20 @@ impl<T> Mailboxes<T> {
     /// Gives a mailbox its next turn, or removes it when it has nothing to do.
     pub(super) fn go_on(&mut self, slot: u32) {
         let mailbox = &mut self.mailboxes[slot as usize];
+        let place = mailbox.instance;
         if mailbox.batch.is_some() || !mailbox.waiting.is_empty() {
-            return self.make_ready(slot);
+            self.make_ready(slot);
+        } else {
+            mailbox.phase = Phase::Idle;
+            if mailbox.waiters.is_empty() {
+                let Mailbox { waiting, .. } = self.mailboxes.remove(slot as usize);
+                if self.spare.len() < SPARE_MAX {
+                    self.spare.push(waiting);
+                }
+                self.instances.get_mut(place).mailbox = None;
+            }
         }
-        mailbox.phase = Phase::Idle;
-        if mailbox.waiters.is_empty() {
-            let mailbox = self.mailboxes.remove(slot as usize);
-            self.instances.get_mut(mailbox.instance).mailbox = None;
-            self.settle(mailbox.instance);
-        }
+        self.settle(place);
     }
 
     /// Tries the same messages again at that time; the address waits until then, and all others go on.
@@ -174,6 +198,7 @@ impl<T> Mailboxes<T> {
         self.land(request.slot, true);
         self.mailboxes[request.slot as usize].phase = Phase::Parked(until);
         self.parked.insert((until, request.slot));
+        self.settle(self.mailboxes[request.slot as usize].instance);
         self.evict();
     }
 
@@ -191,7 +216,7 @@ impl<T> Mailboxes<T> {
         self.functions[mailbox.function as usize].counts.backlog += count as u64;
         self.land(request.slot, true);
         self.mailboxes[request.slot as usize].starts_anew();
-        self.make_ready(request.slot);
+        self.go_on(request.slot);
         self.evict();
         true
     }
@@ -216,10 +241,10 @@ impl<T> Mailboxes<T> {
             .is_some_and(|mailbox| mailbox.phase == Phase::InFlight && mailbox.request == request.number)
     }
 
-    /// A request is not in flight any more.
+    /// A request is not in flight any more. Its instance is to be settled after it.
     pub(super) fn land(&mut self, slot: u32, failed: bool) {
-        self.unpin(self.mailboxes[slot as usize].instance);
         let mailbox = &mut self.mailboxes[slot as usize];
+        self.instances.get_mut(mailbox.instance).is_pinned = false;
         let function = &mut self.functions[mailbox.function as usize];
         function.counts.in_flight -= 1;
         self.groups[function.group.index()].in_flight -= 1;

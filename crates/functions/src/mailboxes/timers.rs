@@ -73,7 +73,7 @@ mod tests {
         let sender = Address { function: "t/f".parse().unwrap(), id: "1".into() };
         let token: Arc<str> = "token".into();
         let insert = |timers: &mut Timers, id, millis| {
-            let message = Message { caller: Some(sender.clone()), value: Value::new("t/text", "x") };
+            let message = Message { caller: Some(sender.clone()), value: Value::new("t/text", "x"), origin: None };
             let at = Timestamp::from_millis(millis);
             timers.insert(StoredTimer { id, at, to: sender.clone(), message, token: Some(Arc::clone(&token)) });
         };

@@ -256,7 +256,7 @@ impl StatefulFunctionsBuilder {
         }
         let mut checkpoint = None;
         if let Some(store) = self.store {
-            mailboxes = mailboxes.journalled();
+            mailboxes = mailboxes.backed();
             let Restored { image, specs } = restore(&*store).await?;
             mailboxes.restore(&image)?;
             checkpoint = Some(Checkpoint::new(store, self.interval, specs));
@@ -270,7 +270,7 @@ impl StatefulFunctionsBuilder {
             moved: Notify::new(),
             rearmed: Notify::new(),
             stop: CancellationToken::new(),
-            receipts: TaskTracker::new(),
+            tasks: TaskTracker::new(),
             log: FailureLog::default(),
         };
         Ok(StatefulFunctions { shared: Arc::new(shared), driver: Mutex::new(None) })

@@ -5,7 +5,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt;
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_spec::FailureHandling;
-use statefun_kinesis_types::PutRecord;
+use statefun_kinesis_store::{KEY_MAX_BYTES, key};
+use statefun_kinesis_types::{Address, PutRecord};
 use tokio::time::Instant;
 
 use super::{
@@ -49,6 +50,11 @@ impl Shared {
                 run.egresses().check(&message.egress, message.stream.as_ref(), &message.record).map_err(|error| {
                     InvokeError::new("the function sent a record that no egress takes").because(error)
                 })?;
+            }
+        }
+        if let (Answer::Handled(effects), Some(_)) = (&answer, &self.checkpoint) {
+            for change in &effects.states {
+                check_key(request, &change.name)?;
             }
         }
         let mut inner = self.lock();
@@ -113,4 +119,20 @@ impl Shared {
         }
         self.lock().mailboxes.park(request.id, now.after(wait));
     }
+}
+
+/// Checks that a store has room for a state's name with that of its address. Most of what is too long is a mistake, and
+/// found here it is one of this message, and not of the checkpoint.
+fn check_key(request: &Request, name: &str) -> Result<(), InvokeError> {
+    let Address { function, id } = &request.target;
+    // A byte of a key may take two.
+    if 2 * (function.as_str().len() + id.len() + name.len()) + 64 <= KEY_MAX_BYTES {
+        return Ok(());
+    }
+    let bytes = key::state(&request.target, name).len();
+    if bytes <= KEY_MAX_BYTES {
+        return Ok(());
+    }
+    let message = format!("a state needs a key of {bytes} bytes, and {KEY_MAX_BYTES} are possible: the id is too long");
+    Err(InvokeError::new(message))
 }

@@ -19,7 +19,7 @@ impl Shared {
             let outlet = inner.outlets.entry(egress.clone()).or_insert_with(|| {
                 // Bounded by the mailboxes: while too many records are outstanding, no request goes out.
                 let (outlet, records) = mpsc::unbounded_channel();
-                tokio::spawn(Arc::clone(self).send_records(run.clone(), egress.clone(), records));
+                self.tasks.spawn(Arc::clone(self).send_records(run.clone(), egress.clone(), records));
                 outlet
             });
             // The receiver goes first only when all is stopped.
@@ -42,7 +42,7 @@ impl Shared {
                     let numbers: Vec<u64> = batch.iter().map(|record| record.id).collect();
                     match run.egresses().send_to(&egress, stream, puts).await {
                         Ok(receipt) => {
-                            self.receipts.spawn(Arc::clone(&self).await_receipt(run.clone(), receipt, numbers));
+                            self.tasks.spawn(Arc::clone(&self).await_receipt(run.clone(), receipt, numbers));
                         }
                         Err(error) => return run.fail_egress(error),
                     }

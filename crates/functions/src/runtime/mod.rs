@@ -5,6 +5,7 @@ mod egress;
 mod error;
 mod failures;
 mod latency;
+mod load;
 mod shared;
 
 pub use builder::{DeadLetters, StatefulFunctions, StatefulFunctionsBuilder};

@@ -45,8 +45,8 @@ pub(super) struct Shared {
     pub(super) rearmed: Notify,
     /// Ends all tasks but that of the checkpoint.
     pub(super) stop: CancellationToken,
-    /// Those who wait until records are stored.
-    pub(super) receipts: TaskTracker,
+    /// All tasks but that of the checkpoint.
+    pub(super) tasks: TaskTracker,
     pub(super) log: FailureLog,
 }
 
@@ -100,11 +100,16 @@ impl Shared {
     pub(super) fn pump(self: &Arc<Self>) {
         let now = self.now();
         let mut requests = Vec::new();
+        let loads;
         let finished = {
             let mut inner = self.lock();
             inner.mailboxes.on_time(now);
             while let Some(request) = inner.mailboxes.next_request(now) {
                 requests.push(request);
+            }
+            loads = inner.mailboxes.take_loads();
+            if let Some(checkpoint) = self.checkpoint.as_ref().filter(|_| inner.mailboxes.wants_cut()) {
+                checkpoint.hurry();
             }
             // Under the lock, so that records keep their order.
             self.hand_out_records(&mut inner);
@@ -115,9 +120,10 @@ impl Shared {
             }
             inner.take_finished()
         };
+        self.load_all(&loads);
         for request in requests {
             let shared = Arc::clone(self);
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 let stop = shared.stop.clone();
                 tokio::select! {
                     biased;
@@ -166,9 +172,9 @@ impl Shared {
     }
 }
 
-impl Source for Shared {
+impl Source for Arc<Shared> {
     fn now(&self) -> Timestamp {
-        Self::now(self)
+        Shared::now(self)
     }
 
     fn take(&self) -> Option<Moment> {
@@ -195,5 +201,7 @@ impl Source for Shared {
 
     fn durable(&self, cut: u64) {
         self.lock().mailboxes.durable(cut);
+        // There may be room now for what waits for it.
+        self.pump();
     }
 }

@@ -86,10 +86,46 @@ const EVENTS: [Event; 40] = {
         TakeLoads, TellDurable, WriteEgress,
     };
     [
-        Deliver, Deliver, Deliver, Deliver, Send, Send, Send, Send, Send, Send, Answer, Answer, Answer, Answer, Answer,
-        Answer, Answer, Answer, Park, Split, WriteEgress, WriteEgress, Cut, Cut, Commit, Commit, TellDurable,
-        TellDurable, TakeLoads, TakeLoads, TakeLoads, ReadLoad, ReadLoad, AnswerLoad, AnswerLoad, AnswerLoad, FailLoad,
-        LookForExpired, Sweep, Crash,
+        Deliver,
+        Deliver,
+        Deliver,
+        Deliver,
+        Send,
+        Send,
+        Send,
+        Send,
+        Send,
+        Send,
+        Answer,
+        Answer,
+        Answer,
+        Answer,
+        Answer,
+        Answer,
+        Answer,
+        Answer,
+        Park,
+        Split,
+        WriteEgress,
+        WriteEgress,
+        Cut,
+        Cut,
+        Commit,
+        Commit,
+        TellDurable,
+        TellDurable,
+        TakeLoads,
+        TakeLoads,
+        TakeLoads,
+        ReadLoad,
+        ReadLoad,
+        AnswerLoad,
+        AnswerLoad,
+        AnswerLoad,
+        FailLoad,
+        LookForExpired,
+        Sweep,
+        Crash,
     ]
 };
 
@@ -320,13 +356,13 @@ impl World {
     }
 
     fn run(mut self, schedule: &[Vec<(u8, u8)>], pauses: &[u64]) -> (Outcome, bool) {
-        for phase in 0..PHASES {
+        for (phase, pause) in pauses.iter().enumerate() {
             for (event, choice) in schedule.get(phase).into_iter().flatten() {
                 self.happen(EVENTS[usize::from(*event) % EVENTS.len()], phase, usize::from(*choice));
             }
             self.drain(phase);
             // Up to the next phase one deadline after the other, each as if it were a phase.
-            let until = self.now.after(Duration::from_millis(pauses[phase]));
+            let until = self.now.after(Duration::from_millis(*pause));
             while let Some(at) = self.mailboxes.next_deadline().filter(|at| *at <= until) {
                 self.now = at;
                 self.drain(phase);
@@ -373,8 +409,13 @@ fn settings() -> impl Strategy<Value = Setting> {
     )
 }
 
+/// How many runs there are.
+fn cases() -> u32 {
+    std::env::var("STATEFUN_KINESIS_RUNS").map_or(200, |runs| runs.parse().expect("a number of runs"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_machine_that_crashes_and_forgets_does_what_one_does_that_never_did(

@@ -156,7 +156,7 @@ pub(crate) fn sources(rng: &mut Rng, deliveries: usize) -> Sources {
             *place += 1;
             let seed = rng.u64(0..1 << 60) | (number as u64) << 60;
             let note = Note { place: *place, hops: rng.u64(0..6), seed };
-            (to, Message { caller: None, value: note.value() })
+            (to, Message { caller: None, value: note.value(), origin: None })
         };
         (0..deliveries).map(|_| (0..rng.usize(0..9)).map(|_| message(rng)).collect()).collect()
     };

@@ -1,0 +1,282 @@
+//! Random traffic, resharding, faults, full and failing disks, and crashes at any await and any write of the store; each
+//! run repeatable from its seed.
+//!
+//! What is checked: whatever happened, the states, the messages between functions and the delayed ones are exactly those
+//! of a run in which nothing did, and the egress has each record at least once, in order per key.
+//!
+//! `STATEFUN_KINESIS_RUNS` and `STATEFUN_KINESIS_SEED` in the environment make a longer run, or repeat one.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fastrand::Rng;
+use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClientExt, Operation, ShardFilter};
+use statefun_kinesis_fake::FakeKinesis;
+use statefun_kinesis_functions::Limits;
+use statefun_kinesis_store::CommitFailure;
+use statefun_kinesis_types::{HashKey, StreamRef};
+use tokio::{task::yield_now, time::sleep};
+
+use crate::scene::{Ask, Engine, PLACES, STREAMS, Setting, World, arn};
+
+/// Runs of `cargo test`.
+const RUNS: u64 = 200;
+const KEYS: u8 = 6;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Met {
+    records: usize,
+    kills: usize,
+    /// Kills while a commit was under way.
+    torn: usize,
+    stops: usize,
+    reshards: usize,
+    /// Records that came out of the egress again.
+    repeats: usize,
+    /// Times when a disk was full.
+    full: usize,
+}
+
+impl Met {
+    fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.kills += other.kills;
+        self.torn += other.torn;
+        self.stops += other.stops;
+        self.reshards += other.reshards;
+        self.repeats += other.repeats;
+        self.full += other.full;
+    }
+}
+
+fn setting(random: &mut Rng) -> Setting {
+    let few = random.bool();
+    Setting {
+        one_in: [0, 15, 60][random.usize(0..3)],
+        interval: Duration::from_millis([20, 300, 1_000][random.usize(0..3)]),
+        drain: Duration::from_millis([0, 200, 5_000][random.usize(0..3)]),
+        max_batch_messages: [1, 3, 1_000][random.usize(0..3)],
+        limits: if few {
+            Limits { messages: 8, egress_records: 4, state_bytes: random.usize(0..2_000), ..Limits::default() }
+        } else {
+            Limits::default()
+        },
+    }
+}
+
+async fn simulate(seed: u64) -> Met {
+    let mut random = Rng::with_seed(seed);
+    let mut met = Met::default();
+    let mut world = World::new(setting(&mut random), seed).await;
+    let longest = [1, 60, 400][random.usize(0..3)];
+    world.disk.set_commit_takes(Duration::from_millis(random.u64(0..longest)));
+    world.disk.set_read_takes(Duration::from_millis(random.u64(0..longest)));
+    let mut engine = restart(&world).await;
+    let mut tokens: Vec<(usize, u8, u32)> = Vec::new();
+
+    met.records = random.usize(40..120);
+    for number in 0..met.records as u32 {
+        let (mut stream, mut key) = (random.usize(0..2), random.u8(0..KEYS));
+        let place = random.u32(0..PLACES);
+        let ask = match random.u8(0..20) {
+            0..4 => Ask::Count,
+            4..8 => Ask::Forward { place },
+            8..11 => Ask::Hop { place, hops: random.u32(0..4) },
+            11..14 => Ask::Late { place, millis: random.u64(0..8_000) },
+            14 => Ask::Again,
+            15 | 16 => {
+                tokens.push((stream, key, number));
+                Ask::Token { place }
+            }
+            17 if !tokens.is_empty() => {
+                let number;
+                (stream, key, number) = tokens.swap_remove(random.usize(0..tokens.len()));
+                Ask::Cancel { number }
+            }
+            17 | 18 => Ask::Bad,
+            _ => Ask::Poison,
+        };
+        if ask == Ask::Bad && random.bool() {
+            // What is taken behind a dead letter that takes its time.
+            delay_dead_letters(&world.kinesis, random.u64(..));
+        }
+        // Order is per key and stream: the key of one stream never comes from the other.
+        let key = format!("{}-{key}", STREAMS[stream]);
+        world.put(STREAMS[stream], &key, number, ask).await;
+
+        match random.u8(0..100) {
+            0..8 => {
+                // At any await: so many steps of tasks after an instant at which something happened.
+                for _ in 0..random.u8(0..40) {
+                    yield_now().await;
+                }
+                met.kills += 1;
+                met.torn += usize::from(world.disk.is_in_doubt());
+                engine.kill(&world.disk).await;
+                pause(&mut random).await;
+                engine = restart(&world).await;
+            }
+            8..10 => {
+                met.stops += 1;
+                // It may be that the disk is full for the last checkpoint: that is said, and harmless.
+                let _ = engine.stop().await;
+                world.disk.crash();
+                pause(&mut random).await;
+                engine = restart(&world).await;
+            }
+            10..14 => met.reshards += usize::from(reshard(&world.kinesis, STREAMS[stream], &mut random).await),
+            14..20 => disturb(&world.kinesis, &mut random),
+            20..23 => {
+                met.full += 1;
+                world.disk.set_full(true);
+            }
+            23..26 => world.disk.fail_commits([CommitFailure::BreaksOff]),
+            26..32 => world.disk.set_full(false),
+            32..34 => world.disk.break_off_randomly(random.f64() / 4.0),
+            34 => world.disk.fail_reads(random.usize(1..5)),
+            35..70 => sleep(Duration::from_millis(random.u64(0..1_500))).await,
+            _ => {}
+        }
+        engine.check();
+    }
+
+    world.kinesis.faults().clear();
+    world.calm();
+    world.disk.set_full(false);
+    world.disk.break_off_randomly(0.0);
+    world.disk.fail_reads(0);
+    met.repeats = world.end(engine).await;
+    met
+}
+
+/// Starts the engine; a start may meet a fault, and is tried again without.
+async fn restart(world: &World) -> Engine {
+    world.kinesis.faults().clear();
+    loop {
+        match world.start().await {
+            Ok(engine) => return engine,
+            Err(_) => {
+                world.disk.crash();
+                world.disk.set_full(false);
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// A while without the engine: mostly a short one, now and then one in which delayed messages become due.
+async fn pause(random: &mut Rng) {
+    let most = if random.u8(0..4) == 0 { 30_000 } else { 500 };
+    sleep(Duration::from_millis(random.u64(0..most))).await;
+}
+
+/// Splits a shard, or merges it with its neighbour; gives whether that could be done.
+async fn reshard(kinesis: &FakeKinesis, stream: &str, random: &mut Rng) -> bool {
+    let stream = StreamRef::from(arn(stream));
+    let Ok(mut shards) = kinesis.all_shards(&stream, ShardFilter::AtLatest).await else { return false };
+    shards.sort_by_key(|shard| shard.hash_range.start());
+    let index = random.usize(0..shards.len());
+    let range = shards[index].hash_range;
+    if shards.len() > 1 && index + 1 < shards.len() && random.bool() {
+        kinesis.merge_shards(&stream, &shards[index].id, &shards[index + 1].id).await.is_ok()
+    } else {
+        let middle = HashKey::new(range.start().get() / 2 + range.end().get() / 2);
+        shards.len() < 6 && kinesis.split_shard(&stream, &shards[index].id, middle).await.is_ok()
+    }
+}
+
+/// Lets something go wrong that the engine has to live with.
+fn disturb(kinesis: &FakeKinesis, random: &mut Rng) {
+    const KINDS: [ErrorKind; 3] = [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Timeout];
+    const CALLS: [Operation; 4] =
+        [Operation::GetRecords, Operation::PutRecords, Operation::ListShards, Operation::GetShardIterator];
+    let faults = kinesis.faults();
+    match random.u8(0..6) {
+        0 => faults.expire_iterators(),
+        1 => faults.store_then_fail(Operation::PutRecords),
+        2 => faults.randomly(random.u64(..), 0.1, &CALLS, &KINDS),
+        3 => faults.randomly_entries(random.u64(..), 0.2),
+        4 => faults.delay(CALLS[random.usize(0..4)], Duration::from_millis(random.u64(1..300))),
+        _ => faults.clear(),
+    }
+}
+
+/// Lets the writer of dead letters try again a few times.
+fn delay_dead_letters(kinesis: &FakeKinesis, seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    kinesis.faults().fail_entries(move |_, record| record.data.starts_with(b"{") && random.u8(0..4) > 0);
+}
+
+/// One run, from its seed and nothing else.
+fn run(seed: u64) -> Met {
+    // Who has no seed of their own takes it from here.
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let met = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(seed))));
+    met.unwrap_or_else(|_| {
+        panic!(
+            "the simulation of seed {seed} failed, for the reason above. To see it again: STATEFUN_KINESIS_SEED={seed} \
+             STATEFUN_KINESIS_RUNS=1 cargo test -p statefun-kinesis-functions --test checkpoint simulation"
+        )
+    })
+}
+
+/// A number from the environment.
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text}")))
+}
+
+#[test]
+fn everything_takes_effect_once_whatever_happens() {
+    let runs = number("STATEFUN_KINESIS_RUNS").unwrap_or(RUNS);
+    let first = number("STATEFUN_KINESIS_SEED").unwrap_or(0);
+    let next = AtomicU64::new(first);
+    let (all, failed) = (Mutex::new(Met::default()), AtomicBool::new(false));
+    let work = || {
+        let mut mine = Met::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + runs || failed.load(Ordering::Relaxed) {
+                break;
+            }
+            match catch_unwind(|| run(seed)) {
+                Ok(met) => mine.add(met),
+                Err(panic) => {
+                    failed.store(true, Ordering::Relaxed);
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+        all.lock().unwrap().add(mine);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let all = all.into_inner().unwrap();
+    // A simulation in which nothing goes wrong would prove nothing.
+    let runs = runs as usize;
+    let enough = all.records > 50 * runs
+        && all.kills > 3 * runs
+        && all.torn > runs / 10
+        && all.stops > runs / 2
+        && all.reshards > runs
+        && all.repeats > runs
+        && all.full > runs / 2;
+    assert!(enough || runs < 100, "{all:?}");
+}
+
+#[test]
+fn a_run_follows_from_its_seed() {
+    for seed in 0..10 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}
