@@ -28,7 +28,7 @@ statefun.bind({
   specs: [
     { name: "asked", type: StateFun.intType() },
     { name: "rung", type: StateFun.intType() },
-    { name: "session", type: StateFun.intType(), expireAfterWrite: 20000 },
+    { name: "session", type: StateFun.intType(), expireAfterWrite: 30000 },
   ],
   fn(context, message) {
     const command = message.as(COMMAND);

@@ -30,7 +30,7 @@ def tell(context: Context, text: str):
     specs=[
         ValueSpec(name="asked", type=IntType),
         ValueSpec(name="rung", type=IntType),
-        ValueSpec(name="session", type=IntType, expire_after_write=timedelta(seconds=20)),
+        ValueSpec(name="session", type=IntType, expire_after_write=timedelta(seconds=30)),
     ],
 )
 def reminders(context: Context, message: Message):

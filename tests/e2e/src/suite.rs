@@ -74,11 +74,20 @@ impl Suite {
     where
         F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
     {
+        if self.no_program.is_none() && self.environment.control.is_none() {
+            return self.not_applicable(name, "the server was not started by cargo xtask e2e".to_owned());
+        }
+        self.heavy_program_case(name, case);
+    }
+
+    /// Adds a case that runs the program, and during which no other one runs, because it keeps the server busy: the others
+    /// would wait longer than they may.
+    pub fn heavy_program_case<F>(&mut self, name: &str, case: F)
+    where
+        F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
+    {
         if let Some(reason) = self.no_program.clone() {
             return self.not_applicable(name, reason);
-        }
-        if self.environment.control.is_none() {
-            return self.not_applicable(name, "the server was not started by cargo xtask e2e".to_owned());
         }
         let (environment, alone) = (Arc::clone(&self.environment), Arc::clone(&self.alone));
         self.trials.push(Trial::test(name, move || {

@@ -21,7 +21,7 @@ const KILLS: [usize; 10] = [1, 60, 350, 0, 130, 500, 20, 210, 0, 400];
 pub(crate) fn add(suite: &mut Suite) {
     let counters = |name: &str| format!("exactly_once::{name}_counters_are_exact_after_ten_kills");
     for (language, name) in Language::each(suite, counters) {
-        suite.program_case(&name, async move |case: &Case| counters_are_exact(case, language).await);
+        suite.heavy_program_case(&name, async move |case: &Case| counters_are_exact(case, language).await);
     }
     let reminders = |name: &str| format!("exactly_once::{name}_reminders_ring_once_and_sessions_expire");
     for (language, name) in Language::each(suite, reminders) {
@@ -111,7 +111,7 @@ async fn reminders_ring_once(case: &Case, language: Language) -> Result<()> {
     const KEYS: usize = 10;
     const REMINDERS: usize = 60;
     /// What is cancelled would ring by then: long enough for a restart in between, and before the case looks.
-    const CANCELLED_AFTER: Duration = Duration::from_secs(25);
+    const CANCELLED_AFTER: Duration = Duration::from_secs(45);
     let (commands, results) = futures::try_join!(case.stream("commands", 2), case.stream("results", 2))?;
     let (file, text) = match language {
         Language::Python => ("reminders.py", include_str!("../../functions/reminders.py")),
