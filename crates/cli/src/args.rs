@@ -121,7 +121,8 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 
-    /// With --state: how many MiB of states are kept in memory; the others are read when they are needed
+    /// With --state: how many MiB of states are kept in memory, beside a quarter of that each for states that are not
+    /// written yet and for what was read last; other states are read when they are needed
     #[arg(long, value_name = "MIB", requires = "state", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) state_memory: u32,
 
@@ -143,6 +144,13 @@ pub(crate) struct RunArguments {
 
     #[command(flatten)]
     pub(crate) allowed: Allowed,
+}
+
+impl RunArguments {
+    /// Bytes of states in memory.
+    pub(crate) fn state_bytes(&self) -> usize {
+        (self.state_memory as usize) << 20
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -98,12 +98,12 @@ async fn remote(
     module: &Module,
     backend: &Arc<Backend>,
     state: Option<&StateDirectory>,
-    state_memory: u32,
+    state_bytes: usize,
 ) -> Result<StatefulFunctions, Failure> {
     let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
     let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
     if let Some(state) = state {
-        let limits = Limits { state_bytes: (state_memory as usize) << 20, ..Limits::default() };
+        let limits = Limits { state_bytes, unsaved_bytes: state_bytes / 4, ..Limits::default() };
         functions = functions.limits(limits).store(state.store());
     }
     for endpoint in &module.endpoints {
@@ -139,7 +139,7 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     let admin = Admin::open(arguments.admin.as_ref(), &shutdown).await?;
     let backend = Arc::new(Backend::new(arguments.client, arguments.endpoint_url.clone(), module).await?);
     let state = match &arguments.state {
-        Some(directory) => Some(StateDirectory::open(directory).await?),
+        Some(directory) => Some(StateDirectory::open(directory, arguments.state_bytes()).await?),
         None => None,
     };
     let lanes = Lane::all_of(module, &backend, state.as_ref(), arguments.functions).await?;
@@ -162,7 +162,7 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
         Functions::Echo => Router::builder(Arc::new(Echo)),
         Functions::Log => Router::builder(Arc::new(Log::new(stdout.clone()))),
         Functions::Remote => {
-            let functions = Arc::new(remote(module, &backend, state.as_ref(), arguments.state_memory).await?);
+            let functions = Arc::new(remote(module, &backend, state.as_ref(), arguments.state_bytes()).await?);
             stateful = Arc::downgrade(&functions);
             Router::builder(functions)
         }

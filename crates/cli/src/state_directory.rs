@@ -61,9 +61,11 @@ impl Allowed {
 pub(crate) struct StateDirectory(Arc<DiskStore>);
 
 impl StateDirectory {
-    /// Opens the store, which is made if it is not there.
-    pub(crate) async fn open(directory: &Path) -> Result<Self, Failure> {
-        let store = DiskStore::open(directory, DiskSettings::default()).await;
+    /// Opens the store, which is made if it is not there. It keeps what was read last in a quarter of the memory for states.
+    pub(crate) async fn open(directory: &Path, state_bytes: usize) -> Result<Self, Failure> {
+        let mut settings = DiskSettings::default();
+        settings.cache_bytes = (state_bytes / 4) as u64;
+        let store = DiskStore::open(directory, settings).await;
         store.map(|store| Self(Arc::new(store))).map_err(|error| unusable(&error))
     }
 
