@@ -3,7 +3,10 @@
 use std::{io, path::Path, time::Duration};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{
+    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot,
+    config::PartitioningPolicy,
+};
 
 use crate::{Change, Changes, CommitNumber, Entry, Error, ErrorKind, KeyRange, Page, Result, Table, Usage};
 
@@ -28,8 +31,9 @@ const JOURNALS_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Files that are kept open; the rest is opened when it is read.
 const OPEN_FILES_MAX: usize = 256;
 
-/// One of the threads flushes while the other one compacts.
-const WORKERS: usize = 2;
+/// The library keeps one of its threads for flushing: while another compacts and more of that is asked for, it asks
+/// for work again and again without a pause. A third takes that off it, and so half of the processor's time.
+const WORKERS: usize = 3;
 
 /// Memory for writes to the table of the commit's number and to that of facts: they are small.
 const SMALL_BUFFER_BYTES: u64 = 1024 * 1024;
@@ -48,6 +52,7 @@ pub(super) struct Engine {
     database: Database,
     tables: [Keyspace; Table::ALL.len()],
     internal: Keyspace,
+    write_buffer_bytes: u64,
 }
 
 /// Why an engine could not do what was asked.
@@ -71,8 +76,7 @@ impl Engine {
             for table in Table::ALL {
                 database.keyspace(table.name(), || options(table, settings))?;
             }
-            let internal = database
-                .keyspace(INTERNAL, || KeyspaceCreateOptions::default().max_memtable_size(SMALL_BUFFER_BYTES))?;
+            let internal = database.keyspace(INTERNAL, || bounded(SMALL_BUFFER_BYTES))?;
             let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
             batch.insert(&internal, NUMBER, number_bytes(CommitNumber(0)));
             batch.commit()
@@ -107,7 +111,8 @@ impl Engine {
         let stored = internal.get(NUMBER).map_err(open)?;
         let number = stored.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
         let number = number.ok_or_else(|| damaged(root, "the number of its last commit is missing"))?;
-        Ok((Self { database, tables, internal }, CommitNumber(number)))
+        let write_buffer_bytes = settings.write_buffer_bytes;
+        Ok((Self { database, tables, internal, write_buffer_bytes }, CommitNumber(number)))
     }
 
     /// Writes changes, and returns when they are on the disk.
@@ -137,8 +142,14 @@ impl Engine {
         batch.commit().map_err(fail)
     }
 
-    /// Waits until the background work is not far behind.
+    /// Hands full buffers to the background work, and waits until that is not far behind.
     pub(super) fn catch_up(&self) -> Result<(), Failure> {
+        // The library does so itself, but as the last of what its threads have to do: while one of them compacts, a
+        // buffer would grow without bound.
+        let full = |keyspace: &&Keyspace| keyspace.tree.active_memtable().size() > self.write_buffer_bytes;
+        for keyspace in self.keyspaces().filter(full) {
+            keyspace.rotate_memtable().map_err(|_| Failure::Poisoned)?;
+        }
         let behind = |keyspace: &Keyspace| {
             keyspace.sealed_memtable_count() > FULL_BUFFERS_MAX || keyspace.l0_table_count() > RUNS_MAX
         };
@@ -148,7 +159,7 @@ impl Engine {
                 Ok(()) => {}
                 Err(_) => return Err(Failure::Poisoned),
             }
-            if !self.tables.iter().chain([&self.internal]).any(behind) {
+            if !self.keyspaces().any(behind) {
                 return Ok(());
             }
             std::thread::sleep(CATCH_UP_PAUSE);
@@ -194,6 +205,10 @@ impl Engine {
     fn keyspace(&self, table: Table) -> &Keyspace {
         &self.tables[table.index()]
     }
+
+    fn keyspaces(&self) -> impl Iterator<Item = &Keyspace> {
+        self.tables.iter().chain([&self.internal])
+    }
 }
 
 /// Cuts off the journal what a crash has left of a commit.
@@ -227,7 +242,18 @@ fn options(table: Table, settings: &DiskSettings) -> KeyspaceCreateOptions {
         Table::Meta | Table::Positions => SMALL_BUFFER_BYTES,
         Table::State | Table::Mailboxes | Table::Timers | Table::Egress => settings.write_buffer_bytes,
     };
-    KeyspaceCreateOptions::default().max_memtable_size(buffer)
+    bounded(buffer)
+}
+
+/// A keyspace whose compaction takes little memory.
+///
+/// The library keeps the last key of each block of a file that it writes until the block's entry in the index is
+/// written, and a key keeps the whole uncompressed block in memory. An index in one part is written with the end of a
+/// file: that would be all values of up to 64 MiB of compressed ones. In parts of 4 KiB it is some forty blocks at a time.
+fn bounded(buffer_bytes: u64) -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(buffer_bytes)
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
 }
 
 fn number_bytes(number: CommitNumber) -> Bytes {

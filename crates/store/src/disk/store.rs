@@ -23,7 +23,8 @@ pub struct DiskSettings {
     /// Bytes of the working set that are kept in memory. 64 MiB unless set.
     pub cache_bytes: u64,
     /// Bytes of a table's changes after which they are moved from the journal to the table; per table up to three
-    /// times as much is in memory for a while. 16 MiB unless set. It is laid down when the store is made.
+    /// times as much, and a commit, is in memory for a while. 16 MiB unless set. More than the store was made with has
+    /// no effect.
     pub write_buffer_bytes: u64,
 }
 
