@@ -1,6 +1,7 @@
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use statefun_kinesis_spec::parse_duration;
 
 use crate::{admin::AdminAddress, state::StateCommand, state_directory::Allowed};
 
@@ -126,6 +127,11 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "MIB", requires = "state", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) state_memory: u32,
 
+    /// With --state: time from one checkpoint to the next, such as `500ms` or `1 min`, from 10 ms to 10 min. What was
+    /// written to egresses since the last one is written again after a crash
+    #[arg(long, value_name = "TIME", requires = "state", default_value = "1s", value_parser = checkpoint_interval)]
+    pub(crate) checkpoint_interval: Duration,
+
     /// Put the records of this JSON Lines file into the streams in memory, and end when all are processed; `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
@@ -150,6 +156,15 @@ impl RunArguments {
     /// Bytes of states in memory.
     pub(crate) fn state_bytes(&self) -> usize {
         (self.state_memory as usize) << 20
+    }
+}
+
+fn checkpoint_interval(text: &str) -> Result<Duration, String> {
+    const RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(10);
+    match parse_duration(text) {
+        Some(interval) if RANGE.contains(&interval) => Ok(interval),
+        Some(_) => Err("it has to be from 10 ms to 10 min".to_owned()),
+        None => Err("it is no time; write a whole number with ms, s or min".to_owned()),
     }
 }
 
@@ -180,5 +195,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_checkpoint_interval_is_a_time_within_bounds() {
+        for (text, expected) in [
+            ("10ms", Ok(Duration::from_millis(10))),
+            ("250", Ok(Duration::from_millis(250))),
+            ("1 min", Ok(Duration::from_mins(1))),
+            ("10min", Ok(Duration::from_mins(10))),
+            ("9ms", Err("it has to be from 10 ms to 10 min")),
+            ("0s", Err("it has to be from 10 ms to 10 min")),
+            ("1h", Err("it has to be from 10 ms to 10 min")),
+            ("soon", Err("it is no time; write a whole number with ms, s or min")),
+            ("1.5s", Err("it is no time; write a whole number with ms, s or min")),
+        ] {
+            assert_eq!(checkpoint_interval(text), expected.map_err(str::to_owned), "{text}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use statefun_kinesis_consumer::Settings;
 use statefun_kinesis_functions::{Limits, StartError, StatefulFunctions};
 use statefun_kinesis_router::{Echo, Progress, Router, RunError};
 use statefun_kinesis_spec::{Module, Severity, StartupPosition};
@@ -98,13 +99,14 @@ async fn remote(
     module: &Module,
     backend: &Arc<Backend>,
     state: Option<&StateDirectory>,
-    state_bytes: usize,
+    arguments: &RunArguments,
 ) -> Result<StatefulFunctions, Failure> {
     let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
     let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
     if let Some(state) = state {
+        let state_bytes = arguments.state_bytes();
         let limits = Limits { state_bytes, unsaved_bytes: state_bytes / 4, ..Limits::default() };
-        functions = functions.limits(limits).store(state.store());
+        functions = functions.limits(limits).store(state.store()).checkpoint_interval(arguments.checkpoint_interval);
     }
     for endpoint in &module.endpoints {
         functions = functions.endpoint(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
@@ -162,14 +164,15 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
         Functions::Echo => Router::builder(Arc::new(Echo)),
         Functions::Log => Router::builder(Arc::new(Log::new(stdout.clone()))),
         Functions::Remote => {
-            let functions = Arc::new(remote(module, &backend, state.as_ref(), arguments.state_bytes()).await?);
+            let functions = Arc::new(remote(module, &backend, state.as_ref(), arguments).await?);
             stateful = Arc::downgrade(&functions);
             Router::builder(functions)
         }
     };
     builder = builder.clock(backend.clock());
     for lane in &lanes {
-        builder = builder.ingress(lane.ingress(backend.reading()));
+        let settings = Settings { checkpoint_interval: arguments.checkpoint_interval, ..backend.reading() };
+        builder = builder.ingress(lane.ingress(settings));
     }
     for egress in &module.egresses {
         let writer = Writer::of_egress(Arc::clone(&backend), egress, output.clone());

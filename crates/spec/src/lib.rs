@@ -46,6 +46,7 @@ mod client;
 mod code;
 mod decode;
 mod diagnostic;
+mod duration;
 mod egress;
 mod endpoint;
 mod findings;
@@ -60,6 +61,7 @@ pub use check::{Checked, Options, read_module};
 pub use client::{ClientProperties, ClientSpec};
 pub use code::{Code, UnknownCode};
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use duration::parse_duration;
 pub use egress::{AggregationSpec, EgressOrder, EgressSpec, FailedRecordHandling};
 pub use endpoint::{
     EndpointSpec, FailureHandling, FunctionPattern, GiveUp, InvalidPattern, InvalidUrlTemplate, TransportSpec,

@@ -6,7 +6,6 @@ mod across;
 mod consumer;
 mod credentials;
 mod document;
-mod duration;
 mod egress;
 mod endpoint;
 mod handling;

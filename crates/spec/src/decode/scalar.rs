@@ -3,11 +3,12 @@ use std::{num::NonZeroU32, time::Duration};
 use statefun_kinesis_types::{LogLevel, Secret, StreamArn, StreamName};
 
 use super::{
-    Decoder, Entry, Placed, duration, shown, suggest,
+    Decoder, Entry, Placed, shown, suggest,
     table::{OfText, Takes, Text, Word},
 };
 use crate::{
     Code,
+    duration::parse_duration,
     findings::{Finding, Place},
     yaml::{Kind, Scalar, Secrets, Value},
 };
@@ -181,7 +182,7 @@ impl Decoder<'_> {
             self.wrong_type(entry, "a duration", Some(format!("for example\n{}", entry.example)));
             return None;
         };
-        let problem = match duration::parse(text) {
+        let problem = match parse_duration(text) {
             Some(time) if may_be_zero || !time.is_zero() => return Some(time),
             Some(_) => "cannot be zero",
             None if text.trim().is_empty() => "is empty",

@@ -11,8 +11,17 @@ const UNITS: &[(&[&str], u64)] = &[
     (&["d", "day", "days"], 24 * 3600 * 1_000_000_000),
 ];
 
-/// A duration as Flink writes it: `30sec`, `1 min`, `2m`, and a bare number for milliseconds.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+/// Reads a duration as Flink writes it: `30sec`, `1 min`, `2m`, and a bare number for milliseconds. Units go from
+/// nanoseconds (`ns`) to days (`d`); `None` for anything else, and for more than 584 years.
+///
+/// ```
+/// use std::time::Duration;
+/// use statefun_kinesis_spec::parse_duration;
+///
+/// assert_eq!(parse_duration("1 min"), Some(Duration::from_secs(60)));
+/// assert_eq!(parse_duration("a while"), None);
+/// ```
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let number: u64 = text[..digits].parse().ok()?;
@@ -42,7 +51,7 @@ mod tests {
             ("99999999999999999999s", None),
             ("9999999999999d", None),
         ] {
-            assert_eq!(parse(text), expected, "{text}");
+            assert_eq!(parse_duration(text), expected, "{text}");
         }
     }
 }
