@@ -67,8 +67,8 @@ struct Known<'a>(&'a [String]);
 impl fmt::Display for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            [] => f.write_str("it has no profiles at all"),
-            names => write!(f, "it has {}", names.join(", ")),
+            [] => f.write_str("there are none at all; `aws configure` makes one"),
+            names => write!(f, "found there: {}", names.join(", ")),
         }
     }
 }

@@ -165,7 +165,7 @@ mod tests {
     use futures::StreamExt;
     use serde_json::{Value, json};
     use statefun_kinesis_client::{ConsumerStatus, PageToken};
-    use statefun_kinesis_types::Timestamp;
+    use statefun_kinesis_types::{ErrorChain, Timestamp};
 
     use super::*;
     use crate::{
@@ -432,7 +432,12 @@ mod tests {
         ] {
             let (numbers, error) = items(vec![initial(), to(1), bit]).await;
             let error = error.expect(says);
-            assert_eq!((numbers.as_slice(), error.kind()), (["1".to_owned()].as_slice(), kind), "{}", error.chain());
+            assert_eq!(
+                (numbers.as_slice(), error.kind()),
+                (["1".to_owned()].as_slice(), kind),
+                "{}",
+                ErrorChain(&error)
+            );
             assert!(error.to_string().contains(says), "{error}");
         }
         let new = frame(&[(":message-type", "event"), (":event-type", "SomethingNew")], json!({}));

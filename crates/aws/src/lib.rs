@@ -57,5 +57,5 @@ mod replay;
 mod role;
 
 pub use build_error::BuildError;
-pub use builder::{AwsKinesisBuilder, CONNECT_TIMEOUT, EVENT_TIMEOUT, OPERATION_TIMEOUT};
+pub use builder::{AwsKinesisBuilder, CONNECT_TIMEOUT, EVENT_TIMEOUT, OPERATION_TIMEOUT, check_endpoint};
 pub use client::AwsKinesis;

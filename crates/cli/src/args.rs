@@ -1,6 +1,7 @@
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use statefun_kinesis_aws::{BuildError, check_endpoint};
 use statefun_kinesis_spec::parse_duration;
 
 use crate::{admin::AdminAddress, state::StateCommand, state_directory::Allowed};
@@ -76,7 +77,7 @@ pub(crate) struct CheckArguments {
     pub(crate) live: bool,
 
     /// With --live: ask this server in place of AWS, whatever the module's regions say
-    #[arg(long, value_name = "URL", requires = "live")]
+    #[arg(long, value_name = "URL", requires = "live", value_parser = endpoint_url)]
     pub(crate) endpoint_url: Option<String>,
 
     /// Print the least IAM policy that the module needs, as JSON, and nothing else
@@ -110,7 +111,7 @@ pub(crate) struct RunArguments {
     pub(crate) client: Client,
 
     /// Ask this server in place of AWS, whatever the module's regions say
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = endpoint_url)]
     pub(crate) endpoint_url: Option<String>,
 
     /// What handles routed messages
@@ -184,6 +185,10 @@ pub(crate) enum Functions {
     Echo,
     /// Print each message as one JSON line to stdout
     Log,
+}
+
+fn endpoint_url(text: &str) -> Result<String, BuildError> {
+    check_endpoint(text).map(|()| text.to_owned())
 }
 
 #[cfg(test)]

@@ -40,7 +40,12 @@ impl Backend {
         place: Option<&StreamArn>,
     ) -> Result<Arc<dyn Service>, Failure> {
         let service = self.service(&ingress.region, &ingress.credentials, &ingress.client, place).await;
-        service.map_err(|error| Failure::from_error(ExitCode::Setup, &error))
+        service.map_err(|error| {
+            let who = needs::describe(&ingress.credentials);
+            Failure::new(ExitCode::Setup, format!("there is no client for the ingress {}: {who}", ingress.id))
+                .because(&error)
+                .hint("check `awsRegion` and `awsCredentials`, and that what they name is set up on this machine")
+        })
     }
 
     /// The client for a stream: where its ARN says, or else in the region.

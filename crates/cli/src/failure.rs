@@ -1,5 +1,7 @@
 use std::{error::Error, fmt};
 
+use statefun_kinesis_types::ErrorChain;
+
 use crate::ExitCode;
 
 /// Why the command ends without having done what it was asked to do.
@@ -20,15 +22,13 @@ impl Failure {
 
     /// A failure by an error, with the chain below it.
     pub(crate) fn from_error(exit_code: ExitCode, error: &dyn Error) -> Self {
-        let mut failure = Self::new(exit_code, error.to_string());
-        failure.add_chain(error.source());
-        failure
+        Self { exit_code, lines: lines(error), hint: None }
     }
 
     /// The same with the error that led to it, and the chain below that.
     #[must_use]
     pub(crate) fn because(mut self, error: &dyn Error) -> Self {
-        self.add_chain(Some(error));
+        self.lines.extend(lines(error));
         self
     }
 
@@ -42,17 +42,11 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         self.exit_code
     }
+}
 
-    fn add_chain(&mut self, mut next: Option<&dyn Error>) {
-        while let Some(error) = next {
-            let line = error.to_string();
-            // Some libraries repeat the error below in their own message.
-            if !self.lines.last().is_some_and(|last| last.ends_with(&line)) {
-                self.lines.push(line);
-            }
-            next = error.source();
-        }
-    }
+/// An error and those below it, a line each.
+pub(crate) fn lines(error: &dyn Error) -> Vec<String> {
+    ErrorChain(error).errors().map(ToString::to_string).collect()
 }
 
 impl fmt::Display for Failure {

@@ -33,14 +33,20 @@ const SHOWN_PROBLEMS: usize = 20;
 pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputRecord>, Failure> {
     let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
     let unreadable = |error: io::Error| {
-        Failure::new(ExitCode::InvalidInput, format!("cannot read the input file {name}")).because(&error)
+        let failure =
+            Failure::new(ExitCode::InvalidInput, format!("cannot read the input file {name}")).because(&error);
+        match error.kind() {
+            io::ErrorKind::NotFound => failure.hint("check the path; `--input -` reads records from stdin"),
+            _ => failure,
+        }
     };
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         let file = File::open(path).map_err(unreadable)?;
         if file.metadata().map_err(unreadable)?.is_dir() {
-            return Err(Failure::new(ExitCode::InvalidInput, format!("{name} is a directory, not a file of records")));
+            let message = format!("{name} is a directory, not a file of records");
+            return Err(Failure::new(ExitCode::InvalidInput, message).hint("name a file in it, a record a line"));
         }
         Box::new(BufReader::new(file))
     };

@@ -47,7 +47,13 @@ impl Output {
             Ok((file, old))
         };
         let (file, old) = open().map_err(|error: io::Error| {
-            Failure::new(ExitCode::Output, format!("cannot write the output file {}", path.display())).because(&error)
+            let message = format!("cannot write the output file {}", path.display());
+            let failure = Failure::new(ExitCode::Output, message).because(&error);
+            match error.kind() {
+                io::ErrorKind::NotFound => failure.hint("make its directory first; `--output -` writes to stdout"),
+                io::ErrorKind::IsADirectory => failure.hint("name a file in it; `--output -` writes to stdout"),
+                _ => failure,
+            }
         })?;
         Ok(Self::to(path.to_owned(), old, Box::new(tokio::fs::File::from_std(file)), stop))
     }

@@ -1,7 +1,11 @@
 //! `statefun-kinesis run`.
 
 use std::{
-    sync::{Arc, Weak},
+    error::Error,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +30,7 @@ use crate::{
     output::Output,
     records::InputRecord,
     signals::Signals,
-    state_directory::{self, StateDirectory},
+    state_directory::{self, StateDirectory, UsedBy},
     summary,
     terminal::{self, ProgressLine},
     writers::{EndpointDeadLetters, Writer},
@@ -112,7 +116,7 @@ async fn remote(
         functions = functions.endpoint(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
     }
     functions.build().await.map_err(|error| match error {
-        StartError::Store(error) => state_directory::unusable(&error),
+        StartError::Store(error) => state_directory::unusable(&error, UsedBy::Run),
         StartError::Unserved(_) => Failure::from_error(ExitCode::InvalidModule, &error)
             .hint("bring its endpoint back until its messages are handled, or begin anew in another directory"),
         error => Failure::from_error(ExitCode::Setup, &error),
@@ -138,6 +142,10 @@ fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
 
 async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCode, Failure> {
     let shutdown = CancellationToken::new();
+    // Heard from the first moment on: a start may wait for streams, and the first process of a container dies of no signal
+    // that it does not listen to.
+    let reads = Arc::new(AtomicBool::new(false));
+    tokio::spawn(stop_on_signals(Signals::listen()?, shutdown.clone(), Arc::clone(&reads)));
     let admin = Admin::open(arguments.admin.as_ref(), &shutdown).await?;
     let backend = Arc::new(Backend::new(arguments.client, arguments.endpoint_url.clone(), module).await?);
     let state = match &arguments.state {
@@ -178,7 +186,7 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
         let writer = Writer::of_egress(Arc::clone(&backend), egress, output.clone());
         builder = builder.egress_through(egress.clone(), writer);
     }
-    let router = builder.build().await.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
+    let router = builder.build().await.map_err(|error| not_started(&error, arguments))?;
     if let Some(output) = &output {
         output.begin()?;
     }
@@ -187,9 +195,8 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     if let Some(admin) = &admin {
         admin.reading(Sources::new(&router, stateful, backend.clock()));
     }
-    // From here on a signal is heard, so that whoever reads the next line may send one.
-    let signals = Signals::listen()?;
-    tokio::spawn(stop_on_signals(signals, shutdown.clone()));
+    // Whoever reads the next line may send a signal, and has what is in hand finished.
+    reads.store(true, Ordering::Release);
     terminal::tell(&ready(module, arguments));
     let reporter = tokio::spawn(report(Arc::clone(&progress), started));
 
@@ -265,9 +272,13 @@ async fn wait_until_processed(last: &LastPlaces, lane: &Lane) {
     }
 }
 
-/// Stops the run at the first SIGINT or SIGTERM, and the process at the second.
-async fn stop_on_signals(mut signals: Signals, shutdown: CancellationToken) {
+/// Stops the run at the first SIGINT or SIGTERM, and the process at the second, or at the first while nothing is read.
+async fn stop_on_signals(mut signals: Signals, shutdown: CancellationToken, reads: Arc<AtomicBool>) {
     signals.next().await;
+    if !reads.load(Ordering::Acquire) {
+        terminal::tell("stopped before anything was read");
+        std::process::exit(ExitCode::Done as i32);
+    }
     terminal::tell("stopping: what is in hand is being finished; a second signal stops at once");
     shutdown.cancel();
     signals.next().await;
@@ -307,6 +318,15 @@ fn ready(module: &Module, arguments: &RunArguments) -> String {
         Functions::Remote => "remote",
     };
     format!("ready: reading {} for functions: {functions}", streams.join(", "))
+}
+
+fn not_started(error: &dyn Error, arguments: &RunArguments) -> Failure {
+    let failure = Failure::from_error(ExitCode::Setup, error);
+    match (arguments.client, &arguments.endpoint_url) {
+        (Client::Memory, _) => failure,
+        (Client::Aws, Some(url)) => failure.hint(format!("{url} was asked in place of AWS (--endpoint-url)")),
+        (Client::Aws, None) => failure.hint("`statefun-kinesis check --live` asks about all that the module needs"),
+    }
 }
 
 fn run_failure(error: &RunError) -> Failure {

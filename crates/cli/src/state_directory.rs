@@ -66,7 +66,7 @@ impl StateDirectory {
         let mut settings = DiskSettings::default();
         settings.cache_bytes = (state_bytes / 4) as u64;
         let store = DiskStore::open(directory, settings).await;
-        store.map(|store| Self(Arc::new(store))).map_err(|error| unusable(&error))
+        store.map(|store| Self(Arc::new(store))).map_err(|error| unusable(&error, UsedBy::Run))
     }
 
     pub(crate) fn store(&self) -> Arc<dyn Store> {
@@ -77,7 +77,7 @@ impl StateDirectory {
     /// module is now.
     pub(crate) async fn fit(&self, module: &Module, lanes: &[Lane], allowed: &Allowed) -> Result<(), Failure> {
         let now = record_of(module, lanes).await?;
-        let before = ModuleRecord::load(&*self.0).await.map_err(|error| unusable(&error))?;
+        let before = ModuleRecord::load(&*self.0).await.map_err(|error| unusable(&error, UsedBy::Run))?;
         let changes = before.as_ref().map(|before| now.changes_since(before)).unwrap_or_default();
         let allowed = allowed.kinds();
         let refused: Vec<_> = changes
@@ -103,7 +103,7 @@ impl StateDirectory {
         if before.as_ref() != Some(&now) {
             let mut commit = Commit::new();
             now.put(&mut commit);
-            self.0.commit(commit).await.map_err(|error| unusable(&error))?;
+            self.0.commit(commit).await.map_err(|error| unusable(&error, UsedBy::Run))?;
         }
         Ok(())
     }
@@ -132,21 +132,40 @@ async fn record_of(module: &Module, lanes: &[Lane]) -> Result<ModuleRecord, Fail
     Ok(record)
 }
 
+/// Who wants to use a state directory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum UsedBy {
+    /// `run`, which makes a store where there is none.
+    Run,
+    /// `state`, which looks into the store that a run has left.
+    State,
+}
+
 /// Why a state directory cannot be used, and what a person can do.
-pub(crate) fn unusable(error: &Error) -> Failure {
+pub(crate) fn unusable(error: &Error, by: UsedBy) -> Failure {
     let failure = Failure::from_error(ExitCode::Setup, error);
-    match error.kind() {
-        ErrorKind::Locked => failure.hint("stop the other process, or name another directory"),
-        ErrorKind::Missing => failure.hint("a run with --state makes it; is this the right directory?"),
-        ErrorKind::NotAStore => failure.hint("name a directory that is empty or not there yet"),
-        ErrorKind::Newer => failure.hint("use the version that wrote it, or a newer one"),
-        ErrorKind::Damaged => failure.hint(
-            "restore the directory from a copy; or begin anew, which forgets all positions and states: \
-             statefun-kinesis state reset DIR --all",
-        ),
-        ErrorKind::Full => failure.hint("make room on its disk; nothing was lost"),
-        _ => failure,
+    match hint(error.kind(), by) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
+}
+
+fn hint(kind: ErrorKind, by: UsedBy) -> Option<&'static str> {
+    Some(match (kind, by) {
+        (ErrorKind::Locked, UsedBy::Run) => "stop the other process, or name another directory",
+        (ErrorKind::Locked, UsedBy::State) => "stop the run first; while it goes on, its metrics tell what it does",
+        (ErrorKind::Missing, _) => "a run with --state makes it; is this the right directory?",
+        (ErrorKind::NotAStore, UsedBy::Run) => "name a directory that is empty or not there yet",
+        (ErrorKind::NotAStore, UsedBy::State) => "name the directory that a run has as --state",
+        (ErrorKind::Newer, _) => "use the version that wrote it, or a newer one",
+        (ErrorKind::Damaged, _) => {
+            "restore the directory from a copy; or begin anew, which forgets all positions and states: \
+             statefun-kinesis state reset DIR --all"
+        }
+        (ErrorKind::Full, _) => "make room on its disk; nothing was lost",
+        (ErrorKind::Io, _) => "check that this process may make and write the directory, and that its disk is in order",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -164,5 +183,30 @@ mod tests {
             let Command::Run(run) = Arguments::parse_from(line).command else { panic!("it is no run") };
             assert_eq!(run.allowed.kinds(), [kind].into());
         }
+    }
+
+    #[test]
+    fn each_user_of_a_directory_gets_a_way_out_of_its_own() {
+        #[track_caller]
+        fn check(kind: ErrorKind, by: UsedBy, says: Option<&str>) {
+            let shown = unusable(&Error::new(kind, "the store in x"), by).to_string();
+            let hint = shown.lines().find_map(|line| line.strip_prefix("hint: "));
+            match says {
+                Some(says) => assert!(hint.is_some_and(|hint| hint.contains(says)), "{kind:?}: {shown}"),
+                None => assert_eq!(hint, None, "{kind:?}"),
+            }
+        }
+        for by in [UsedBy::Run, UsedBy::State] {
+            check(ErrorKind::Missing, by, Some("a run with --state makes it"));
+            check(ErrorKind::Newer, by, Some("the version that wrote it"));
+            check(ErrorKind::Damaged, by, Some("state reset DIR --all"));
+            check(ErrorKind::Full, by, Some("make room"));
+            check(ErrorKind::Io, by, Some("may make and write the directory"));
+            check(ErrorKind::Closed, by, None);
+        }
+        check(ErrorKind::Locked, UsedBy::Run, Some("name another directory"));
+        check(ErrorKind::Locked, UsedBy::State, Some("stop the run first"));
+        check(ErrorKind::NotAStore, UsedBy::Run, Some("empty or not there yet"));
+        check(ErrorKind::NotAStore, UsedBy::State, Some("that a run has as --state"));
     }
 }

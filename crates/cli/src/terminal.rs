@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::ProgressBar;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
 
 use crate::{ExitCode, failure::Failure};
 
@@ -74,16 +74,33 @@ impl<'a> MakeWriter<'a> for Stderr {
 ///
 /// When the filter cannot be understood.
 pub(crate) fn start_log(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::new(ExitCode::Usage, format!("`{filter}` is not a log filter"))
-            .because(&error)
-            .hint("write a level (error, warn, info, debug, trace), or levels by module: `info,statefun_kinesis_consumer=debug`")
+    let hint = "write a level (error, warn, info, debug, trace), or levels by module: \
+                `info,statefun_kinesis_consumer=debug`";
+    if let Some(word) = no_level(filter) {
+        return Err(Failure::new(ExitCode::Usage, format!("`{word}` is not a log level")).hint(hint));
+    }
+    let filter = EnvFilter::try_new(directives(filter)).map_err(|error| {
+        Failure::new(ExitCode::Usage, format!("`{filter}` is not a log filter")).because(&error).hint(hint)
     })?;
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr).with_ansi(colour_on_stderr());
     // A second subscriber cannot be set; the first one then goes on to serve.
     let _ = subscriber.compact().try_init();
     Ok(())
+}
+
+/// A word of the filter that is no level. It would be taken for a module, all of whose lines appear, and those of no other
+/// one: who mistypes a level would never learn of an error.
+fn no_level(filter: &str) -> Option<&str> {
+    let mut words = filter.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.find(|word| !word.contains(['=', '[', ']']) && word.parse::<LevelFilter>().is_err())
+}
+
+/// The filter with what the SDK is not to say, unless the filter speaks of it.
+fn directives(filter: &str) -> String {
+    // What was not found is told by the run's own error, with what to do; here it would appear as the SDK's structures.
+    const QUIET: &str = "aws_config::imds::region=error,aws_config::meta::credentials::chain=error";
+    if filter.contains("aws_config") { filter.to_owned() } else { format!("{QUIET},{filter}") }
 }
 
 /// A line on a terminal's stderr that says how far the work is; it is gone when this is dropped.
@@ -115,5 +132,36 @@ impl Drop for ProgressLine {
         if let Some(bar) = PROGRESS.lock().unwrap_or_else(PoisonError::into_inner).take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_level_is_not_taken_for_a_module() {
+        for filter in ["", "info", "WARN", "off", "3", "info, statefun_kinesis_consumer=debug", "[span{a=1}]=debug"] {
+            assert_eq!(no_level(filter), None, "{filter}");
+        }
+        for (filter, word) in
+            [("wran", "wran"), ("a=debug,inof", "inof"), ("info,statefun_kinesis", "statefun_kinesis")]
+        {
+            assert_eq!(no_level(filter), Some(word), "{filter}");
+        }
+    }
+
+    #[test]
+    fn the_sdk_does_not_tell_twice_what_it_did_not_find() {
+        let quiet = "aws_config::imds::region=error,aws_config::meta::credentials::chain=error";
+        #[track_caller]
+        fn check(filter: &str, expect: &str) {
+            assert_eq!(directives(filter), expect);
+            assert!(EnvFilter::try_new(directives(filter)).is_ok(), "{expect}");
+        }
+        check("info", &format!("{quiet},info"));
+        check("warn,statefun_kinesis_consumer=debug", &format!("{quiet},warn,statefun_kinesis_consumer=debug"));
+        check("", &format!("{quiet},"));
+        check("info,aws_config=debug", "info,aws_config=debug");
     }
 }

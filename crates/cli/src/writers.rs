@@ -7,7 +7,7 @@ use statefun_kinesis_client::{Error as ClientError, ErrorKind, KinesisClient, Op
 use statefun_kinesis_functions::DeadLetters;
 use statefun_kinesis_producer::{Clients, Producers};
 use statefun_kinesis_spec::{ClientSpec, EgressSpec};
-use statefun_kinesis_types::{AwsCredentials, AwsRegion, PutRecord, StreamRef};
+use statefun_kinesis_types::{AwsCredentials, AwsRegion, ErrorChain, PutRecord, StreamRef};
 
 use crate::{backend::Backend, output::Output, tap::Tapped};
 
@@ -35,8 +35,9 @@ impl Clients for Writer {
     async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, ClientError> {
         let service = self.backend.service(&self.region, &self.credentials, &self.client, stream.arn()).await;
         let service = service.map_err(|error| {
-            let message = "there is no client for the stream";
-            ClientError::new(Operation::DescribeStreamSummary, ErrorKind::InvalidArgument, message).with_source(error)
+            // Whoever asks says that there is no client.
+            let why = ErrorChain(&error).to_string();
+            ClientError::new(Operation::DescribeStreamSummary, ErrorKind::InvalidArgument, why)
         })?;
         Ok(match &self.output {
             Some(output) => Arc::new(Tapped::new(service, output.clone())),

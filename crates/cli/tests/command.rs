@@ -431,6 +431,51 @@ fn bad_input_is_refused_line_by_line_and_nothing_is_put() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_named_with_a_way_out() {
+    let folder = folder("no-files");
+    let (missing, below) = (folder.join("missing"), folder.join("missing/output"));
+    let module = example("module.yaml");
+    let check = |option: &str, path: &Path, code: ExitCode, says: &str| {
+        let path = path.to_str().unwrap();
+        let arguments = ["run", &module, "--client", "memory", "--functions", "echo", option, path];
+        run(&arguments).ended(code).said(&[path, "\nhint: ", says]);
+    };
+    check("--input", &missing, ExitCode::InvalidInput, "check the path; `--input -`");
+    check("--input", &folder, ExitCode::InvalidInput, "name a file in it");
+    check("--output", &below, ExitCode::Output, "make its directory first");
+    check("--output", &folder, ExitCode::Output, "name a file in it");
+}
+
+#[test]
+fn a_run_names_the_ingress_whose_credentials_are_not_there() {
+    let module = folder("run-profile").join("module.yaml");
+    let profile = "  awsCredentials: {type: profile, profile: nobody}\n  startupPosition";
+    fs::write(&module, INGRESS.replace("  startupPosition", profile)).unwrap();
+    run(&["run", module.to_str().unwrap(), "--functions", "log"]).ended(ExitCode::Setup).said(&[
+        "there is no client for the ingress example/orders: the profile nobody",
+        "no profile `nobody`",
+        "hint: check `awsRegion` and `awsCredentials`",
+    ]);
+}
+
+#[test]
+fn a_run_without_credentials_says_what_to_do() {
+    let module = folder("run-credentials").join("module.yaml");
+    fs::write(&module, INGRESS).unwrap();
+    let check = |more: &[&str], hint: &str| {
+        let mut command = command(&[&["run", module.to_str().unwrap(), "--functions", "log"], more].concat());
+        command.envs([("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true")]);
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let ran = Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };
+        ran.ended(ExitCode::Setup).said(&["no AWS credentials were found; set AWS_ACCESS_KEY_ID", hint]);
+        assert!(!ran.err.contains("because: other"), "{}", ran.err);
+    };
+    check(&[], "hint: `statefun-kinesis check --live`");
+    check(&["--endpoint-url", "http://127.0.0.1:9"], "hint: http://127.0.0.1:9 was asked");
+}
+
+#[test]
 fn functions_that_no_endpoint_serves_are_told_before_anything_is_read() {
     run(&["run", &example("module.yaml"), "--client", "memory"])
         .ended(ExitCode::InvalidModule)
@@ -445,7 +490,12 @@ fn a_wrong_command_line_has_a_code_of_its_own() {
     run(&["run", &module, "--allow-removed-ingress"]).ended(ExitCode::Usage).said(&["--state"]);
     run(&["fly"]).ended(ExitCode::Usage).said(&["fly"]);
     run(&["run", &module, "--functions", "log", "--log", "a=b=c"]).ended(ExitCode::Usage).said(&["log filter"]);
+    run(&["run", &module, "--functions", "log", "--log", "wran"]).ended(ExitCode::Usage).said(&["`wran`", "hint: "]);
     run(&["check", &module, "--endpoint-url", "http://localhost"]).ended(ExitCode::Usage).said(&["--live"]);
+    for url in ["localhost:4566", "ftp://localhost", "http://:4566"] {
+        run(&["run", &module, "--endpoint-url", url]).ended(ExitCode::Usage).said(&["--endpoint-url", url, "http://l"]);
+        run(&["check", &module, "--live", "--endpoint-url", url]).ended(ExitCode::Usage).said(&[url]);
+    }
     run(&["check", &module, "--iam-policy", "--format", "json"]).ended(ExitCode::Usage).said(&["--format"]);
     let help = run(&["--help"]);
     help.ended(ExitCode::Done);
@@ -502,6 +552,24 @@ fn a_signal_stops_a_run_that_has_nothing_left_to_do() {
         assert_eq!(child.wait().unwrap().code(), Some(ExitCode::Done as i32), "{rest:#?}");
         assert!(rest.iter().any(|line| line.contains("done after")), "{rest:#?}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_start_that_waits() {
+    let module = folder("waits").join("module.yaml");
+    fs::write(&module, INGRESS).unwrap();
+    // Nobody listens at the discard port, which is waited for like any server.
+    let arguments = ["run", module.to_str().unwrap(), "--functions", "log", "--endpoint-url", "http://127.0.0.1:9"];
+    let mut command = command(&arguments);
+    command.envs([("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]);
+    let mut child = command.spawn().unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(err.any(|line| line.unwrap().contains("trying again")), "the start does not wait");
+    signal(&child, "-TERM");
+    let rest: Vec<String> = err.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(ExitCode::Done as i32), "{rest:#?}");
+    assert!(rest.iter().any(|line| line == "stopped before anything was read"), "{rest:#?}");
 }
 
 #[cfg(unix)]

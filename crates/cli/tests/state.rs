@@ -327,7 +327,7 @@ async fn a_store_that_is_in_use_or_none_is_left_alone() {
         &["reset", "--all"],
     ] {
         let process = format!("held by another process (process {})", std::process::id());
-        state(arguments, &directory).ended(ExitCode::Setup).said(&[&process, "stop the other process"]);
+        state(arguments, &directory).ended(ExitCode::Setup).said(&[&process, "stop the run first"]);
     }
     let last = store.last_commit().await.unwrap().0;
     store.close().await.unwrap();
@@ -337,7 +337,9 @@ async fn a_store_that_is_in_use_or_none_is_left_alone() {
     fs::create_dir_all(&strange).unwrap();
     fs::write(strange.join("photo.jpg"), "").unwrap();
     for arguments in [&["inspect"][..], &["export"], &["reset", "--all", "--yes"]] {
-        state(arguments, &strange).ended(ExitCode::Setup).said(&["is not a store: it holds `photo.jpg`"]);
+        state(arguments, &strange)
+            .ended(ExitCode::Setup)
+            .said(&["is not a store: it holds `photo.jpg`", "the directory that a run has as --state"]);
         state(arguments, &strange.join("nowhere")).ended(ExitCode::Setup).said(&["there is no store in"]);
     }
     assert!(strange.join("photo.jpg").exists());

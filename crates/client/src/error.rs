@@ -5,7 +5,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A call that failed: which operation, what a caller can do ([`ErrorKind`]), and the service's own words.
 ///
-/// `Display` does not repeat its [`source`](StdError::source); whoever shows the error to a person prints the chain.
+/// `Display` does not repeat its [`source`](StdError::source); whoever shows the error to a person prints the
+/// [chain](statefun_kinesis_types::ErrorChain).
 /// One word wide, so that results stay small.
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
@@ -60,19 +61,6 @@ impl Error {
     /// The service's own name for the error, where it gave one.
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
-    }
-
-    /// The error and the ones below it in one line, for a log: nobody sees the causes otherwise.
-    pub fn chain(&self) -> impl fmt::Display {
-        fmt::from_fn(move |f| {
-            fmt::Display::fmt(self, f)?;
-            let mut next = self.source();
-            while let Some(error) = next {
-                write!(f, ": {error}")?;
-                next = error.source();
-            }
-            Ok(())
-        })
     }
 
     /// How long the service asked to wait before the next try.
@@ -228,6 +216,5 @@ mod tests {
             "GetRecords failed: throttled: shard shardId-000000000000 is busy (ProvisionedThroughputExceededException)"
         );
         assert_eq!(error.source().unwrap().to_string(), "the lower layer");
-        assert_eq!(error.chain().to_string(), format!("{error}: the lower layer"));
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use statefun_kinesis_client::KinesisClient;
-use statefun_kinesis_types::StreamArn;
+use statefun_kinesis_types::{ErrorChain, StreamArn};
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
@@ -172,7 +172,7 @@ async fn supervise(parts: Parts, stop: CancellationToken, closing: CancellationT
         tokio::select! {
             biased;
             () = closing.cancelled() => {}
-            error = &mut saving => tracing::warn!(%error, "positions are not saved any more"),
+            error = &mut saving => tracing::warn!(error = %ErrorChain(&error), "positions are not saved any more"),
         }
     }
     closing.cancelled().await;

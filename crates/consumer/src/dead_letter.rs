@@ -6,7 +6,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::Serialize;
 use statefun_kinesis_client::{Backoff, Error, ErrorKind, KinesisClient, Operation};
-use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PartitionKey, PutRecord, StreamRef};
+use statefun_kinesis_types::{
+    ErrorChain, PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PartitionKey, PutRecord, StreamRef,
+};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -158,7 +160,7 @@ impl DeadLetterWriter {
                 failures = if stored { 0 } else { failures + 1 };
                 let delay = self.backoff.delay(failures, &mut self.random);
                 let delay = delay.max(error.retry_after().unwrap_or_default());
-                tracing::warn!(%stream, error = %error.chain(), ?delay, "a dead letter was not stored; trying again");
+                tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "a dead letter was not stored; trying again");
                 sleep(delay).await;
             }
         }

@@ -81,8 +81,8 @@ pub enum ConsumerError {
 
     /// The credentials do not permit reading.
     #[error(
-        "reading {} is not permitted: allow kinesis:DescribeStreamSummary, ListShards, GetShardIterator and \
-         GetRecords on it, or use other credentials",
+        "reading {} is not permitted: check the credentials, and that they allow kinesis:DescribeStreamSummary, \
+         ListShards, GetShardIterator and GetRecords on it",
         Place(stream, shard)
     )]
     AccessDenied {
@@ -144,7 +144,8 @@ pub enum ConsumerError {
 
     /// Enhanced fan-out is not possible.
     #[error(
-        "stream {stream} cannot be read by enhanced fan-out as consumer {name}: allow kinesis:RegisterStreamConsumer,          DescribeStreamConsumer and SubscribeToShard, or read it by polling"
+        "stream {stream} cannot be read by enhanced fan-out as consumer {name}: allow kinesis:RegisterStreamConsumer, \
+         DescribeStreamConsumer and SubscribeToShard, or read it by polling"
     )]
     FanOut {
         /// The stream.
@@ -249,7 +250,11 @@ mod tests {
 
     #[test]
     fn an_error_names_the_place_and_the_remedy_and_not_its_source() {
-        check(ErrorKind::AccessDenied, Some("shardId-7"), &["shard shardId-7 of stream orders", "allow kinesis:"]);
+        check(
+            ErrorKind::AccessDenied,
+            Some("shardId-7"),
+            &["shard shardId-7 of stream orders", "check the credentials", "allow kinesis:"],
+        );
         check(ErrorKind::Encryption, Some("shardId-7"), &["shardId-7", "KMS key"]);
         check(ErrorKind::NotFound, None, &["stream orders does not exist", "region"]);
         check(ErrorKind::InvalidArgument, None, &["stream orders", "refused"]);

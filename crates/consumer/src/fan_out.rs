@@ -3,7 +3,7 @@
 use std::{convert::Infallible, error::Error as StdError, sync::Arc, time::Duration};
 
 use statefun_kinesis_client::{Backoff, ConsumerStatus, Error, ErrorKind, FanOutClient, Operation};
-use statefun_kinesis_types::{ConsumerArn, ConsumerName, StreamArn};
+use statefun_kinesis_types::{ConsumerArn, ConsumerName, ErrorChain, StreamArn};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -170,7 +170,7 @@ impl Enrolment {
     fn go_on(&self, found: Result<ConsumerArn, Error>) {
         if let Err(error) = &found {
             tracing::warn!(
-                stream = %self.stream, error = %error.chain(),
+                stream = %self.stream, error = %ErrorChain(&error),
                 "the stream has no room for another consumer of enhanced fan-out: it is polled until it has"
             );
         }
@@ -221,7 +221,7 @@ impl Enrolment {
         match timeout(DEREGISTER_MAX, removal).await {
             Ok(Ok(())) => tracing::info!(stream = %self.stream, consumer = %name, "the consumer was deregistered"),
             Ok(Err(error)) => tracing::warn!(
-                stream = %self.stream, consumer = %name, error = %error.chain(),
+                stream = %self.stream, consumer = %name, error = %ErrorChain(&error),
                 "the consumer was not deregistered; it costs until it is"
             ),
             Err(_) => tracing::warn!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use statefun_kinesis_client::{ChildShard, Error, Operation};
-use statefun_kinesis_types::{ShardId, StreamRef};
+use statefun_kinesis_types::{ErrorChain, ShardId, StreamRef};
 use tokio::time::Instant;
 
 use crate::{
@@ -43,9 +43,9 @@ impl Site {
         self.stream_counters.retried(error);
         let Self { stream, shard, .. } = self;
         if failures >= FAILURES_WARN && failures.is_power_of_two() {
-            tracing::warn!(%stream, %shard, error = %error.chain(), failures, "a shard cannot be read for now; trying again");
+            tracing::warn!(%stream, %shard, error = %ErrorChain(&error), failures, "a shard cannot be read for now; trying again");
         } else {
-            tracing::debug!(%stream, %shard, %error, "a call failed");
+            tracing::debug!(%stream, %shard, error = %ErrorChain(&error), "a call failed");
         }
     }
 

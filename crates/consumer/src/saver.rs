@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use statefun_kinesis_client::Backoff;
-use statefun_kinesis_types::StreamArn;
+use statefun_kinesis_types::{ErrorChain, StreamArn};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{CheckpointChanges, CheckpointStore, ConsumerError, Saving, ack::Moved, service::Stream};
@@ -124,7 +124,7 @@ impl Saver {
                     return Err(ConsumerError::Checkpoint { stream, source });
                 }
                 let delay = self.backoff.delay(failures - 1, &mut self.random);
-                tracing::warn!(%stream, error = %source, ?delay, "positions were not saved; trying again");
+                tracing::warn!(%stream, error = %ErrorChain(&source), ?delay, "positions were not saved; trying again");
                 sleep(delay).await;
             }
             mem::take(pending);

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use statefun_kinesis_client::{
     Backoff, Error, ErrorKind, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus, StreamSummary,
 };
-use statefun_kinesis_types::{Shard, ShardId, StreamArn, StreamRef, Timestamp};
+use statefun_kinesis_types::{ErrorChain, Shard, ShardId, StreamArn, StreamRef, Timestamp};
 use tokio::time::{Instant, sleep};
 
 use crate::{ConsumerError, metrics::StreamCounters};
@@ -184,7 +184,7 @@ impl Service {
                 return Err(error);
             }
             failures = failures.saturating_add(1);
-            tracing::warn!(%stream, error = %error.chain(), ?delay, "a call failed and is tried again");
+            tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "a call failed and is tried again");
             sleep(delay).await;
         }
     }

@@ -1,5 +1,5 @@
-//! How long a cut holds the mailboxes up, what writing down costs, and what an address takes: figures rather than times
-//! per call.
+//! How long a cut holds the mailboxes up, what writing down costs, and what an address and a delayed message take: figures
+//! rather than times per call.
 //!
 //! Memory is what the allocator was asked for.
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
 use statefun_kinesis_functions::{
-    Answer, Effects, Expiration, GroupSettings, Limits, Mailboxes, Message, StateChange, StateSpec, Value,
+    Answer, Delayed, Effects, Expiration, GroupSettings, Limits, Mailboxes, Message, StateChange, StateSpec, Value,
 };
 use statefun_kinesis_types::{Address, FunctionType, Timestamp};
 
@@ -33,6 +33,10 @@ fn main() {
         ] {
             memory(kind, mailboxes, bytes);
         }
+    }
+    println!("memory: payload, token | bytes per delayed message");
+    for (bytes, token) in [(8, false), (8, true), (VALUE_BYTES, true)] {
+        delayed_memory(bytes, token);
     }
 }
 
@@ -130,4 +134,31 @@ fn memory(kind: &str, mailboxes: Mailboxes<()>, bytes: usize) {
     let each = (MEMORY.current_usage() - before) as f64 / ADDRESSES as f64;
     let counted = mailboxes.usage().state_bytes / ADDRESSES;
     println!("  {bytes} B, {kind} | {each:.0} ({counted} by their own account)");
+}
+
+/// What delayed messages take once they are durable: each of another sender to itself, as reminders are.
+fn delayed_memory(bytes: usize, has_token: bool) {
+    const TIMERS: usize = 100_000;
+    let mut mailboxes = serve(Mailboxes::new(roomy()).backed());
+    let function: FunctionType = "bench/reminder".parse().expect("it is a name");
+    let before = MEMORY.current_usage();
+    for id in 0..TIMERS {
+        let to = Address { function: function.clone(), id: format!("customer-{id:07}").into() };
+        let message = Message { caller: None, value: Value::new("bench/number", vec![1; 8]), origin: None };
+        mailboxes.deliver((), [(to.clone(), message)]).expect("it is served");
+        let request = mailboxes.next_request(NOW).expect("a function without states waits for none");
+        let value = Value::new("bench/bytes", vec![7; bytes]);
+        let token = has_token.then(|| format!("reminder-{id:07}").into());
+        let delay = Duration::from_secs(60 + id as u64 % 86_400);
+        let effects = Effects { delayed: vec![Delayed::Send { delay, to, value, token }], ..Effects::default() };
+        mailboxes.answered(request.id, Answer::Handled(effects), NOW).expect("the answer is right");
+        drop(mailboxes.take_finished());
+    }
+    let cut = mailboxes.cut();
+    mailboxes.durable(cut.number);
+    drop(cut);
+    drop(mailboxes.cut());
+    assert_eq!(mailboxes.usage().timers, TIMERS);
+    let each = (MEMORY.current_usage() - before) as f64 / TIMERS as f64;
+    println!("  {bytes} B, {} | {each:.0}", if has_token { "with one" } else { "none" });
 }

@@ -58,7 +58,7 @@ pub struct StateChange {
     pub value: Option<Value>,
 }
 
-/// A state that a function has, as the function declares it.
+/// A state that a function has, as the function declares it. Of several declarations since the start the first counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSpec {
     /// The state's name.

@@ -35,18 +35,6 @@ impl InvokeError {
         self.source = Some(source.into());
         self
     }
-
-    /// The message with those of all errors that led to it.
-    pub fn chain(&self) -> String {
-        let mut text = self.message.clone();
-        let mut source = self.source();
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        text
-    }
 }
 
 impl fmt::Display for InvokeError {

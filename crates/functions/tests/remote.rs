@@ -38,7 +38,7 @@ use statefun_kinesis_protocol::{
     },
 };
 use statefun_kinesis_spec::EndpointSpec;
-use statefun_kinesis_types::{Address, HashKey, PutRecord, Secret, Timestamp};
+use statefun_kinesis_types::{Address, ErrorChain, HashKey, PutRecord, Secret, Timestamp};
 use tokio::net::UnixListener;
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -185,7 +185,8 @@ fn no_effects() -> Answer {
 
 #[track_caller]
 fn says(result: Result<Answer, InvokeError>, expect: &[&str]) {
-    let chain = result.expect_err("the request has to fail").chain();
+    let error = result.expect_err("the request has to fail");
+    let chain = ErrorChain(&error).to_string();
     for expect in expect {
         assert!(chain.contains(expect), "`{expect}` is not in: {chain}");
     }
@@ -482,7 +483,10 @@ async fn a_server_that_is_not_there_is_told() {
     let url = format!("http+unix://{}", Folder::new().path("f.sock"));
     let spec = EndpointSpec::new("t/*".parse().unwrap(), url.parse().unwrap());
     let endpoint = RemoteEndpoint::new(&spec).unwrap();
-    says(endpoint.invoke(&request(), LONG).await, &["the request failed", "No such file"]);
+    says(
+        endpoint.invoke(&request(), LONG).await,
+        &["POST / at the socket", "f.sock failed: the connection failed", "No such file"],
+    );
 }
 
 #[tokio::test]
@@ -577,7 +581,7 @@ async fn tls_with_its_own_authority_and_a_client_certificate() {
         let mut spec = server.spec();
         spec.transport.trust_ca_certs = Some(server.folder.path("ca.pem"));
         let without = RemoteEndpoint::new(&spec).unwrap();
-        says(without.invoke(&request(), LONG).await, &["the request failed"]);
+        says(without.invoke(&request(), LONG).await, &["the connection failed"]);
 
         spec.transport.client_cert = Some(server.folder.path("client.pem"));
         spec.transport.client_key = Some(server.folder.path("client.key"));
@@ -591,7 +595,7 @@ async fn tls_with_its_own_authority_and_a_client_certificate() {
         let _ = Certificates::new(&other);
         spec.transport.trust_ca_certs = Some(other.path("ca.pem"));
         let endpoint = RemoteEndpoint::new(&spec).unwrap();
-        says(endpoint.invoke(&request, LONG).await, &["the request failed", "invalid peer certificate"]);
+        says(endpoint.invoke(&request, LONG).await, &["the connection failed", "invalid peer certificate"]);
     }
 }
 

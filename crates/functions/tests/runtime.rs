@@ -21,7 +21,7 @@ use statefun_kinesis_functions::{
 };
 use statefun_kinesis_router::{Ingress, Progress, Router, RunError};
 use statefun_kinesis_spec::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
-use statefun_kinesis_types::{Address, LogLevel, PutRecord, StreamArn, StreamRef};
+use statefun_kinesis_types::{Address, ErrorChain, LogLevel, PutRecord, StreamArn, StreamRef};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -323,8 +323,7 @@ async fn dead_letters_that_nobody_takes_are_told_at_the_start() {
 /// The errors of a run that ends by itself, from the outermost to the innermost.
 async fn end(scene: Scene) -> String {
     let error = scene.running.await.unwrap().unwrap_err();
-    let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    ErrorChain(&error).to_string()
 }
 
 #[tokio::test(start_paused = true)]

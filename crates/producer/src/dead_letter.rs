@@ -1,8 +1,8 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
-use statefun_kinesis_types::PutRecord;
+use statefun_kinesis_types::{ErrorChain, PutRecord};
 
-use crate::{Producer, Reason, SendError, policy::Chain};
+use crate::{Producer, Reason, SendError};
 
 /// Characters of a message that an envelope shows before it is cut.
 const MESSAGE_MAX_CHARS: usize = 1_000;
@@ -37,7 +37,7 @@ pub(crate) fn letters(record: &PutRecord, error: &SendError, max_record_bytes: u
         Reason::NoProducer(_) => "no-stream",
         _ => "rejected",
     };
-    let message: String = Chain(error).to_string().chars().take(MESSAGE_MAX_CHARS).collect();
+    let message: String = ErrorChain(error).to_string().chars().take(MESSAGE_MAX_CHARS).collect();
     let stream = error.stream().to_string();
     let hash = record.explicit_hash_key.map(|key| key.to_string());
     let envelope = |part: usize, parts: usize, data: &[u8]| {
@@ -85,7 +85,7 @@ pub(crate) async fn store(to: Producer, record: PutRecord, error: SendError) -> 
 
 /// Says that a record is in no stream at all. Its receipt says that it failed.
 pub(crate) fn lament(cause: &SendError) {
-    tracing::error!(error = %Chain(cause), "a record that was given up is not in the dead-letter stream either");
+    tracing::error!(error = %ErrorChain(cause), "a record that was given up is not in the dead-letter stream either");
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use statefun_kinesis_aggregation::Unsealed;
 use statefun_kinesis_client::{Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, PutOutcome, ShardFilter};
-use statefun_kinesis_types::Shard;
+use statefun_kinesis_types::{ErrorChain, Shard};
 use tokio::{
     task::{Id, JoinError, JoinSet, yield_now},
     time::{Instant, sleep_until, timeout},
@@ -150,7 +150,7 @@ impl Driver {
                     _ => Err(no_return(Operation::ListShards)),
                 };
                 let shards = shards.inspect_err(|error| {
-                    tracing::warn!(%stream, error = %error.chain(), "the shards cannot be listed; trying again");
+                    tracing::warn!(%stream, error = %ErrorChain(&error), "the shards cannot be listed; trying again");
                 });
                 Some(Return::Shards(shards.ok()))
             }
@@ -182,12 +182,12 @@ impl Driver {
                 self.failures = self.failures.saturating_add(1);
                 let failures = self.failures;
                 if failures >= Self::FAILURES_WARN && failures.is_power_of_two() {
-                    tracing::warn!(%stream, error = %error.chain(), failures, "the stream cannot be written for now; trying again");
+                    tracing::warn!(%stream, error = %ErrorChain(&error), failures, "the stream cannot be written for now; trying again");
                 }
                 tracing::debug!(%stream, records = request.len(), %error, "a request failed");
             }
             Err(error) => {
-                tracing::warn!(%stream, records = request.len(), error = %error.chain(), "a request was refused")
+                tracing::warn!(%stream, records = request.len(), error = %ErrorChain(&error), "a request was refused")
             }
         }
     }

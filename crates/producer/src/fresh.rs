@@ -79,21 +79,18 @@ impl<T: Token> Fresh<T> {
         let Some(bundle) = self.bundles.back_mut() else { return (0, 0) };
         let most = most.min(PUT_RECORDS_MAX_RECORDS - bundle.records.len()).min(rest.as_slice().len());
         let most_bytes = most_bytes.min(PUT_RECORDS_MAX_BYTES - bundle.bytes);
-        bundle.records.reserve(most);
         let (mut records, mut bytes) = (0, 0);
-        while records < most
-            && let Some(record) = rest.as_slice().first()
-        {
+        for record in &rest.as_slice()[..most] {
             let size = record.size();
             if bytes + size > most_bytes {
                 break;
             }
             let Some(key_hash) = admit(record, size) else { break };
             bundle.slips.push_key(key_hash);
-            bundle.records.extend(rest.next());
             records += 1;
             bytes += size;
         }
+        bundle.records.extend(rest.take(records));
         if records > 0 {
             bundle.slips.close_run(first, records as u32);
         }

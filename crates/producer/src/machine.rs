@@ -73,6 +73,8 @@ pub(crate) struct Machine<T, W> {
 #[derive(Debug)]
 pub(crate) enum Settled<T> {
     One(T, Result<Stored, SendError>),
+    /// All records of an aggregate, in their order.
+    Together(Vec<T>, Placement),
     /// The first records of a request, all of which were stored.
     Stored(Slips<T>, Vec<PutOutcome>),
 }

@@ -1,6 +1,4 @@
-use std::fmt;
-
-use statefun_kinesis_types::LogLevel;
+use statefun_kinesis_types::{ErrorChain, LogLevel};
 
 use crate::{Producer, SendError};
 
@@ -83,7 +81,7 @@ impl OnFailure {
             Self::Skip { log } => (*log, "a record was given up and is left out"),
             Self::DeadLetter { log, .. } => (*log, "a record was given up and is in the dead-letter stream"),
         };
-        let error = Chain(error);
+        let error = ErrorChain(error);
         match level {
             LogLevel::Error => tracing::error!(%error, "{what}"),
             LogLevel::Info => tracing::info!(%error, "{what}"),
@@ -91,20 +89,5 @@ impl OnFailure {
             LogLevel::Trace => tracing::trace!(%error, "{what}"),
             _ => tracing::warn!(%error, "{what}"),
         }
-    }
-}
-
-/// An error with those below it in one line.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(error) = next {
-            write!(f, ": {error}")?;
-            next = error.source();
-        }
-        Ok(())
     }
 }

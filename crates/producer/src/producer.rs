@@ -4,14 +4,17 @@ use statefun_kinesis_client::{
     Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, RecordDistribution, ShardFilter, StreamStatus,
     StreamSummary,
 };
-use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PutRecord, Shard, StreamArn, StreamRef};
-use tokio::time::{Instant, sleep, timeout};
+use statefun_kinesis_types::{ErrorChain, PUT_RECORDS_MAX_BYTES, PutRecord, Shard, StreamArn, StreamRef};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     BatchReceipt, Delivered, Metrics, OnFailure, Order, ProducerError, Receipt, SendError, Settings,
     driver::Driver,
     machine::Limits,
-    shared::{Return, Shared, State, now},
+    shared::{Pause, Return, Shared, State, now},
 };
 
 /// Writes records to one stream: in batches, in order per partition key, each with a receipt.
@@ -116,7 +119,7 @@ impl Producer {
     /// of them are stored, or which one was the first to fail.
     ///
     /// This costs less per record than [`send`](Self::send), and no other sender comes in between. A batch may be
-    /// larger than what the producer holds at a time.
+    /// larger than what the producer holds at a time. Its first full request leaves before all of it is queued.
     ///
     /// # Errors
     ///
@@ -127,8 +130,8 @@ impl Producer {
     ///
     /// # Cancellation
     ///
-    /// A future that is dropped while it waits for room has queued the first records of the batch, or none. They are
-    /// sent, and nobody is told.
+    /// A future that is dropped before it is ready has queued the first records of the batch, or none. They are sent, and
+    /// nobody is told.
     pub async fn send_all(&self, records: Vec<PutRecord>) -> Result<BatchReceipt, SendError> {
         let shared = &*self.handle.shared;
         for record in &records {
@@ -140,19 +143,23 @@ impl Producer {
         let (batch, receipt) = BatchReceipt::new(&mut shared.lock().batches, &shared.stream, first, total);
         let mut queueing = Queueing { shared, batch, total, rest: records.into_iter() };
         loop {
-            {
+            let pause = {
                 let mut state = shared.lock();
                 if state.closed {
                     return queueing.cut_off(&mut state).map(|()| receipt);
                 }
-                queueing.push(&mut state);
-                if queueing.rest.as_slice().is_empty() {
-                    shared.replan(&mut state);
-                    return Ok(receipt);
+                let pause = queueing.push(&mut state);
+                match pause {
+                    Pause::Done | Pause::RequestFull => shared.replan(&mut state),
+                    Pause::NoRoom => shared.replan_all(&mut state),
                 }
-                shared.replan_all(&mut state);
+                pause
+            };
+            match pause {
+                Pause::Done => return Ok(receipt),
+                Pause::RequestFull => yield_now().await,
+                Pause::NoRoom => shared.room.notified().await,
             }
-            shared.room.notified().await;
         }
     }
 
@@ -199,8 +206,8 @@ struct Queueing<'a> {
 }
 
 impl Queueing<'_> {
-    fn push(&mut self, state: &mut State) {
-        state.push_all(now(), &mut self.rest, self.batch, self.total);
+    fn push(&mut self, state: &mut State) -> Pause {
+        state.push_all(now(), &mut self.rest, self.batch, self.total)
     }
 
     /// Ends a batch whose producer was closed. The receipt learns it if something was queued, the caller otherwise.
@@ -313,7 +320,7 @@ async fn ready(
             }
             Ok(summary) => tracing::info!(stream = %stream(), status = %summary.status, "waiting for the stream"),
             Err(error) => {
-                tracing::warn!(stream = %stream(), error = %error.chain(), ?delay, "the stream cannot be described; trying again");
+                tracing::warn!(stream = %stream(), error = %ErrorChain(&error), ?delay, "the stream cannot be described; trying again");
             }
         }
         sleep(delay).await;
@@ -338,7 +345,7 @@ async fn shards(
                 return Err(ProducerError::ListShards { stream: stream.clone(), source });
             }
             Err(error) => {
-                tracing::warn!(%stream, error = %error.chain(), ?delay, "the shards cannot be listed; trying again");
+                tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "the shards cannot be listed; trying again");
             }
         }
         sleep(delay).await;

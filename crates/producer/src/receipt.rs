@@ -49,7 +49,7 @@ struct Run {
 #[derive(Clone, Debug)]
 enum Placed {
     /// In one record of the service, from this place in it on.
-    Together { placement: Placement, sub_sequence_number: u64 },
+    Together { placement: Arc<Placement>, sub_sequence_number: u64 },
     /// In a request, from this place in it on: answers are shared and never copied.
     Apart { outcomes: Arc<Vec<PutOutcome>>, from: u32 },
 }
@@ -66,13 +66,15 @@ impl Run {
         };
         self.first + self.records == next.first
             && sub_sequence_number + u64::from(self.records) == *sub
-            && placement == other
+            && Arc::ptr_eq(placement, other)
     }
 
     /// Where a record of the run is.
     fn get(&self, offset: u32) -> Option<Stored> {
         let (placement, sub_sequence_number) = match &self.at {
-            Placed::Together { placement, sub_sequence_number } => (placement, sub_sequence_number + u64::from(offset)),
+            Placed::Together { placement, sub_sequence_number } => {
+                (&**placement, sub_sequence_number + u64::from(offset))
+            }
             Placed::Apart { outcomes, from } => (outcomes.get((from + offset) as usize)?.as_ref().ok()?, 0),
         };
         let Placement { shard, sequence_number } = placement.clone();
@@ -301,14 +303,16 @@ impl Batches {
             return None;
         }
         let Batch { answer, mut delivered, .. } = self.0.remove(batch as usize);
-        delivered.runs.sort_unstable_by_key(|run| run.first);
+        // Those of one answer are sorted already, which is work that a stable sort does not do again.
+        delivered.runs.sort_by_key(|run| run.first);
         Some(Resolved::Batch(answer?, Ok(delivered)))
     }
 
     /// Takes note that the last `records` of a batch will never be queued. `error` is for the receipt, if it is still
     /// wanted.
     pub(crate) fn cut_off(&mut self, batch: u32, records: usize, error: Option<SendError>) {
-        let cut = &mut self.0[batch as usize];
+        // All batches are forgotten when the runtime ends.
+        let Some(cut) = self.0.get_mut(batch as usize) else { return };
         if let Some((answer, error)) = cut.answer.take().zip(error) {
             // Whoever dropped the receipt does not want to know.
             _ = answer.send(Err(error));
@@ -334,11 +338,27 @@ impl Batches {
             }
             Settled::One(Ticket::Batch { batch, index }, Ok(stored)) => {
                 let Stored { shard, sequence_number, sub_sequence_number } = stored;
-                let placement = Placement { shard, sequence_number };
+                let placement = Arc::new(Placement { shard, sequence_number });
                 let at = Placed::Together { placement, sub_sequence_number };
                 resolved.extend(self.stored(batch, Run { first: index, records: 1, at }));
             }
+            Settled::Together(tickets, placement) => self.resolve_together(tickets, Arc::new(placement), resolved),
             Settled::Stored(slips, outcomes) => self.resolve_all(slips, Arc::new(outcomes), resolved),
+        }
+    }
+
+    fn resolve_together(&mut self, tickets: Vec<Ticket>, placement: Arc<Placement>, resolved: &mut Vec<Resolved>) {
+        for (sub_sequence_number, ticket) in (0..).zip(tickets) {
+            match ticket {
+                Ticket::Batch { batch, index } => {
+                    let at = Placed::Together { placement: Arc::clone(&placement), sub_sequence_number };
+                    resolved.extend(self.stored(batch, Run { first: index, records: 1, at }));
+                }
+                Ticket::Record(answer) => {
+                    let Placement { shard, sequence_number } = (*placement).clone();
+                    resolved.push(Resolved::Record(answer, Ok(Stored { shard, sequence_number, sub_sequence_number })));
+                }
+            }
         }
     }
 

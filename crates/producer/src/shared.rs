@@ -4,7 +4,7 @@ use std::{
 };
 
 use statefun_kinesis_client::{Error, PutOutcome};
-use statefun_kinesis_types::{PutRecord, Shard, StreamArn, StreamRef};
+use statefun_kinesis_types::{PUT_RECORDS_MAX_RECORDS, PutRecord, Shard, StreamArn, StreamRef};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -43,6 +43,17 @@ pub(crate) struct State {
     planned: Option<Instant>,
     /// The earliest instant at which there is something to do for what was queued since the last look.
     queued: Option<Instant>,
+}
+
+/// Why the next record of a batch is not queued yet.
+pub(crate) enum Pause {
+    /// There is no next one.
+    Done,
+    /// Those that were queued fill a request. What has to be done about it is best done while they are still in the
+    /// processor's cache, and their keys in a small set.
+    RequestFull,
+    /// It has to wait for room.
+    NoRoom,
 }
 
 /// What has come back to the machine.
@@ -208,6 +219,10 @@ impl Shared {
     pub(crate) fn forget(&self, settings: Settings) {
         self.abandon();
         let mut state = self.lock();
+        if state.machine.is_idle() {
+            // Batches may be left that are not queued to their end. Their senders see that all is closed.
+            return;
+        }
         let mut empty = Machine::new(self.stream.clone(), settings, Policy::Fail, self.limits);
         empty.take_metrics_of(&state.machine);
         state.machine = empty;
@@ -254,36 +269,42 @@ impl State {
         }
     }
 
-    /// Queues as many records of a batch as there is room for.
+    /// Queues records of a batch, and says why it stops.
     pub(crate) fn push_all(
         &mut self,
         now: Instant,
         rest: &mut std::vec::IntoIter<PutRecord>,
         batch: u32,
         total: usize,
-    ) {
+    ) -> Pause {
         // Neighbours mostly come into the same lane, and the last of them decides for all.
-        let mut last = None;
-        while let Some(size) = rest.as_slice().first().map(PutRecord::size) {
+        let (mut last, mut ready) = (None, 0);
+        let pause = loop {
+            let Some(size) = rest.as_slice().first().map(PutRecord::size) else { break Pause::Done };
+            if ready >= PUT_RECORDS_MAX_RECORDS {
+                break Pause::RequestFull;
+            }
             let ticket = |rest: &[PutRecord]| Ticket::Batch { batch, index: (total - rest.len()) as u32 };
             let (count, lane) = self.machine.queue_run(now, rest, ticket(rest.as_slice()));
             let lane = if count > 0 {
+                ready += count;
                 self.waiting = false;
                 Some(lane)
             } else {
                 if !self.admits(size) {
-                    break;
+                    break Pause::NoRoom;
                 }
                 let ticket = ticket(rest.as_slice());
-                let Some(record) = rest.next() else { break };
+                let Some(record) = rest.next() else { break Pause::Done };
                 self.machine.queue(now, record, ticket)
             };
             if lane.is_some() && lane != last {
                 last.into_iter().for_each(|lane| self.plan(lane));
                 last = lane;
             }
-        }
+        };
         last.into_iter().for_each(|lane| self.plan(lane));
+        pause
     }
 
     fn plan(&mut self, lane: usize) {

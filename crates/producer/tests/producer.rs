@@ -4,6 +4,7 @@ use std::{
     error::Error as _,
     num::NonZeroU32,
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use statefun_kinesis_producer::{
     Aggregation, Clients, Handling, OnFailure, Producer, ProducerError, Producers, Reason, Receipt, SendError, Settings,
 };
 use statefun_kinesis_types::{HashKey, LogLevel, PutRecord, ShardId, StartPosition, StreamName, StreamRef};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
@@ -275,6 +276,26 @@ async fn a_batch_may_be_larger_than_the_queue_and_nobody_comes_in_between() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_request_of_a_large_batch_leaves_before_the_rest_is_queued() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { max_outstanding_records: count(10_000), ..settings() }).await;
+    let batch = |records: u32| (0..records).map(|key| record(&key.to_string(), "")).collect();
+    let receipt = producer.send_all(batch(1_200)).await.unwrap();
+    assert!(stored(&kinesis).len() >= 500, "{}", stored(&kinesis).len());
+    assert_eq!(receipt.await.unwrap().stored().count(), 1_200);
+    // Nobody has to wait who sends no more than a request takes.
+    let mut few = Box::pin(producer.send_all(batch(500)));
+    assert!(std::future::poll_fn(|context| Poll::Ready(few.as_mut().poll(context))).await.is_ready());
+    producer.flush().await;
+    // What was queued of a batch whose sender has gone is sent, and no more.
+    let mut many = Box::pin(producer.send_all(batch(1_200)));
+    assert!(std::future::poll_fn(|context| Poll::Ready(many.as_mut().poll(context))).await.is_pending());
+    drop(many);
+    producer.close().await;
+    assert_eq!(stored(&kinesis).len(), 1_200 + 500 + 500);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_receipt_of_a_batch_names_the_first_failure_and_the_others_go_on() {
     let kinesis = kinesis(1).await;
     let producer = producer(&kinesis, settings()).await;
@@ -507,6 +528,41 @@ fn receipts_resolve_when_the_runtime_ends() {
         assert!(is_closed(&batch.await, false));
         assert!(is_closed(&producer.send(record("a", "5")).await, false));
         producer.close().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_cut_in_two_by_closing_even_if_all_that_was_queued_is_stored_before_its_sender_looks() {
+    let kinesis = kinesis(1).await;
+    let producer = producer(&kinesis, Settings { max_outstanding_records: count(10_000), ..settings() }).await;
+    let batch = (0..1_200).map(|key| record(&key.to_string(), "")).collect();
+    let mut many = Box::pin(producer.send_all(batch));
+    assert!(std::future::poll_fn(|context| Poll::Ready(many.as_mut().poll(context))).await.is_pending());
+    producer.close().await;
+    // Long enough for the producer's task to end.
+    sleep(SECOND).await;
+    assert_eq!(stored(&kinesis).len(), 500);
+    let error = many.await.unwrap().await.unwrap_err();
+    assert_eq!((error.key().as_str(), error.may_be_stored()), ("500", false), "{error}");
+}
+
+#[test]
+fn a_batch_that_is_queued_in_part_when_the_runtime_ends_is_cut_off() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let first = runtime();
+    let producer = first.block_on(async {
+        let kinesis = kinesis(1).await;
+        kinesis.faults().delay(Operation::PutRecords, SECOND);
+        producer(&kinesis, Settings { max_outstanding_records: count(1), ..settings() }).await
+    });
+    let batch = || ["a", "b"].map(|data| record(data, data)).to_vec();
+    let mut waits = Box::pin(producer.send_all(batch()));
+    first.block_on(async { assert!(timeout(MILLI, &mut waits).await.is_err()) });
+    drop(first);
+    runtime().block_on(async {
+        let receipt = waits.await.unwrap();
+        assert!(is_closed(&receipt.await, true), "the first record was on its way");
+        assert!(is_closed(&producer.send_all(batch()).await, false));
     });
 }
 

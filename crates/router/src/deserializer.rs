@@ -68,15 +68,4 @@ impl DeserializeError {
         self.source = Some(source.into());
         self
     }
-
-    /// The reason with those below it, on one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut chain = self.reason.clone();
-        let mut below = self.source();
-        while let Some(error) = below {
-            chain = format!("{chain}: {error}");
-            below = error.source();
-        }
-        chain
-    }
 }

@@ -7,7 +7,7 @@ use statefun_kinesis_consumer::{
     Acknowledgement, Batch, Consumer, ConsumerBuilder, ConsumerError, FanOut, InvalidKind, Metrics, Positions, Settings,
 };
 use statefun_kinesis_spec::{ConsumerLifecycle, ConsumerSpec};
-use statefun_kinesis_types::{Record, ShardId, StreamArn, TypeName};
+use statefun_kinesis_types::{ErrorChain, Record, ShardId, StreamArn, TypeName};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -139,7 +139,7 @@ impl Lane {
         for record in records {
             match messages.collect(kept.len(), |out| deserializer.deserialize(&stream, &shard, &record, out)) {
                 Ok(()) => kept.push(record),
-                Err(error) => rejected.push((record, InvalidKind::Undecodable, error.chain())),
+                Err(error) => rejected.push((record, InvalidKind::Undecodable, ErrorChain(&error).to_string())),
             }
         }
         (RoutedBatch::deserialized(self.ingress.clone(), stream, shard, kept, messages), rejected)

@@ -1,3 +1,5 @@
+use std::{fmt, sync::Arc};
+
 use bytes::Bytes;
 
 use crate::{Error, ErrorKind, KeyRange, Result, Table};
@@ -29,12 +31,17 @@ pub struct CommitNumber(pub u64);
 /// assert_eq!(found, [(&b"a"[..], None), (&b"ab"[..], Some(&b"2"[..]))]);
 /// # Ok::<(), statefun_kinesis_store::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Commit {
     entries: Vec<Change>,
     /// Ranges to delete, each with how many entries came before it.
     ranges: Vec<(Table, KeyRange, usize)>,
+    /// Those who add more, in their order, when the store takes the commit.
+    later: Vec<Arc<Later>>,
 }
+
+/// Adds changes to a commit.
+type Later = dyn Fn(&mut Commit) + Send + Sync;
 
 impl Commit {
     /// A commit without changes.
@@ -44,7 +51,7 @@ impl Commit {
 
     /// A commit with room for so many puts and deletes.
     pub fn with_capacity(changes: usize) -> Self {
-        Self { entries: Vec::with_capacity(changes), ranges: Vec::new() }
+        Self { entries: Vec::with_capacity(changes), ..Self::default() }
     }
 
     /// Sets the value of a key.
@@ -67,16 +74,39 @@ impl Commit {
         self.delete_range(table, KeyRange::prefix(prefix));
     }
 
+    /// Lets changes be added when the store takes the commit, behind all that were added at once: for changes that are
+    /// many, or take long to write. [`DiskStore`](crate::DiskStore) does that where it writes to the disk, and not on a
+    /// thread that others wait for.
+    ///
+    /// ```
+    /// use statefun_kinesis_store::{Commit, Table};
+    ///
+    /// let totals = vec![("anna", 3_u64), ("ben", 5)];
+    /// let mut commit = Commit::new();
+    /// commit.later(move |commit| {
+    ///     for (name, total) in &totals {
+    ///         commit.put(Table::State, *name, total.to_string());
+    ///     }
+    /// });
+    /// assert_eq!(commit.into_changes()?.entries().len(), 2);
+    /// # Ok::<(), statefun_kinesis_store::Error>(())
+    /// ```
+    pub fn later(&mut self, add: impl Fn(&mut Self) + Send + Sync + 'static) {
+        self.later.push(Arc::new(add));
+    }
+
     /// Adds the changes of another commit behind those of this one.
     pub fn append(&mut self, other: Self) {
         let before = self.entries.len();
         self.entries.extend(other.entries);
         self.ranges.extend(other.ranges.into_iter().map(|(table, range, at)| (table, range, at + before)));
+        self.later.extend(other.later);
     }
 
-    /// How many puts and deletes there are; a range counts as one.
+    /// How many puts and deletes there are; a range counts as one, and so does whatever is added
+    /// [later](Self::later) at a time.
     pub fn len(&self) -> usize {
-        self.entries.len() + self.ranges.len()
+        self.entries.len() + self.ranges.len() + self.later.len()
     }
 
     /// Whether there are no changes.
@@ -89,7 +119,12 @@ impl Commit {
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`] when a key or a value is one that no store takes.
-    pub fn into_changes(self) -> Result<Changes> {
+    pub fn into_changes(mut self) -> Result<Changes> {
+        while !self.later.is_empty() {
+            for add in std::mem::take(&mut self.later) {
+                add(&mut self);
+            }
+        }
         for change in &self.entries {
             check(change)?;
         }
@@ -109,6 +144,14 @@ impl Commit {
         }
         let entries = numbered.into_iter().map(|(_, change)| change).collect();
         Ok(Changes { entries, ranges: self.ranges.into_iter().map(|(table, range, _)| (table, range)).collect() })
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entries, ranges, later } = self;
+        let mut shown = f.debug_struct("Commit");
+        shown.field("entries", entries).field("ranges", ranges).field("later", &later.len()).finish()
     }
 }
 
@@ -227,6 +270,33 @@ mod tests {
             let expected: BTreeMap<Bytes, Bytes> =
                 expected.iter().map(|(key, value)| ((*key).into(), vec![*value].into())).collect();
             prop_assert_eq!(stored, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_added_later_stands_behind_what_was_there() {
+        let mut commit = Commit::new();
+        assert!(commit.is_empty());
+        commit.later(|commit| {
+            commit.put(Table::State, "a", "later");
+            commit.later(|commit| commit.put(Table::State, "b", "last"));
+        });
+        commit.put(Table::State, "a", "at once");
+        let mut other = Commit::new();
+        other.later(|commit| {
+            commit.delete_prefix(Table::State, "a");
+            commit.put(Table::State, "ab", "kept");
+        });
+        other.put(Table::State, "b", "at once");
+        commit.append(other);
+        assert_eq!(commit.len(), 4);
+        // As often as it is tried.
+        for _ in 0..2 {
+            let changes = commit.clone().into_changes().unwrap();
+            let found: Vec<_> =
+                changes.entries().iter().map(|entry| (&entry.key[..], entry.value.as_deref())).collect();
+            let expected: [(&[u8], Option<&[u8]>); 3] = [(b"a", None), (b"ab", Some(b"kept")), (b"b", Some(b"last"))];
+            assert_eq!(found, expected);
         }
     }
 

@@ -23,6 +23,7 @@
 //! There is no I/O here, no async, and no opinion about how records are read or written.
 
 mod aws;
+mod chain;
 mod consumer;
 mod function;
 mod handling;
@@ -36,6 +37,7 @@ mod stream;
 mod timestamp;
 
 pub use aws::{AwsCredentials, AwsRegion, Secret};
+pub use chain::ErrorChain;
 pub use consumer::{ConsumerArn, ConsumerName};
 pub use function::{Address, FunctionType, TypeName, TypedValue};
 pub use handling::{InvalidRecordHandling, LogLevel};

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use statefun_kinesis_types::ErrorChain;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -119,7 +120,7 @@ pub(super) async fn serve_connection(
         .serve_connection(TokioIo::new(socket), service);
     match timeout(CONNECTION_TIME, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a connection to --admin ended"),
+        Ok(Err(error)) => debug!(error = %ErrorChain(&error), "a connection to --admin ended"),
         Err(_) => debug!("a connection to --admin took too long"),
     }
 }

@@ -12,11 +12,12 @@ use statefun_kinesis_types::{
 use tokio::time::{sleep, timeout};
 
 use super::{
-    connect::{Connect, chain},
+    connect::Connect,
     finding::{Answer, Problem, Verdict},
 };
 use crate::{
     clients::Service,
+    failure::lines,
     needs::{self, Need, Purpose},
     policy::action,
 };
@@ -184,7 +185,7 @@ impl Asking<'_> {
     fn failed(&mut self, operation: Operation, error: &Error) -> Verdict {
         let need = &self.answer.need;
         let who = needs::describe(&need.credentials);
-        let because = chain(error);
+        let because = lines(error);
         match Refusal::of(error) {
             Refusal::Denied => {
                 let resource = need.resources(operation).join(" and ");
@@ -254,7 +255,7 @@ impl Asking<'_> {
                 None => "check the name, the region and the account, or make the stream".to_owned(),
             };
             let message = format!("the stream {stream} does not exist{}", self.place());
-            self.answer.problems.push(Problem { message, because: chain(&error), help });
+            self.answer.problems.push(Problem { message, because: lines(&error), help });
             self.answer.rest_untested(STREAM_IS_MISSING);
             return false;
         }
@@ -275,7 +276,7 @@ impl Asking<'_> {
             true => {
                 self.answer.problems.push(Problem {
                     message: format!("the service cannot be reached{}", self.place()),
-                    because: chain(&error),
+                    because: lines(&error),
                     help: "check the region, the network and its proxies, and the endpoint if there is one".to_owned(),
                 });
                 "the service cannot be reached"
@@ -475,7 +476,7 @@ impl Asking<'_> {
                 } else {
                     self.answer.problems.push(Problem {
                         message: format!("the stream has no consumer {name}"),
-                        because: chain(&error),
+                        because: lines(&error),
                         help: "register it, or write `lifecycle: managed` so that a run does".to_owned(),
                     });
                 }
@@ -519,7 +520,7 @@ impl Asking<'_> {
                     }
                 }
                 Err(error) => {
-                    let why = chain(&error).into_iter().next().unwrap_or_default();
+                    let why = lines(&error).into_iter().next().unwrap_or_default();
                     self.answer.notes.push(format!("how many consumers the stream has is not known: {why}"));
                     return;
                 }

@@ -10,9 +10,9 @@ use statefun_kinesis_types::Address;
 use super::{
     arguments::{InspectArguments, InspectFormat},
     entry::{Line, position_text, start_text},
-    store::{Out, open},
+    store::{Out, open, unusable},
 };
-use crate::{ExitCode, failure::Failure, records::push_json_line, state_directory::unusable};
+use crate::{ExitCode, failure::Failure, records::push_json_line};
 
 /// Prints what a store holds at a glance, or the values of one address.
 pub(super) async fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {

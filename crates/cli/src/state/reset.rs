@@ -6,9 +6,9 @@ use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, ErrorKind, KeyRang
 
 use super::{
     arguments::{ResetArguments, What},
-    store::open,
+    store::{open, unusable},
 };
-use crate::{ExitCode, failure::Failure, state_directory::unusable, terminal};
+use crate::{ExitCode, failure::Failure, terminal};
 
 /// Forgets what is asked for, once somebody has said yes.
 pub(super) async fn reset(arguments: &ResetArguments) -> Result<(), Failure> {

@@ -3,13 +3,22 @@ use std::{
     path::Path,
 };
 
-use statefun_kinesis_store::{DiskSettings, DiskStore};
+use statefun_kinesis_store::{DiskSettings, DiskStore, Error};
 
-use crate::{ExitCode, failure::Failure, state_directory::unusable};
+use crate::{
+    ExitCode,
+    failure::Failure,
+    state_directory::{self, UsedBy},
+};
 
 /// Opens the store of a directory, and none where there is none.
 pub(super) async fn open(directory: &Path) -> Result<DiskStore, Failure> {
     DiskStore::open_existing(directory, DiskSettings::default()).await.map_err(|error| unusable(&error))
+}
+
+/// Why a store that is looked into cannot be used.
+pub(super) fn unusable(error: &Error) -> Failure {
+    state_directory::unusable(error, UsedBy::State)
 }
 
 /// stdout, for much or little.

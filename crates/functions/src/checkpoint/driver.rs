@@ -12,7 +12,7 @@ use std::{
 
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_store::{Error, ErrorKind, Store};
-use statefun_kinesis_types::{FunctionType, Timestamp};
+use statefun_kinesis_types::{ErrorChain, FunctionType, Timestamp};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, sleep_until},
@@ -154,7 +154,7 @@ impl Checkpoint {
         let (began, now) = (Instant::now(), source.now());
         let taken = source.take();
         let held = began.elapsed();
-        let Some(moment) = taken else {
+        let Some(moment) = taken.map(Arc::new) else {
             self.lock().durable_at = Some(now);
             return Ok(());
         };
@@ -165,16 +165,15 @@ impl Checkpoint {
         let mut last_tries = 0;
         loop {
             // It is written anew for each try, so that a commit that succeeds at once, as nearly all do, is not copied.
-            let written = write(&moment, specs).await;
-            let (changes, bytes) = (written.changes, written.bytes);
-            let Err(error) = self.store.commit(written.commit).await else {
+            let (commit, size) = write(&moment, specs);
+            let Err(error) = self.store.commit(commit).await else {
                 source.durable(moment.cut.number);
                 let mut status = self.lock();
                 status.commits += 1;
                 status.durable_at = Some(now);
                 (status.last_took, status.last_held) = (began.elapsed(), held);
-                (status.last_changes, status.last_bytes) = (changes, bytes);
-                status.bytes += bytes;
+                (status.last_changes, status.last_bytes) = (size.changes(), size.bytes());
+                status.bytes += size.bytes();
                 let failed_since = status.failing_since.take();
                 drop(status);
                 if let Some(since) = failed_since {
@@ -231,15 +230,8 @@ fn log_failure(failure: &Error) {
         ErrorKind::Full => "make room on the disk of the state directory",
         _ => "look at the disk of the state directory",
     };
-    let mut chain = failure.to_string();
-    let mut source = std::error::Error::source(failure);
-    while let Some(cause) = source {
-        chain.push_str(": ");
-        chain.push_str(&cause.to_string());
-        source = cause.source();
-    }
     error!(
-        error = %chain,
+        error = %ErrorChain(failure),
         "a checkpoint could not be written: {remedy}; nothing is lost, reading waits, and the checkpoint is tried again"
     );
 }

@@ -1,11 +1,16 @@
 //! What a commit has.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use statefun_kinesis_store::{Commit, Table, key};
 use statefun_kinesis_types::FunctionType;
-use tokio::task::yield_now;
 
 use super::format::{encode_specs, specs_name};
 use crate::{Cut, StateSpec};
@@ -18,53 +23,67 @@ pub(crate) struct Moment {
     pub(crate) positions: Commit,
 }
 
-/// The changes of a moment, and how many bytes they are.
+/// How much a commit has, once the store has taken it.
 #[derive(Debug, Default)]
-pub(super) struct Written {
-    pub(super) commit: Commit,
-    pub(super) changes: u64,
-    pub(super) bytes: u64,
+pub(super) struct Size {
+    changes: AtomicU64,
+    bytes: AtomicU64,
 }
 
-/// Entries that are written without letting other tasks go on: about a millisecond.
-const STRETCH: u64 = 2_000;
+impl Size {
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
 
-impl Written {
-    async fn change(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
-        self.bytes += (key.len() + value.as_ref().map_or(0, Bytes::len)) as u64;
-        self.changes += 1;
+    /// Bytes of keys and values.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, commit: &mut Commit, table: Table, key: Bytes, value: Option<Bytes>) {
+        self.bytes.fetch_add((key.len() + value.as_ref().map_or(0, Bytes::len)) as u64, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         match value {
-            Some(value) => self.commit.put(table, key, value),
-            None => self.commit.delete(table, key),
-        }
-        if self.changes.is_multiple_of(STRETCH) {
-            yield_now().await;
+            Some(value) => commit.put(table, key, value),
+            None => commit.delete(table, key),
         }
     }
 }
 
-/// Writes all of a moment into one commit. `specs` has what functions declared before, and then what they have declared.
-pub(super) async fn write(moment: &Moment, specs: &mut HashMap<FunctionType, Vec<StateSpec>>) -> Written {
-    let mut written = Written::default();
-    let changes = &moment.cut.changes;
-    for (function, spec) in changes.specs() {
+/// A commit that has all of a moment. `specs` has what functions declared before, and then what they have declared.
+///
+/// What is much of it is written by the store, where it goes to the disk, and by nobody who is needed for the work. So
+/// the moment has to stay as it is until the commit is done.
+pub(super) fn write(moment: &Arc<Moment>, specs: &mut HashMap<FunctionType, Vec<StateSpec>>) -> (Commit, Arc<Size>) {
+    let size = Arc::new(Size::default());
+    let mut commit = moment.positions.clone();
+    size.changes.fetch_add(commit.len() as u64, Ordering::Relaxed);
+    for (function, spec) in moment.cut.changes.specs() {
         let known = specs.entry(function.clone()).or_default();
-        if known.iter().all(|other| other.name != spec.name) {
-            known.push(spec.clone());
+        match known.iter_mut().find(|other| other.name == spec.name) {
+            Some(other) => other.clone_from(spec),
+            None => known.push(spec.clone()),
         }
-        written.change(Table::Meta, key::meta(&specs_name(function)), Some(encode_specs(known))).await;
+        size.add(&mut commit, Table::Meta, key::meta(&specs_name(function)), Some(encode_specs(known)));
     }
+    let (moment, of_changes) = (Arc::clone(moment), Arc::clone(&size));
+    commit.later(move |commit| write_changes(&moment, commit, &of_changes));
+    (commit, size)
+}
+
+fn write_changes(moment: &Moment, commit: &mut Commit, size: &Size) {
+    let changes = &moment.cut.changes;
     for state in changes.states() {
-        written.change(Table::State, key::state(&state.address, &state.name), state.encode()).await;
+        size.add(commit, Table::State, key::state(&state.address, &state.name), state.encode());
     }
     for message in changes.messages() {
-        written.change(Table::Mailboxes, key::number(message.id), Some(message.encode())).await;
+        size.add(commit, Table::Mailboxes, key::number(message.id), Some(message.encode()));
     }
     for timer in changes.timers() {
-        written.change(Table::Timers, key::number(timer.id), Some(timer.encode())).await;
+        size.add(commit, Table::Timers, key::number(timer.id), Some(timer.encode()));
     }
     for record in changes.egress() {
-        written.change(Table::Egress, key::number(record.id), Some(record.encode())).await;
+        size.add(commit, Table::Egress, key::number(record.id), Some(record.encode()));
     }
     let done = [
         (Table::Mailboxes, changes.messages_done()),
@@ -73,10 +92,7 @@ pub(super) async fn write(moment: &Moment, specs: &mut HashMap<FunctionType, Vec
     ];
     for (table, numbers) in done {
         for number in numbers {
-            written.change(table, key::number(*number), None).await;
+            size.add(commit, table, key::number(*number), None);
         }
     }
-    written.changes += moment.positions.len() as u64;
-    written.commit.append(moment.positions.clone());
-    written
 }

@@ -117,6 +117,11 @@ impl Registry {
         self
     }
 
+    /// The states of all functions.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&FunctionType, StateSpec)> {
+        self.functions.iter().flat_map(|(name, function)| function.states().into_iter().map(move |spec| (name, spec)))
+    }
+
     /// The names of all functions.
     pub fn names(&self) -> impl Iterator<Item = &FunctionType> {
         self.functions.keys()

@@ -63,21 +63,15 @@ impl<T> Mailboxes<T> {
 
     fn states_missing(&mut self, slot: u32, missing: Vec<StateSpec>) -> Result<(), Refused> {
         let mailbox = &self.mailboxes[slot as usize];
-        let function = &mut self.functions[mailbox.function as usize];
-        let was_sent =
-            |name: &str| function.specs.place(name).is_some_and(|place| usize::from(place) < mailbox.states_sent);
-        if missing.iter().all(|spec| was_sent(&spec.name)) {
+        let function = &self.functions[mailbox.function as usize];
+        if missing.iter().all(|spec| function.specs.was_among(mailbox.states_sent, &spec.name)) {
             return Err(Refused::NothingMissing);
         }
-        for spec in missing {
-            if let Some(spec) = function.specs.register(spec)
-                && let Some(journal) = &mut self.journal
-            {
-                journal.specs.push((function.name.clone(), spec.clone()));
-            }
-        }
         // The same messages go out again, ahead of the others of their function.
-        let group = function.group;
+        let (place, group) = (mailbox.function, function.group);
+        for spec in missing {
+            self.register(place, spec);
+        }
         self.land(slot, false);
         let mailbox = &mut self.mailboxes[slot as usize];
         mailbox.phase = Phase::Ready;
@@ -99,7 +93,7 @@ impl<T> Mailboxes<T> {
         }
         let sender_function = self.mailboxes[slot as usize].function;
         let specs = &self.functions[sender_function as usize].specs;
-        if let Some(change) = states.iter().find(|change| specs.place(&change.name).is_none()) {
+        if let Some(change) = states.iter().find(|change| specs.declared_place(&change.name).is_none()) {
             return Err(Refused::UndeclaredState { name: Arc::clone(&change.name) });
         }
 
@@ -128,8 +122,7 @@ impl<T> Mailboxes<T> {
                 Delayed::Send { delay, to, value, token } => {
                     self.functions[sender_function as usize].counts.messages_out += 1;
                     let message = Message { caller: Some(sender.clone()), value, origin: None };
-                    let timer = StoredTimer { id: self.next_id, at: now.after(delay), to, message, token };
-                    self.next_id += 1;
+                    let timer = StoredTimer { id: self.next.timer(), at: now.after(delay), to, message, token };
                     if let Some(journal) = &mut self.journal {
                         journal.timers.add(timer.id, timer.clone());
                     }
@@ -144,8 +137,7 @@ impl<T> Mailboxes<T> {
             }
         }
         for message in egress {
-            let record = StoredEgress { id: self.next_id, message };
-            self.next_id += 1;
+            let record = StoredEgress { id: self.next.record(), message };
             if let Some(journal) = &mut self.journal {
                 journal.egress.add(record.id, record.clone());
             }

@@ -36,7 +36,8 @@ impl Changes {
         self.0.is_empty()
     }
 
-    /// States that functions have declared, in the order of their declaration.
+    /// States that functions have declared, in the order of their declaration: those that are new, and those that are not
+    /// what they were in an earlier run.
     pub fn specs(&self) -> &[(FunctionType, StateSpec)] {
         &self.0.specs
     }
@@ -58,7 +59,7 @@ impl Changes {
 
     /// Messages that came and are not handled, in no order.
     pub fn messages(&self) -> impl Iterator<Item = &StoredMessage> {
-        self.0.messages.added.values()
+        self.0.messages.added()
     }
 
     /// Numbers of the messages that an earlier cut had and that were handled.
@@ -68,7 +69,7 @@ impl Changes {
 
     /// Messages that were delayed, in no order.
     pub fn timers(&self) -> impl Iterator<Item = &StoredTimer> {
-        self.0.timers.added.values()
+        self.0.timers.added()
     }
 
     /// Numbers of the delayed messages that an earlier cut had and that were delivered or cancelled.
@@ -78,7 +79,7 @@ impl Changes {
 
     /// Records for egresses that these have not stored, in no order.
     pub fn egress(&self) -> impl Iterator<Item = &StoredEgress> {
-        self.0.egress.added.values()
+        self.0.egress.added()
     }
 
     /// Numbers of the records that an earlier cut had and that their egress has stored.
@@ -152,18 +153,21 @@ impl Image {
             self.set(state);
         }
         let Journal { specs, messages, timers, egress, .. } = changes.0;
-        self.specs.extend(specs);
-        self.messages.extend(messages.added);
-        self.timers.extend(timers.added);
-        self.egress.extend(egress.added);
+        specs.into_iter().for_each(|(function, spec)| self.declare(function, spec));
         messages.removed.iter().for_each(|id| drop(self.messages.remove(id)));
         timers.removed.iter().for_each(|id| drop(self.timers.remove(id)));
         egress.removed.iter().for_each(|id| drop(self.egress.remove(id)));
+        self.messages.extend(messages.into_added());
+        self.timers.extend(timers.into_added());
+        self.egress.extend(egress.into_added());
     }
 
-    /// Adds a declared state, behind those that are there.
+    /// Adds a declared state behind those that are there, or in place of what it was.
     pub fn declare(&mut self, function: FunctionType, spec: StateSpec) {
-        self.specs.push((function, spec));
+        match self.specs.iter_mut().find(|(of, other)| *of == function && other.name == spec.name) {
+            Some((_, other)) => *other = spec,
+            None => self.specs.push((function, spec)),
+        }
     }
 
     /// Adds a state, in place of what it was.

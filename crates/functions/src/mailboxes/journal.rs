@@ -1,7 +1,7 @@
 //! What is written down between two cuts.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     sync::Arc,
 };
@@ -97,6 +97,9 @@ impl Journal {
         let mut next = Self::new(self.number + 1, Arc::clone(&self.functions));
         // As much may change until the next cut, and nobody should wait while it is moved to where there is room.
         next.instances.reserve(self.instances.len().min(EXPECTED_MAX));
+        next.messages.expect_as_many_as(&self.messages);
+        next.timers.expect_as_many_as(&self.timers);
+        next.egress.expect_as_many_as(&self.egress);
         std::mem::replace(self, next)
     }
 
@@ -126,31 +129,81 @@ impl Journal {
     }
 }
 
-/// What came and went of one kind.
+/// What came and went of one kind. Numbers grow by one each, and most of what comes goes soon, in about that order.
 #[derive(Debug)]
 pub(super) struct Delta<V> {
-    pub(super) added: HashMap<u64, V, BuildHasherDefault<NumberHasher>>,
+    /// What came last and is there, at its number less that of the first: neighbours in time are neighbours in memory.
+    recent: VecDeque<Option<V>>,
+    /// The number of the first of these.
+    first: u64,
+    /// What stayed for so long that it is none of these any more.
+    older: HashMap<u64, V, BuildHasherDefault<NumberHasher>>,
     pub(super) removed: Vec<u64>,
 }
 
 impl<V> Default for Delta<V> {
     fn default() -> Self {
-        Self { added: HashMap::default(), removed: Vec::new() }
+        Self { recent: VecDeque::new(), first: 0, older: HashMap::default(), removed: Vec::new() }
     }
 }
 
 impl<V> Delta<V> {
+    /// Most numbers from the oldest to the newest that are kept side by side. One that stays for long would else keep
+    /// the room of all that come after it, a few megabytes here.
+    const RECENT_MAX: usize = 1 << 16;
+
     fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty()
+        self.added().next().is_none() && self.removed.is_empty()
     }
 
+    /// What came and is there, in no order.
+    pub(super) fn added(&self) -> impl Iterator<Item = &V> {
+        self.recent.iter().flatten().chain(self.older.values())
+    }
+
+    /// The same with their numbers.
+    pub(super) fn into_added(self) -> impl Iterator<Item = (u64, V)> {
+        let recent = (self.first..).zip(self.recent);
+        recent.filter_map(|(id, value)| Some((id, value?))).chain(self.older)
+    }
+
+    /// Adds what has the next number.
     pub(super) fn add(&mut self, id: u64, value: V) {
-        self.added.insert(id, value);
+        if self.recent.is_empty() {
+            self.first = id;
+        }
+        debug_assert_eq!(self.first + self.recent.len() as u64, id, "numbers grow by one each");
+        if self.recent.len() == Self::RECENT_MAX {
+            if let Some(Some(value)) = self.recent.pop_front() {
+                self.older.insert(self.first, value);
+            }
+            self.first += 1;
+            self.forget_gaps();
+        }
+        self.recent.push_back(Some(value));
+    }
+
+    fn expect_as_many_as(&mut self, other: &Self) {
+        self.recent.reserve(other.recent.len());
     }
 
     pub(super) fn remove(&mut self, id: u64) {
-        if self.added.remove(&id).is_none() {
+        let place = id.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
+        let found = match place.and_then(|place| self.recent.get_mut(place)) {
+            Some(recent) => recent.take(),
+            None => self.older.remove(&id),
+        };
+        if found.is_none() {
             self.removed.push(id);
+        }
+        self.forget_gaps();
+    }
+
+    /// Lets the oldest of those side by side be one that is there.
+    fn forget_gaps(&mut self) {
+        while let Some(None) = self.recent.front() {
+            self.recent.pop_front();
+            self.first += 1;
         }
     }
 }
@@ -171,5 +224,62 @@ impl Hasher for NumberHasher {
     fn write_u64(&mut self, number: u64) {
         // The golden ratio's fraction: neighbours get far apart, in the upper bits too, which a table looks at first.
         self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_came_and_stayed_is_there_and_what_came_before_is_removed(
+            before in 0_u64..50,
+            steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..300),
+        ) {
+            let mut delta = Delta::default();
+            let (mut there, mut expected): (Vec<u64>, _) = ((0..before).collect(), BTreeMap::new());
+            let (mut next, mut removed) = (before, BTreeSet::new());
+            for (adds, which) in steps {
+                if adds {
+                    delta.add(next, next.to_string());
+                    expected.insert(next, next.to_string());
+                    there.push(next);
+                    next += 1;
+                } else if !there.is_empty() {
+                    let id = there.swap_remove(which.index(there.len()));
+                    delta.remove(id);
+                    if expected.remove(&id).is_none() {
+                        removed.insert(id);
+                    }
+                }
+                prop_assert_eq!(delta.is_empty(), expected.is_empty() && removed.is_empty());
+            }
+            prop_assert_eq!(delta.removed.iter().copied().collect::<BTreeSet<_>>(), removed);
+            prop_assert_eq!(delta.added().count(), expected.len());
+            prop_assert_eq!(delta.into_added().collect::<BTreeMap<_, _>>(), expected);
+        }
+    }
+
+    #[test]
+    fn one_that_stays_keeps_no_room_for_those_that_go() {
+        let mut delta = Delta::default();
+        delta.add(0, 0);
+        for id in 1..1_000_000 {
+            delta.add(id, id);
+            if id % 100_000 != 0 {
+                delta.remove(id);
+            }
+        }
+        let mut added: Vec<_> = delta.added().copied().collect();
+        added.sort_unstable();
+        assert_eq!(added, [0, 100_000, 200_000, 300_000, 400_000, 500_000, 600_000, 700_000, 800_000, 900_000]);
+        assert!(delta.recent.len() <= Delta::<u64>::RECENT_MAX && delta.older.len() >= 8);
+        [0, 500_000].into_iter().for_each(|id| delta.remove(id));
+        assert_eq!((delta.added().count(), &delta.removed[..]), (8, &[][..]));
     }
 }

@@ -67,7 +67,7 @@ impl<T> Mailboxes<T> {
             let Ok(index) = self.function(&address.function) else { continue };
             let function = &self.functions[index as usize];
             // What is in memory has its expiry there; and of a function without states nothing is known to expire.
-            if function.instances.get(&address.id).is_none() && !function.specs.all().is_empty() {
+            if function.instances.get(&address.id).is_none() && !function.specs.is_empty() {
                 let place = self.instance(index, &address.id);
                 self.want(place);
             }
@@ -195,7 +195,7 @@ impl<T> Mailboxes<T> {
         let is_saved = self.is_saved(instance);
         if instance.is_idle_and_empty() && is_saved {
             // In a store, that an address has no states is worth knowing as long as there is room for it.
-            let has_specs = !self.functions[instance.function as usize].specs.all().is_empty();
+            let has_specs = !self.functions[instance.function as usize].specs.is_empty();
             if !self.is_backed || !has_specs {
                 return self.forget(place);
             }

@@ -17,13 +17,16 @@ use super::{
     mailbox::{Envelope, Mailbox, Phase, Tag},
     timers::Timers,
 };
-use crate::Message;
+use crate::{Message, StateSpec};
 
 /// Most delayed messages that are delivered at a time, so that nobody waits for more than a few milliseconds when all of
 /// them are overdue after a restart.
 const DUE_AT_ONCE: usize = 4_096;
 
 /// Bounds of all mailboxes together.
+///
+/// Delayed messages that are not due have none: each takes about 400 to 700 bytes of memory, its payload apart, so that ten
+/// million of them take four to seven gigabytes (`benches/cut.rs` measures it; [`Usage::timers`] tells how many there are).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Messages that are not handled, those in flight too, from which on nothing more is taken in. Default: 100 000.
@@ -125,8 +128,7 @@ pub struct Mailboxes<T> {
     pub(super) messages: usize,
     pub(super) bytes: usize,
     pub(super) journal: Option<Journal>,
-    /// Messages, delayed messages and records have one sequence of numbers.
-    pub(super) next_id: u64,
+    pub(super) next: Numbers,
     pub(super) next_request: u64,
     pub(super) next_group: usize,
     /// The numbers of the cuts that are not durable, with the bytes of their states.
@@ -136,6 +138,39 @@ pub struct Mailboxes<T> {
     pub(super) durable: u64,
     pub(super) is_backed: bool,
     pub(super) loads: Loads,
+}
+
+/// The numbers that come next. Each kind has its own, without gaps, as the journal likes them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Numbers {
+    message: u64,
+    timer: u64,
+    record: u64,
+}
+
+impl Numbers {
+    pub(super) fn message(&mut self) -> u64 {
+        take_number(&mut self.message)
+    }
+
+    pub(super) fn timer(&mut self) -> u64 {
+        take_number(&mut self.timer)
+    }
+
+    pub(super) fn record(&mut self) -> u64 {
+        take_number(&mut self.record)
+    }
+
+    /// What has been restored keeps its numbers.
+    pub(super) fn go_behind(&mut self, messages: Option<u64>, timers: Option<u64>, records: Option<u64>) {
+        let behind = |last: Option<u64>| last.map_or(0, |last| last + 1);
+        *self = Self { message: behind(messages), timer: behind(timers), record: behind(records) };
+    }
+}
+
+fn take_number(next: &mut u64) -> u64 {
+    *next += 1;
+    *next - 1
 }
 
 impl<T> Mailboxes<T> {
@@ -159,7 +194,7 @@ impl<T> Mailboxes<T> {
             messages: 0,
             bytes: 0,
             journal: None,
-            next_id: 0,
+            next: Numbers::default(),
             next_request: 0,
             next_group: 0,
             undurable: VecDeque::new(),
@@ -200,6 +235,28 @@ impl<T> Mailboxes<T> {
         self.directory.find(function).is_some()
     }
 
+    /// Declares a state of a function ahead of its first answer, which would do so otherwise. Of several declarations of
+    /// a state since the start the first one counts.
+    ///
+    /// # Errors
+    ///
+    /// When nobody serves the function.
+    pub fn declare(&mut self, function: &FunctionType, spec: StateSpec) -> Result<(), UnknownFunction> {
+        let place = self.function(function)?;
+        self.register(place, spec);
+        Ok(())
+    }
+
+    /// Registers a state of the function at that place, and writes that down.
+    pub(super) fn register(&mut self, function: u32, spec: StateSpec) {
+        let function = &mut self.functions[function as usize];
+        if let Some(spec) = function.specs.register(spec)
+            && let Some(journal) = &mut self.journal
+        {
+            journal.specs.push((function.name.clone(), spec.clone()));
+        }
+    }
+
     /// Takes messages, in order, all of them or none.
     ///
     /// It takes them even when there is no room: [`has_room_for`](Self::has_room_for) tells whether to wait before the
@@ -224,9 +281,14 @@ impl<T> Mailboxes<T> {
         Ok(())
     }
 
+    /// Whether there is room for messages at all.
+    pub(crate) fn has_room(&self) -> bool {
+        self.messages < self.limits.messages && self.bytes < self.limits.bytes
+    }
+
     /// Whether there is room for a message to this address.
     pub fn has_room_for(&self, to: &Address) -> bool {
-        if self.messages >= self.limits.messages || self.bytes >= self.limits.bytes {
+        if !self.has_room() {
             return false;
         }
         let Some(function) = self.by_type.get(&to.function).map(|function| &self.functions[*function as usize]) else {
@@ -394,7 +456,7 @@ impl<T> Mailboxes<T> {
             return place;
         }
         // Of a function that never declared a state, the store has none.
-        let is_known = !self.is_backed || function.specs.all().is_empty();
+        let is_known = !self.is_backed || function.specs.is_empty();
         let knowledge = if is_known { Knowledge::Known } else { Knowledge::Unknown };
         let place = self.instances.insert(index, Arc::clone(id), knowledge);
         function.instances.insert(Arc::clone(id), place);
@@ -403,8 +465,7 @@ impl<T> Mailboxes<T> {
 
     /// Puts a message into its mailbox, and gives the place of that.
     pub(super) fn post(&mut self, function: u32, id: Arc<str>, message: Message, lineage: Lineage<T>) -> u32 {
-        let number = self.next_id;
-        self.next_id += 1;
+        let number = self.next.message();
         if let Some(journal) = &mut self.journal {
             let to = self.functions[function as usize].address(&id);
             journal.messages.add(number, StoredMessage { id: number, to, message: message.clone() });

@@ -59,7 +59,7 @@ pub(super) struct Mailbox<T> {
     /// The number of the request in flight.
     pub(super) request: u64,
     /// How many states that request named.
-    pub(super) states_sent: usize,
+    pub(super) states_sent: u16,
     /// How often the batch has failed.
     pub(super) attempt: u32,
     /// When the batch went out first.

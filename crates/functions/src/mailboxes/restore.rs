@@ -1,10 +1,19 @@
 //! After a restart.
 
-use super::{change::Image, group::UnknownFunction, lineage::Lineage, machine::Mailboxes, mailbox::Tag};
+use super::{
+    change::Image,
+    group::UnknownFunction,
+    lineage::Lineage,
+    machine::{Mailboxes, Numbers},
+    mailbox::Tag,
+};
 
 impl<T> Mailboxes<T> {
     /// Takes over what earlier mailboxes held at their last durable cut. Messages that were in flight go out again, and
     /// records that no egress had stored are sent again. What is taken over counts as written down.
+    ///
+    /// States that functions had declared are known and not sent: the first request of a function goes out without, so that
+    /// its answer declares them again, as they are now. Values stay what they are meanwhile.
     ///
     /// Mailboxes that are [`backed`](Self::backed) ask for states when they need them, and look at none of the image.
     ///
@@ -16,7 +25,10 @@ impl<T> Mailboxes<T> {
     ///
     /// When the mailboxes were used before.
     pub fn restore(&mut self, image: &Image) -> Result<(), UnknownFunction> {
-        assert!(self.functions.is_empty() && self.next_id == 0, "mailboxes are restored before they are used");
+        assert!(
+            self.functions.is_empty() && self.next == Numbers::default(),
+            "mailboxes are restored before they are used"
+        );
         let functions = image
             .messages()
             .map(|message| &message.to.function)
@@ -30,7 +42,7 @@ impl<T> Mailboxes<T> {
         for (function, spec) in image.specs() {
             // A function that is not served any more, and has no state left, is not missed.
             if let Ok(function) = self.function(function) {
-                self.functions[function as usize].specs.register(spec.clone());
+                self.functions[function as usize].specs.remember(spec.clone());
             }
         }
         let is_backed = self.is_backed;
@@ -40,16 +52,18 @@ impl<T> Mailboxes<T> {
             self.put_state(place, state);
             self.instances.schedule(place, &mut self.expiries, false);
         }
+        self.next.go_behind(
+            image.messages().last().map(|message| message.id),
+            image.timers().last().map(|timer| timer.id),
+            image.egress().last().map(|record| record.id),
+        );
         for timer in image.timers() {
-            self.next_id = self.next_id.max(timer.id + 1);
             self.timers.insert(timer.clone());
         }
         for record in image.egress() {
-            self.next_id = self.next_id.max(record.id + 1);
             self.outgoing.push(record.clone(), Lineage::NONE);
         }
         for message in image.messages() {
-            self.next_id = self.next_id.max(message.id + 1);
             let function = self.function(&message.to.function)?;
             let tag = Tag { id: message.id, lineage: Lineage::NONE };
             self.put(function, &message.to.id, message.message.clone(), tag);

@@ -34,7 +34,7 @@ pub struct Request {
     pub group: GroupId,
     /// Whom the messages are for.
     pub target: Address,
-    /// All states that the function is known to have, with their values.
+    /// All states that the function has declared since the start, with their values.
     pub states: Vec<(Arc<str>, Option<Value>)>,
     /// The messages, oldest first.
     pub messages: Arc<[Message]>,
@@ -124,13 +124,14 @@ impl<T> Mailboxes<T> {
         group.in_flight += 1;
         mailbox.phase = Phase::InFlight;
         mailbox.request = number;
-        mailbox.states_sent = function.specs.all().len();
+        mailbox.states_sent = function.specs.declared_count();
 
         let place = mailbox.instance;
         let (journal, specs) = (&mut self.journal, &function.specs);
         self.instances.unlink(place);
         self.instances.get_mut(place).is_pinned = true;
-        if self.instances.get(place).cells.first_expiry().is_some() {
+        let cells = &self.instances.get(place).cells;
+        if !cells.is_empty() && (specs.expires_by_use() || cells.first_expiry().is_some()) {
             self.instances.change(place, |Instance { id, cells, written, .. }| {
                 let mut changed = |spec, content, expires| {
                     if let Some(journal) = journal {
@@ -139,13 +140,13 @@ impl<T> Mailboxes<T> {
                     }
                 };
                 cells.expire(now, |spec| changed(spec, None, None));
-                cells.invoked(specs.all(), now, |spec, content, expires| changed(spec, Some(content.clone()), expires));
+                cells.invoked(specs, now, |spec, content, expires| changed(spec, Some(content.clone()), expires));
             });
             self.instances.schedule(place, &mut self.expiries, false);
         }
         let instance = self.instances.get(place);
         let value = |spec| instance.cells.get(spec).map(Content::value);
-        let states = (0_u16..).zip(specs.all()).map(|(place, spec)| (Arc::clone(&spec.name), value(place))).collect();
+        let states = specs.declared().map(|(place, spec)| (Arc::clone(&spec.name), value(place))).collect();
         let request = Request {
             id: RequestId { slot, number },
             group: function.group,

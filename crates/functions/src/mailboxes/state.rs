@@ -71,12 +71,12 @@ impl Cells {
     /// Expired values have to be removed before.
     pub(super) fn invoked(
         &mut self,
-        specs: &[StateSpec],
+        specs: &Specs,
         now: Timestamp,
         mut changed: impl FnMut(u16, &Content, Option<Timestamp>),
     ) {
         for cell in &mut self.0 {
-            let expires = specs[usize::from(cell.spec)].expiration.at_invoke(now);
+            let expires = specs.expiration(cell.spec).at_invoke(now);
             if expires.is_some() && expires != cell.expires {
                 cell.expires = expires;
                 changed(cell.spec, &cell.content, expires);
@@ -124,31 +124,87 @@ impl Cells {
     }
 }
 
-/// The states that a function has declared so far. Places do not change.
+/// The states that a function has declared: since the start, or in an earlier run. Places do not change.
 #[derive(Debug, Default)]
 pub(super) struct Specs {
     specs: Vec<StateSpec>,
+    /// For each of them, how many were declared since the start before it; none where only an earlier run has.
+    since_start: Vec<Option<u16>>,
+    declared: u16,
     by_name: HashMap<Arc<str>, u16>,
+    /// Whether messages put off the expiry of one of them.
+    expires_by_use: bool,
 }
 
 impl Specs {
-    /// Registers a state, unless one of its name is known: the first registration counts.
-    pub(super) fn register(&mut self, spec: StateSpec) -> Option<&StateSpec> {
-        if self.by_name.contains_key(&spec.name) {
-            return None;
+    /// Adds a state that an earlier run has declared. The function has it when it is declared again.
+    pub(super) fn remember(&mut self, spec: StateSpec) {
+        if !self.by_name.contains_key(&spec.name) {
+            self.add(spec, None);
         }
-        let place = u16::try_from(self.specs.len()).ok()?;
-        self.by_name.insert(Arc::clone(&spec.name), place);
-        self.specs.push(spec);
-        self.specs.last()
     }
 
+    /// Registers a state, unless it was since the start: the first registration of a run counts. Gives it if it is
+    /// new, or another one than an earlier run has declared.
+    pub(super) fn register(&mut self, spec: StateSpec) -> Option<&StateSpec> {
+        let declared = self.declared;
+        let Some(place) = self.by_name.get(&spec.name).map(|place| usize::from(*place)) else {
+            self.add(spec, Some(declared))?;
+            self.declared += 1;
+            return self.specs.last();
+        };
+        if self.since_start[place].is_some() {
+            return None;
+        }
+        self.since_start[place] = Some(declared);
+        self.declared += 1;
+        if self.specs[place] == spec {
+            return None;
+        }
+        self.expires_by_use |= expires_by_use(&spec);
+        self.specs[place] = spec;
+        Some(&self.specs[place])
+    }
+
+    fn add(&mut self, spec: StateSpec, since_start: Option<u16>) -> Option<()> {
+        let place = u16::try_from(self.specs.len()).ok()?;
+        self.expires_by_use |= expires_by_use(&spec);
+        self.by_name.insert(Arc::clone(&spec.name), place);
+        self.specs.push(spec);
+        self.since_start.push(since_start);
+        Some(())
+    }
+
+    /// Whether there are none, not even of an earlier run.
+    pub(super) fn is_empty(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    /// The place of a state, also of one that only an earlier run has declared.
     pub(super) fn place(&self, name: &str) -> Option<u16> {
         self.by_name.get(name).copied()
     }
 
-    pub(super) fn all(&self) -> &[StateSpec] {
-        &self.specs
+    /// The place of a state that was declared since the start.
+    pub(super) fn declared_place(&self, name: &str) -> Option<u16> {
+        self.place(name).filter(|place| self.since_start[usize::from(*place)].is_some())
+    }
+
+    /// Those that were declared since the start, with their places.
+    pub(super) fn declared(&self) -> impl Iterator<Item = (u16, &StateSpec)> {
+        let all = (0..).zip(&self.specs).zip(&self.since_start);
+        all.filter(|(_, since_start)| since_start.is_some()).map(|(spec, _)| spec)
+    }
+
+    /// How many were declared since the start.
+    pub(super) fn declared_count(&self) -> u16 {
+        self.declared
+    }
+
+    /// Whether a state was among the first so many that were declared since the start.
+    pub(super) fn was_among(&self, first: u16, name: &str) -> bool {
+        let place = self.place(name).map(usize::from);
+        place.and_then(|place| self.since_start[place]).is_some_and(|since_start| since_start < first)
     }
 
     pub(super) fn get(&self, place: u16) -> &StateSpec {
@@ -162,4 +218,13 @@ impl Specs {
     pub(super) fn expiration(&self, place: u16) -> Expiration {
         self.specs[usize::from(place)].expiration
     }
+
+    /// Whether messages put off the expiry of one of them.
+    pub(super) fn expires_by_use(&self) -> bool {
+        self.expires_by_use
+    }
+}
+
+fn expires_by_use(spec: &StateSpec) -> bool {
+    matches!(spec.expiration, Expiration::AfterInvoke(_))
 }

@@ -183,7 +183,7 @@ impl RemoteEndpoint {
             };
             tokio::select! {
                 response = &mut request => {
-                    return response.map_err(|error| InvokeError::new("the request failed").because(error));
+                    return response.map_err(|error| InvokeError::new("the connection failed").because(error));
                 }
                 () = progress.moved() => {}
                 () = expiry(limit) => return Err(timed_out(what, limit)),
@@ -267,10 +267,16 @@ impl RemoteEndpoint {
 #[async_trait]
 impl Invoke for RemoteEndpoint {
     async fn invoke(&self, request: &Request, time: Duration) -> Result<Answer, InvokeError> {
-        let body = encode(request);
-        let posted = timeout(time, self.post(&request.target.function, body)).await;
-        let body = posted.unwrap_or_else(|_| Err(timed_out("call", Some(time))))?;
-        answer::read(body).map_err(|error| InvokeError::new("the answer cannot be used").because(error))
+        let function = &request.target.function;
+        let posted = timeout(time, self.post(function, encode(request))).await;
+        let answered = posted.unwrap_or_else(|_| Err(timed_out("call", Some(time)))).and_then(|body| {
+            answer::read(body).map_err(|error| InvokeError::new("the answer cannot be used").because(error))
+        });
+        // A module may have many endpoints: whoever reads of the failure learns at once where to look.
+        answered.map_err(|error| match Target::parse(&self.template.url_for(function)) {
+            Ok(target) => InvokeError::new(format!("POST {} failed", target.shown())).because(error),
+            Err(_) => error,
+        })
     }
 }
 

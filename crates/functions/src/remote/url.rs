@@ -29,6 +29,19 @@ impl Target {
         let uri = Uri::builder().scheme(scheme).authority("localhost").path_and_query(path).build()?;
         Ok(Self { uri, socket: Some(socket.into()) })
     }
+
+    /// The address for people: without what may be a secret in it.
+    pub(super) fn shown(&self) -> String {
+        let path = self.uri.path();
+        match &self.socket {
+            Some(socket) => format!("{path} at the socket {}", socket.display()),
+            None => {
+                let scheme = self.uri.scheme_str().unwrap_or("http");
+                let port = self.uri.port().map_or_else(String::new, |port| format!(":{port}"));
+                format!("{scheme}://{}{port}{path}", self.uri.host().unwrap_or_default())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -39,6 +52,18 @@ mod tests {
     fn check(url: &str, uri: &str, socket: Option<&str>) {
         let target = Target::parse(url).expect("the address is valid");
         assert_eq!((target.uri.to_string().as_str(), target.socket), (uri, socket.map(PathBuf::from)), "{url}");
+    }
+
+    #[test]
+    fn an_address_is_shown_without_secrets() {
+        #[track_caller]
+        fn check(url: &str, shown: &str) {
+            assert_eq!(Target::parse(url).expect("the address is valid").shown(), shown, "{url}");
+        }
+        check("http://orders.svc:8000/statefun?code=hunter2", "http://orders.svc:8000/statefun");
+        check("https://user:hunter2@orders.svc", "https://orders.svc/");
+        check("http://[::1]:8000/a", "http://[::1]:8000/a");
+        check("http+unix:///run/functions.sock/serve?code=hunter2", "/serve at the socket /run/functions.sock");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_spec::{EndpointSpec, FailureHandling, FunctionPattern};
 use statefun_kinesis_store::Store;
-use statefun_kinesis_types::{PutRecord, StreamRef};
+use statefun_kinesis_types::{FunctionType, PutRecord, StreamRef};
 use tokio::sync::Notify;
 use tokio_util::{
     sync::CancellationToken,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     CheckpointStatus, EndpointError, FunctionCounts, GroupSettings, Invoke, Limits, Mailboxes, Registry,
-    RemoteEndpoint, Usage,
+    RemoteEndpoint, StateSpec, Usage,
     checkpoint::{Checkpoint, Restored, restore},
 };
 
@@ -59,6 +59,17 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 ///   commit before a crash is written again.
 /// * Delayed messages that became due meanwhile are delivered at once.
 ///
+/// States belong to a function by their names, and each start asks anew which ones it has: the first request of a
+/// function goes out alone and without states, and its answer declares them, as it does in StateFun. That is one request
+/// more per function and start, and none for functions in process. What is declared then counts for the whole run, also
+/// where an earlier run was told something else:
+///
+/// * Another expiration counts for a value from when it is next set, or next used where expiry is after the last
+///   message. Until then the value expires when it would have, or never.
+/// * A state that is not declared any more is not sent and not lost: it stays in the store until it expires as it was
+///   declared last, and a later start that declares it finds its value.
+/// * Where a state is declared with another type, its value stays one of the old type until the function sets it.
+///
 /// The positions of the ingresses have to be kept in the same store, by
 /// [`StoredCheckpoints::by_others`](statefun_kinesis_store::StoredCheckpoints::by_others). A position moves as soon as
 /// messages are taken in, and is written with them.
@@ -89,6 +100,7 @@ impl StatefulFunctions {
         StatefulFunctionsBuilder {
             limits: Limits::default(),
             groups: Vec::new(),
+            declared: Vec::new(),
             dead_letters: None,
             store: None,
             interval: StatefulFunctionsBuilder::CHECKPOINT_INTERVAL,
@@ -101,12 +113,12 @@ impl StatefulFunctions {
     }
 
     /// What each function has done so far.
-    pub fn counts(&self) -> Vec<(statefun_kinesis_types::FunctionType, FunctionCounts)> {
+    pub fn counts(&self) -> Vec<(FunctionType, FunctionCounts)> {
         self.shared.lock().mailboxes.counts().map(|(function, counts)| (function.clone(), counts)).collect()
     }
 
     /// How long the requests of each function took so far.
-    pub fn latencies(&self) -> Vec<(statefun_kinesis_types::FunctionType, InvocationLatency)> {
+    pub fn latencies(&self) -> Vec<(FunctionType, InvocationLatency)> {
         self.shared.lock().latencies.all()
     }
 
@@ -140,6 +152,8 @@ impl Drop for StatefulFunctions {
 pub struct StatefulFunctionsBuilder {
     limits: Limits,
     groups: Vec<(FunctionPattern, GroupSettings, Group)>,
+    /// States of functions in process, which need not be asked for them.
+    declared: Vec<(FunctionType, StateSpec)>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
     store: Option<Arc<dyn Store>>,
     interval: Duration,
@@ -167,7 +181,11 @@ impl StatefulFunctionsBuilder {
         self
     }
 
-    /// Time from one checkpoint to the next. Default: 1 s.
+    /// Time from one checkpoint to the next, while there is something to write. Default: 1 s
+    /// ([`CHECKPOINT_INTERVAL`](Self::CHECKPOINT_INTERVAL)). Every value is valid. With zero
+    /// one commit follows the other, as fast as the disk goes. An interval that is shorter than a commit takes has the
+    /// same effect, and one of minutes is ended early when much has changed: at a quarter of
+    /// [`Limits::unsaved_bytes`].
     ///
     /// It bounds what is done again after a crash, and so how many records an egress may see twice. Each checkpoint costs
     /// a flush of the disk, and an entry for each state, message and timer that has changed; what changes often is
@@ -209,6 +227,7 @@ impl StatefulFunctionsBuilder {
     #[must_use]
     pub fn in_process(mut self, registry: Registry) -> Self {
         let registry = Arc::new(registry);
+        self.declared.extend(registry.states().map(|(function, spec)| (function.clone(), spec)));
         for name in registry.names() {
             let functions = FunctionPattern::Function(name.clone());
             let invoke = Arc::clone(&registry) as Arc<dyn Invoke>;
@@ -260,6 +279,9 @@ impl StatefulFunctionsBuilder {
             let Restored { image, specs } = restore(&*store).await?;
             mailboxes.restore(&image)?;
             checkpoint = Some(Checkpoint::new(store, self.interval, specs));
+        }
+        for (function, spec) in self.declared {
+            mailboxes.declare(&function, spec)?;
         }
         let shared = Shared {
             inner: std::sync::Mutex::new(Inner::new(mailboxes)),

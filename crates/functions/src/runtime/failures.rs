@@ -10,7 +10,7 @@ use std::{
 };
 
 use statefun_kinesis_spec::{FailureHandling, GiveUp};
-use statefun_kinesis_types::{FunctionType, LogLevel};
+use statefun_kinesis_types::{ErrorChain, FunctionType, LogLevel};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -57,7 +57,7 @@ pub(super) fn log_given_up(level: LogLevel, request: &Request, what: &str, error
                 id = %request.target.id,
                 attempts = request.attempt + 1,
                 "{what}: {}",
-                error.chain(),
+                ErrorChain(error),
             )
         };
     }
@@ -115,7 +115,7 @@ impl FailureLog {
             messages = request.messages.len(),
             not_logged = unsaid,
             "a request failed and is tried again: {}",
-            error.chain(),
+            ErrorChain(error),
         );
     }
 

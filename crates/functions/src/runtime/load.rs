@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_store::{Entry, Error, ErrorKind, KeyRange, Result, Store, Table, key, key::StoredKey};
-use statefun_kinesis_types::{Address, Timestamp};
+use statefun_kinesis_types::{Address, ErrorChain, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
@@ -50,7 +50,7 @@ impl Shared {
                 return;
             }
             if failures == 0 {
-                warn!(%error, "states could not be read; it is tried again, and their addresses wait");
+                warn!(error = %ErrorChain(&error), "states could not be read; it is tried again, and their addresses wait");
             }
             failures += 1;
             sleep(backoff(failures)).await;

@@ -39,7 +39,7 @@ pub(super) struct Shared {
     pub(super) checkpoint: Option<Checkpoint>,
     /// The run that deliveries come from; there is none before it begins.
     pub(super) run: OnceLock<RunHandle>,
-    /// Something was handled, or the run has failed: whoever waits for room may look.
+    /// Something was handled, and there is room: whoever waits for it may look.
     pub(super) moved: Notify,
     /// The next deadline is another one.
     pub(super) rearmed: Notify,
@@ -100,7 +100,7 @@ impl Shared {
     pub(super) fn pump(self: &Arc<Self>) {
         let now = self.now();
         let mut requests = Vec::new();
-        let loads;
+        let (loads, has_room);
         let finished = {
             let mut inner = self.lock();
             inner.mailboxes.on_time(now);
@@ -118,6 +118,7 @@ impl Shared {
                 inner.armed = deadline;
                 self.rearmed.notify_one();
             }
+            has_room = inner.mailboxes.has_room();
             inner.take_finished()
         };
         self.load_all(&loads);
@@ -135,7 +136,10 @@ impl Shared {
         for completion in finished {
             completion.done();
         }
-        self.moved.notify_waiters();
+        // Where there is no room at all, dozens would look for it in vain after each request.
+        if has_room {
+            self.moved.notify_waiters();
+        }
     }
 
     /// Ends all tasks, and lets go of deliveries: what they were for is not done any more by this run.

@@ -15,8 +15,9 @@ use async_trait::async_trait;
 use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt, Operation};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::{
-    Answer, CheckpointStatus, Delayed, Effects, EgressMessage, Expiration, GroupSettings, Invoke, InvokeError, Request,
-    StartError, StateChange, StateSpec, StatefulFunctions, StoredMessage, StoredValue, Value,
+    Answer, BoxError, CheckpointStatus, Context, Delayed, Effects, EgressMessage, Expiration, Function, GroupSettings,
+    Invoke, InvokeError, Message, Registry, Request, StartError, StateChange, StateSpec, StatefulFunctions,
+    StoredMessage, StoredValue, Value, ValueSpec,
 };
 use statefun_kinesis_router::{Ingress, Router, RunError};
 use statefun_kinesis_spec::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
@@ -125,7 +126,12 @@ impl World {
 
     async fn start(&self, code: Arc<Code>) -> Engine {
         let store: Arc<dyn Store> = Arc::new(self.disk.open().unwrap());
-        let functions = Arc::new(self.functions(Arc::clone(&store), code).await.unwrap());
+        let functions = self.functions(Arc::clone(&store), code).await.unwrap();
+        self.run(store, functions).await
+    }
+
+    async fn run(&self, store: Arc<dyn Store>, functions: StatefulFunctions) -> Engine {
+        let functions = Arc::new(functions);
         let watched = Arc::downgrade(&functions);
         let route = StreamRoute::new(arn(), "t/text".parse().unwrap(), vec!["t/f".parse().unwrap()]);
         let mut ingress = IngressSpec::new("t/in".parse().unwrap(), vec![route]);
@@ -233,7 +239,7 @@ async fn what_was_in_flight_goes_out_again_and_what_was_handled_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_needs_no_handshake() {
+async fn a_restart_asks_once_which_states_there_are() {
     let world = World::new().await;
     world.put("a", "1").await;
     let engine = world.start(remembering()).await;
@@ -242,7 +248,9 @@ async fn a_restart_needs_no_handshake() {
 
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
-    world.put("b", "2").await;
+    for key in ["a", "b", "c"] {
+        world.put(key, "2").await;
+    }
     let engine = world
         .start(Code::new(move |request| {
             seen.lock().unwrap().push((request.target.id.to_string(), request.states.len()));
@@ -251,7 +259,80 @@ async fn a_restart_needs_no_handshake() {
         .await;
     seconds(3).await;
     engine.stop().await.unwrap();
-    assert_eq!(*asked.lock().unwrap(), [("b".to_owned(), 1)]);
+    let expected = [("a", 0), ("a", 1), ("b", 1), ("c", 1)].map(|(id, states)| (id.to_owned(), states));
+    assert_eq!(*asked.lock().unwrap(), expected);
+    assert_eq!(world.state("a").await.unwrap(), "1 2 ");
+}
+
+/// Keeps what it was told last.
+struct Last(ValueSpec<String>);
+
+#[async_trait]
+impl Function for Last {
+    fn states(&self) -> Vec<StateSpec> {
+        vec![(&self.0).into()]
+    }
+
+    async fn handle(&self, context: &mut Context, message: &Message) -> Result<(), BoxError> {
+        context.set(&self.0, &text(&message.value))?;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn functions_in_process_need_not_be_asked() {
+    let world = World::new().await;
+    for number in 1..3 {
+        world.put("a", &number.to_string()).await;
+        let store: Arc<dyn Store> = Arc::new(world.disk.open().unwrap());
+        let registry = Registry::new().function("t/f".parse().unwrap(), Last(ValueSpec::new("seen")));
+        let functions = StatefulFunctions::builder().in_process(registry).store(Arc::clone(&store));
+        let engine = world.run(store, functions.build().await.unwrap()).await;
+        seconds(3).await;
+        let latencies = engine.functions.upgrade().unwrap().latencies();
+        assert_eq!(latencies.iter().map(|(_, latency)| latency.requests()).sum::<u64>(), 1, "start {number}");
+        world.kill(engine).await;
+        // As the encoding has it: a tag, a length, a character.
+        assert_eq!(world.state("a").await.unwrap(), format!("\n\u{1}{number}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_heeds_another_expiration() {
+    let hour = Expiration::AfterWrite(Duration::from_secs(3_600));
+    let minute = Expiration::AfterWrite(Duration::from_secs(60));
+    let code = |expiration| Code::new(move |request| ready(Ok(remember(&request, expiration))));
+    for first in [hour, Expiration::Never] {
+        let world = World::new().await;
+        world.put("a", "1").await;
+        world.put("b", "1").await;
+        let engine = world.start(code(first)).await;
+        seconds(3).await;
+        world.kill(engine).await;
+
+        world.put("a", "2").await;
+        let engine = world.start(code(minute)).await;
+        seconds(3).await;
+        world.kill(engine).await;
+        assert_eq!(world.state("a").await.unwrap(), "1 2 ");
+
+        // Nobody asks for either in this run, and what was declared last counts all the same.
+        seconds(60).await;
+        let engine = world.start(code(minute)).await;
+        seconds(20).await;
+        world.kill(engine).await;
+        assert_eq!(world.state("a").await, None, "{first:?}");
+        assert_eq!(world.state("b").await.unwrap(), "1 ", "it was set in the first run: {first:?}");
+
+        // And now it is set again.
+        world.put("b", "2").await;
+        let engine = world.start(code(minute)).await;
+        seconds(3).await;
+        assert_eq!(engine.functions.upgrade().unwrap().usage().instances, 1);
+        seconds(60).await;
+        world.kill(engine).await;
+        assert_eq!(world.state("b").await, None, "{first:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

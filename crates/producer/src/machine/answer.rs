@@ -8,6 +8,7 @@ use statefun_kinesis_types::PutRecord;
 
 use super::{Failure, Loose, Machine, Reason, Settled, Stored, later, leaves_doubt, wrong_count};
 use crate::{
+    queue::Gone,
     request::{Item, Load, Request},
     slips::{Slip, Token},
 };
@@ -104,7 +105,7 @@ impl<T: Token, W> Machine<T, W> {
                     if same_map {
                         self.check_prediction(place, &placement);
                     }
-                    self.stored(place, placement, 0);
+                    self.stored(place, placement);
                 }
                 Err(failure) => {
                     self.queue.entry(place).record = Some(record);
@@ -138,7 +139,7 @@ impl<T: Token, W> Machine<T, W> {
         for ((slip, outcome), record) in slips.into_slips().zip(outcomes).zip(records) {
             let place = self.came_back(arrived, sent, record, slip);
             match outcome {
-                Ok(placement) => self.stored(place, placement, 0),
+                Ok(placement) => self.stored(place, placement),
                 Err(failure) => self.failed(now, place, &Cause::Record(failure), retries),
             }
         }
@@ -154,12 +155,12 @@ impl<T: Token, W> Machine<T, W> {
     }
 
     #[inline]
-    fn stored(&mut self, place: u32, placement: Placement, sub_sequence_number: u64) {
+    fn stored(&mut self, place: u32, placement: Placement) {
         let Some(gone) = self.queue.finish(place) else { return };
         self.metrics.stored_records += 1;
         self.metrics.stored_bytes += gone.size as u64;
         let Placement { shard, sequence_number } = placement;
-        self.settle(gone, Ok(Stored { shard, sequence_number, sub_sequence_number }));
+        self.settle(gone, Ok(Stored { shard, sequence_number, sub_sequence_number: 0 }));
     }
 
     /// Takes note when a record that was put into the lane of a shard went to another one.
@@ -191,7 +192,7 @@ impl<T: Token, W> Machine<T, W> {
                     let as_foretold = lane.is_some_and(|lane| lane.shard.as_ref() == Some(&placement.shard));
                     if as_foretold || places.len() == 1 {
                         self.shards.wanted |= same_map && !as_foretold;
-                        self.all_stored(places, &placement);
+                        self.all_stored(places, placement);
                     } else {
                         self.landed_elsewhere(now, places.to_vec(), placement, false);
                     }
@@ -206,10 +207,17 @@ impl<T: Token, W> Machine<T, W> {
         }
     }
 
-    fn all_stored(&mut self, places: &[u32], placement: &Placement) {
-        for (index, place) in (0..).zip(places) {
-            self.stored(*place, placement.clone(), index);
+    fn all_stored(&mut self, places: &[u32], placement: Placement) {
+        let mut tokens = Vec::with_capacity(places.len());
+        for place in places {
+            let Some(Gone { token, generation, size }) = self.queue.finish(*place) else { continue };
+            self.metrics.stored_bytes += size as u64;
+            self.flushes.settled(generation, 1, &mut self.flushed);
+            tokens.push(token);
         }
+        debug_assert_eq!(tokens.len(), places.len(), "what an aggregate carries is in the queue");
+        self.metrics.stored_records += tokens.len() as u64;
+        self.settled.push(Settled::Together(tokens, placement));
     }
 
     /// Deals with an aggregate that is not on the shard that was foretold. When all of its records belong to where it
@@ -222,7 +230,7 @@ impl<T: Token, W> Machine<T, W> {
             record.zip(range).is_some_and(|(record, range)| range.contains(record.hash_key()))
         };
         if places.iter().all(belongs) {
-            return self.all_stored(&places, &placement);
+            return self.all_stored(&places, placement);
         }
         if !is_fresh && !self.abandoned {
             self.shards.wanted = true;

@@ -156,6 +156,11 @@ impl Rig {
 fn all_settled<T: Token, W>(machine: &mut Machine<T, W>) -> Vec<(T, Result<Stored, SendError>)> {
     let each = |settled| match settled {
         Settled::One(token, result) => vec![(token, result)],
+        Settled::Together(tokens, Placement { shard, sequence_number }) => {
+            let stored =
+                |sub_sequence_number| Ok(Stored { shard: shard.clone(), sequence_number, sub_sequence_number });
+            (0..).zip(tokens).map(|(index, token)| (token, stored(index))).collect()
+        }
         Settled::Stored(slips, outcomes) => {
             assert_eq!(slips.len(), outcomes.len());
             let stored = |outcome: PutOutcome| {
