@@ -10,7 +10,7 @@ use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClient, StreamStat
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamArn, StreamName, StreamRef};
 use tokio::time::Instant;
 
-use crate::program::{Program, Transcript};
+use crate::program::{Files, Program, Transcript};
 use crate::{Control, Environment};
 
 /// How long something may take that has been set going. LocalStack on two busy cores needs up to 20 s for a start, and
@@ -188,11 +188,26 @@ impl Case {
     ///
     /// When it does not start.
     pub fn run_in(&self, variables: &HashMap<&str, String>, module: &str, arguments: &[&str]) -> Result<Program> {
+        self.run_with(Files::AsEver, variables, module, arguments)
+    }
+
+    /// The same with files that may not grow without limit.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn run_with(
+        &self,
+        files: Files,
+        variables: &HashMap<&str, String>,
+        module: &str,
+        arguments: &[&str],
+    ) -> Result<Program> {
         let count = lock(&self.transcripts).len();
         let module = self.file(&format!("module-{count}.yaml"), module)?.display().to_string();
         let mut all = vec!["run", &module];
         all.extend(arguments);
-        self.program_in(variables, &all)
+        self.program_in(variables, &all, files)
     }
 
     /// Starts the program under test with these arguments. Its environment and its home are its own.
@@ -201,11 +216,11 @@ impl Case {
     ///
     /// When it does not start.
     pub fn program(&self, arguments: &[&str]) -> Result<Program> {
-        self.program_in(&HashMap::new(), arguments)
+        self.program_in(&HashMap::new(), arguments, Files::AsEver)
     }
 
-    fn program_in(&self, variables: &HashMap<&str, String>, arguments: &[&str]) -> Result<Program> {
-        let program = Program::start(&self.environment.command_line, &self.folder, variables, arguments)?;
+    fn program_in(&self, variables: &HashMap<&str, String>, arguments: &[&str], files: Files) -> Result<Program> {
+        let program = Program::start(&self.environment.command_line, &self.folder, variables, arguments, files)?;
         lock(&self.transcripts).push(program.transcript());
         Ok(program)
     }

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::case::until;
+use crate::limit;
 
 /// Lines of stdout that a failed case shows: the last ones.
 const SHOWN_LINES: usize = 10;
@@ -20,6 +21,27 @@ pub struct Program {
     child: Child,
     transcript: Arc<Transcript>,
     readers: Vec<JoinHandle<()>>,
+}
+
+/// How large the files of a program may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// As large as those of whoever runs the cases.
+    AsEver,
+    /// Up to so many bytes, as on a disk that has no more room; `None` until [`Program::limit_files`] says otherwise. The
+    /// program is not ended by the signal that comes with that, as none comes when a disk is full.
+    Limited(Option<u64>),
+}
+
+impl Files {
+    fn launch(self, program: &Path) -> Command {
+        let Self::Limited(bytes) = self else { return Command::new(program) };
+        // A shell counts in blocks of 512 bytes. What it ignores is ignored by what it becomes.
+        let limit = bytes.map(|bytes| format!("ulimit -S -f {}; ", bytes / 512)).unwrap_or_default();
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(format!("trap '' XFSZ; {limit}exec \"$0\" \"$@\"")).arg(program);
+        command
+    }
 }
 
 /// What the program said until it ended, and how it ended.
@@ -39,8 +61,9 @@ impl Program {
         home: &Path,
         variables: &HashMap<&str, String>,
         arguments: &[&str],
+        files: Files,
     ) -> Result<Self> {
-        let mut command = Command::new(program);
+        let mut command = files.launch(program);
         command
             .args(arguments)
             // Neither proxies nor AWS profiles of whoever runs the cases may have a say in them.
@@ -138,6 +161,28 @@ impl Program {
             .status()?;
         ensure!(sent.success(), "SIG{name} could not be sent");
         Ok(())
+    }
+
+    /// Lets no file of the program grow beyond so many bytes, or removes that limit. [`Files::Limited`] says what the
+    /// program has to be started with for that.
+    ///
+    /// # Errors
+    ///
+    /// When the program is not there any more, and elsewhere than on Linux.
+    pub fn limit_files(&mut self, bytes: Option<u64>) -> Result<()> {
+        ensure!(self.is_running()?, "the program ended before its files could be limited");
+        limit::files(self.child.id(), bytes)
+    }
+
+    /// The most bytes of memory that the program has had at a time.
+    ///
+    /// # Errors
+    ///
+    /// When the program is not there any more, and elsewhere than on Linux.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        Ok(kibibytes.context("no VmHWM")?.trim().parse::<u64>()? * 1024)
     }
 
     /// Kills the program, as `kill -9` does, and waits until it is gone.

@@ -28,12 +28,20 @@ pub struct Suite {
     alone: Arc<RwLock<()>>,
     no_program: Option<String>,
     trials: Vec<Trial>,
+    /// Those that run alone. They come last: each waits for the others to end, and others would wait behind it.
+    trials_alone: Vec<Trial>,
 }
 
 impl Suite {
     /// A suite without cases.
     pub fn new(environment: Environment) -> Self {
-        Self { environment: Arc::new(environment), alone: Arc::default(), no_program: None, trials: Vec::new() }
+        Self {
+            environment: Arc::new(environment),
+            alone: Arc::default(),
+            no_program: None,
+            trials: Vec::new(),
+            trials_alone: Vec::new(),
+        }
     }
 
     /// The server.
@@ -90,7 +98,7 @@ impl Suite {
             return self.not_applicable(name, reason);
         }
         let (environment, alone) = (Arc::clone(&self.environment), Arc::clone(&self.alone));
-        self.trials.push(Trial::test(name, move || {
+        self.trials_alone.push(Trial::test(name, move || {
             let _alone = alone.write().unwrap_or_else(PoisonError::into_inner);
             run(environment, case)
         }));
@@ -109,7 +117,8 @@ impl Suite {
     pub fn run(self, arguments: &Arguments) -> Result<()> {
         std::panic::set_hook(Box::new(|panic| PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()))));
         let arguments = Arguments { test_threads: arguments.test_threads.or(Some(THREADS)), ..arguments.clone() };
-        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        let trials = self.trials.into_iter().chain(self.trials_alone).collect();
+        let conclusion = libtest_mimic::run(&arguments, trials);
         if conclusion.has_failed() {
             bail!("{} case(s) failed", conclusion.num_failed);
         }

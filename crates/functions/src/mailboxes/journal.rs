@@ -148,9 +148,10 @@ impl<V> Default for Delta<V> {
 }
 
 impl<V> Delta<V> {
-    /// Most numbers from the oldest to the newest that are kept side by side. One that stays for long would else keep
-    /// the room of all that come after it, a few megabytes here.
-    const RECENT_MAX: usize = 1 << 16;
+    /// Most numbers from the oldest to the newest that are kept side by side: more than mailboxes take in, unless their
+    /// limits say otherwise. One that stays for long would else keep the room of all that come after it; here it is
+    /// some twenty megabytes.
+    const RECENT_MAX: usize = 1 << 17;
 
     fn is_empty(&self) -> bool {
         self.added().next().is_none() && self.removed.is_empty()

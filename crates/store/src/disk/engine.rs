@@ -216,7 +216,7 @@ fn mend(root: &Path, store: &Path, data: &Path) -> Result<()> {
     match journal::mend(data).map_err(|error| failed("read the journal in", data, error))? {
         Tail::Clean => Ok(()),
         Tail::Torn(cut) => {
-            tracing::info!(directory = %root.display(), bytes = cut.len(), "a commit was under way at the last end");
+            tracing::debug!(directory = %root.display(), bytes = cut.len(), "a commit was under way at the last end");
             // It is of use only to somebody who looks for a fault, and there may be no room for it.
             if let Err(error) = std::fs::write(store.join(CUT), cut) {
                 tracing::debug!(%error, "cannot keep what was cut off the journal");

@@ -244,7 +244,7 @@ impl Shared {
         *state = State::Down;
         let (engine, last) = Engine::open(&self.directory.store(), &self.settings)?;
         complete(self.directory.root(), writer.last, last)?;
-        tracing::info!(directory = %self.directory.root().display(), commit = last.0, "the store was opened anew");
+        tracing::debug!(directory = %self.directory.root().display(), commit = last.0, "the store was opened anew");
         *state = State::Open(engine);
         // The commit that failed may be there.
         writer.last = last;

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use statefun_kinesis_e2e::{Case, Program, Suite, until};
+use statefun_kinesis_e2e::{Case, Gate, Program, Refused, Suite, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,6 +19,7 @@ const SETUP: i32 = 3;
 pub(crate) fn add(suite: &mut Suite) {
     suite.program_case("admin::the_numbers_of_a_run_move", the_numbers_of_a_run_move);
     suite.program_case("admin::a_function_that_fails_is_seen", a_function_that_fails_is_seen);
+    suite.program_case("admin::a_run_that_starts_or_stops_is_alive_and_not_ready", starts_and_stops);
     suite.program_case("admin::an_address_that_is_taken", an_address_that_is_taken);
 }
 
@@ -81,14 +82,12 @@ async fn the_numbers_of_a_run_move(case: &Case) -> Result<()> {
 
 async fn a_function_that_fails_is_seen(case: &Case) -> Result<()> {
     let from = case.stream("orders", 1).await?;
-    // A port that nobody listens on for as long as this holds it.
-    let nobody = TcpListener::bind("127.0.0.1:0")?;
-    let port = nobody.local_addr()?.port();
-    drop(nobody);
+    let nobody = Refused::new()?;
     let module = simple(case, "type: trim-horizon", &from, None)
         + &format!(
             "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: example/*\n  urlPathTemplate: \
-             http://127.0.0.1:{port}/\n"
+             http://{}/\n",
+            nobody.address()
         );
     case.put(&from, &numbered(0, RECORDS)).await?;
     let state = case.path("state").display().to_string();
@@ -124,6 +123,37 @@ async fn a_function_that_fails_is_seen(case: &Case) -> Result<()> {
     Ok(())
 }
 
+/// It starts while nobody answers for Kinesis, and stops while a function does not answer.
+async fn starts_and_stops(case: &Case) -> Result<()> {
+    let from = case.stream("orders", 1).await?;
+    let gate = Gate::to(&case.environment().endpoint).await?;
+    gate.cut();
+    // The system takes connections, and nobody reads from them.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let module = simple(case, "type: trim-horizon", &from, None)
+        + &format!(
+            "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: example/*\n  urlPathTemplate: http://{}/\n",
+            silent.local_addr()?
+        );
+    let mut program = case.run(&module, &["--endpoint-url", &gate.endpoint(), "--admin", "127.0.0.1:0"])?;
+    let admin = Admin::of(&mut program).await?;
+    admin.is_not_ready("starting").await?;
+
+    gate.open().await?;
+    until("the run to be ready", async || Ok((admin.get("/readyz").await?.0 == 200).then_some(()))).await?;
+    ensure!(admin.sum("statefun_ready").await? == 1.0, "/metrics does not say that it is ready");
+    case.put(&from, &numbered(0, 1)).await?;
+    until("a request to a function", async || {
+        Ok((admin.sum("statefun_function_inflight_async_ops").await? == 1.0).then_some(()))
+    })
+    .await?;
+
+    program.signal("TERM")?;
+    program.says("stopping").await?;
+    admin.is_not_ready("stopping").await?;
+    program.kill().await
+}
+
 async fn an_address_that_is_taken(case: &Case) -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
@@ -137,19 +167,19 @@ async fn an_address_that_is_taken(case: &Case) -> Result<()> {
 }
 
 /// The endpoint of a run.
-struct Admin {
+pub(crate) struct Admin {
     address: String,
 }
 
 impl Admin {
     /// Waits until the program says where it is.
-    async fn of(program: &mut Program) -> Result<Self> {
+    pub(crate) async fn of(program: &mut Program) -> Result<Self> {
         let line = program.says("admin: http://").await?;
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
         Ok(Self { address: address.with_context(|| format!("no address: {line}"))?.to_owned() })
     }
 
-    async fn get(&self, path: &str) -> Result<(u16, String)> {
+    pub(crate) async fn get(&self, path: &str) -> Result<(u16, String)> {
         let mut connection = TcpStream::connect(&self.address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
         connection.write_all(request.as_bytes()).await?;
@@ -158,6 +188,15 @@ impl Admin {
         let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no answer: {answer}"))?;
         let status = head.split(' ').nth(1).context("no status")?.parse()?;
         Ok((status, body.to_owned()))
+    }
+
+    /// Whether the run says that it is alive, and for what reason it is not ready.
+    async fn is_not_ready(&self, why: &str) -> Result<()> {
+        let (status, body) = self.get("/readyz").await?;
+        ensure!(status == 503 && body.contains(why), "{status}: {body}");
+        ensure!(self.get("/healthz").await?.0 == 200, "it is not alive");
+        ensure!(self.sum("statefun_ready").await? == 0.0, "/metrics says that it is ready");
+        Ok(())
     }
 
     /// The values of all samples of this name, whatever their labels.
@@ -169,7 +208,7 @@ impl Admin {
         text.lines().filter(of_name).map(value).collect()
     }
 
-    async fn sum(&self, name: &str) -> Result<f64> {
+    pub(crate) async fn sum(&self, name: &str) -> Result<f64> {
         Ok(self.samples(name).await?.iter().sum())
     }
 }

@@ -10,6 +10,7 @@ use super::template::{Orders, simple};
 /// The exit codes, `statefun-kinesis --help`.
 const DONE: i32 = 0;
 const SETUP: i32 = 3;
+const USAGE: i32 = 64;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.program_case("check_live::streams_that_are_there", streams_that_are_there);
@@ -79,7 +80,7 @@ async fn an_endpoint_where_nobody_is(case: &Case) -> Result<()> {
     )?;
     let report = json(check(case, &module, &[&nobody[..], &["--format", "json"]].concat(), SETUP).await?)?;
     ensure!(report["live"]["passed"] == false && report["live"]["uses"][0]["found"].is_null(), "{report}");
-    let none = check(case, &module, &["--endpoint-url", "localhost:4566"], SETUP).await?.stdout.join("\n");
+    let none = check(case, &module, &["--endpoint-url", "localhost:4566"], USAGE).await?.stderr;
     says(&none, &["`localhost:4566` is not an endpoint"])
 }
 

@@ -17,15 +17,18 @@ pub(crate) enum Language {
 impl Language {
     /// The languages on this machine, with their names; cases of the others are not applicable.
     pub(crate) fn each(suite: &mut Suite, case: impl Fn(&str) -> String) -> Vec<(Self, String)> {
-        let mut languages = Vec::new();
-        for (language, name) in [(Self::Python, "python"), (Self::JavaScript, "javascript")] {
-            let name = case(name);
-            match language.command(suite.environment()) {
-                Some(_) => languages.push((language, name)),
-                None => suite.not_applicable(&name, format!("{language:?} is not on this machine")),
-            }
+        let names = [(Self::Python, "python"), (Self::JavaScript, "javascript")];
+        let cases = names.map(|(language, name)| (language, case(name)));
+        cases.into_iter().filter(|(language, name)| language.is_here(suite, name)).collect()
+    }
+
+    /// Whether this machine has the language; else the case of this name is not applicable.
+    pub(crate) fn is_here(self, suite: &mut Suite, case: &str) -> bool {
+        let is_here = self.command(suite.environment()).is_some();
+        if !is_here {
+            suite.not_applicable(case, format!("{self:?} is not on this machine"));
         }
-        languages
+        is_here
     }
 
     /// What runs a file; `None` where the language is missing.

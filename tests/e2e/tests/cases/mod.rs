@@ -9,7 +9,9 @@ mod custom_endpoint;
 mod dead_letters;
 mod exactly_once;
 mod fan_out;
+mod full_disk;
 mod functions;
+mod large_state;
 mod log;
 mod orders;
 mod outage;
@@ -28,14 +30,21 @@ use statefun_kinesis_e2e::Suite;
 /// Adds every case there is.
 pub(crate) fn add_all(suite: &mut Suite) {
     if suite.environment().besides.is_some() {
-        conformance::add(suite);
-        recovery::add_by_fan_out(suite);
+        // As below, the longest first.
         fan_out::add(suite);
+        recovery::add_by_fan_out(suite);
+        reshard::add_by_fan_out(suite);
+        large_state::add(suite);
+        conformance::add(suite);
         return;
     }
     if !conformance::capabilities(&suite.environment().backend).streams_by_arn {
         suite.without_program("for a backend with `streams_by_arn`: the program names streams by ARN");
     }
+    // These take longest, and mostly wait: the others run beside them.
+    exactly_once::add(suite);
+    recovery::add(suite);
+    full_disk::add(suite);
     wire::add(suite);
     transport::add(suite);
     conformance::add(suite);
@@ -50,10 +59,9 @@ pub(crate) fn add_all(suite: &mut Suite) {
     admin::add(suite);
     signals::add(suite);
     outage::add(suite);
-    recovery::add(suite);
     fan_out::add(suite);
     dead_letters::add(suite);
     aggregation::add(suite);
     counter::add(suite);
-    exactly_once::add(suite);
+    large_state::add(suite);
 }

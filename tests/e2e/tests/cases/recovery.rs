@@ -75,7 +75,7 @@ pub(crate) fn add_by_fan_out(suite: &mut Suite) {
 }
 
 /// What a server lacks of that which a run by fan-out stands on when shards change and the process starts again.
-fn missing_for_fan_out(capabilities: &Capabilities) -> Option<&'static str> {
+pub(crate) fn missing_for_fan_out(capabilities: &Capabilities) -> Option<&'static str> {
     const NEEDED: [&str; 5] = [
         "fan_out",
         "reliable_consumers",

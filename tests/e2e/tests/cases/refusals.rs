@@ -9,6 +9,9 @@ use super::template::{replaced, simple};
 /// The exit code for what is missing in the world, `statefun-kinesis --help`.
 const SETUP: i32 = 3;
 
+/// The exit code for a wrong command line, also there.
+const USAGE: i32 = 64;
+
 pub(crate) fn add(suite: &mut Suite) {
     suite.program_case("refusals::a_missing_ingress_stream", a_missing_ingress_stream);
     suite.program_case("refusals::a_missing_egress_stream", a_missing_egress_stream);
@@ -39,7 +42,7 @@ async fn an_endpoint_that_is_none(case: &Case) -> Result<()> {
     let module = simple(case, "type: latest", &stream, None);
     let program = case.run(&module, &["--functions", "log", "--endpoint-url", "localhost:4566"])?;
     let ended = program.ended().await?;
-    ensure!(ended.code == Some(SETUP), "exit code {:?}, not {SETUP}", ended.code);
+    ensure!(ended.code == Some(USAGE), "exit code {:?}, not {USAGE}", ended.code);
     ensure!(ended.stderr.contains("`localhost:4566` is not an endpoint"), "another message");
     // The module file is where it is usually written, and is checked before anything starts.
     let module = replaced(&module, &[(case.environment().endpoint.as_str(), "localhost:4566")])?;

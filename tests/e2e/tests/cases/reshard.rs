@@ -6,14 +6,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt, ShardFilter};
-use statefun_kinesis_e2e::{Case, Put, Suite, until};
+use statefun_kinesis_e2e::{Case, Ended, Gate, Put, Suite, until};
 use statefun_kinesis_types::{HashKey, Shard, StreamArn, StreamRef};
 
+use super::conformance::capabilities;
+use super::recovery::missing_for_fan_out;
 use super::template::{numbered, simple};
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.program_case("reshard::a_split_and_a_merge_lose_nothing_and_keep_order", a_split_and_a_merge_lose_nothing);
+    suite.program_case(
+        "reshard::shards_that_nobody_saw_being_made_are_read_from_their_beginning",
+        async |case: &Case| shards_that_nobody_saw(case, POLLING).await,
+    );
+    add_by_fan_out(suite);
 }
+
+/// Adds the case in which records are pushed.
+pub(crate) fn add_by_fan_out(suite: &mut Suite) {
+    let name = "reshard::shards_that_nobody_saw_being_made_are_read_from_their_beginning_by_fan_out";
+    match missing_for_fan_out(&capabilities(&suite.environment().backend)) {
+        Some(missing) => suite.not_applicable(name, format!("for a backend with `{missing}`")),
+        None => suite.program_case(name, async |case: &Case| shards_that_nobody_saw(case, FAN_OUT).await),
+    }
+}
+
+/// With these a stream is read from its newest record on, but a new shard from its oldest one.
+const POLLING: &str = "type: latest";
+const FAN_OUT: &str = "type: latest\n  consumer:\n    type: enhanced-fan-out\n    name: reshard";
 
 async fn a_split_and_a_merge_lose_nothing(case: &Case) -> Result<()> {
     let stream = case.stream("reshard", 2).await?;
@@ -34,17 +54,49 @@ async fn a_split_and_a_merge_lose_nothing(case: &Case) -> Result<()> {
     put.extend(case.put(&stream, &numbered(last, last + 50)).await?);
 
     program.prints(put.len()).await?;
-    let ended = program.stop("TERM").await?;
-    let lines = ended
-        .stdout
-        .iter()
-        .map(|line| serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}")))
-        .collect::<Result<Vec<_>>>()?;
+    let lines = lines(&program.stop("TERM").await?)?;
     nothing_is_lost_and_keys_are_in_order(&lines, put.len())?;
     parents_come_before_children(&lines, case, &stream).await?;
     let shards: std::collections::BTreeSet<_> = put.iter().map(|put| &put.placement.shard).collect();
     ensure!(shards.len() >= 4, "records went to {shards:?} only, so that little was tried");
     Ok(())
+}
+
+/// Shards change while the server cannot be reached, and have records by the time when it can be again.
+async fn shards_that_nobody_saw(case: &Case, startup: &str) -> Result<()> {
+    const RECORDS: usize = 70;
+    let stream = case.stream("reshard", 2).await?;
+    let gate = Gate::to(&case.environment().endpoint).await?;
+    let module = simple(case, startup, &stream, None);
+    let mut program = case.run(&module, &["--functions", "log", "--endpoint-url", &gate.endpoint()])?;
+    program.ready().await?;
+    let mut count = 0;
+    let mut put_more = async || {
+        count += RECORDS;
+        case.put(&stream, &numbered(count - RECORDS, count)).await.map(|_| count)
+    };
+    program.prints(put_more().await?).await?;
+
+    gate.cut();
+    program.says("no connection").await?;
+    split_one(case, &stream).await?;
+    put_more().await?;
+    merge_two(case, &stream).await?;
+    let count = put_more().await?;
+    gate.open().await?;
+    program.prints(count).await?;
+    let lines = lines(&program.stop("TERM").await?)?;
+    nothing_is_lost_and_keys_are_in_order(&lines, count)?;
+    parents_come_before_children(&lines, case, &stream).await
+}
+
+/// What `--functions log` has printed.
+fn lines(ended: &Ended) -> Result<Vec<Value>> {
+    ended
+        .stdout
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}")))
+        .collect()
 }
 
 /// Puts records, one small request after the other, until the shards are what they shall be.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use statefun_kinesis_aws::AwsKinesis;
 use statefun_kinesis_client::{ErrorKind, KinesisClient};
-use statefun_kinesis_e2e::{Case, Suite};
+use statefun_kinesis_e2e::{Case, Refused, Suite};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -64,10 +64,9 @@ async fn server(answer: &'static [u8], close: bool) -> Result<String> {
 }
 
 async fn a_refused_connection_is_unavailable(_: &Case) -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let authority = listener.local_addr()?;
-    drop(listener);
-    check(format!("http://{authority}"), ErrorKind::Unavailable, &["connection refused"]).await
+    // A port that was given back is soon that of the next case.
+    let nobody = Refused::new()?;
+    check(format!("http://{}", nobody.address()), ErrorKind::Unavailable, &["connection refused"]).await
 }
 
 async fn a_host_without_an_address_is_unavailable(_: &Case) -> Result<()> {
