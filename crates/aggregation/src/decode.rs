@@ -42,7 +42,6 @@ pub fn decode(data: &Bytes) -> Decoded {
 
 /// Why the message of an aggregated record makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Corrupt {
     /// The bytes are no message of protocol buffers.
     #[error("the message of the aggregated record is malformed")]
@@ -115,7 +114,8 @@ impl Aggregate {
                 Field { number: 3, value: Value::Bytes(start, end) } => {
                     entries.push(RawEntry::parse(Fields::new(data, start, end))?);
                 }
-                _ => {}
+                // A field that the format does not have, or of another type than it has.
+                Field { value: Value::Bytes(..) | Value::Varint(_) | Value::Skipped, .. } => {}
             }
         }
         // A writer may put its tables behind its records.
@@ -246,7 +246,8 @@ impl RawEntry {
                 Field { number: 1, value: Value::Varint(index) } => entry.partition_key = Some(index),
                 Field { number: 2, value: Value::Varint(index) } => entry.hash_key = Some(index),
                 Field { number: 3, value: Value::Bytes(start, end) } => entry.data = Some((start as u32, end as u32)),
-                _ => {}
+                // Tags, and what the format does not have.
+                Field { value: Value::Bytes(..) | Value::Varint(_) | Value::Skipped, .. } => {}
             }
         }
         Ok(entry)

@@ -2,7 +2,6 @@ use std::{fmt, path::PathBuf};
 
 /// Why a client could not be made: something about the configuration, which a person has to change.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum BuildError {
     /// Neither the caller, nor the environment, nor the profile names a region.
     #[error(

@@ -172,11 +172,11 @@ impl AwsKinesisBuilder {
     /// When no region is named anywhere, the profile or its file does not exist, the token of a web identity cannot be
     /// read, or the endpoint is not a URL.
     pub async fn build(self) -> Result<AwsKinesis, BuildError> {
-        let endpoint = match (&self.endpoint_url, &self.region) {
-            (Some(url), _) => Some(url),
-            (None, AwsRegion::CustomEndpoint { endpoint, .. }) => Some(endpoint),
-            (None, _) => None,
+        let endpoint_of_region = match &self.region {
+            AwsRegion::CustomEndpoint { endpoint, .. } => Some(endpoint),
+            AwsRegion::Default | AwsRegion::Specific { .. } => None,
         };
+        let endpoint = self.endpoint_url.as_ref().or(endpoint_of_region);
         if let Some(endpoint) = endpoint {
             check_endpoint(endpoint)?;
         }
@@ -251,8 +251,8 @@ impl AwsKinesisBuilder {
                     token_file: None,
                 })
             }
-            // The default chain is the loader's own. Unknown kinds do not exist: the type is this workspace's.
-            _ => loader,
+            // The default chain is the loader's own.
+            AwsCredentials::Default => loader,
         };
         let loaded = loader.load().await;
 
@@ -277,7 +277,11 @@ impl AwsKinesisBuilder {
                 .with_file(EnvConfigFileKind::Config, path)
                 .with_file(EnvConfigFileKind::Credentials, path)
                 .build(),
-            _ => EnvConfigFiles::default(),
+            AwsCredentials::Default
+            | AwsCredentials::Profile { path: None, .. }
+            | AwsCredentials::Basic { .. }
+            | AwsCredentials::WebIdentity { .. }
+            | AwsCredentials::AssumeRole { .. } => EnvConfigFiles::default(),
         }
     }
 

@@ -145,10 +145,9 @@ pub(crate) fn kind_of_sts_code(code: &str) -> ErrorKind {
     match code {
         // The identity provider did not answer STS; its documentation asks to try again.
         "IDPCommunicationError" => ErrorKind::Unavailable,
-        _ => match kind_of_code(code) {
-            Some(kind @ (ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout)) => kind,
-            _ => ErrorKind::AccessDenied,
-        },
+        _ => kind_of_code(code)
+            .filter(|kind| matches!(kind, ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout))
+            .unwrap_or(ErrorKind::AccessDenied),
     }
 }
 

@@ -87,7 +87,6 @@ impl StdError for Error {
 
 /// What a caller can do about a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ErrorKind {
     /// The stream or shard does not exist. Check the name, the account and the region.
     NotFound,
@@ -152,7 +151,6 @@ impl fmt::Display for ErrorKind {
 
 /// An operation of the Kinesis API, by the API's own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 #[expect(missing_docs, reason = "the names are the API's own; its reference documents them")]
 pub enum Operation {
     DescribeStreamSummary,

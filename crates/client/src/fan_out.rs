@@ -106,7 +106,6 @@ impl StreamConsumer {
 
 /// Whether a consumer can subscribe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ConsumerStatus {
     /// Being made: not yet.
     Creating,

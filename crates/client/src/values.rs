@@ -56,7 +56,6 @@ impl StreamSummary {
 
 /// Whether a stream can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum StreamStatus {
     /// Being made: neither reads nor writes yet.
     Creating,
@@ -88,7 +87,6 @@ impl fmt::Display for StreamStatus {
 
 /// Who decides on the number of a stream's shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum StreamMode {
     /// The owner.
     Provisioned,
@@ -98,7 +96,6 @@ pub enum StreamMode {
 
 /// What decides on a record's shard (`RecordDistributionStrategy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum RecordDistribution {
     /// The hash of the partition key, or the explicit hash key.
     UserPartitionKey,
@@ -108,7 +105,6 @@ pub enum RecordDistribution {
 
 /// Which shards ListShards shall name (API reference, `ShardFilter`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ShardFilter {
     /// All shards that still hold records or take them.
     #[default]

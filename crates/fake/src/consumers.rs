@@ -62,7 +62,7 @@ impl Consumers {
                 true
             }
             Phase::Deleting { until } => until > now,
-            _ => true,
+            Phase::Creating { .. } | Phase::Active => true,
         });
     }
 

@@ -151,7 +151,10 @@ impl Store {
         let offset = log.offset(from, now)?;
         let read_to = match from {
             StartPosition::AfterSequenceNumber(number) => number,
-            _ => log.number_before(offset),
+            StartPosition::TrimHorizon
+            | StartPosition::Latest
+            | StartPosition::AtTimestamp(_)
+            | StartPosition::AtSequenceNumber(_) => log.number_before(offset),
         };
         if let Some(consumer) = found.consumers.by_arn(arn) {
             consumer.subscriptions.entry(number).or_default().running = Some((now, serial));

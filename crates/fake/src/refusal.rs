@@ -71,6 +71,6 @@ pub(crate) fn code_of(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Encryption => "KMSDisabledException",
         ErrorKind::InvalidArgument => "InvalidArgumentException",
         ErrorKind::Unavailable => "InternalFailure",
-        _ => return None,
+        ErrorKind::Timeout | ErrorKind::Unexpected => return None,
     })
 }

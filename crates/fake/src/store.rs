@@ -155,9 +155,8 @@ impl Store {
         if size > LIST_SHARDS_MAX_RESULTS {
             return Err(Refusal::validation(format!("a page of {size} shards is over {LIST_SHARDS_MAX_RESULTS}")));
         }
-        match found.status() {
-            StreamStatus::Creating | StreamStatus::Deleting => found.check_active()?,
-            _ => {}
+        if !found.status().is_usable() {
+            found.check_active()?;
         }
         let mut listed = found.list(&filter, after, now);
         let mut shards = Vec::new();

@@ -96,7 +96,7 @@ impl Stream {
                 self.reshard(change, until, generations);
             }
             Phase::Deleting { until } if until <= now => return false,
-            _ => {}
+            Phase::Creating { .. } | Phase::Active | Phase::Updating { .. } | Phase::Deleting { .. } => {}
         }
         true
     }
@@ -156,7 +156,9 @@ impl Stream {
     pub(crate) fn check_active(&self) -> Result<(), Refusal> {
         match self.status() {
             StreamStatus::Active => Ok(()),
-            status => Err(Refusal::in_use(format!("stream {} is {status}, not ACTIVE", self.arn))),
+            status @ (StreamStatus::Creating | StreamStatus::Updating | StreamStatus::Deleting) => {
+                Err(Refusal::in_use(format!("stream {} is {status}, not ACTIVE", self.arn)))
+            }
         }
     }
 
@@ -168,7 +170,7 @@ impl Stream {
     pub(crate) fn reshards_at(&self) -> Option<Timestamp> {
         match self.phase {
             Phase::Updating { until, .. } => Some(until),
-            _ => None,
+            Phase::Creating { .. } | Phase::Active | Phase::Deleting { .. } => None,
         }
     }
 
@@ -256,7 +258,7 @@ impl Stream {
                     ShardFilter::AtTimestamp(time) => open_at(*time),
                     ShardFilter::FromTimestamp(time) => shard.closed.is_none_or(|closed| closed >= *time),
                     ShardFilter::AfterShardId(id) => shard.id > *id,
-                    _ => true,
+                    ShardFilter::FromTrimHorizon => true,
                 }
         })
     }
@@ -267,7 +269,7 @@ impl Stream {
                 self.turn = (self.turn + 1) % self.open.len();
                 self.open[self.turn].1
             }
-            _ => {
+            RecordDistribution::UserPartitionKey => {
                 let key = record.hash_key();
                 // The first open shard starts at zero, so that at least one starts at or below any key.
                 self.open[self.open.partition_point(|&(start, _)| start <= key) - 1].1

@@ -73,8 +73,8 @@ impl Seal {
             ShardFilter::AtLatest => (2, Timestamp::EPOCH),
             ShardFilter::AtTimestamp(time) => (3, *time),
             ShardFilter::FromTimestamp(time) => (4, *time),
-            // `FromTrimHorizon` and `AfterShardId`.
-            _ => (0, Timestamp::EPOCH),
+            // The page begins after a shard in any case.
+            ShardFilter::FromTrimHorizon | ShardFilter::AfterShardId(_) => (0, Timestamp::EPOCH),
         };
         let millis = |time: Timestamp| time.as_millis().cast_unsigned();
         let fields = [state.stream, filter, millis(time), state.after as u64, millis(state.issued)];

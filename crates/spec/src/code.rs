@@ -7,7 +7,6 @@ macro_rules! codes {
         ///
         /// A code keeps its number and its meaning for ever; new ones are added at the end.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[non_exhaustive]
         pub enum Code {
             $(#[doc = concat!("`", $text, "`: ", $title, ".")] $variant,)*
         }

@@ -64,7 +64,6 @@ impl EgressSpec {
 
 /// Which records of an egress keep their order: a module file's `order`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum EgressOrder {
     /// Those of one partition key, also when some of them have to be sent again.
     #[default]

@@ -38,7 +38,6 @@ impl EndpointSpec {
 ///
 /// Whatever it is, only the messages of the one address wait meanwhile; those of others go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum FailureHandling {
     /// The messages are sent again and again, ever more seldom.
     #[default]
@@ -89,7 +88,6 @@ pub struct GiveUp {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum FunctionPattern {
     /// One function.
     Function(FunctionType),
@@ -229,7 +227,6 @@ impl fmt::Display for UrlTemplate {
 
 /// What is wrong with the text of a [`UrlTemplate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum InvalidUrlTemplate {
     /// It does not start with a scheme that functions are served by.
     Scheme,

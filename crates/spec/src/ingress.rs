@@ -79,7 +79,6 @@ impl StreamRoute {
 ///
 /// What is `None` is left to the consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ConsumerSpec {
     /// Each shard is asked again and again. Its readers share 5 calls and 2 MiB per second.
     Polling {
@@ -109,7 +108,6 @@ impl Default for ConsumerSpec {
 
 /// Who registers the consumer of enhanced fan-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ConsumerLifecycle {
     /// The ingress does, when it starts and there is none.
     #[default]

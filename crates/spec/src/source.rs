@@ -78,7 +78,7 @@ impl SourceFile {
     pub(crate) fn not_utf8(&self) -> Option<usize> {
         match self.damage {
             Some(Damage::NotUtf8(at)) => Some(at),
-            _ => None,
+            Some(Damage::Cut) | None => None,
         }
     }
 

@@ -144,13 +144,12 @@ impl Spec {
                 let lifecycle = match (lifecycle, ours) {
                     (ConsumerLifecycle::Given, true) => "given",
                     (ConsumerLifecycle::Given, false) => "SELF_MANAGED",
-                    (_, true) => "managed",
-                    (_, false) => "JOB_MANAGED",
+                    (ConsumerLifecycle::Managed, true) => "managed",
+                    (ConsumerLifecycle::Managed, false) => "JOB_MANAGED",
                 };
                 fields.push(("lifecycle", "source.efo.lifecycle", lifecycle.into()));
                 discovery_interval
             }
-            other => unreachable!("{other:?} is not written"),
         };
         fields.extend(discovery.map(|time| ("discoveryInterval", "source.shard.discovery.interval", millis(time))));
         if ours {
@@ -275,7 +274,6 @@ fn endpoint(endpoint: &EndpointSpec, dialect: Dialect) -> Document {
             handling(&InvalidRecordHandling::DeadLetter { stream: stream.clone(), log: *log }, *after)
         }
         FailureHandling::Fail { after } => handling(&InvalidRecordHandling::Fail, *after),
-        other => unreachable!("{other:?} is not written"),
     };
     spec.field("failureHandling", failures);
     if dialect == Dialect::Ours {

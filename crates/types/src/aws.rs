@@ -4,7 +4,6 @@ use zeroize::Zeroize;
 
 /// Where the service is: a module file's `awsRegion`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum AwsRegion {
     /// Whatever the AWS default chain finds: environment, profile, instance metadata.
     #[default]
@@ -35,7 +34,6 @@ impl AwsRegion {
 
 /// Who asks: a module file's `awsCredentials`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum AwsCredentials {
     /// Whatever the AWS default chain finds: environment, profile, SSO, web identity (IRSA), ECS, instance metadata.
     #[default]

@@ -7,7 +7,6 @@ use crate::{InvalidValue, StreamRef};
 /// Such are a record without a partition key, a corrupt aggregate, and a payload that a deserializer refuses. Whatever
 /// is chosen, the record is named by stream, shard and sequence number, and counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum InvalidRecordHandling {
     /// Reading stops with an error.
     #[default]
@@ -30,7 +29,6 @@ pub enum InvalidRecordHandling {
 ///
 /// Its text is in small letters; read, it takes any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum LogLevel {
     /// As an error.
     Error,

@@ -117,7 +117,6 @@ impl fmt::Display for StartPosition {
 /// It concerns the shards of the first listing. Shards that appear later are read from trim horizon whatever it says,
 /// and a stored position always wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum StartupPosition {
     /// With the records that arrive from the instant of the first start on.
     #[default]

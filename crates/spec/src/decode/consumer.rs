@@ -155,26 +155,31 @@ impl Decoder<'_> {
     fn consumer_field(&mut self, entry: Entry<'_>) -> Option<Draft> {
         let (name, object) = self.tagged(entry)?;
         let discovery_interval = self.optional(object.get("discoveryInterval"), Self::duration);
-        if name == "polling" {
-            let max_records = self.optional(object.get("maxRecords"), Self::integer);
-            let idle_interval = self.optional(object.get("idleInterval"), Self::duration);
-            return Some(Draft {
-                is_fan_out: Some(false),
-                max_records: max_records?,
-                idle_interval: idle_interval?,
-                discovery_interval: discovery_interval?,
-                ..Draft::default()
-            });
+        match name {
+            "polling" => {
+                let max_records = self.optional(object.get("maxRecords"), Self::integer);
+                let idle_interval = self.optional(object.get("idleInterval"), Self::duration);
+                Some(Draft {
+                    is_fan_out: Some(false),
+                    max_records: max_records?,
+                    idle_interval: idle_interval?,
+                    discovery_interval: discovery_interval?,
+                    ..Draft::default()
+                })
+            }
+            "enhanced-fan-out" => {
+                let name = object.get("name").and_then(|entry| self.value(entry));
+                let lifecycle = self.optional(object.get("lifecycle"), Self::lifecycle);
+                Some(Draft {
+                    is_fan_out: Some(true),
+                    name: Some(name?.value),
+                    lifecycle: lifecycle?,
+                    discovery_interval: discovery_interval?,
+                    ..Draft::default()
+                })
+            }
+            name => unreachable!("the table has a type of consumer `{name}` that is not read"),
         }
-        let name = object.get("name").and_then(|entry| self.value(entry));
-        let lifecycle = self.optional(object.get("lifecycle"), Self::lifecycle);
-        Some(Draft {
-            is_fan_out: Some(true),
-            name: Some(name?.value),
-            lifecycle: lifecycle?,
-            discovery_interval: discovery_interval?,
-            ..Draft::default()
-        })
     }
 
     fn consumer_properties(&mut self, settings: &Settings<'_>) -> Option<Draft> {
@@ -197,7 +202,8 @@ impl Decoder<'_> {
     fn lifecycle(&mut self, entry: Entry<'_>) -> Option<ConsumerLifecycle> {
         Some(match self.word(entry)? {
             "given" | "SELF_MANAGED" | "NONE" => ConsumerLifecycle::Given,
-            _ => ConsumerLifecycle::Managed,
+            "managed" | "JOB_MANAGED" | "LAZY" | "EAGER" => ConsumerLifecycle::Managed,
+            name => unreachable!("the table has a lifecycle `{name}` that is not read"),
         })
     }
 }

@@ -193,7 +193,8 @@ impl Decoder<'_> {
                     external_id: external_id?,
                 })
             }
-            _ => Some(AwsCredentials::Default),
+            "default" => Some(AwsCredentials::Default),
+            name => unreachable!("the table has a type of credentials `{name}` that is not read"),
         }
     }
 

@@ -147,7 +147,7 @@ impl Decoder<'_> {
                 self.findings.push(finding);
                 None
             }
-            Some(kind) => Some(kind),
+            Some(kind @ Kind { reads: Reads::Ingress(_) | Reads::Egress(_) | Reads::Endpoint(_), .. }) => Some(kind),
             None if self.findings.is_full() => {
                 self.findings.push(Finding::error(Code::UnknownKind, place, ""));
                 None

@@ -137,7 +137,8 @@ impl Decoder<'_> {
     fn order(&mut self, entry: Entry<'_>) -> Option<EgressOrder> {
         Some(match self.word(entry)? {
             "none" => EgressOrder::None,
-            _ => EgressOrder::PerPartitionKey,
+            "per-partition-key" => EgressOrder::PerPartitionKey,
+            name => unreachable!("the table has a order `{name}` that is not read"),
         })
     }
 

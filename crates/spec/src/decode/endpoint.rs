@@ -197,7 +197,12 @@ impl Decoder<'_> {
                 self.findings.push(Finding::error(Code::InvalidEndpoint, entry.place(), message).without_quotes());
                 return None;
             }
-            Err(error) => {
+            Err(
+                error @ (InvalidUrlTemplate::Scheme
+                | InvalidUrlTemplate::Host
+                | InvalidUrlTemplate::Blank
+                | InvalidUrlTemplate::Placeholder),
+            ) => {
                 self.not_an_endpoint(entry, Code::InvalidEndpoint, text, "an address of functions", &error);
                 return None;
             }

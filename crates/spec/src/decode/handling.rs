@@ -174,7 +174,7 @@ impl Decoder<'_> {
         Some(match handling? {
             InvalidRecordHandling::Skip { log } => FailureHandling::Skip { after, log },
             InvalidRecordHandling::DeadLetter { stream, log } => FailureHandling::DeadLetter { after, stream, log },
-            _ => FailureHandling::Fail { after },
+            InvalidRecordHandling::Fail => FailureHandling::Fail { after },
         })
     }
 
@@ -186,7 +186,8 @@ impl Decoder<'_> {
                 let log = self.log_level(object.get("logLevel"));
                 Some(InvalidRecordHandling::DeadLetter { stream: stream?.value, log: log? })
             }
-            _ => Some(InvalidRecordHandling::Fail),
+            "fail" => Some(InvalidRecordHandling::Fail),
+            name => unreachable!("the table has a handling `{name}` that is not read"),
         }
     }
 

@@ -35,12 +35,9 @@ impl<'n> Entry<'n> {
         let key = match &node.value {
             // A whole mapping is no place to point at; its first line is.
             Value::Mapping(entries) => entries.first().map_or(node.place, |(key, _)| key.place),
-            _ => node.place,
+            Value::Scalar(_) | Value::Sequence(_) => node.place,
         };
-        let takes = match self.takes {
-            Takes::List(item) => item,
-            _ => self.takes,
-        };
+        let takes = if let Takes::List(item) = self.takes { item } else { self.takes };
         Self { is_item: true, key, node, takes, ..self }
     }
 
@@ -58,10 +55,7 @@ impl<'n> Entry<'n> {
 
     /// The text of the value as it stands in the file, if variables in it were replaced.
     pub(super) fn written(&self) -> Option<&'n str> {
-        match &self.node.value {
-            Value::Scalar(scalar) => scalar.written.as_deref(),
-            _ => None,
-        }
+        if let Value::Scalar(scalar) = &self.node.value { scalar.written.as_deref() } else { None }
     }
 
     /// The value in a message. What a variable stands for may be a secret, so that its name is quoted instead.
@@ -81,7 +75,7 @@ impl<'n> Entry<'n> {
     pub(super) fn place(&self) -> Place {
         match &self.node.value {
             Value::Scalar(_) if self.node.place.start < self.node.place.end => self.node.place,
-            _ => self.key,
+            Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => self.key,
         }
     }
 }
@@ -291,7 +285,7 @@ impl Decoder<'_> {
                 None
             }
             Value::Sequence(items) => Some(items.iter().map(|item| entry.item(item)).collect()),
-            _ => {
+            Value::Scalar(_) | Value::Mapping(_) => {
                 self.wrong_type(entry, "a list", Some(format!("write it as\n{example}")));
                 None
             }

@@ -305,7 +305,7 @@ impl Decoder<'_> {
                 // Flink and the SDK take every scalar as a text.
                 let kind = match text.kind {
                     Kind::Boolean | Kind::Number => Kind::String,
-                    kind => kind,
+                    kind @ (Kind::Null | Kind::String | Kind::Unknown) => kind,
                 };
                 let scalar = Scalar { text: text.text.clone(), kind, written: text.written.clone() };
                 let value = value.with_value(Value::Scalar(scalar));

@@ -138,7 +138,8 @@ impl Decoder<'_> {
                 let value = AwsRegion::CustomEndpoint { endpoint: endpoint?, id: id.value };
                 Some(Region { value, is_from_variable })
             }
-            _ => Some(Region { value: AwsRegion::Default, is_from_variable: false }),
+            "default" => Some(Region { value: AwsRegion::Default, is_from_variable: false }),
+            name => unreachable!("the table has a type of region `{name}` that is not read"),
         }
     }
 
@@ -178,7 +179,7 @@ impl Decoder<'_> {
                     None
                 }
             },
-            (value, entry) => {
+            (value @ (AwsRegion::Specific { .. } | AwsRegion::CustomEndpoint { .. }), entry) => {
                 let mut is_right = true;
                 if let (Some(property), Some(own)) = (id, &own_id)
                     && value.id() != Some(own.value.as_str())
@@ -188,7 +189,7 @@ impl Decoder<'_> {
                 }
                 let written_endpoint = match value {
                     AwsRegion::CustomEndpoint { endpoint, .. } => Some(endpoint),
-                    _ => None,
+                    AwsRegion::Default | AwsRegion::Specific { .. } => None,
                 };
                 if let (Some(property), Some(own)) = (endpoint, &own_endpoint)
                     && written_endpoint != Some(own)

@@ -17,12 +17,13 @@ impl Decoder<'_> {
     /// Reports a value that is not what the field takes.
     pub(super) fn wrong_type(&mut self, entry: Entry<'_>, expected: &str, help: Option<String>) {
         let found = match &entry.node.value {
-            Value::Scalar(Scalar { kind: Kind::Unknown, .. }) => return,
             Value::Scalar(scalar) => match scalar.kind {
                 Kind::Null => "has no value",
                 Kind::Boolean => "not a boolean",
                 Kind::Number => "not a number",
-                Kind::String | Kind::Unknown => "not a string",
+                Kind::String => "not a string",
+                // What could not be replaced in it was reported.
+                Kind::Unknown => return,
             },
             Value::Sequence(_) => "not a list",
             Value::Mapping(_) => "not a mapping",
@@ -30,7 +31,9 @@ impl Decoder<'_> {
         let words = entry.words();
         let message = match &entry.node.value {
             Value::Scalar(scalar) if scalar.kind == Kind::Null => format!("{words} {found}: it takes {expected}"),
-            _ => format!("{words} must be {expected}, {found}"),
+            Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => {
+                format!("{words} must be {expected}, {found}")
+            }
         };
         self.findings.push(Finding::error(Code::WrongType, entry.place(), message).help(help));
     }
@@ -51,7 +54,7 @@ impl Decoder<'_> {
         let expected = "a string";
         let is_secret = Secrets::is_secret_name(entry.name);
         let scalar = match &entry.node.value {
-            Value::Scalar(scalar) if scalar.kind == Kind::String => scalar,
+            Value::Scalar(scalar @ Scalar { kind: Kind::String, .. }) => scalar,
             Value::Scalar(Scalar { text, kind: Kind::Boolean | Kind::Number, .. }) => {
                 let help = if is_secret {
                     "put it in quotes".to_owned()
@@ -61,7 +64,7 @@ impl Decoder<'_> {
                 self.wrong_type(entry, expected, Some(help));
                 return None;
             }
-            _ => {
+            Value::Scalar(Scalar { kind: Kind::Null | Kind::Unknown, .. }) | Value::Sequence(_) | Value::Mapping(_) => {
                 self.wrong_type(entry, expected, None);
                 return None;
             }
@@ -237,7 +240,17 @@ fn help(entry: Entry<'_>, kind: Text, text: &str) -> Option<String> {
                 field => format!("`{field}` takes the short name, not the ARN:\n{field}: {name}"),
             })
         }
-        _ => None,
+        Text::Any
+        | Text::Secret
+        | Text::FunctionPattern
+        | Text::StreamRef
+        | Text::RoleArn
+        | Text::RegionId
+        | Text::Endpoint
+        | Text::UrlTemplate
+        | Text::Path
+        | Text::Timestamp
+        | Text::Date => None,
     }
 }
 

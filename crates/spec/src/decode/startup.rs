@@ -87,7 +87,8 @@ impl Decoder<'_> {
                 let entry = object.get("date")?;
                 self.date(entry).map(StartupPosition::AtTimestamp)
             }
-            _ => Some(StartupPosition::Latest),
+            "latest" => Some(StartupPosition::Latest),
+            name => unreachable!("the table has a startup position `{name}` that is not read"),
         }
     }
 

@@ -52,17 +52,17 @@ impl Json {
 
     fn of_node(node: &Node<'_>) -> Self {
         match &node.value {
-            Value::Scalar(scalar) => match (scalar.kind, scalar.text.parse()) {
-                (Kind::Null, _) => Self::Null,
-                (Kind::Boolean, _) => Self::Bool(scalar.text.eq_ignore_ascii_case("true")),
-                (Kind::Number, Ok(number)) => Self::Number(number),
-                _ => Self::text(scalar.text.as_ref()),
+            Value::Scalar(scalar) => match scalar.kind {
+                Kind::Null => Self::Null,
+                Kind::Boolean => Self::Bool(scalar.text.eq_ignore_ascii_case("true")),
+                Kind::Number => scalar.text.parse().map_or_else(|_| Self::text(scalar.text.as_ref()), Self::Number),
+                Kind::String | Kind::Unknown => Self::text(scalar.text.as_ref()),
             },
             Value::Sequence(items) => Self::List(items.iter().map(|item| Self::of_node(item)).collect()),
             Value::Mapping(entries) => {
                 let name = |key: &Node<'_>| match &key.value {
                     Value::Scalar(name) => name.text.clone().into_owned(),
-                    _ => String::new(),
+                    Value::Sequence(_) | Value::Mapping(_) => String::new(),
                 };
                 Self::Object(entries.iter().map(|(key, value)| (name(key), Self::of_node(value))).collect())
             }

@@ -139,12 +139,12 @@ impl Definitions {
     }
 
     fn field(&mut self, field: &Field, place: &Place) -> Json {
-        let mut schema = match field.takes {
-            // The version is read as it is written, with quotes or without.
-            Takes::Text(_) if place.is_legacy && field.name == "version" => {
-                Json::object([("enum", Json::List(vec![Json::text("3.0"), Json::Number(3)]))])
-            }
-            _ => self.takes(&field.takes, place),
+        // The version is read as it is written, with quotes or without.
+        let is_version = matches!(field.takes, Takes::Text(_)) && place.is_legacy && field.name == "version";
+        let mut schema = if is_version {
+            Json::object([("enum", Json::List(vec![Json::text("3.0"), Json::Number(3)]))])
+        } else {
+            self.takes(&field.takes, place)
         };
         schema.set("description", Json::text(field.doc));
         if let Presence::Default(value) = field.presence {
@@ -228,7 +228,13 @@ impl Definitions {
                     let schema = match setting.takes() {
                         Takes::Integer { .. } | Takes::Duration { .. } => takes,
                         // Flink and the AWS SDK read every scalar as a text.
-                        _ => {
+                        Takes::Text(_)
+                        | Takes::Tag
+                        | Takes::Word(_)
+                        | Takes::List(_)
+                        | Takes::Object(_)
+                        | Takes::Tagged(_)
+                        | Takes::Properties(_) => {
                             let other = Json::object([("type", Json::texts(["number", "boolean"]))]);
                             Json::object([("anyOf", Json::List(vec![takes, other]))])
                         }

@@ -143,7 +143,7 @@ impl Page {
             (Detail::Shape(a), Detail::Shape(b)) => std::ptr::eq(*a, *b) || a.what == b.what,
             (Detail::Tagged(a), Detail::Tagged(b)) => std::ptr::eq(*a, *b) || a.what == b.what,
             (Detail::Properties(_), Detail::Properties(_)) => true,
-            _ => false,
+            (Detail::Shape(_) | Detail::Tagged(_) | Detail::Properties(_), _) => false,
         };
         if !self.details.iter().any(|(_, known)| is_same(known)) {
             self.details.push((name, detail));

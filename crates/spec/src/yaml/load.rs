@@ -445,7 +445,7 @@ impl<'a> Loader<'a, '_> {
                 None => {
                     let name_of = match &node.value {
                         Value::Scalar(name) => NameOf::value_of(&name.text),
-                        _ => NameOf::Other,
+                        Value::Sequence(_) | Value::Mapping(_) => NameOf::Other,
                     };
                     parent.key = Some((node, name_of));
                 }
@@ -474,7 +474,7 @@ impl<'a> Loader<'a, '_> {
             Some(Value::Mapping(entries)) => {
                 entries.pop_if(|(_, value)| is_doubtful(value));
             }
-            _ => {}
+            Some(Value::Scalar(_)) | None => {}
         }
     }
 
