@@ -73,7 +73,7 @@ impl AwsClients {
     pub(crate) fn is_aws(&self, region: &AwsRegion) -> bool {
         let of_region = match region {
             AwsRegion::CustomEndpoint { endpoint, .. } => Some(endpoint),
-            _ => None,
+            AwsRegion::Default | AwsRegion::Specific { .. } => None,
         };
         let of_environment = || {
             let variables = ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"];
@@ -94,7 +94,7 @@ pub(crate) fn region_of(stream: Option<&StreamArn>, region: &AwsRegion) -> AwsRe
     let id = arn.region().to_owned();
     match region {
         AwsRegion::CustomEndpoint { endpoint, .. } => AwsRegion::CustomEndpoint { endpoint: endpoint.clone(), id },
-        _ => AwsRegion::Specific { id },
+        AwsRegion::Default | AwsRegion::Specific { .. } => AwsRegion::Specific { id },
     }
 }
 

@@ -1,6 +1,5 @@
 /// The exit codes of `statefun-kinesis`. They are part of the public interface: scripts may rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 #[repr(u8)]
 pub enum ExitCode {
     /// All was done, or a signal asked to stop and what was in hand was finished.

@@ -15,7 +15,7 @@ fn command(module: &ReadModule, diagnostic: &Diagnostic) -> String {
     let level = match diagnostic.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
-        _ => "notice",
+        Severity::Note => "notice",
     };
     let start = diagnostic.position;
     let end = module.end_of(diagnostic.file, &diagnostic.span, start);

@@ -32,16 +32,12 @@ enum Positions {
 
 impl Positions {
     fn of(ingress: &TypeName, state: Option<&StateDirectory>, functions: Functions) -> Self {
-        match (state, functions) {
-            (None, _) => Self::Memory(Arc::default()),
-            (Some(state), Functions::Echo | Functions::Log) => {
-                Self::Stored(StoredCheckpoints::new(state.store(), ingress.clone()))
-            }
+        let Some(state) = state else { return Self::Memory(Arc::default()) };
+        Self::Stored(match functions {
+            Functions::Echo | Functions::Log => StoredCheckpoints::new(state.store(), ingress.clone()),
             // They belong into one commit with the states.
-            (Some(state), Functions::Remote) => {
-                Self::Stored(StoredCheckpoints::by_others(state.store(), ingress.clone()))
-            }
-        }
+            Functions::Remote => StoredCheckpoints::by_others(state.store(), ingress.clone()),
+        })
     }
 
     fn store(&self) -> Arc<dyn CheckpointStore> {
@@ -126,7 +122,7 @@ fn elsewhere(spec: &IngressSpec, place: Option<&StreamArn>) -> Result<Option<Str
         .iter()
         .filter_map(|route| match spec.invalid_records_of(route) {
             InvalidRecordHandling::DeadLetter { stream, .. } => stream.arn(),
-            _ => None,
+            InvalidRecordHandling::Fail | InvalidRecordHandling::Skip { .. } => None,
         })
         .collect();
     let places: BTreeSet<_> = targets.iter().map(|arn| place_of(arn)).collect();

@@ -93,7 +93,7 @@ impl ReadModule {
         let level = match diagnostic.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
-            _ => Level::NOTE,
+            Severity::Note => Level::NOTE,
         };
         let name = |file: usize| self.files[file].name.as_str();
         let snippet =
@@ -140,14 +140,18 @@ impl ReadModule {
             group = group.element(Level::HELP.message(help.as_str()));
         }
         // What an option of the command line can do about it; the reader of module files knows none.
-        match (diagnostic.severity, diagnostic.code) {
-            (Severity::Error, Code::UnknownField) => {
-                group.element(Level::NOTE.message("--lenient makes unknown fields warnings"))
-            }
-            (Severity::Error, Code::KindNotServed) => {
-                group.element(Level::NOTE.message("--ignore-unsupported skips such documents with a warning"))
-            }
-            _ => group,
+        let option = if diagnostic.severity != Severity::Error {
+            None
+        } else if diagnostic.code == Code::UnknownField {
+            Some("--lenient makes unknown fields warnings")
+        } else if diagnostic.code == Code::KindNotServed {
+            Some("--ignore-unsupported skips such documents with a warning")
+        } else {
+            None
+        };
+        match option {
+            Some(option) => group.element(Level::NOTE.message(option)),
+            None => group,
         }
     }
 }

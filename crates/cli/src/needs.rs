@@ -127,12 +127,15 @@ impl Need {
     /// A consumer's ARN ends with the time of its registration, which no policy can know.
     pub(crate) fn resources(&self, operation: Operation) -> Vec<String> {
         let stream = self.stream_pattern();
-        match (&self.purpose, operation) {
-            (
-                Purpose::FanOut { consumer, .. },
-                Operation::RegisterStreamConsumer | Operation::DescribeStreamConsumer | Operation::SubscribeToShard,
-            ) => vec![format!("{stream}/consumer/{consumer}:*"), stream],
-            _ => vec![stream],
+        let is_on_consumer = matches!(
+            operation,
+            Operation::RegisterStreamConsumer | Operation::DescribeStreamConsumer | Operation::SubscribeToShard
+        );
+        match &self.purpose {
+            Purpose::FanOut { consumer, .. } if is_on_consumer => {
+                vec![format!("{stream}/consumer/{consumer}:*"), stream]
+            }
+            Purpose::FanOut { .. } | Purpose::Poll | Purpose::Write | Purpose::DeadLetter => vec![stream],
         }
     }
 
@@ -174,7 +177,7 @@ fn of_ingress(ingress: &IngressSpec, add: &mut impl FnMut(Need)) {
         ConsumerSpec::EnhancedFanOut { name, lifecycle, .. } => {
             Purpose::FanOut { consumer: name.clone(), managed: *lifecycle == ConsumerLifecycle::Managed }
         }
-        _ => Purpose::Poll,
+        ConsumerSpec::Polling { .. } => Purpose::Poll,
     };
     let mut need = |purpose: Purpose, stream: &StreamRef, region: AwsRegion| {
         add(Need {
@@ -242,6 +245,5 @@ pub(crate) fn describe(credentials: &AwsCredentials) -> String {
         AwsCredentials::Basic { .. } => "the keys of the module file".to_owned(),
         AwsCredentials::WebIdentity { role_arn, .. } => format!("the role {role_arn} by web identity"),
         AwsCredentials::AssumeRole { role_arn, .. } => format!("the role {role_arn}, assumed by the AWS default chain"),
-        _ => "credentials of another kind".to_owned(),
     }
 }

@@ -119,7 +119,7 @@ async fn remote(
         StartError::Store(error) => state_directory::unusable(&error, UsedBy::Run),
         StartError::Unserved(_) => Failure::from_error(ExitCode::InvalidModule, &error)
             .hint("bring its endpoint back until its messages are handled, or begin anew in another directory"),
-        error => Failure::from_error(ExitCode::Setup, &error),
+        StartError::Endpoint(_) => Failure::from_error(ExitCode::Setup, &error),
     })
 }
 
@@ -136,7 +136,7 @@ fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
             "--state keeps what belongs to positions in streams, and streams in memory are gone at the end",
             "leave one of them out",
         ),
-        _ => Ok(()),
+        Client::Aws | Client::Memory => Ok(()),
     }
 }
 
@@ -333,7 +333,7 @@ fn run_failure(error: &RunError) -> Failure {
     let code = match error {
         RunError::Functions(_) | RunError::Dropped { .. } => ExitCode::Functions,
         RunError::InvalidRecord(_) => ExitCode::InvalidRecord,
-        _ => ExitCode::Kinesis,
+        RunError::Ingress { .. } | RunError::NoRoute { .. } | RunError::Egress(_) => ExitCode::Kinesis,
     };
     Failure::from_error(code, error)
 }

@@ -164,7 +164,7 @@ fn hint(kind: ErrorKind, by: UsedBy) -> Option<&'static str> {
         }
         (ErrorKind::Full, _) => "make room on its disk; nothing was lost",
         (ErrorKind::Io, _) => "check that this process may make and write the directory, and that its disk is in order",
-        _ => return None,
+        (ErrorKind::Closed | ErrorKind::Invalid, _) => return None,
     })
 }
 

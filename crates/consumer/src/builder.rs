@@ -207,7 +207,7 @@ impl ConsumerBuilder {
             let handling = self.invalid_of.iter().rfind(of_stream).map_or(&self.invalid, |(_, handling)| handling);
             let dead_letters = match handling {
                 InvalidRecordHandling::DeadLetter { stream, .. } => Some(post.address(stream, &found).await?),
-                _ => None,
+                InvalidRecordHandling::Fail | InvalidRecordHandling::Skip { .. } => None,
             };
             let counters = StreamCounters::new(stream.arn.clone());
             let enrolment = match &self.fan_out {
@@ -378,7 +378,7 @@ impl Opening<'_> {
         let time = match self.start {
             StartupPosition::AtTimestamp(time) => time,
             StartupPosition::TrimHorizon => return (StartPosition::TrimHorizon, ShardFilter::FromTrimHorizon),
-            _ => self.now,
+            StartupPosition::Latest => self.now,
         };
         let oldest = self.now.before(summary.retention);
         if time < oldest {
@@ -421,9 +421,10 @@ impl Opening<'_> {
             let (stream, waited) = (stream.clone(), self.settings.startup_timeout);
             return ConsumerError::Unavailable { stream, waited, source };
         }
-        match source.kind() {
-            ErrorKind::NotFound => ConsumerError::StreamNotFound { stream: stream.clone(), source },
-            _ => ConsumerError::from_call(stream, None, source),
+        if source.kind() == ErrorKind::NotFound {
+            ConsumerError::StreamNotFound { stream: stream.clone(), source }
+        } else {
+            ConsumerError::from_call(stream, None, source)
         }
     }
 }

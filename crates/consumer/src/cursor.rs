@@ -64,7 +64,9 @@ impl Cursor {
                     StartPosition::AfterSequenceNumber(sequence_number)
                 }
                 // Inside an aggregate: it comes again, and what was processed of it is left out when it is unpacked.
-                Begin::Behind(last) => StartPosition::AtSequenceNumber(last.sequence_number),
+                Begin::Behind(Position { sequence_number, extent: Extent::UpTo(_) }) => {
+                    StartPosition::AtSequenceNumber(sequence_number)
+                }
             },
         }
     }

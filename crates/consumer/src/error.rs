@@ -10,7 +10,6 @@ use crate::{CheckpointError, InvalidRecord};
 /// What passes by itself (throttling, expired iterators, a service that is away for a while) is never an error here.
 /// `Display` does not repeat the [`source`](std::error::Error::source): whoever shows the error prints the chain.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConsumerError {
     /// The builder was given no stream.
     #[error("no stream to read was named: name one with `ConsumerBuilder::stream`")]
@@ -221,7 +220,16 @@ impl ConsumerError {
             ErrorKind::AccessDenied => Self::AccessDenied { stream, shard, source },
             ErrorKind::Encryption => Self::Encryption { stream, shard, source },
             ErrorKind::NotFound if shard.is_none() => Self::StreamNotFound { stream, source },
-            _ => Self::Refused { stream, shard, source },
+            ErrorKind::NotFound
+            | ErrorKind::InUse
+            | ErrorKind::ExpiredIterator
+            | ErrorKind::ExpiredToken
+            | ErrorKind::Throttled
+            | ErrorKind::LimitExceeded
+            | ErrorKind::InvalidArgument
+            | ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Unexpected => Self::Refused { stream, shard, source },
         }
     }
 }

@@ -143,7 +143,7 @@ impl ShardGraph {
             .iter()
             .filter_map(|(id, node)| match node.state {
                 State::Waiting(begin) if node.parents.iter().all(finished) => Some((id.clone(), begin)),
-                _ => None,
+                State::Waiting(_) | State::Reading | State::Finished(_) => None,
             })
             .collect();
         for (id, _) in &ready {

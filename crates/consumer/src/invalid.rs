@@ -14,7 +14,6 @@ use crate::{
 
 /// Why a record cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum InvalidKind {
     /// An aggregated record by its magic bytes and its MD5, whose content makes no sense. Found by the consumer.
     CorruptAggregate,
@@ -115,7 +114,7 @@ impl InvalidRecords {
         let policy = match (handling, dead_letters) {
             (InvalidRecordHandling::Skip { log }, _) => Policy::Skip(*log),
             (InvalidRecordHandling::DeadLetter { log, .. }, Some(letters)) => Policy::DeadLetter(*log, letters),
-            _ => Policy::Fail,
+            (InvalidRecordHandling::Fail, _) | (InvalidRecordHandling::DeadLetter { .. }, None) => Policy::Fail,
         };
         Arc::new(Self { stream, counters, policy })
     }
@@ -172,9 +171,9 @@ impl InvalidRecords {
 fn log(level: LogLevel, invalid: &InvalidRecord, what: &'static str) {
     match level {
         LogLevel::Error => tracing::error!(%invalid, "{what}"),
+        LogLevel::Warn => tracing::warn!(%invalid, "{what}"),
         LogLevel::Info => tracing::info!(%invalid, "{what}"),
         LogLevel::Debug => tracing::debug!(%invalid, "{what}"),
         LogLevel::Trace => tracing::trace!(%invalid, "{what}"),
-        _ => tracing::warn!(%invalid, "{what}"),
     }
 }

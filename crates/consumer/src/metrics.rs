@@ -34,7 +34,6 @@ impl Metrics {
 
 /// How a stream is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ReadingMode {
     /// By GetRecords.
     Polling,

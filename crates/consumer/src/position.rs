@@ -50,7 +50,6 @@ impl Position {
 
 /// How far a shard was processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ShardPosition {
     /// Nothing of it yet. Reading starts at the start of the stream's checkpoint.
     Unread,

@@ -118,7 +118,7 @@ impl ShardMachine {
         }
         match &self.iterator {
             Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.appetite()),
-            _ => Step::GetIterator(self.cursor.position()),
+            Iterator::Wanted | Iterator::Ended(_) => Step::GetIterator(self.cursor.position()),
         }
     }
 
@@ -170,7 +170,11 @@ impl ShardMachine {
                     self.retry(now, rest);
                     Ok(())
                 }
-                _ => self.failed(now, error),
+                StartPosition::TrimHorizon
+                | StartPosition::Latest
+                | StartPosition::AtTimestamp(_)
+                | StartPosition::AtSequenceNumber(_)
+                | StartPosition::AfterSequenceNumber(_) => self.failed(now, error),
             },
         }
     }
@@ -236,8 +240,12 @@ impl ShardMachine {
                     return Err(error);
                 }
             }
-            kind if kind.is_retryable() => {}
-            _ => return Err(error),
+            ErrorKind::InUse | ErrorKind::Unavailable | ErrorKind::Timeout => {}
+            ErrorKind::NotFound
+            | ErrorKind::ExpiredToken
+            | ErrorKind::AccessDenied
+            | ErrorKind::Encryption
+            | ErrorKind::InvalidArgument => return Err(error),
         }
         self.retry(now, error.retry_after().unwrap_or_default());
         Ok(())

@@ -257,7 +257,7 @@ impl StreamReader {
         let id = self.graph.begin_listing();
         let filter = match (survey, self.graph.last_listed()) {
             (Survey::New, Some(last)) => ShardFilter::AfterShardId(last.clone()),
-            _ => ShardFilter::FromTrimHorizon,
+            (Survey::New, None) | (Survey::Complete | Survey::Last, _) => ShardFilter::FromTrimHorizon,
         };
         let mut service = self.service();
         let stream = Arc::clone(&self.stream);

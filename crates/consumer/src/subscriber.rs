@@ -128,10 +128,10 @@ impl Subscriber {
 
     /// Something is not there: the shard, or the consumer; only the latter can be mended here.
     async fn missing(&mut self, consumer: &ConsumerArn, error: Error) -> Result<(), Error> {
-        match self.enrolment.renew(consumer, &mut self.random).await {
-            Ok(true) => Ok(()),
-            Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) => Err(source),
-            _ => Err(error),
+        let renewed = self.enrolment.renew(consumer, &mut self.random).await;
+        if let Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) = renewed {
+            return Err(source);
         }
+        if renewed.is_ok_and(|renewed| renewed) { Ok(()) } else { Err(error) }
     }
 }

@@ -132,28 +132,29 @@ impl SubscriptionMachine {
             self.state = State::Running { since: now, renew_at };
             return Ok(());
         };
-        match (error.kind(), self.cursor.position()) {
-            // Another subscription is younger than five seconds: one of ours whose end was not heard yet, or that of
-            // another reader.
-            (ErrorKind::InUse, _) => {
-                let spread = Duration::from_secs(1).mul_f64(self.random.f64());
-                self.wait(now, TAKEOVER_AFTER + spread);
-                self.failures = self.failures.saturating_add(1);
-                Ok(())
-            }
-            (ErrorKind::InvalidArgument, StartPosition::AtTimestamp(time)) if today < time.after(CLOCK_AHEAD_MAX) => {
-                self.retry(now, time.since(today));
-                Ok(())
-            }
-            _ => self.failed(now, error),
+        // Another subscription is younger than five seconds: one of ours whose end was not heard yet, or that of another
+        // reader.
+        if error.kind() == ErrorKind::InUse {
+            let spread = Duration::from_secs(1).mul_f64(self.random.f64());
+            self.wait(now, TAKEOVER_AFTER + spread);
+            self.failures = self.failures.saturating_add(1);
+            return Ok(());
         }
+        if error.kind() == ErrorKind::InvalidArgument
+            && let StartPosition::AtTimestamp(time) = self.cursor.position()
+            && today < time.after(CLOCK_AHEAD_MAX)
+        {
+            self.retry(now, time.since(today));
+            return Ok(());
+        }
+        self.failed(now, error)
     }
 
     /// The next event is waited for; gives until when.
     pub(crate) fn receiving(&self, now: Instant) -> Instant {
         match self.state {
             State::Running { renew_at, .. } => renew_at.min(now + SILENCE_MAX),
-            _ => now,
+            State::None | State::Ended(_) => now,
         }
     }
 
@@ -195,9 +196,10 @@ impl SubscriptionMachine {
             }
             Some(Err(error)) => {
                 self.state = State::None;
-                match error.kind() {
-                    ErrorKind::InUse => self.yield_to_another(now, since),
-                    _ => self.failed(now, error)?,
+                if error.kind() == ErrorKind::InUse {
+                    self.yield_to_another(now, since);
+                } else {
+                    self.failed(now, error)?;
                 }
             }
             None => {
@@ -225,15 +227,13 @@ impl SubscriptionMachine {
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
-        match error.kind() {
-            ErrorKind::Unexpected => {
-                self.unexpected += 1;
-                if self.unexpected >= UNEXPECTED_MAX {
-                    return Err(error);
-                }
+        if error.kind() == ErrorKind::Unexpected {
+            self.unexpected += 1;
+            if self.unexpected >= UNEXPECTED_MAX {
+                return Err(error);
             }
-            kind if kind.is_retryable() => {}
-            _ => return Err(error),
+        } else if !error.kind().is_retryable() {
+            return Err(error);
         }
         self.retry(now, error.retry_after().unwrap_or_default());
         Ok(())

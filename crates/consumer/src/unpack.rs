@@ -210,7 +210,7 @@ impl Unpacker {
             {
                 aggregate.iter().take_while(|user| user.index <= last).count()
             }
-            _ => 0,
+            Some(Position { extent: Extent::UpTo(_) | Extent::All, .. }) | None => 0,
         };
         self.open = Some(Open { record, aggregate, taken });
         None

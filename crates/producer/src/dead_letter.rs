@@ -35,7 +35,7 @@ pub(crate) fn letters(record: &PutRecord, error: &SendError, max_record_bytes: u
         Reason::GaveUp { .. } => "gave-up",
         Reason::NotAllowed => "not-allowed",
         Reason::NoProducer(_) => "no-stream",
-        _ => "rejected",
+        Reason::Rejected { .. } | Reason::PredecessorFailed | Reason::Closed => "rejected",
     };
     let message: String = ErrorChain(error).to_string().chars().take(MESSAGE_MAX_CHARS).collect();
     let stream = error.stream().to_string();

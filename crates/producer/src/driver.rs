@@ -138,7 +138,7 @@ impl Driver {
             (Errand::Put(request), done) => {
                 let answer = match done {
                     Ok(Done::Put(answer)) => answer,
-                    Ok(_) => Err(no_return(Operation::PutRecords)),
+                    Ok(Done::List(_) | Done::Bury(_)) => Err(no_return(Operation::PutRecords)),
                     Err(error) => Err(no_return(Operation::PutRecords).with_source(error)),
                 };
                 self.trace(&request, &answer);
@@ -147,7 +147,7 @@ impl Driver {
             (Errand::List, done) => {
                 let shards = match done {
                     Ok(Done::List(shards)) => shards,
-                    _ => Err(no_return(Operation::ListShards)),
+                    Ok(Done::Put(_) | Done::Bury(_)) | Err(_) => Err(no_return(Operation::ListShards)),
                 };
                 let shards = shards.inspect_err(|error| {
                     tracing::warn!(%stream, error = %ErrorChain(&error), "the shards cannot be listed; trying again");
@@ -161,7 +161,7 @@ impl Driver {
                         dead_letter::lament(&error);
                         false
                     }
-                    _ => false,
+                    Ok(Done::Put(_) | Done::List(_)) | Err(_) => false,
                 };
                 Some(Return::Buried(condemned, is_stored))
             }

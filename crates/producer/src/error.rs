@@ -24,7 +24,6 @@ struct Inner {
 
 /// Why a record was not stored.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Reason {
     /// The record is larger than the stream takes. It was never sent.
     TooLarge {
@@ -63,7 +62,6 @@ pub enum Reason {
 
 /// What was done about a record that was not stored; see [`OnFailure`](crate::OnFailure).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Handling {
     /// Its sender was told, and has to do something about it.
     #[default]
@@ -193,14 +191,13 @@ impl StdError for SendError {
             // The failure is as transparent as its Display.
             Reason::GaveUp { last, .. } | Reason::Rejected { last } => Some(last),
             Reason::NoProducer(error) => Some(&**error),
-            _ => None,
+            Reason::TooLarge { .. } | Reason::PredecessorFailed | Reason::Closed | Reason::NotAllowed => None,
         }
     }
 }
 
 /// What the last attempt to store a record came to.
 #[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Failure {
     /// The request failed as a whole.
     #[error(transparent)]
@@ -230,7 +227,6 @@ impl Failure {
 
 /// Why a producer could not be built.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ProducerError {
     /// There is no such stream.
     #[error("stream {stream} does not exist in the account and region that were asked")]

@@ -392,7 +392,7 @@ impl<T: Token, W> Machine<T, W> {
     fn let_go(&mut self, place: u32, error: SendError, handling: Handling) {
         match handling {
             Handling::DeadLettered => self.metrics.dead_lettered_records += 1,
-            _ => self.metrics.skipped_records += 1,
+            Handling::Skipped | Handling::Failed => self.metrics.skipped_records += 1,
         }
         if let Some(gone) = self.queue.finish(place) {
             self.settle(gone, Err(error.handled(handling)));

@@ -8,7 +8,6 @@ use crate::{Producer, SendError};
 /// It never concerns records that were not stored because the producer was closed or dropped: their receipts say so,
 /// whatever is chosen.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
 pub enum OnFailure {
     /// Its receipt says so, and those of its key that wait behind it fail as well
     /// ([`Reason::PredecessorFailed`](crate::Reason::PredecessorFailed)).
@@ -84,10 +83,10 @@ impl OnFailure {
         let error = ErrorChain(error);
         match level {
             LogLevel::Error => tracing::error!(%error, "{what}"),
+            LogLevel::Warn => tracing::warn!(%error, "{what}"),
             LogLevel::Info => tracing::info!(%error, "{what}"),
             LogLevel::Debug => tracing::debug!(%error, "{what}"),
             LogLevel::Trace => tracing::trace!(%error, "{what}"),
-            _ => tracing::warn!(%error, "{what}"),
         }
     }
 }

@@ -186,7 +186,7 @@ impl Producers {
             Known::Failed(error, at) if at.elapsed() < ASK_AGAIN_AFTER => {
                 return Err(Reason::NoProducer(Arc::clone(error)));
             }
-            _ => {}
+            Known::Nothing | Known::Failed(..) => {}
         }
         let built = match self.is_allowed(stream).await {
             Ok(true) => self.build(stream).await,
@@ -197,7 +197,13 @@ impl Producers {
             Ok(producer) => *known = Known::Stream(producer.arn().clone()),
             Err(Reason::NotAllowed) => *known = Known::NotAllowed,
             Err(Reason::NoProducer(error)) => *known = Known::Failed(Arc::clone(error), Instant::now()),
-            Err(_) => {}
+            Err(
+                Reason::TooLarge { .. }
+                | Reason::GaveUp { .. }
+                | Reason::Rejected { .. }
+                | Reason::PredecessorFailed
+                | Reason::Closed,
+            ) => {}
         }
         built
     }
@@ -247,7 +253,7 @@ impl Producers {
     pub fn allows(&self, stream: &StreamRef) -> bool {
         let may_be = |allowed: &StreamRef| match (allowed, stream) {
             (StreamRef::Arn(allowed), StreamRef::Arn(stream)) => allowed == stream,
-            (allowed, stream) => allowed.name() == stream.name(),
+            (StreamRef::Name(_), _) | (_, StreamRef::Name(_)) => allowed.name() == stream.name(),
         };
         self.0.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(may_be))
     }
@@ -325,7 +331,7 @@ impl Producers {
                     Handling::Failed
                 }
             },
-            _ => Handling::Failed,
+            OnFailure::Fail => Handling::Failed,
         };
         let error = error.handled(handling);
         if on_failure.policy() != Policy::Fail && handling != Handling::Failed {

@@ -239,7 +239,7 @@ impl Token for Ticket {
             (Self::Batch { batch, index }, Self::Batch { batch: other, index: next }) => {
                 batch == other && index + places == *next
             }
-            _ => false,
+            (Self::Record(_), _) | (_, Self::Record(_)) => false,
         }
     }
 

@@ -45,14 +45,14 @@ impl Egresses {
                 let client = client.map_err(|source| ProducerError::NoClient { stream: stream.clone(), source })?;
                 Some(Producer::builder(client, stream.clone()).build().await?)
             }
-            _ => None,
+            InvalidRecordHandling::Fail | InvalidRecordHandling::Skip { .. } => None,
         };
         let on_failure = match (&spec.failed_records.given_up, &dead_letters) {
             (InvalidRecordHandling::Skip { log }, _) => OnFailure::Skip { log: *log },
             (InvalidRecordHandling::DeadLetter { log, .. }, Some(to)) => {
                 OnFailure::DeadLetter { to: to.clone(), log: *log }
             }
-            _ => OnFailure::Fail,
+            (InvalidRecordHandling::Fail, _) | (InvalidRecordHandling::DeadLetter { .. }, None) => OnFailure::Fail,
         };
         let own = spec.stream_name.clone().map(StreamRef::Name);
         let fails = matches!(on_failure, OnFailure::Fail);
@@ -249,7 +249,6 @@ impl EgressReceipt {
 
 /// Why records did not reach an egress.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum EgressError {
     /// No egress of the module has that name.
     #[error("the module has no egress {egress}")]
@@ -301,7 +300,7 @@ impl EgressError {
     pub(crate) fn is_closed(&self) -> bool {
         match self {
             Self::Refused { source, .. } | Self::NotStored { source, .. } => matches!(source.reason(), Reason::Closed),
-            _ => false,
+            Self::Unknown { .. } | Self::NoStream { .. } | Self::NotAllowed { .. } => false,
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::{EgressError, FunctionError};
 
 /// Why a router could not be built: something that the module asks for is not there.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum BuildError {
     /// An ingress cannot be read.
     #[error("ingress {ingress} cannot be read")]
@@ -44,7 +43,6 @@ pub enum BuildError {
 
 /// Why a run ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum RunError {
     /// An ingress cannot be read any more.
     #[error("ingress {ingress} cannot be read any more")]

@@ -164,10 +164,10 @@ impl Lane {
 type Rejected = (Record, InvalidKind, String);
 
 fn failed(ingress: &TypeName, source: ConsumerError) -> RunError {
-    match source {
-        ConsumerError::InvalidRecord(record) => RunError::InvalidRecord(record),
-        source => RunError::Ingress { ingress: ingress.clone(), source },
+    if let ConsumerError::InvalidRecord(record) = source {
+        return RunError::InvalidRecord(record);
     }
+    RunError::Ingress { ingress: ingress.clone(), source }
 }
 
 fn fan_out_of(consumer: &ConsumerSpec) -> Option<FanOut> {
@@ -175,8 +175,10 @@ fn fan_out_of(consumer: &ConsumerSpec) -> Option<FanOut> {
         ConsumerSpec::EnhancedFanOut { name, lifecycle: ConsumerLifecycle::Given, .. } => {
             Some(FanOut::given(name.clone()))
         }
-        ConsumerSpec::EnhancedFanOut { name, .. } => Some(FanOut::managed(name.clone())),
-        _ => None,
+        ConsumerSpec::EnhancedFanOut { name, lifecycle: ConsumerLifecycle::Managed, .. } => {
+            Some(FanOut::managed(name.clone()))
+        }
+        ConsumerSpec::Polling { .. } => None,
     }
 }
 
@@ -193,7 +195,6 @@ fn settings_of(consumer: &ConsumerSpec, mut settings: Settings) -> Settings {
             discovery_interval
         }
         ConsumerSpec::EnhancedFanOut { discovery_interval, .. } => discovery_interval,
-        _ => &None,
     };
     if let Some(interval) = discovery {
         settings.discovery_interval = *interval;

@@ -73,9 +73,9 @@ pub async fn overview(store: &(impl Store + ?Sized)) -> Result<Overview> {
 /// When the store cannot be read.
 pub async fn values_of(store: &(impl Store + ?Sized), address: &Address) -> Result<BTreeMap<String, Bytes>> {
     let loaded = store.load(Table::State, vec![key::address(address)]).await?;
-    let values = loaded.into_iter().flatten().filter_map(|entry| match StoredKey::parse(Table::State, &entry.key) {
-        Some(StoredKey::State { name, .. }) => Some((name, entry.value)),
-        _ => None,
+    let values = loaded.into_iter().flatten().filter_map(|entry| {
+        let Some(StoredKey::State { name, .. }) = StoredKey::parse(Table::State, &entry.key) else { return None };
+        Some((name, entry.value))
     });
     Ok(values.collect())
 }

@@ -108,7 +108,6 @@ pub fn due_before(instant: Timestamp) -> KeyRange {
 
 /// A key, taken apart again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum StoredKey {
     /// Of [`meta`].
     Meta {

@@ -35,7 +35,6 @@ pub struct StreamRecord {
 
 /// A difference between the module that a store was written with and the one that it is to go on with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ModuleChange {
     /// An ingress is new. Its streams start at their startup position.
     IngressAdded {
@@ -107,7 +106,6 @@ pub enum ModuleChange {
 
 /// A kind of [`ModuleChange`] that is refused unless somebody allows it, because records or effects may be lost by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum Allow {
     /// [`ModuleChange::IngressRemoved`].
     RemovedIngress,

@@ -90,7 +90,10 @@ impl Positions {
                     checkpoint.shards.insert(shard, position);
                 })
             }
-            _ => None,
+            Some(
+                StoredKey::Meta { .. } | StoredKey::State { .. } | StoredKey::Number { .. } | StoredKey::Timer { .. },
+            )
+            | None => None,
         };
         added.ok_or_else(|| {
             let (key, value) = (entry.key.escape_ascii(), entry.value.escape_ascii());
@@ -129,8 +132,7 @@ fn position_text(position: ShardPosition) -> String {
             format!("{sequence_number}/{sub}")
         }
         ShardPosition::Finished => "finished".to_owned(),
-        // Nothing that this version does not know can have been read.
-        _ => "unread".to_owned(),
+        ShardPosition::Unread => "unread".to_owned(),
     }
 }
 

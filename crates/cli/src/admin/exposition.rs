@@ -98,7 +98,7 @@ impl Samples<'_> {
         self.put(labels, |encoder| match kind {
             Kind::Counter(_) => encoder.encode_counter::<NoLabelSet, _, f64>(&value, None),
             Kind::Gauge(_) => encoder.encode_gauge(&value),
-            _ => Err(fmt::Error),
+            Kind::Histogram | Kind::Info => Err(fmt::Error),
         });
     }
 
@@ -108,7 +108,7 @@ impl Samples<'_> {
         self.put(labels, |encoder| match kind {
             Kind::Counter(_) => encoder.encode_counter::<NoLabelSet, _, f64>(&value, None),
             Kind::Gauge(_) => encoder.encode_gauge(&value),
-            _ => Err(fmt::Error),
+            Kind::Histogram | Kind::Info => Err(fmt::Error),
         });
     }
 

@@ -116,7 +116,15 @@ impl Refusal {
                 | ErrorKind::Encryption,
                 _,
             ) => Self::Later,
-            _ => Self::Unknown,
+            (
+                ErrorKind::ExpiredToken
+                | ErrorKind::Throttled
+                | ErrorKind::LimitExceeded
+                | ErrorKind::Unavailable
+                | ErrorKind::Timeout
+                | ErrorKind::Unexpected,
+                _,
+            ) => Self::Unknown,
         }
     }
 }
@@ -139,7 +147,15 @@ async fn call<T>(operation: Operation, make: impl AsyncFn() -> Result<T>) -> Res
         let tries = match error.kind() {
             ErrorKind::Throttled | ErrorKind::LimitExceeded => TRIES,
             ErrorKind::Unavailable => 2,
-            _ => 1,
+            ErrorKind::NotFound
+            | ErrorKind::InUse
+            | ErrorKind::ExpiredIterator
+            | ErrorKind::ExpiredToken
+            | ErrorKind::AccessDenied
+            | ErrorKind::Encryption
+            | ErrorKind::InvalidArgument
+            | ErrorKind::Timeout
+            | ErrorKind::Unexpected => 1,
         };
         failures += 1;
         if failures >= tries {
@@ -316,7 +332,9 @@ impl Asking<'_> {
         if !summary.status.is_usable() {
             let help = match summary.status {
                 StreamStatus::Creating => "wait until it is ACTIVE; a run waits for it too, two minutes at most",
-                _ => "it is being removed: make it again, or name another stream",
+                StreamStatus::Active | StreamStatus::Updating | StreamStatus::Deleting => {
+                    "it is being removed: make it again, or name another stream"
+                }
             };
             let message = format!("the stream is {}, not ACTIVE", summary.status);
             self.answer.problems.push(Problem { message, because: Vec::new(), help: help.to_owned() });

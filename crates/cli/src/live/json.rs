@@ -124,6 +124,5 @@ pub(super) const fn mode(mode: StreamMode) -> &'static str {
     match mode {
         StreamMode::Provisioned => "provisioned",
         StreamMode::OnDemand => "on-demand",
-        _ => "other",
     }
 }

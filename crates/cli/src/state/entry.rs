@@ -149,9 +149,11 @@ impl Line {
                         ..Self::of_bytes(&message.record.data)
                     })
                 }
-                _ => None,
+                statefun_kinesis_store::Table::Meta
+                | statefun_kinesis_store::Table::Positions
+                | statefun_kinesis_store::Table::State => None,
             },
-            _ => None,
+            StoredKey::Timer { .. } => None,
         }
     }
 
@@ -216,8 +218,6 @@ pub(super) fn position_text(position: ShardPosition) -> String {
             Extent::All => at.sequence_number.to_string(),
             Extent::UpTo(sub) => format!("{}/{sub}", at.sequence_number),
         },
-        // It cannot be stored without a text of its own.
-        _ => "other".to_owned(),
     }
 }
 
@@ -226,7 +226,9 @@ pub(super) fn start_text(start: StartPosition) -> String {
     match start {
         StartPosition::TrimHorizon => "trim-horizon".to_owned(),
         StartPosition::AtTimestamp(at) => format!("at-timestamp {at}"),
-        other => other.to_string(),
+        StartPosition::Latest | StartPosition::AtSequenceNumber(_) | StartPosition::AfterSequenceNumber(_) => {
+            start.to_string()
+        }
     }
 }
 

@@ -226,9 +226,10 @@ fn expires(spec: &StateSpec) -> bool {
 
 /// Says once what is wrong and what helps; the next line is when it works again.
 fn log_failure(failure: &Error) {
-    let remedy = match failure.kind() {
-        ErrorKind::Full => "make room on the disk of the state directory",
-        _ => "look at the disk of the state directory",
+    let remedy = if failure.kind() == ErrorKind::Full {
+        "make room on the disk of the state directory"
+    } else {
+        "look at the disk of the state directory"
     };
     error!(
         error = %ErrorChain(failure),

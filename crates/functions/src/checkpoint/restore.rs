@@ -51,7 +51,16 @@ impl Restored {
             (Table::Egress, StoredKey::Number { number }) => {
                 self.image.add_egress(StoredEgress::decode(number, value)?);
             }
-            _ => return None,
+            // The key is not one of its table.
+            (
+                _,
+                StoredKey::Meta { .. }
+                | StoredKey::Stream { .. }
+                | StoredKey::Shard { .. }
+                | StoredKey::State { .. }
+                | StoredKey::Number { .. }
+                | StoredKey::Timer { .. },
+            ) => return None,
         }
         Some(())
     }

@@ -10,7 +10,6 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a state cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StateError {
     /// The function did not declare it.
     #[error("the state `{name}` is not among those that the function declares")]

@@ -27,7 +27,6 @@ pub enum Answer {
 
 /// Why an answer cannot be used. It has had no effect, and its request is still in flight.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Refused {
     /// A message is for a function that nobody serves.
     #[error(transparent)]

@@ -186,7 +186,7 @@ impl<T> Mailboxes<T> {
             Knowledge::Known if !instance.is_pinned => {}
             // It was put out of memory while it waited for something else, and then had nothing more to do.
             Knowledge::Unknown if instance.mailbox.is_none() => return self.forget(place),
-            _ => return,
+            Knowledge::Known | Knowledge::Unknown | Knowledge::Wanted | Knowledge::Loading => return,
         }
         if instance.mailbox.is_some() && instance.cells.is_empty() {
             // It would give no memory back.

@@ -101,7 +101,7 @@ impl RemoteEndpoint {
         // What is wrong with files and address is told now, and not at the first message.
         let function = match &spec.functions {
             statefun_kinesis_spec::FunctionPattern::Function(function) => Some(function.clone()),
-            _ => "example/function".parse().ok(),
+            statefun_kinesis_spec::FunctionPattern::Namespace(_) => "example/function".parse().ok(),
         };
         if let Some(function) = function {
             endpoint.route(&function)?;

@@ -269,7 +269,6 @@ impl StatefulFunctionsBuilder {
             match functions {
                 FunctionPattern::Function(function) => mailboxes.serve_function(function, id),
                 FunctionPattern::Namespace(namespace) => mailboxes.serve_namespace(namespace, id),
-                other => return Err(EndpointError::new(format!("cannot serve {other}")).into()),
             }
             groups.push(group);
         }

@@ -115,7 +115,7 @@ impl Shared {
                 self.stop();
                 return;
             }
-            _ => self.log.failed(request, &error),
+            FailureHandling::KeepTrying => self.log.failed(request, &error),
         }
         self.lock().mailboxes.park(request.id, now.after(wait));
     }

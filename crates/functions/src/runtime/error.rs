@@ -4,7 +4,6 @@ use crate::{EndpointError, UnknownFunction};
 
 /// Why stateful functions could not be made ready.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StartError {
     /// An endpoint cannot be used.
     #[error(transparent)]

@@ -40,7 +40,7 @@ pub(super) fn is_over(
         FailureHandling::Skip { after, .. }
         | FailureHandling::DeadLetter { after, .. }
         | FailureHandling::Fail { after } => after,
-        _ => return false,
+        FailureHandling::KeepTrying => return false,
     };
     let GiveUp { max_attempts, timeout, .. } = after;
     let too_often = max_attempts.is_some_and(|most| attempts >= most.get());
@@ -63,10 +63,10 @@ pub(super) fn log_given_up(level: LogLevel, request: &Request, what: &str, error
     }
     match level {
         LogLevel::Error => line!(error),
+        LogLevel::Warn => line!(warn),
         LogLevel::Info => line!(info),
         LogLevel::Debug => line!(debug),
         LogLevel::Trace => line!(trace),
-        _ => line!(warn),
     }
 }
 

@@ -114,7 +114,14 @@ async fn states_of(store: &dyn Store, addresses: &[Address]) -> Result<Vec<Vec<S
 fn state(address: &Address, entry: Entry) -> Result<StoredState> {
     let name = match StoredKey::parse(Table::State, &entry.key) {
         Some(StoredKey::State { name, .. }) => Some(name),
-        _ => None,
+        Some(
+            StoredKey::Meta { .. }
+            | StoredKey::Stream { .. }
+            | StoredKey::Shard { .. }
+            | StoredKey::Number { .. }
+            | StoredKey::Timer { .. },
+        )
+        | None => None,
     };
     let state = name.zip(StoredValue::decode(entry.value)).map(|(name, StoredValue { value, expires })| StoredState {
         address: address.clone(),

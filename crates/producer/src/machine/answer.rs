@@ -359,11 +359,11 @@ impl Cause {
     fn pace(&self) -> Option<Pace> {
         match self {
             Self::Call(error) => error.kind().is_retryable().then_some(Pace::BackOff),
-            Self::Record(failure) => match failure.kind {
-                kind if !kind.is_retryable() => None,
-                ErrorKind::Unavailable | ErrorKind::Timeout => Some(Pace::AtOnce),
-                _ => Some(Pace::BackOff),
-            },
+            Self::Record(failure) if !failure.kind.is_retryable() => None,
+            Self::Record(failure) if matches!(failure.kind, ErrorKind::Unavailable | ErrorKind::Timeout) => {
+                Some(Pace::AtOnce)
+            }
+            Self::Record(_) => Some(Pace::BackOff),
             Self::Misplaced(_) => Some(Pace::Now),
         }
     }

@@ -285,7 +285,13 @@ fn translate(what: &str, store: &Path, error: fjall::Error) -> Error {
     let message = match kind {
         ErrorKind::Full => format!("cannot {what} the store in {store}: there is no room"),
         ErrorKind::Damaged => format!("the store in {store} is damaged"),
-        _ => format!("cannot {what} the store in {store}"),
+        ErrorKind::Locked
+        | ErrorKind::Missing
+        | ErrorKind::NotAStore
+        | ErrorKind::Newer
+        | ErrorKind::Io
+        | ErrorKind::Closed
+        | ErrorKind::Invalid => format!("cannot {what} the store in {store}"),
     };
     Error::new(kind, message).with_source(error)
 }

@@ -23,7 +23,6 @@ pub(super) const FAMILIES: &[Family] = &[
                 let mode = match stream.mode {
                     ReadingMode::Polling => "polling",
                     ReadingMode::FanOut => "fan-out",
-                    _ => "other",
                 };
                 to.fact([ingress, stream.stream.as_str(), mode]);
             });
