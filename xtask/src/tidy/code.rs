@@ -11,10 +11,10 @@ const LONG: usize = 600;
 const TOO_LONG: usize = 800;
 
 /// A Rust file, read.
-struct Source<'a> {
-    file: &'a TextFile,
+pub(super) struct Source<'a> {
+    pub(super) file: &'a TextFile,
     code: String,
-    tests: Tests,
+    pub(super) tests: Tests,
 }
 
 impl<'a> Source<'a> {
@@ -32,7 +32,7 @@ impl<'a> Source<'a> {
 
 /// All Rust files that ship: neither tests nor benchmarks nor examples nor build scripts, nor modules that exist only
 /// in tests.
-fn shipped(tree: &Tree) -> Vec<Source<'_>> {
+pub(super) fn shipped(tree: &Tree) -> Vec<Source<'_>> {
     const OTHERS: [&str; 3] = ["tests", "benches", "examples"];
     let sources: Vec<_> = tree
         .rust_files()

@@ -4,6 +4,7 @@
 //! file is checked before its first commit.
 
 mod code;
+mod enums;
 mod graph;
 mod links;
 mod manifest;
@@ -101,7 +102,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn findings(tree: &Tree) -> Vec<Finding> {
-    let rules: [fn(&Tree) -> Vec<Finding>; 11] = [
+    let rules: [fn(&Tree) -> Vec<Finding>; 12] = [
         graph::directions,
         graph::aws_dependencies,
         manifest::inherited_lints,
@@ -111,6 +112,7 @@ fn findings(tree: &Tree) -> Vec<Finding> {
         code::outside_world,
         code::aws_names,
         code::lengths,
+        enums::hidden_variants,
         text::lines_and_names,
         links::targets,
     ];
