@@ -24,7 +24,6 @@
 //! moving a part of it to another worker is a scan with a look at the values.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use md5::{Digest, Md5};
 use statefun_kinesis_types::{Address, HashKey, HashKeyRange, ShardId, StreamArn, Timestamp, TypeName};
 
 use crate::{KeyRange, Table};
@@ -39,7 +38,7 @@ const SIGN: u64 = 1 << 63;
 ///
 /// Ids of addresses may be empty or longer than partition keys; they have a place too.
 pub fn hash(id: &str) -> HashKey {
-    HashKey::new(u128::from_be_bytes(Md5::digest(id.as_bytes()).into()))
+    HashKey::of_text(id)
 }
 
 /// The key of a fact in [`Table::Meta`]. A name must not be empty.

@@ -26,7 +26,7 @@ impl HashKey {
         self.0
     }
 
-    /// Where the service puts a record of this partition key: the MD5 of its UTF-8 bytes, read big-endian.
+    /// Where the service puts a record of this partition key: the hash of its UTF-8 bytes.
     ///
     /// ```
     /// use statefun_kinesis_types::HashKey;
@@ -36,7 +36,22 @@ impl HashKey {
     /// # Ok::<(), statefun_kinesis_types::InvalidValue>(())
     /// ```
     pub fn of(key: &PartitionKey) -> Self {
-        Self(u128::from_be_bytes(Md5::digest(key.as_str().as_bytes()).into()))
+        Self::of_text(key.as_str())
+    }
+
+    /// The hash of any text, such as the id of an address: the MD5 of its UTF-8 bytes, read big-endian.
+    ///
+    /// Ids may be empty or longer than a partition key; for a text that is a partition key it is what [`of`](Self::of)
+    /// says. It is the project's only hash of ids: what is stored by it stays where it is.
+    ///
+    /// ```
+    /// use statefun_kinesis_types::HashKey;
+    ///
+    /// // MD5("") = d41d8cd98f00b204e9800998ecf8427e
+    /// assert_eq!(HashKey::of_text("").get(), 0xd41d_8cd9_8f00_b204_e980_0998_ecf8_427e);
+    /// ```
+    pub fn of_text(text: &str) -> Self {
+        Self(u128::from_be_bytes(Md5::digest(text.as_bytes()).into()))
     }
 }
 

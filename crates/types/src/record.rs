@@ -5,6 +5,16 @@ use bytes::Bytes;
 use crate::{HashKey, InvalidValue, PARTITION_KEY_MAX_CHARS, SequenceNumber, Timestamp};
 
 /// A partition key: 1 to 256 Unicode characters. Cheap to clone, and the same text as an address' id without a copy.
+///
+/// ```
+/// use statefun_kinesis_types::PartitionKey;
+///
+/// let key = PartitionKey::try_from("customer-17")?;
+/// assert_eq!(key, "customer-17".parse()?);
+/// assert_eq!(key.as_str(), "customer-17");
+/// assert!(PartitionKey::try_from("").is_err());
+/// # Ok::<(), statefun_kinesis_types::InvalidValue>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionKey(Arc<str>);
 
@@ -37,11 +47,33 @@ impl FromStr for PartitionKey {
     }
 }
 
+impl TryFrom<&str> for PartitionKey {
+    type Error = InvalidValue;
+
+    fn try_from(text: &str) -> Result<Self, InvalidValue> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for PartitionKey {
+    type Error = InvalidValue;
+
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        text.parse()
+    }
+}
+
 impl TryFrom<Arc<str>> for PartitionKey {
     type Error = InvalidValue;
 
     fn try_from(text: Arc<str>) -> Result<Self, InvalidValue> {
         Self::check(&text).map(|()| Self(text))
+    }
+}
+
+impl AsRef<str> for PartitionKey {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -139,10 +171,15 @@ mod tests {
     #[test]
     fn a_key_is_measured_in_characters() {
         for good in ["a", &"x".repeat(256), &"ü".repeat(256), &"🦀".repeat(256)] {
-            assert!(good.parse::<PartitionKey>().is_ok());
+            assert_eq!(good.parse::<PartitionKey>().unwrap().as_str(), good);
+            assert_eq!(PartitionKey::try_from(good).unwrap().as_ref(), good);
+            assert_eq!(PartitionKey::try_from(good.to_owned()).unwrap().as_ref(), good);
+            assert_eq!(PartitionKey::try_from(Arc::from(good)).unwrap().as_ref(), good);
         }
         for bad in ["", &"x".repeat(257), &"🦀".repeat(257)] {
             assert!(bad.parse::<PartitionKey>().is_err());
+            assert!(PartitionKey::try_from(bad).is_err() && PartitionKey::try_from(bad.to_owned()).is_err());
+            assert!(PartitionKey::try_from(Arc::from(bad)).is_err());
         }
     }
 

@@ -79,6 +79,13 @@ impl Shard {
         self.parent.iter().chain(&self.adjacent_parent)
     }
 
+    /// Whether the shard was made by a split or a merge, and not together with its stream.
+    ///
+    /// The parents may be gone from listings when their retention is over; the child still names them.
+    pub fn is_child(&self) -> bool {
+        self.parents().next().is_some()
+    }
+
     /// Whether the shard still takes records.
     pub fn is_open(&self) -> bool {
         self.ending_sequence_number.is_none()
@@ -134,5 +141,26 @@ impl fmt::Display for StartupPosition {
             Self::TrimHorizon => f.write_str("trim-horizon"),
             Self::AtTimestamp(time) => write!(f, "at-timestamp {time}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_has_one_parent_or_two() {
+        let id = |text: &str| text.parse::<ShardId>().unwrap();
+        let first = Shard::new(id("shardId-000000000000"), HashKeyRange::FULL, 0_u64.into());
+        assert!(!first.is_child() && first.parents().next().is_none());
+
+        let of_split = Shard { parent: Some(id("shardId-000000000000")), ..first.clone() };
+        assert!(of_split.is_child());
+        assert_eq!(of_split.parents().collect::<Vec<_>>(), [&id("shardId-000000000000")]);
+
+        let of_merge = Shard { adjacent_parent: Some(id("shardId-000000000001")), ..of_split };
+        assert!(of_merge.is_child());
+        let parents = [&id("shardId-000000000000"), &id("shardId-000000000001")];
+        assert_eq!(of_merge.parents().collect::<Vec<_>>(), parents);
     }
 }
