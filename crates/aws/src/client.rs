@@ -438,7 +438,7 @@ mod tests {
         );
         assert_eq!(merged.ending_sequence_number, Some("50".parse().unwrap()));
         assert_eq!(merged.hash_range, statefun_kinesis_types::HashKeyRange::FULL);
-        assert!(open.is_open() && open.parents().next().is_none());
+        assert!(open.is_open() && !open.is_child());
         assert_eq!(open.starting_sequence_number, "51".parse().unwrap());
     }
 

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::Error;
+
 /// Delays between tries: they double from `base` to `cap`, and each is drawn between half of that and all of it.
 ///
 /// The draw keeps many callers that failed together from coming back together. It comes from the caller's generator,
@@ -27,9 +29,17 @@ impl Backoff {
     }
 
     /// The delay after so many failures before the last one: 0 for the first.
+    ///
+    /// Half of it at least, and all of it at most, of `base` doubled for each failure before, up to `cap`.
     pub fn delay(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
         let doubled = self.base.saturating_mul(2_u32.saturating_pow(failures)).min(self.cap);
         doubled.mul_f64(0.5 + random.f64() / 2.0)
+    }
+
+    /// The delay before the retry of a call that failed so: that of [`delay`](Self::delay), or the one that the service
+    /// asked for when it is longer.
+    pub fn delay_after(&self, error: &Error, failures: u32, random: &mut fastrand::Rng) -> Duration {
+        self.delay(failures, random).max(error.retry_after().unwrap_or_default())
     }
 }
 
@@ -43,6 +53,7 @@ impl Default for Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ErrorKind, Operation};
 
     #[test]
     fn delays_grow_to_the_cap_and_never_beyond() {
@@ -56,5 +67,16 @@ mod tests {
                 assert!(full / 2 <= delay && delay <= full, "{failures}: {delay:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_service_that_asks_for_more_time_gets_it() {
+        let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1));
+        let mut random = fastrand::Rng::with_seed(7);
+        let error = |delay| Error::new(Operation::GetRecords, ErrorKind::Throttled, "").with_retry_after(delay);
+        assert_eq!(backoff.delay_after(&error(Duration::from_secs(7)), 0, &mut random), Duration::from_secs(7));
+        assert!(backoff.delay_after(&error(Duration::ZERO), 0, &mut random) >= Duration::from_millis(500));
+        let unasked = Error::new(Operation::GetRecords, ErrorKind::Throttled, "");
+        assert!(backoff.delay_after(&unasked, 0, &mut random) >= Duration::from_millis(500));
     }
 }

@@ -1,5 +1,11 @@
 use std::{error::Error as StdError, fmt, time::Duration};
 
+/// The longest delay before a retry that a service can ask for: one minute.
+///
+/// Kinesis counts its limits by the second, so that a longer one comes from a proxy or is a mistake; obeying it would
+/// stop a shard or a stream for as long.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
 /// What a call to Kinesis gives back.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -34,10 +40,10 @@ impl Error {
         self
     }
 
-    /// The same error with the delay that the service asked for.
+    /// The same error with the delay that the service asked for, [`RETRY_AFTER_MAX`] at most.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
-        self.0.retry_after = Some(delay);
+        self.0.retry_after = Some(delay.min(RETRY_AFTER_MAX));
         self
     }
 
@@ -63,7 +69,7 @@ impl Error {
         self.0.code.as_deref()
     }
 
-    /// How long the service asked to wait before the next try.
+    /// How long the service asked to wait before the next attempt; [`RETRY_AFTER_MAX`] at most.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -149,10 +155,29 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// An operation of the Kinesis API, by the API's own name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the API's own; its reference documents them")]
-pub enum Operation {
+/// Declares the operations once, so that the type, the list and the names cannot differ.
+macro_rules! operations {
+    ($($operation:ident),* $(,)?) => {
+        /// An operation of the Kinesis API, by the API's own name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "the names are the API's own; its reference documents them")]
+        pub enum Operation {
+            $($operation,)*
+        }
+
+        impl Operation {
+            /// Every operation; the place of each is its number ([`index`](Self::index)).
+            pub const ALL: [Self; [$(stringify!($operation)),*].len()] = [$(Self::$operation),*];
+
+            /// The operation's name in the API.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$operation => stringify!($operation),)* }
+            }
+        }
+    };
+}
+
+operations! {
     DescribeStreamSummary,
     ListShards,
     GetShardIterator,
@@ -171,25 +196,9 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The operation's name in the API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::DescribeStreamSummary => "DescribeStreamSummary",
-            Self::ListShards => "ListShards",
-            Self::GetShardIterator => "GetShardIterator",
-            Self::GetRecords => "GetRecords",
-            Self::PutRecords => "PutRecords",
-            Self::CreateStream => "CreateStream",
-            Self::DeleteStream => "DeleteStream",
-            Self::ListStreams => "ListStreams",
-            Self::SplitShard => "SplitShard",
-            Self::MergeShards => "MergeShards",
-            Self::RegisterStreamConsumer => "RegisterStreamConsumer",
-            Self::DescribeStreamConsumer => "DescribeStreamConsumer",
-            Self::ListStreamConsumers => "ListStreamConsumers",
-            Self::DeregisterStreamConsumer => "DeregisterStreamConsumer",
-            Self::SubscribeToShard => "SubscribeToShard",
-        }
+    /// The place of the operation in [`ALL`](Self::ALL), for tables with an entry for each.
+    pub const fn index(self) -> usize {
+        self as usize
     }
 }
 
@@ -202,6 +211,23 @@ impl fmt::Display for Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operations_are_listed_by_their_numbers_and_named_as_in_the_api() {
+        for (index, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation.index(), index);
+            assert_eq!(operation.name(), format!("{operation:?}"));
+        }
+        assert_eq!(Operation::ALL.len(), 15);
+    }
+
+    #[test]
+    fn the_delay_that_a_service_asks_for_is_capped() {
+        let error = |delay| Error::new(Operation::GetRecords, ErrorKind::Throttled, "").with_retry_after(delay);
+        assert_eq!(error(Duration::from_secs(5)).retry_after(), Some(Duration::from_secs(5)));
+        assert_eq!(error(RETRY_AFTER_MAX).retry_after(), Some(RETRY_AFTER_MAX));
+        assert_eq!(error(Duration::MAX).retry_after(), Some(RETRY_AFTER_MAX));
+    }
 
     #[test]
     fn the_error_is_one_word_wide_and_does_not_print_its_source() {

@@ -25,7 +25,8 @@
 //! ```
 //!
 //! There is no retrying here and no pacing: a call is one request, and an [`Error`] says by its [`ErrorKind`] what a
-//! caller can do about it. [`Backoff`] is the delay that the project's own retry loops share.
+//! caller can do about it. [`Backoff`] is the delay that the project's own retry loops share, and [`InstantExt`] adds a
+//! duration to an instant without overflow. [`forward_client!`] implements the traits for a type that wraps a client.
 
 mod admin;
 mod backoff;
@@ -35,6 +36,7 @@ mod error;
 mod ext;
 mod fan_out;
 mod forward;
+mod instant;
 mod subscription;
 mod values;
 
@@ -42,11 +44,21 @@ pub use admin::KinesisAdmin;
 pub use backoff::Backoff;
 pub use client::KinesisClient;
 pub use clock::{Clock, SystemClock};
-pub use error::{Error, ErrorKind, Operation, Result};
-pub use ext::KinesisClientExt;
+pub use error::{Error, ErrorKind, Operation, RETRY_AFTER_MAX, Result};
+pub use ext::{KinesisClientExt, PutRecordError};
 pub use fan_out::{ConsumerPage, ConsumerPageRequest, ConsumerStatus, FanOutClient, StreamConsumer};
+pub use instant::InstantExt;
 pub use subscription::{Subscription, SubscriptionEvent};
 pub use values::{
     ChildShard, PageToken, Placement, PutFailure, PutOutcome, RecordDistribution, RecordPage, ShardFilter,
     ShardIterator, ShardPage, ShardPageRequest, StreamMode, StreamStatus, StreamSummary,
 };
+
+/// What [`forward_client!`] names in the code that it makes.
+#[doc(hidden)]
+pub mod forwarding {
+    pub use async_trait::async_trait;
+    pub use statefun_kinesis_types::{
+        ConsumerArn, ConsumerName, HashKey, PutRecord, ShardId, StartPosition, StreamArn, StreamName, StreamRef,
+    };
+}

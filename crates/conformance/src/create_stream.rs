@@ -22,7 +22,7 @@ pub async fn a_new_stream_becomes_active_with_equal_shards(backend: &dyn Backend
         let size = shard.hash_range.end().get() - shard.hash_range.start().get();
         assert!(size.abs_diff(u128::MAX / 4) < 8, "{} has a quarter of the space: {}", shard.id, shard.hash_range);
     }
-    assert!(open.iter().all(|shard| shard.parents().next().is_none()), "first shards have no parents: {open:?}");
+    assert!(open.iter().all(|shard| !shard.is_child()), "first shards have no parents: {open:?}");
     stream.remove().await;
 }
 

@@ -2,12 +2,12 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use statefun_kinesis_client::{
-    ErrorKind, KinesisAdmin, KinesisClientExt, Placement, RecordPage, Result, ShardFilter, ShardIterator, ShardPage,
-    ShardPageRequest, StreamStatus,
+    ErrorKind, KinesisAdmin, KinesisClientExt, Placement, PutRecordError, RecordPage, Result, ShardFilter,
+    ShardIterator, ShardPage, ShardPageRequest, StreamStatus,
 };
 use statefun_kinesis_types::{
-    HashKey, PartitionKey, PutRecord, Record, Shard, ShardId, StartPosition, StreamArn, StreamName, StreamRef,
-    Timestamp,
+    ErrorChain, HashKey, PartitionKey, PutRecord, Record, Shard, ShardId, StartPosition, StreamArn, StreamName,
+    StreamRef, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -196,10 +196,10 @@ impl TestStream {
     pub(crate) async fn put_patiently(&self, record: &PutRecord) {
         let deadline = Deadline::for_("a large record to be stored");
         loop {
-            let outcome = self.client.put_record(&self.stream, record.clone()).await.expect("the record can be put");
-            match outcome {
+            match self.client.put_record(&self.stream, record.clone()).await {
                 Ok(_) => return,
-                Err(failure) => assert_eq!(failure.kind, ErrorKind::Throttled, "{failure}"),
+                Err(PutRecordError::Record(failure)) => assert_eq!(failure.kind, ErrorKind::Throttled, "{failure}"),
+                Err(PutRecordError::Call(error)) => panic!("the record cannot be put: {}", ErrorChain(&error)),
             }
             deadline.pause().await;
         }

@@ -32,27 +32,8 @@ pub struct FakeKinesis {
 pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) faults: FaultPlan,
-    calls: [u64; OPERATIONS.len()],
+    calls: [u64; Operation::ALL.len()],
 }
-
-/// The operations that are counted, in the order of their counters.
-const OPERATIONS: [Operation; 15] = [
-    Operation::DescribeStreamSummary,
-    Operation::ListShards,
-    Operation::GetShardIterator,
-    Operation::GetRecords,
-    Operation::PutRecords,
-    Operation::CreateStream,
-    Operation::DeleteStream,
-    Operation::ListStreams,
-    Operation::SplitShard,
-    Operation::MergeShards,
-    Operation::RegisterStreamConsumer,
-    Operation::DescribeStreamConsumer,
-    Operation::ListStreamConsumers,
-    Operation::DeregisterStreamConsumer,
-    Operation::SubscribeToShard,
-];
 
 /// Takes the lock. A panic of a caller's closure under it leaves nothing half done that would matter to a test.
 pub(crate) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -82,7 +63,7 @@ impl FakeKinesis {
 
     /// Calls of this operation so far, those that failed included.
     pub fn calls(&self, operation: Operation) -> u64 {
-        counter(operation).map_or(0, |counter| lock(&self.faults.state).calls[counter])
+        lock(&self.faults.state).calls[operation.index()]
     }
 
     /// All records that the stream retains, shard by shard, each in order; none when there is no such stream.
@@ -153,9 +134,7 @@ impl FakeKinesis {
     ) -> Result<T> {
         let delay = {
             let mut state = lock(&self.faults.state);
-            if let Some(counter) = counter(operation) {
-                state.calls[counter] += 1;
-            }
+            state.calls[operation.index()] += 1;
             let delay = state.faults.delay(operation);
             if delay.is_zero() {
                 return self.answer(&mut state, operation, &mut run);
@@ -184,10 +163,6 @@ impl FakeKinesis {
             }
         }
     }
-}
-
-fn counter(operation: Operation) -> Option<usize> {
-    OPERATIONS.iter().position(|counted| *counted == operation)
 }
 
 impl Default for FakeKinesis {
@@ -284,7 +259,7 @@ impl FakeKinesisBuilder {
         let state = State {
             store: Store::new(self.settings, FAKES.fetch_add(1, Ordering::Relaxed)),
             faults: FaultPlan::default(),
-            calls: [0; OPERATIONS.len()],
+            calls: [0; Operation::ALL.len()],
         };
         Ok(FakeKinesis {
             faults: Faults { state: Arc::new(Mutex::new(state)) },

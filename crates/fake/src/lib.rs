@@ -19,7 +19,7 @@
 //! kinesis.create_stream(&name, 1).await?;
 //!
 //! let orders = StreamRef::from(name);
-//! let placed = kinesis.put_record(&orders, PutRecord::new("customer-17".parse()?, "one cup")).await??;
+//! let placed = kinesis.put_record(&orders, PutRecord::new("customer-17".parse()?, "one cup")).await?;
 //! let iterator = kinesis.get_shard_iterator(&orders, &placed.shard, StartPosition::TrimHorizon).await?;
 //! let page = kinesis.get_records(&iterator, 100).await?;
 //! assert_eq!(page.records[0].data, "one cup");

@@ -398,11 +398,11 @@ async fn states_last_as_long_as_they_are_told() {
     assert_eq!(status().await.unwrap(), StreamStatus::Updating);
     in_use(kinesis.split_shard(&stream, &shard(0), half).await);
     in_use(kinesis.delete_stream(&stream).await);
-    let outcome = kinesis.put_record(&stream, record("a")).await.unwrap().unwrap();
-    assert_eq!(outcome.shard, shard(0), "while the split goes on, its parent takes records");
+    let placement = kinesis.put_record(&stream, record("a")).await.unwrap();
+    assert_eq!(placement.shard, shard(0), "while the split goes on, its parent takes records");
     advance(SECOND).await;
-    let outcome = kinesis.put_record(&stream, record("b")).await.unwrap().unwrap();
-    assert_ne!(outcome.shard, shard(0));
+    let placement = kinesis.put_record(&stream, record("b")).await.unwrap();
+    assert_ne!(placement.shard, shard(0));
     assert_eq!(status().await.unwrap(), StreamStatus::Active);
     let closed = kinesis.split_shard(&stream, &shard(0), half).await;
     refused(closed, ErrorKind::InvalidArgument, "InvalidArgumentException");
