@@ -281,31 +281,13 @@ mod tests {
     }
 
     impl Calls {
-        const OPERATIONS: [Operation; 15] = [
-            Operation::DescribeStreamSummary,
-            Operation::ListShards,
-            Operation::GetShardIterator,
-            Operation::GetRecords,
-            Operation::PutRecords,
-            Operation::CreateStream,
-            Operation::DeleteStream,
-            Operation::ListStreams,
-            Operation::SplitShard,
-            Operation::MergeShards,
-            Operation::RegisterStreamConsumer,
-            Operation::DescribeStreamConsumer,
-            Operation::ListStreamConsumers,
-            Operation::DeregisterStreamConsumer,
-            Operation::SubscribeToShard,
-        ];
-
         fn of(kinesis: &FakeKinesis) -> Self {
-            let before = Self::OPERATIONS.map(|operation| kinesis.calls(operation)).to_vec();
+            let before = Operation::ALL.map(|operation| kinesis.calls(operation)).to_vec();
             Self { kinesis: kinesis.clone(), before }
         }
 
         fn actions(&self) -> BTreeSet<String> {
-            let counts = Self::OPERATIONS.into_iter().zip(&self.before);
+            let counts = Operation::ALL.into_iter().zip(&self.before);
             let called = counts.filter(|(operation, before)| self.kinesis.calls(*operation) > **before);
             called.map(|(operation, _)| action(operation)).collect()
         }
@@ -323,7 +305,7 @@ mod tests {
 
     async fn put_order(kinesis: &FakeKinesis) {
         let record = PutRecord::new("customer-17".parse().unwrap(), "one espresso");
-        kinesis.put_record(&"orders".parse().unwrap(), record).await.unwrap().unwrap();
+        kinesis.put_record(&"orders".parse().unwrap(), record).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -80,7 +80,7 @@ async fn left_behind(test: &str) -> PathBuf {
     let orders: StreamArn = ORDERS.parse().unwrap();
     for key in ["anna", "anna", "-1 é", "stuck"] {
         let record = PutRecord::new(key.parse().unwrap(), "an order");
-        kinesis.put_record(&orders.clone().into(), record).await.unwrap().unwrap();
+        kinesis.put_record(&orders.clone().into(), record).await.unwrap();
     }
     let spec = StreamRecord {
         value_type: "example/Order".parse().unwrap(),

@@ -99,7 +99,7 @@ fn latency(fan_out: bool, pause: Duration) {
             for number in 0..RECORDS {
                 sleep(pause.mul_f64(2.0 * random.f64())).await;
                 let record = PutRecord::new(format!("customer-{}", number % 97).parse().unwrap(), "one cup");
-                puts.put_record(&stream, record).await.unwrap().unwrap();
+                puts.put_record(&stream, record).await.unwrap();
             }
         });
         let mut waits = Vec::new();

@@ -21,7 +21,7 @@
 //! let orders: StreamName = "orders".parse()?;
 //! kinesis.create_stream(&orders, 4).await?;
 //! let orders = StreamRef::from(orders);
-//! kinesis.put_record(&orders, PutRecord::new("customer-17".parse()?, "one cup")).await??;
+//! kinesis.put_record(&orders, PutRecord::new("customer-17".parse()?, "one cup")).await?;
 //!
 //! let builder = Consumer::builder(Arc::new(kinesis)).stream(orders).start(StartupPosition::TrimHorizon);
 //! let mut consumer = builder.build().await?;

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use statefun_kinesis_aggregation::{Decoded, decode};
 use statefun_kinesis_client::{
-    Error, ErrorKind, KinesisAdmin, KinesisClient, Operation, PutFailure, PutOutcome, RecordDistribution, RecordPage,
-    Result as ClientResult, ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
+    Error, ErrorKind, KinesisAdmin, KinesisClient, Operation, PutFailure, PutOutcome, RecordDistribution,
+    Result as ClientResult, forward_client,
 };
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_producer::{
@@ -463,33 +463,15 @@ async fn records_go_on_through_a_split() {
 #[derive(Debug)]
 struct Panics(FakeKinesis, Mutex<bool>);
 
-#[async_trait]
-impl KinesisClient for Panics {
-    async fn describe_stream_summary(&self, stream: &StreamRef) -> ClientResult<StreamSummary> {
-        self.0.describe_stream_summary(stream).await
-    }
+forward_client! {
+    impl KinesisClient for Panics {
+        |this| this.0 => describe_stream_summary, list_shards, get_shard_iterator, get_records;
 
-    async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> ClientResult<ShardPage> {
-        self.0.list_shards(stream, page).await
-    }
-
-    async fn get_shard_iterator(
-        &self,
-        stream: &StreamRef,
-        shard: &ShardId,
-        from: StartPosition,
-    ) -> ClientResult<ShardIterator> {
-        self.0.get_shard_iterator(stream, shard, from).await
-    }
-
-    async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> ClientResult<RecordPage> {
-        self.0.get_records(iterator, limit).await
-    }
-
-    async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
-        let first = std::mem::replace(&mut *self.1.lock().unwrap(), false);
-        assert!(!first, "this client panics once");
-        self.0.put_records(stream, records).await
+        async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
+            let first = std::mem::replace(&mut *self.1.lock().unwrap(), false);
+            assert!(!first, "this client panics once");
+            self.0.put_records(stream, records).await
+        }
     }
 }
 

@@ -19,7 +19,7 @@
 //! }
 //! let orders: StreamArn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders-stream".parse()?;
 //! let order = PutRecord::new("customer-17".parse()?, "one espresso");
-//! kinesis.put_record(&orders.clone().into(), order).await??;
+//! kinesis.put_record(&orders.clone().into(), order).await?;
 //!
 //! let route = StreamRoute::new(orders, "example/Order".parse()?, vec!["example/order-handler".parse()?]);
 //! let mut ingress = IngressSpec::new("example/orders".parse()?, vec![route]);

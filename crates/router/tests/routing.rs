@@ -120,8 +120,7 @@ async fn every_record_reaches_the_egress_once_and_in_order_per_key() {
     let mut sent = BTreeMap::<String, Vec<String>>::new();
     for number in 0..600 {
         let (name, key) = (["orders", "returns"][number % 2], format!("{}-{}", number % 2, number % 37));
-        let outcome = kinesis.put_record(&stream(name), record(&key, number.to_string())).await.unwrap();
-        outcome.unwrap();
+        kinesis.put_record(&stream(name), record(&key, number.to_string())).await.unwrap();
         sent.entry(key).or_default().push(number.to_string());
     }
     let spec = ingress(vec![route("orders", &["example/a"]), route("returns", &["example/b"])]);
@@ -151,7 +150,7 @@ async fn a_record_becomes_one_message_per_target_in_the_order_of_the_targets() {
 async fn payload_bytes_are_shared_and_never_copied() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
     let payload = Bytes::from(vec![7; 1_000]);
-    kinesis.put_record(&stream("orders"), record("k", payload.clone())).await.unwrap().unwrap();
+    kinesis.put_record(&stream("orders"), record("k", payload.clone())).await.unwrap();
     let functions = Arc::new(Remember::default());
     let spec = ingress(vec![route("orders", &["example/a", "example/b"])]);
     let router = Router::builder(Arc::clone(&functions) as Arc<dyn Functions>)
@@ -193,7 +192,7 @@ fn custom(kinesis: &FakeKinesis, functions: Arc<dyn Functions>) -> RouterBuilder
 #[tokio::test(start_paused = true)]
 async fn a_custom_deserializer_gets_the_streams_arn() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
-    kinesis.put_record(&stream("orders"), record("k", "good")).await.unwrap().unwrap();
+    kinesis.put_record(&stream("orders"), record("k", "good")).await.unwrap();
     let functions = Arc::new(Remember::default());
     run_until_done(custom(&kinesis, functions.clone()).build().await.unwrap(), 1).await;
     assert_eq!(functions.lines(), [format!("example/streams/{}=shardId-000000000000", arn("orders"))]);
@@ -202,7 +201,7 @@ async fn a_custom_deserializer_gets_the_streams_arn() {
 #[tokio::test(start_paused = true)]
 async fn an_invalid_record_ends_the_run_and_is_named_by_its_place() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
-    let placement = kinesis.put_record(&stream("orders"), record("k", "bad")).await.unwrap().unwrap();
+    let placement = kinesis.put_record(&stream("orders"), record("k", "bad")).await.unwrap();
     let router = custom(&kinesis, Arc::new(Remember::default())).build().await.unwrap();
     let error = router.run(CancellationToken::new()).await.unwrap_err();
     let text = error.to_string();
@@ -242,7 +241,7 @@ async fn an_invalid_record_is_left_out_or_put_elsewhere_where_the_stream_says_so
     ] {
         let kinesis = kinesis_with(&[("orders", 1), ("dead", 1)]).await;
         for payload in ["one", "bad", "two", "bad", "three"] {
-            kinesis.put_record(&stream("orders"), record("k", payload)).await.unwrap().unwrap();
+            kinesis.put_record(&stream("orders"), record("k", payload)).await.unwrap();
         }
         let mut spec = ingress(vec![route("orders", &["example/unused"])]);
         spec.invalid_records = of_ingress;
@@ -266,7 +265,7 @@ async fn an_invalid_record_is_left_out_or_put_elsewhere_where_the_stream_says_so
 #[tokio::test(start_paused = true)]
 async fn a_stream_may_be_named_by_its_short_name_and_is_routed_by_its_arn() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
-    kinesis.put_record(&stream("orders"), record("k", "good")).await.unwrap().unwrap();
+    kinesis.put_record(&stream("orders"), record("k", "good")).await.unwrap();
     let mut by_name = route("orders", &["example/a"]);
     by_name.stream = StreamRef::Name("orders".parse().unwrap());
     let functions = Arc::new(Remember::default());
@@ -286,7 +285,7 @@ async fn an_ingress_may_have_its_records_pushed_to_it() {
     let kinesis = kinesis_with(&[("orders", 2)]).await;
     for number in 0..20 {
         let record = record(&format!("key-{number}"), number.to_string());
-        kinesis.put_record(&stream("orders"), record).await.unwrap().unwrap();
+        kinesis.put_record(&stream("orders"), record).await.unwrap();
     }
     let mut spec = ingress(vec![route("orders", &["example/a"])]);
     spec.consumer = ConsumerSpec::EnhancedFanOut {
@@ -316,7 +315,7 @@ async fn order_per_key_holds_through_a_split_and_a_merge() {
     let mut sent = BTreeMap::<String, Vec<String>>::new();
     for number in 0..500_u32 {
         let key = format!("key-{}", number % 23);
-        kinesis.put_record(&stream("orders"), record(&key, number.to_string())).await.unwrap().unwrap();
+        kinesis.put_record(&stream("orders"), record(&key, number.to_string())).await.unwrap();
         sent.entry(key).or_default().push(number.to_string());
         let open = async || kinesis.all_shards(&stream("orders"), ShardFilter::AtLatest).await.unwrap();
         match number {
@@ -344,7 +343,7 @@ async fn order_per_key_holds_through_a_split_and_a_merge() {
 #[tokio::test(start_paused = true)]
 async fn a_position_does_not_move_before_the_egress_has_acknowledged() {
     let kinesis = kinesis_with(&[("orders", 1), ("out", 1)]).await;
-    kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap().unwrap();
+    kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap();
     kinesis.faults().fail_next(Operation::PutRecords, ErrorKind::AccessDenied);
     let checkpoints = Arc::new(MemoryCheckpoints::default());
     let spec = ingress(vec![route("orders", &["example/a"])]);
@@ -385,7 +384,7 @@ impl Functions for Later {
 #[tokio::test(start_paused = true)]
 async fn stopping_finishes_what_is_in_hand() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
-    kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap().unwrap();
+    kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap();
     let run = async |delay| {
         let spec = ingress(vec![route("orders", &["example/a"])]);
         let router = Router::builder(Arc::new(Later(delay)))
@@ -433,7 +432,7 @@ async fn functions_that_take_nothing_more_do_not_hold_up_stopping_for_ever() {
     let running = tokio::spawn(router.run(shutdown.clone()));
     let mut placements = Vec::new();
     for number in 1..=2 {
-        placements.push(kinesis.put_record(&stream("orders"), record("k", number.to_string())).await.unwrap().unwrap());
+        placements.push(kinesis.put_record(&stream("orders"), record("k", number.to_string())).await.unwrap());
         while progress.counts().messages < number {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -452,7 +451,7 @@ async fn functions_that_take_nothing_more_do_not_hold_up_stopping_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn functions_that_fail_end_the_run() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
-    kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap().unwrap();
+    kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap();
     let spec = ingress(vec![route("orders", &["example/a"])]);
     // Echo without an egress has nowhere to send to.
     let router =
@@ -483,7 +482,7 @@ async fn counts_and_latencies_are_told() {
     let kinesis = kinesis_with(&[("orders", 1), ("out", 1)]).await;
     let sizes: HashMap<&str, usize> = [("a", 10), ("b", 30)].into();
     for (key, bytes) in &sizes {
-        kinesis.put_record(&stream("orders"), record(key, vec![0; *bytes])).await.unwrap().unwrap();
+        kinesis.put_record(&stream("orders"), record(key, vec![0; *bytes])).await.unwrap();
     }
     let router = echo(&kinesis, ingress(vec![route("orders", &["a/b", "a/c"])])).build().await.unwrap();
     let progress = router.progress();
@@ -509,7 +508,7 @@ impl Functions for Forgetful {
 #[tokio::test(start_paused = true)]
 async fn a_delivery_that_is_dropped_ends_the_run_instead_of_holding_its_shard_for_ever() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
-    kinesis.put_record(&stream("orders"), record("k", "one")).await.unwrap().unwrap();
+    kinesis.put_record(&stream("orders"), record("k", "one")).await.unwrap();
     let ingress = Ingress::new(ingress(vec![route("orders", &["example/a"])]), Arc::new(kinesis.clone()));
     let router = Router::builder(Arc::new(Forgetful)).ingress(ingress).clock(kinesis.clock()).build().await.unwrap();
     let progress = router.progress();
@@ -548,7 +547,7 @@ async fn sent_to(names: &[&str], egress: EgressSpec) -> Result<Vec<(&'static str
     let streams = ["orders", "out", "other", "dead"];
     let kinesis = kinesis_with(&streams.map(|name| (name, 1))).await;
     for name in names {
-        kinesis.put_record(&stream("orders"), record("k", name.to_string())).await.unwrap().unwrap();
+        kinesis.put_record(&stream("orders"), record("k", name.to_string())).await.unwrap();
     }
     let client = Arc::new(kinesis.clone());
     let router = Router::builder(Arc::new(ByPayload))

@@ -25,7 +25,7 @@ async fn it_goes_on_counting_after_a_restart() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     for (command, expected) in [(1_i64, vec!["1"]), (4, vec!["1", "5"]), (-2, vec!["1", "5", "3"])] {
         let record = PutRecord::new("anna".parse().unwrap(), command.to_bytes());
-        kinesis.put_record(&commands.clone().into(), record).await.unwrap().unwrap();
+        kinesis.put_record(&commands.clone().into(), record).await.unwrap();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(run(Arc::new(kinesis.clone()), Arc::clone(&store), shutdown.clone()));
         while totals(&kinesis).len() < expected.len() {

@@ -25,12 +25,12 @@ async fn put_aggregate(scene: &Scene, data: &[&str]) -> Placement {
         let record = PutRecord::new("key".parse().unwrap(), (*text).to_owned()).with_explicit_hash_key(key);
         aggregator.push(&record).unwrap();
     }
-    scene.fake.put_record(&scene.stream, aggregator.finish().unwrap()).await.unwrap().unwrap()
+    scene.fake.put_record(&scene.stream, aggregator.finish().unwrap()).await.unwrap()
 }
 
 async fn put_corrupt(scene: &Scene) -> Placement {
     let record = PutRecord::new("lost".parse().unwrap(), corrupt_aggregate());
-    scene.fake.put_record(&scene.stream, record).await.unwrap().unwrap()
+    scene.fake.put_record(&scene.stream, record).await.unwrap()
 }
 
 fn dead_stream() -> StreamRef {
@@ -129,7 +129,7 @@ async fn an_aggregate_of_which_nothing_belongs_here_is_passed() {
         aggregator.push(&record).unwrap();
     }
     let record = aggregator.finish().unwrap().with_explicit_hash_key(HashKey::MIN);
-    let place = scene.fake.put_record(&scene.stream, record).await.unwrap().unwrap();
+    let place = scene.fake.put_record(&scene.stream, record).await.unwrap();
     let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
     nothing_more(&mut consumer).await;
     assert_eq!(stored(&scene).await, Some(ShardPosition::At(Position::behind(place.sequence_number))));
@@ -225,7 +225,7 @@ async fn a_wrong_md5_makes_a_plain_record() {
     let mut data = corrupt_aggregate();
     *data.last_mut().unwrap() ^= 1;
     let record = PutRecord::new("key".parse().unwrap(), data.clone());
-    scene.fake.put_record(&scene.stream, record).await.unwrap().unwrap();
+    scene.fake.put_record(&scene.stream, record).await.unwrap();
     let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
     assert_eq!(next(&mut consumer).await.records()[0].data, data);
 }
@@ -319,7 +319,7 @@ async fn an_envelope_that_is_too_large_for_one_record_becomes_several() {
     let data: Vec<u8> = (0..1 << 20).map(|number: u32| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let data = &data[..(1 << 20) - 3];
     let record = PutRecord::new("big".parse().unwrap(), data.to_vec());
-    scene.fake.put_record(&scene.stream, record).await.unwrap().unwrap();
+    scene.fake.put_record(&scene.stream, record).await.unwrap();
     let mut consumer = builder.build().await.unwrap();
     let batch = next(&mut consumer).await;
     batch.reject(0, InvalidKind::Undecodable, "\u{1F980}".repeat(5_000)).await.unwrap();

@@ -58,7 +58,7 @@ impl Scene {
     /// Puts a record into the shard that owns a hash key.
     pub(crate) async fn put_at(&self, key: HashKey, data: &str) -> Placement {
         let record = PutRecord::new("key".parse().unwrap(), data.to_owned()).with_explicit_hash_key(key);
-        self.fake.put_record(&self.stream, record).await.unwrap().unwrap()
+        self.fake.put_record(&self.stream, record).await.unwrap()
     }
 
     pub(crate) async fn shards(&self) -> Vec<Shard> {

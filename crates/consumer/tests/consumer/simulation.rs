@@ -372,7 +372,7 @@ impl World {
             1..12 if self.aggregates => self.put_aggregate(&stream, &arn).await,
             _ => {
                 let (key, count, bad, record) = self.record(&arn, None);
-                if let Ok(Ok(place)) = self.fake.put_record(&stream, record).await {
+                if let Ok(place) = self.fake.put_record(&stream, record).await {
                     let position = Position::inside(place.sequence_number, 0);
                     self.count((arn, place.shard), Written { position, key, count, bad, done: false });
                 }
@@ -425,7 +425,7 @@ impl World {
         }
         let record = aggregator.finish().unwrap();
         self.counts = before;
-        if let Ok(Ok(place)) = self.fake.put_record(stream, record).await {
+        if let Ok(place) = self.fake.put_record(stream, record).await {
             for (index, key, count, bad) in inside {
                 let position = Position::inside(place.sequence_number, index);
                 self.counts.entry((arn.clone(), key)).or_default();
@@ -437,7 +437,7 @@ impl World {
 
     async fn put_corrupt(&mut self, stream: &StreamRef, arn: &StreamArn) {
         let record = PutRecord::new(key_of(self.random.usize(0..KEYS)).parse().unwrap(), corrupt_aggregate());
-        if let Ok(Ok(place)) = self.fake.put_record(stream, record).await {
+        if let Ok(place) = self.fake.put_record(stream, record).await {
             self.corrupt.entry((arn.clone(), place.shard)).or_default().push(place.sequence_number);
         }
     }

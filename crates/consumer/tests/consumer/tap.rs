@@ -5,13 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use async_trait::async_trait;
 use statefun_kinesis_client::{
-    KinesisClient, PutOutcome, RecordPage, Result, ShardFilter, ShardIterator, ShardPage, ShardPageRequest,
-    StreamSummary,
+    RecordPage, Result, ShardFilter, ShardIterator, ShardPage, ShardPageRequest, StreamSummary, forward_client,
 };
 use statefun_kinesis_fake::FakeKinesis;
-use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamArn, StreamRef};
+use statefun_kinesis_types::{StreamArn, StreamRef};
 
 #[derive(Debug)]
 pub(crate) struct Tap {
@@ -56,60 +54,50 @@ fn is(flag: &AtomicBool) -> bool {
     flag.load(Ordering::Relaxed)
 }
 
-#[async_trait]
-impl KinesisClient for Tap {
-    async fn describe_stream_summary(&self, stream: &StreamRef) -> Result<StreamSummary> {
-        let mut summary = self.fake.describe_stream_summary(stream).await?;
-        if is(&self.is_closed) && !is(&self.counts_open) {
-            summary.open_shards = 0;
-        }
-        if is(&self.is_of_other_account) {
-            summary.arn = StreamArn::new(summary.arn.region(), "999999999999", &summary.name).unwrap();
-        }
-        Ok(summary)
-    }
+forward_client! {
+    impl KinesisClient for Tap {
+        |this| this.fake => get_shard_iterator, put_records;
 
-    async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> Result<ShardPage> {
-        let page = match page {
-            ShardPageRequest::First { filter: ShardFilter::FromTimestamp(_), .. } if is(&self.knows_no_time) => {
-                return Ok(ShardPage::new(Vec::new(), None));
+        async fn describe_stream_summary(&self, stream: &StreamRef) -> Result<StreamSummary> {
+            let mut summary = self.fake.describe_stream_summary(stream).await?;
+            if is(&self.is_closed) && !is(&self.counts_open) {
+                summary.open_shards = 0;
             }
-            ShardPageRequest::First { max_results, .. } if is(&self.ignores_filters) => {
-                ShardPageRequest::First { filter: ShardFilter::FromTrimHorizon, max_results }
+            if is(&self.is_of_other_account) {
+                summary.arn = StreamArn::new(summary.arn.region(), "999999999999", &summary.name).unwrap();
             }
-            page => page,
-        };
-        let mut page = self.fake.list_shards(stream, page).await?;
-        if is(&self.ignores_filters) {
-            page.shards.extend(page.shards.clone());
+            Ok(summary)
         }
-        if is(&self.is_closed) {
-            page.shards.retain(|shard| shard.parents().next().is_none());
+
+        async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> Result<ShardPage> {
+            let page = match page {
+                ShardPageRequest::First { filter: ShardFilter::FromTimestamp(_), .. } if is(&self.knows_no_time) => {
+                    return Ok(ShardPage::new(Vec::new(), None));
+                }
+                ShardPageRequest::First { max_results, .. } if is(&self.ignores_filters) => {
+                    ShardPageRequest::First { filter: ShardFilter::FromTrimHorizon, max_results }
+                }
+                page => page,
+            };
+            let mut page = self.fake.list_shards(stream, page).await?;
+            if is(&self.ignores_filters) {
+                page.shards.extend(page.shards.clone());
+            }
+            if is(&self.is_closed) {
+                page.shards.retain(|shard| !shard.is_child());
+            }
+            Ok(page)
         }
-        Ok(page)
-    }
 
-    async fn get_shard_iterator(
-        &self,
-        stream: &StreamRef,
-        shard: &ShardId,
-        from: StartPosition,
-    ) -> Result<ShardIterator> {
-        self.fake.get_shard_iterator(stream, shard, from).await
-    }
-
-    async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> Result<RecordPage> {
-        assert!(!is(&self.panics), "a bug that the test put here");
-        let mut page = self.fake.get_records(iterator, limit).await?;
-        self.records.fetch_add(page.records.len(), Ordering::Relaxed);
-        self.bytes.fetch_add(page.records.iter().map(|record| record.size()).sum(), Ordering::Relaxed);
-        if is(&self.hides_children) || is(&self.is_closed) {
-            page.child_shards.clear();
+        async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> Result<RecordPage> {
+            assert!(!is(&self.panics), "a bug that the test put here");
+            let mut page = self.fake.get_records(iterator, limit).await?;
+            self.records.fetch_add(page.records.len(), Ordering::Relaxed);
+            self.bytes.fetch_add(page.records.iter().map(|record| record.size()).sum(), Ordering::Relaxed);
+            if is(&self.hides_children) || is(&self.is_closed) {
+                page.child_shards.clear();
+            }
+            Ok(page)
         }
-        Ok(page)
-    }
-
-    async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> Result<Vec<PutOutcome>> {
-        self.fake.put_records(stream, records).await
     }
 }

@@ -72,7 +72,7 @@ pub trait Function: Send + Sync + 'static {
 /// let commands: StreamArn = "arn:aws:kinesis:us-east-1:000000000000:stream/commands".parse()?;
 /// for delta in [1_i64, 2, 3] {
 ///     let command = PutRecord::new("anna".parse()?, Payload::to_bytes(&delta));
-///     kinesis.put_record(&commands.clone().into(), command).await??;
+///     kinesis.put_record(&commands.clone().into(), command).await?;
 /// }
 /// let route = StreamRoute::new(commands, i64::TYPENAME.parse()?, vec!["counter/fn".parse()?]);
 /// let mut ingress = IngressSpec::new("counter/commands".parse()?, vec![route]);

@@ -113,7 +113,7 @@ impl World {
 
     async fn put(&self, key: &str, data: &str) {
         let record = PutRecord::new(key.parse().unwrap(), data.to_owned());
-        self.kinesis.put_record(&arn().into(), record).await.unwrap().unwrap();
+        self.kinesis.put_record(&arn().into(), record).await.unwrap();
     }
 
     async fn functions(&self, store: Arc<dyn Store>, code: Arc<Code>) -> Result<StatefulFunctions, StartError> {

@@ -115,7 +115,7 @@ impl Scene {
     pub(super) async fn put(&self, keys: &[&str]) {
         for key in keys {
             let record = PutRecord::new(key.parse().unwrap(), "an order");
-            self.kinesis.put_record(&self.orders.clone().into(), record).await.unwrap().unwrap();
+            self.kinesis.put_record(&self.orders.clone().into(), record).await.unwrap();
         }
     }
 
