@@ -69,7 +69,7 @@ pub use endpoint::{
 };
 pub use ingress::{ConsumerLifecycle, ConsumerSpec, IngressSpec, StreamRoute};
 pub use module::Module;
-pub use schema::{json_schema, reference};
+pub use schema::{FieldExample, field_examples, json_schema, reference};
 pub use source::{Position, SourceFile};
 pub use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, StartupPosition};
 pub use variables::Variables;

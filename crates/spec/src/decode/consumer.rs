@@ -18,7 +18,8 @@ const DISCOVERY_INTERVAL: Field = Field::new(
     "How often each stream is asked for shards that nobody reads yet. The children of a shard that was read to its end \
      are looked for at once.",
 )
-.default("10s");
+.default("10s")
+.source("Flink's default");
 
 const LIFECYCLES: &[Word] = &[
     Word { name: "managed", doc: "The ingress registers the consumer when it starts and there is none." },
@@ -42,7 +43,9 @@ const CONSUMER: Tagged = Tagged {
                     "maxRecords: 10000",
                     "Most records of one call, 1 to 10000; an answer has at most 10 MiB anyway.",
                 )
-                .default("10000"),
+                .in_units("records")
+                .default("10000")
+                .source("the limit of GetRecords"),
                 Field::new(
                     "idleInterval",
                     Takes::Duration { may_be_zero: false },
@@ -73,7 +76,8 @@ const CONSUMER: Tagged = Tagged {
                     "lifecycle: managed",
                     "Who registers the consumer at the streams.",
                 )
-                .default("managed"),
+                .default("managed")
+                .source("Flink's default"),
                 DISCOVERY_INTERVAL,
             ],
         ),

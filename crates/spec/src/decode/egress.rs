@@ -27,13 +27,16 @@ const AGGREGATION: Shape = Shape::new(
      them apart, as every reader with a Kinesis Client Library does. Records of one partition key stay in order.",
     &[
         Field::new("maxBytes", AGGREGATE_BYTES, "maxBytes: 51200", "Most bytes of an aggregate, 1 to 10485760.")
-            .default("51200"),
+            .in_units("bytes")
+            .default("51200")
+            .source("the default of the Kinesis Producer Library"),
         Field::new(
             "maxRecords",
             Takes::Integer { min: 1, max: u32::MAX },
             "maxRecords: 500",
             "Most records of an aggregate. Without it the bytes alone count.",
-        ),
+        )
+        .in_units("records"),
     ],
 );
 
@@ -72,7 +75,9 @@ pub(super) static EGRESS: Shape = Shape::new(
             "maxOutstandingRecords: 1000",
             "So many records may wait for the service before functions are slowed down, 1 to 4294967295.",
         )
-        .default("1000"),
+        .in_units("records")
+        .default("1000")
+        .source("StateFun's default"),
         Field::new("order", Takes::Word(ORDERS), "order: per-partition-key", "Which records keep their order.")
             .default("per-partition-key"),
         Field::new(

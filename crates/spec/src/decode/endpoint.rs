@@ -32,7 +32,9 @@ const BATCH: Field = Field::new(
     "maxNumBatchRequests: 1000",
     "So many messages of one address may wait before it slows down those who send to it, 1 to 4294967295.",
 )
-.default("1000");
+.in_units("messages")
+.default("1000")
+.source("StateFun's default");
 
 const fn time(name: &'static str, example: &'static str, doc: &'static str) -> Field {
     Field::new(name, Takes::Duration { may_be_zero: true }, example, doc)
@@ -82,23 +84,29 @@ const TRANSPORT: Tagged = Tagged {
             "Requests that share connections.",
             &[
                 Field { presence: Presence::Default(ASYNC), ..TYPE },
-                CALL.default("2 min"),
-                CONNECT.default("20s"),
-                time("pool_ttl", "pool_ttl: 15s", "How long an idle connection is kept.").default("15s"),
+                CALL.default("2 min").source("StateFun's default"),
+                CONNECT.default("20s").source("StateFun's default"),
+                time("pool_ttl", "pool_ttl: 15s", "How long an idle connection is kept.")
+                    .default("15s")
+                    .source("StateFun's default"),
                 Field::new(
                     "pool_size",
                     Takes::Integer { min: 1, max: u32::MAX },
                     "pool_size: 1024",
                     "Most connections that are kept.",
                 )
-                .default("1024"),
+                .in_units("connections")
+                .default("1024")
+                .source("StateFun's default"),
                 Field::new(
                     "payload_max_bytes",
                     Takes::Integer { min: 1, max: u32::MAX },
                     "payload_max_bytes: 33554432",
                     "Most bytes of an answer.",
                 )
-                .default("33554432"),
+                .in_units("bytes")
+                .default("33554432")
+                .source("StateFun's default"),
                 Field::new(
                     "trust_cacerts",
                     Takes::Text(Text::Path),

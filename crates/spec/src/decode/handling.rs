@@ -27,7 +27,8 @@ const MAX_ATTEMPTS: Field = Field::new(
     Takes::Integer { min: 1, max: u32::MAX },
     "maxAttempts: 10",
     "How often it is tried at most. Without it the time alone counts.",
-);
+)
+.in_units("attempts");
 
 const TIMEOUT: Field = Field::new(
     "timeout",

@@ -199,6 +199,11 @@ impl Setting {
         }
     }
 
+    /// Whether a field of the document sets the same.
+    pub(crate) const fn has_field(self) -> bool {
+        !matches!(self, Self::ConnectTimeout | Self::ReadTimeout | Self::RequestTimeout | Self::MaxConnections)
+    }
+
     /// Flink's name for it, for those about credentials.
     pub(super) fn flink(self) -> &'static str {
         let named = CLIENT.iter().find(|property| matches!(property.effect, Effect::Sets(setting) if setting == self));

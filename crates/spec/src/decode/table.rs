@@ -78,8 +78,12 @@ pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) takes: Takes,
     pub(crate) presence: Presence,
-    /// What the field is: one to three plain sentences of Markdown with unit, range and source.
+    /// What the field is: one to three plain sentences of Markdown with unit and range.
     pub(crate) doc: &'static str,
+    /// What a number counts, such as `records`; a duration has its unit in the file.
+    pub(crate) unit: Option<&'static str>,
+    /// Where the default comes from, as a phrase: "StateFun's default".
+    pub(crate) source: Option<&'static str>,
     /// The field with a value, for help with a missing one. More lines are indented below the field.
     pub(crate) example: &'static str,
     /// What help with a missing one says besides.
@@ -92,7 +96,18 @@ pub(crate) struct Field {
 
 impl Field {
     pub(super) const fn new(name: &'static str, takes: Takes, example: &'static str, doc: &'static str) -> Self {
-        Self { name, takes, presence: Presence::Optional, doc, example, about: None, aliases: &[], dialect: None }
+        Self {
+            name,
+            takes,
+            presence: Presence::Optional,
+            doc,
+            unit: None,
+            source: None,
+            example,
+            about: None,
+            aliases: &[],
+            dialect: None,
+        }
     }
 
     pub(super) const fn required(self) -> Self {
@@ -105,6 +120,16 @@ impl Field {
 
     pub(super) const fn default(self, value: &'static str) -> Self {
         Self { presence: Presence::Default(value), ..self }
+    }
+
+    /// What a number counts.
+    pub(super) const fn in_units(self, unit: &'static str) -> Self {
+        Self { unit: Some(unit), ..self }
+    }
+
+    /// Where the default comes from.
+    pub(super) const fn source(self, source: &'static str) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     pub(super) const fn about(self, about: &'static str) -> Self {
@@ -328,7 +353,7 @@ impl Variant {
 }
 
 /// The field that every variant has.
-pub(super) const TYPE: Field = Field::new("type", Takes::Tag, "type: <type>", "Which of the types it is.").required();
+pub(crate) const TYPE: Field = Field::new("type", Takes::Tag, "type: <type>", "Which of the types it is.").required();
 
 /// A client property, by the name that another runtime gives it.
 #[derive(Debug)]

@@ -43,6 +43,36 @@ impl Json {
         fields.iter_mut().find(|(field, _)| field == name).map(|(_, value)| value)
     }
 
+    /// Sets a field of an object, whether it was there or not.
+    pub(super) fn put(&mut self, name: &str, value: Self) {
+        match self.field(name) {
+            Some(field) => *field = value,
+            None => self.set(name, value),
+        }
+    }
+
+    /// Takes a field out of an object.
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Self::Object(fields) = self {
+            fields.retain(|(field, _)| field != name);
+        }
+    }
+
+    /// The value on one line, however long that is.
+    pub(super) fn flow(&self) -> String {
+        match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(value) => value.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => quoted(text),
+            Self::List(items) => format!("[{}]", items.iter().map(Self::flow).collect::<Vec<_>>().join(", ")),
+            Self::Object(fields) => {
+                let field = |(name, value): &(String, Self)| format!("{}: {}", quoted(name), value.flow());
+                format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
     /// What a YAML text of one document stands for.
     pub(super) fn of_yaml(text: &str) -> Self {
         let source = SourceFile::new("", text);

@@ -92,11 +92,14 @@ impl Page {
     }
 
     fn row(&mut self, field: &'static Field, shape: &Shape) -> String {
-        let takes = self.takes(field.name, &field.takes);
+        let takes = self.takes(field.name, field.unit, &field.takes);
         let without = match field.presence {
             Presence::Required => "an error".to_owned(),
             Presence::Expected => "a note".to_owned(),
-            Presence::Default(value) => format!("`{value}`"),
+            Presence::Default(value) => match field.source {
+                Some(source) => format!("`{value}` ({source})"),
+                None => format!("`{value}`"),
+            },
             Presence::Optional if shape.one_of.contains(&field.name) => {
                 let others = shape.one_of.iter().filter(|other| **other != field.name);
                 let others: Vec<String> = others.map(|other| format!("`{other}`")).collect();
@@ -118,7 +121,7 @@ impl Page {
     }
 
     /// What a field takes, in a cell of a table.
-    fn takes(&mut self, name: &'static str, takes: &'static Takes) -> String {
+    fn takes(&mut self, name: &'static str, unit: Option<&'static str>, takes: &'static Takes) -> String {
         match takes {
             Takes::Text(text) => cell(text.form()),
             Takes::Tag => "one of the types".to_owned(),
@@ -127,10 +130,13 @@ impl Page {
                     words.iter().map(|word| format!("`{}`: {}", word.name, cell(word.doc))).collect();
                 words.join(" ")
             }
-            Takes::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Takes::Integer { min, max } => match unit {
+                Some(unit) => format!("a whole number of {unit}, from {min} to {max}"),
+                None => format!("a whole number from {min} to {max}"),
+            },
             Takes::Duration { may_be_zero: true } => "a [duration](#durations)".to_owned(),
             Takes::Duration { may_be_zero: false } => "a [duration](#durations), not zero".to_owned(),
-            Takes::List(item) => format!("a list of at least one: {}", self.takes(name, item)),
+            Takes::List(item) => format!("a list of at least one: {}", self.takes(name, unit, item)),
             Takes::Object(shape) => self.detail(name, Detail::Shape(shape)),
             Takes::Tagged(tagged) => self.detail(name, Detail::Tagged(tagged)),
             Takes::Properties(known) => self.detail(name, Detail::Properties(known)),
