@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use statefun_kinesis_client::{
-    Backoff, Clock, Error, ErrorKind, FanOutClient, KinesisClient, RecordDistribution, ShardFilter, StreamStatus,
-    StreamSummary, SystemClock,
+    Backoff, Clock, Error, ErrorKind, FanOutClient, InstantExt as _, KinesisClient, RecordDistribution, ShardFilter,
+    StreamStatus, StreamSummary, SystemClock,
 };
 use statefun_kinesis_types::{
     InvalidRecordHandling, Shard, StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp,
@@ -167,7 +167,7 @@ impl ConsumerBuilder {
         let Self { client, streams: wanted, start, checkpoints, clock, settings, shutdown, .. } = self;
         let settings = settings.in_range();
         let mut random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let deadline = Instant::now() + settings.startup_timeout;
+        let deadline = Instant::now().saturating_add(settings.startup_timeout);
         let service = |client: &_, random| Service::new(Arc::clone(client), settings.backoff, random).until(deadline);
         let mut opening = Opening {
             service: service(&client, random.fork()),

@@ -158,8 +158,7 @@ impl DeadLetterWriter {
                     return Err(ConsumerError::DeadLetter { stream, source: error });
                 }
                 failures = if stored { 0 } else { failures + 1 };
-                let delay = self.backoff.delay(failures, &mut self.random);
-                let delay = delay.max(error.retry_after().unwrap_or_default());
+                let delay = self.backoff.delay_after(&error, failures, &mut self.random);
                 tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "a dead letter was not stored; trying again");
                 sleep(delay).await;
             }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use statefun_kinesis_client::InstantExt as _;
+
 /// A token bucket that holds one token and may go into debt: what was taken is paid for afterwards, by waiting.
 ///
 /// One token keeps calls evenly apart, so that no window of a second ever sees more than a second's worth of them.
@@ -56,7 +58,7 @@ impl CallPace {
     }
 
     pub(crate) fn called(&mut self, now: Instant) {
-        self.next = Some(now + self.distance);
+        self.next = Some(now.saturating_add(self.distance));
     }
 
     pub(crate) fn succeeded(&mut self) {

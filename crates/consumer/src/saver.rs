@@ -2,7 +2,7 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use statefun_kinesis_client::Backoff;
+use statefun_kinesis_client::{Backoff, InstantExt as _};
 use statefun_kinesis_types::{ErrorChain, StreamArn};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -102,7 +102,7 @@ impl Saver {
             if let Err(error) = self.save().await {
                 return error;
             }
-            self.next = Instant::now() + self.interval;
+            self.next = Instant::now().saturating_add(self.interval);
         }
     }
 

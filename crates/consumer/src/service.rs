@@ -3,7 +3,8 @@
 use std::{future::Future, sync::Arc};
 
 use statefun_kinesis_client::{
-    Backoff, Error, ErrorKind, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus, StreamSummary,
+    Backoff, Error, ErrorKind, InstantExt as _, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus,
+    StreamSummary,
 };
 use statefun_kinesis_types::{ErrorChain, Shard, ShardId, StreamArn, StreamRef, Timestamp};
 use tokio::time::{Instant, sleep};
@@ -179,8 +180,8 @@ impl Service {
             if let Some(counters) = &self.counters {
                 counters.retried(&error);
             }
-            let delay = self.backoff.delay(failures, &mut self.random).max(error.retry_after().unwrap_or_default());
-            if self.deadline.is_some_and(|deadline| Instant::now() + delay > deadline) {
+            let delay = self.backoff.delay_after(&error, failures, &mut self.random);
+            if self.deadline.is_some_and(|deadline| Instant::now().saturating_add(delay) > deadline) {
                 return Err(error);
             }
             failures = failures.saturating_add(1);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use statefun_kinesis_client::{ChildShard, Error, ErrorKind, RecordPage, ShardIterator};
+use statefun_kinesis_client::{ChildShard, Error, ErrorKind, InstantExt as _, RecordPage, ShardIterator};
 use statefun_kinesis_types::{GET_RECORDS_MAX_BYTES, StartPosition, Timestamp};
 
 use crate::{
@@ -212,8 +212,8 @@ impl ShardMachine {
         self.at_tip = behind_latest.is_zero() && records.len() < self.limit;
         if records.is_empty() && self.at_tip {
             // Spread, so that shards that fell idle together are not polled together for ever.
-            self.not_before = Some(now + self.idle.mul_f64(0.75 + self.random.f64() / 4.0));
-            self.idle = (self.idle * 2).min(self.settings.poll_idle_max);
+            self.not_before = Some(now.saturating_add(self.idle.mul_f64(0.75 + self.random.f64() / 4.0)));
+            self.idle = self.idle.saturating_mul(2).min(self.settings.poll_idle_max);
         } else {
             self.not_before = None;
             self.idle = self.settings.poll_idle_min;
@@ -253,7 +253,7 @@ impl ShardMachine {
 
     fn retry(&mut self, now: Instant, at_least: Duration) {
         let delay = self.settings.backoff.delay(self.failures, &mut self.random);
-        self.not_before = Some(now + delay.max(at_least));
+        self.not_before = Some(now.saturating_add(delay.max(at_least)));
         self.failures = self.failures.saturating_add(1);
     }
 }

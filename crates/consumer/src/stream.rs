@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
-use statefun_kinesis_client::{ChildShard, Clock, Error, KinesisClient, ShardFilter};
+use statefun_kinesis_client::{ChildShard, Clock, Error, InstantExt as _, KinesisClient, ShardFilter};
 use statefun_kinesis_types::ShardId;
 use tokio::{
     sync::mpsc,
@@ -100,7 +100,7 @@ impl StreamReader {
         random: fastrand::Rng,
     ) -> Self {
         let (finished_sender, finished) = mpsc::unbounded_channel();
-        let survey_due = Instant::now() + shared.settings.discovery_interval;
+        let survey_due = Instant::now().saturating_add(shared.settings.discovery_interval);
         Self {
             shared,
             stream: Arc::clone(&source.stream),
@@ -279,7 +279,7 @@ impl StreamReader {
 
     fn listed(&mut self, survey: Survey, id: ListingId, listing: Listing, open: usize) -> ControlFlow<()> {
         self.surveying = false;
-        self.survey_due = Instant::now() + self.shared.settings.discovery_interval;
+        self.survey_due = Instant::now().saturating_add(self.shared.settings.discovery_interval);
         if listing.complete {
             let ids: BTreeSet<ShardId> = listing.shards.iter().map(|shard| shard.id.clone()).collect();
             let forgotten = self.graph.forget_unlisted(id, &ids);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use statefun_kinesis_client::{Backoff, ChildShard, Error, ErrorKind, SubscriptionEvent};
+use statefun_kinesis_client::{Backoff, ChildShard, Error, ErrorKind, InstantExt as _, SubscriptionEvent};
 use statefun_kinesis_types::{StartPosition, Timestamp};
 
 use crate::{
@@ -246,7 +246,7 @@ impl SubscriptionMachine {
     }
 
     fn wait(&mut self, now: Instant, delay: Duration) {
-        self.not_before = self.not_before.max(Some(now + delay));
+        self.not_before = self.not_before.max(Some(now.saturating_add(delay)));
     }
 }
 

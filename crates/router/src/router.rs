@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use statefun_kinesis_client::{Clock, KinesisClient, SystemClock};
+use statefun_kinesis_client::{Clock, InstantExt as _, KinesisClient, SystemClock};
 use statefun_kinesis_consumer::Metrics;
 use statefun_kinesis_producer::Clients;
 use statefun_kinesis_spec::EgressSpec;
@@ -139,7 +139,7 @@ impl Router {
             () = shutdown.cancelled() => run.stop_reading.cancel(),
             () = run.stop_reading.cancelled() => {}
         }
-        let deadline = Instant::now() + drain;
+        let deadline = Instant::now().saturating_add(drain);
         let lanes = match ended {
             Some(lanes) => lanes,
             None => match timeout_at(deadline, &mut lanes).await {

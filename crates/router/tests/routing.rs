@@ -605,3 +605,12 @@ async fn an_egress_without_a_stream_needs_records_that_name_one() {
     let cause = std::error::Error::source(error).unwrap().to_string();
     assert!(cause.contains("names no stream either"), "{cause}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_of_any_length_ends_when_all_is_done() {
+    let kinesis = kinesis_with(&[("orders", 1), ("out", 1)]).await;
+    kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap();
+    let router = echo(&kinesis, ingress(vec![route("orders", &["example/a"])])).drain(Duration::MAX);
+    run_until_done(router.build().await.unwrap(), 1).await;
+    assert_eq!(payloads(&kinesis, "out")["k"], ["1"]);
+}

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use statefun_kinesis_client::{Clock, ErrorKind, KinesisAdmin, Operation};
 use statefun_kinesis_consumer::{
-    CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerError, Saving, ShardPosition,
+    CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerError, Saving, Settings, ShardPosition,
     StreamCheckpoint,
 };
 use statefun_kinesis_fake::FakeKinesis;
@@ -345,4 +345,26 @@ async fn a_stream_that_was_replaced_between_two_runs_is_read_from_its_oldest_rec
     sleep(TICK).await;
     let mut second = scene.consumer(StartupPosition::Latest).await;
     assert_eq!(take(&mut second, 1).await, ["new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_may_be_as_long_as_a_duration_can_be() {
+    let scene = Scene::with_shards(1).await;
+    scene.put("one").await;
+    let settings = Settings {
+        poll_idle_max: Duration::MAX,
+        discovery_interval: Duration::MAX,
+        checkpoint_interval: Duration::MAX,
+        startup_timeout: Duration::MAX,
+        ..settings()
+    };
+    let mut consumer = scene.builder(StartupPosition::TrimHorizon).settings(settings).build().await.unwrap();
+    assert_eq!(take(&mut consumer, 1).await, ["one"]);
+    nothing_more(&mut consumer).await;
+    scene.split(0).await;
+    // Children of a shard that ended are looked for at once, whatever the interval.
+    sleep(Duration::from_secs(2)).await;
+    scene.put("two").await;
+    assert_eq!(take(&mut consumer, 1).await, ["two"]);
+    consumer.close().await.unwrap();
 }

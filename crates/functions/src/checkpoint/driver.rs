@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use statefun_kinesis_client::InstantExt as _;
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_store::{Error, ErrorKind, Store};
 use statefun_kinesis_types::{ErrorChain, FunctionType, Timestamp};
@@ -129,7 +130,7 @@ impl Checkpoint {
     pub(crate) async fn drive(&self, source: &impl Source) -> Result<(), FunctionError> {
         let mut specs = mem::take(&mut *self.specs.lock().unwrap_or_else(PoisonError::into_inner));
         self.lock().durable_at = Some(source.now());
-        let mut next = Instant::now() + self.interval;
+        let mut next = Instant::now().saturating_add(self.interval);
         loop {
             let closing = tokio::select! {
                 biased;
@@ -137,7 +138,7 @@ impl Checkpoint {
                 () = sleep_until(next) => false,
                 () = self.hurry.notified() => false,
             };
-            next = Instant::now() + self.interval;
+            next = Instant::now().saturating_add(self.interval);
             self.checkpoint(source, &mut specs).await?;
             // One that took longer than an interval is followed by the next one at once.
             if closing {
