@@ -7,6 +7,7 @@
 //! | `cargo xtask e2e`          | starts a Kinesis server, runs the end-to-end cases against it, stops it |
 //! | `cargo xtask bench`        | the benchmarks as one table, each beside its floor |
 //! | `cargo xtask fuzz`         | a million module files that libFuzzer makes up, and what holds for each |
+//! | `cargo xtask mutants`      | changes of the code, each in one place, and those that no test notices |
 //!
 //! Exit codes: 0 when everything passed, 1 when a check failed, 2 when the arguments are wrong.
 
@@ -16,6 +17,7 @@ mod bench;
 mod ci;
 mod e2e;
 mod fuzz;
+mod mutants;
 mod tidy;
 mod workspace;
 
@@ -44,6 +46,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Let libFuzzer look for module files that break a property; needs a C++ compiler.
     Fuzz(fuzz::Arguments),
+    /// Change the code in single places, and show which changes no test notices.
+    Mutants(mutants::Arguments),
     /// Own a server for `e2e`, and stop it when `e2e` is gone (started by `e2e` itself).
     #[command(hide = true)]
     KeepServer {
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::E2e(arguments) => e2e::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Mutants(arguments) => mutants::run(&arguments),
         Command::KeepServer { run } => e2e::keep_server(&run),
     };
     match outcome {
