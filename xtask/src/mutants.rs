@@ -120,7 +120,7 @@ fn new_seed() -> u64 {
 }
 
 /// So many of the names, in their order, each as likely as any other.
-fn sample<'n>(names: &'n [String], size: usize, seed: u64) -> BTreeSet<&'n str> {
+fn sample(names: &[String], size: usize, seed: u64) -> BTreeSet<&str> {
     let mut state = seed;
     let mut places: Vec<usize> = (0..names.len()).collect();
     let size = size.min(places.len());

@@ -44,3 +44,17 @@ pub const SHARD_WRITE_RECORDS_PER_SECOND: u32 = 1_000;
 
 /// How long a stream keeps records unless told otherwise: 24 hours.
 pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_the_numbers_of_the_service() {
+        assert_eq!(RECORD_MAX_BYTES, 1_048_576);
+        assert_eq!((PUT_RECORDS_MAX_BYTES, GET_RECORDS_MAX_BYTES), (10_485_760, 10_485_760));
+        assert_eq!((SHARD_READ_BYTES_PER_SECOND, SHARD_WRITE_BYTES_PER_SECOND), (2_097_152, 1_048_576));
+        assert_eq!(ITERATOR_LIFETIME, Duration::from_secs(5 * 60));
+        assert_eq!(RETENTION_DEFAULT.as_secs(), 86_400);
+    }
+}
