@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("types", &[], &[]),
     ("spec", &["types"], &[]),
     ("aggregation", &["types"], &[]),
+    ("dead-letter", &["types"], &[]),
     ("protocol", &[], &[]),
     ("client", &["types"], &[]),
     ("conformance", &["types", "client"], &[]),
