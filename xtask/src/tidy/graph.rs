@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("fake", &["types", "client"], &["conformance"]),
     ("aws", &["types", "client"], &["conformance", "fake", "consumer"]),
     ("consumer", &["types", "aggregation", "client"], &["fake"]),
-    ("producer", &["types", "aggregation", "client"], &["fake"]),
+    ("producer", &["types", "aggregation", "client", "dead-letter"], &["fake"]),
     ("store", &["types", "consumer"], &[]),
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
     ("functions", &["types", "spec", "client", "protocol", "store", "router"], &["fake"]),
