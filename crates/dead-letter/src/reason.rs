@@ -1,7 +1,6 @@
 //! The codes of the field `reason`.
 //!
-//! A code keeps its meaning for ever. There may be others: those who read dead letters have to expect codes that they
-//! do not know.
+//! The meaning of a code never changes. Readers of dead letters have to expect codes that they do not know.
 
 /// Ingress: an aggregated record by its magic bytes and its MD5 whose content cannot be decoded.
 pub const CORRUPT_AGGREGATE: &str = "corrupt-aggregate";

@@ -15,7 +15,7 @@ pub(crate) struct Flushes<W> {
 #[derive(Debug)]
 struct Generation<W> {
     outstanding: usize,
-    /// Those who wait for this generation and all before it.
+    /// The flushes that wait for this generation and all before it.
     waiters: Vec<W>,
 }
 
@@ -41,7 +41,7 @@ impl<W> Flushes<W> {
         self.first + last as u64
     }
 
-    /// Counts so many records of a generation as completed, and adds those to `done` who need not wait any longer.
+    /// Counts records of a generation as completed, and adds the waiters to `done` for which these were the last.
     pub(crate) fn completed(&mut self, generation: u64, records: usize, done: &mut Vec<W>) {
         self.generations[(generation - self.first) as usize].outstanding -= records;
         // In order: a flush waits for all generations before it.

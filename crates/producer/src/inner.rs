@@ -132,7 +132,7 @@ impl ProducerInner {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ProducerState> {
         self.state.lock().unwrap_or_else(|poisoned| {
-            // Somebody panicked while the state was half changed. Nothing of it can be relied on, so that it ends here:
+            // A panic has left the state half changed. Nothing of it can be relied on, so that it ends here:
             // going on could lose records or store them out of order.
             let mut state = poisoned.into_inner();
             self.fail_locked(&mut state, TaskFailure::of_queue());

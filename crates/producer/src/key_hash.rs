@@ -2,8 +2,8 @@ use std::hash::Hasher;
 
 /// A hash of some bytes: each word of eight bytes is folded in with a product of 128 bits.
 ///
-/// The hash of the standard library resists keys that somebody chose to make a table slow, and takes 15 ns per key. That
-/// is not needed here: the worst that chosen keys can do is to wait for each other, and equal keys do so anyway.
+/// The hash of the standard library resists keys that were chosen to make a table slow, and takes 15 ns per key. That is
+/// not needed here: the worst that chosen keys can do is to wait for each other, and equal keys do so anyway.
 #[inline]
 pub(crate) fn hash_bytes(bytes: &[u8], secret: u64) -> u64 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -403,7 +403,7 @@ pub(crate) enum Resolved {
 }
 
 impl Resolved {
-    /// Sends the outcome. Those who dropped their receipt do not get it.
+    /// Sends the outcome. That fails when the receipt was dropped, which is not an error.
     pub(crate) fn send(self) {
         match self {
             Self::Record(answer, result) => _ = answer.send(result),

@@ -284,11 +284,11 @@ async fn a_full_request_of_a_large_batch_leaves_before_the_rest_is_queued() {
     let receipt = producer.send_all(batch(1_200)).await.unwrap();
     assert!(stored(&kinesis).len() >= 500, "{}", stored(&kinesis).len());
     assert_eq!(receipt.await.unwrap().stored().count(), 1_200);
-    // Nobody has to wait who sends no more than a request takes.
+    // A sender does not wait when its batch fits into one request.
     let mut few = Box::pin(producer.send_all(batch(500)));
     assert!(std::future::poll_fn(|context| Poll::Ready(few.as_mut().poll(context))).await.is_ready());
     producer.flush().await;
-    // What was queued of a batch whose sender has gone is sent, and no more.
+    // When a sender is dropped, the records that it has queued are sent, and no others.
     let mut many = Box::pin(producer.send_all(batch(1_200)));
     assert!(std::future::poll_fn(|context| Poll::Ready(many.as_mut().poll(context))).await.is_pending());
     drop(many);
@@ -688,7 +688,7 @@ async fn records_that_are_skipped_fail_no_batch() {
 async fn a_record_that_the_service_rejects_fails_alone() {
     let kinesis = kinesis(1).await;
     let producer = producer(&kinesis, Settings { linger: SECOND, ..settings() }).await;
-    // Nobody told the producer.
+    // The producer does not know of it.
     kinesis.set_max_record_bytes(&orders(), 1_000).unwrap();
     let mut receipts = Vec::new();
     for number in 0..100 {
@@ -947,7 +947,7 @@ async fn only_so_many_streams_have_a_producer_and_the_rest_have_had_one() {
     assert_eq!(read(&streams[0]), ["0", "5", "7"]);
     assert_eq!(read(&streams[3]), ["3", "6"]);
 
-    // Nothing is closed that has something to send; who needs another one waits for that.
+    // A producer with outstanding records is not closed: a sender that needs another one waits for it.
     kinesis.faults().delay(Operation::PutRecords, 5 * SECOND);
     let first = producers.send(&streams[0], record("a", "8")).await.unwrap();
     let start = tokio::time::Instant::now();
@@ -959,7 +959,7 @@ async fn only_so_many_streams_have_a_producer_and_the_rest_have_had_one() {
         receipt.await.unwrap();
     }
 
-    // Nor what somebody keeps: those may be more.
+    // Nor is a producer of which there is a clone elsewhere: there may be more of these.
     let kept = [producers.get(&streams[3]).await.unwrap(), producers.get(&streams[4]).await.unwrap()];
     let other = producers.send(&streams[0], record("a", "11")).await.unwrap();
     assert_eq!(open(&producers), ["stream-0", "stream-3", "stream-4"]);

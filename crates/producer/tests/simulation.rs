@@ -38,7 +38,7 @@ use statefun_kinesis_types::{
 };
 use tokio::time::{sleep, timeout};
 
-/// Runs of a test that nobody has set: what continuous integration does.
+/// Default number of runs, which continuous integration makes.
 const RUNS: u64 = 20_000;
 
 /// Longer than any run takes by its own clock, in which every record is given up after two minutes.
@@ -309,7 +309,7 @@ async fn simulate(seed: u64) -> Seen {
     let metrics = producer.metrics();
     assert_eq!((metrics.outstanding_records, metrics.outstanding_bytes, metrics.in_flight_requests), (0, 0, 0));
     resharding.abort();
-    // A request that was given up may still be on its way, and must not do harm when it arrives.
+    // A request that timed out may still arrive, and must not do harm then.
     sleep(Duration::from_secs(60)).await;
     faults.clear();
     let shards = kinesis.all_shards(&orders, ShardFilter::FromTrimHorizon).await.unwrap();
@@ -411,9 +411,9 @@ async fn reshard(kinesis: FakeKinesis, stream: StreamRef, mut random: Rng) {
 struct Reading {
     /// All that is there at all, by its place.
     at: HashMap<(ShardId, SequenceNumber, u64), u64>,
-    /// Where a reader first sees a record who takes of an aggregate what belongs to the shard.
+    /// Where a record is first seen by a reader that takes those records of an aggregate that belong to the shard.
     first_seen: HashMap<u64, usize>,
-    /// Where a reader first sees a record who drops an aggregate with records of another shard, as the KCL does.
+    /// Where a record is first seen by a reader that drops an aggregate with records of another shard, as the KCL does.
     first_seen_by_kcl: HashMap<u64, usize>,
     /// The places of what such a reader sees.
     kcl: HashSet<(ShardId, SequenceNumber, u64)>,

@@ -29,7 +29,7 @@ impl<T: Token, W> Machine<T, W> {
             // Were one of them sent meanwhile, it would be stored before it is known whether it is stored already.
             assert!(entry.in_flight && entry.record.is_some(), "a record of a misplaced aggregate");
         }
-        assert!(misplaced.is_empty() || self.listing.is_wanted, "nobody lists the shards for a misplaced aggregate");
+        assert!(misplaced.is_empty() || self.listing.is_wanted, "the shards are not listed for a misplaced aggregate");
         for pending in &self.output.dead_letters {
             assert!(self.queue.get(pending.id).in_flight, "a record whose dead letter is pending is sent again");
         }

@@ -378,7 +378,7 @@ fn a_record_that_has_waited_already_does_not_linger() {
 }
 
 #[test]
-fn nobody_lingers_while_the_queue_is_full_and_a_sender_waits() {
+fn no_record_lingers_while_the_queue_is_full_and_a_sender_waits() {
     let mut rig =
         Rig::new(Settings { linger: Duration::from_secs(3_600), max_outstanding_records: count(2), ..plain() });
     rig.send(&["a", "b"]);
@@ -528,7 +528,7 @@ fn room_is_for_so_many_records_and_bytes_and_for_one_record_of_any_size() {
     rig.machine.submit(rig.now, record("x", 999), "x");
     assert!(!rig.machine.admits(1));
     let request = rig.request();
-    assert!(!rig.machine.admits(1), "what is on its way is outstanding too");
+    assert!(!rig.machine.admits(1), "records in flight are outstanding too");
     rig.answer(request, [stored()]);
 
     rig.machine.submit(rig.now, record("y", 89), "y");
@@ -983,7 +983,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A service that stores what the events tell it to, and a reader who notes all that a machine may never do.
+/// A service that stores what the events say, and a reader that checks what a machine must never do.
 struct Model {
     machine: Machine<u64, u64>,
     settings: Settings,

@@ -54,7 +54,7 @@ impl<T: Token, W> Machine<T, W> {
             && arrival >= self.linger.flush_before
             && !self.is_full(shard_queue);
         let at = if lingers {
-            // A record that arrives when nothing was sent for a while leaves at once: nobody is there to wait for.
+            // A record that arrives when nothing was sent for a while is sent at once: probably no other record comes soon.
             let linger = self.settings.linger;
             deadline(self.linger.last_sent.unwrap_or(arrived), linger).max(arrived).min(deadline(arrived, linger))
         } else {

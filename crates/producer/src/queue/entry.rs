@@ -42,8 +42,8 @@ pub(crate) struct Entry<T> {
     pub(crate) attempts: u32,
     /// Whether one of them may have stored it although the answer did not say so.
     pub(crate) may_be_stored: bool,
-    /// Whether the record is in a request, in an aggregate whose shard is being looked up, or on its way to the
-    /// dead-letter stream. Nothing else touches it until that is over.
+    /// Whether the record is in a request, in an aggregate whose shard is being looked up, or is being written to
+    /// the dead-letter stream. Nothing else touches it until that is over.
     pub(crate) in_flight: bool,
     /// The shard queue in which the record was last.
     pub(crate) shard_queue: u32,
