@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("conformance", &["types", "client"], &[]),
     ("fake", &["types", "client"], &["conformance"]),
     ("aws", &["types", "client"], &["conformance", "fake", "consumer"]),
-    ("consumer", &["types", "aggregation", "client"], &["fake"]),
+    ("consumer", &["types", "aggregation", "client", "dead-letter"], &["fake"]),
     ("producer", &["types", "aggregation", "client", "dead-letter"], &["fake"]),
     ("store", &["types", "consumer"], &[]),
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
