@@ -96,6 +96,7 @@ pub(crate) struct Limits {
 impl<T: Token, W> Machine<T, W> {
     pub(crate) fn new(stream: StreamRef, mut settings: Settings, policy: Policy, limits: Limits) -> Self {
         if let Some(aggregation) = &mut settings.aggregation {
+            // A larger aggregate would be rejected, however small its records are.
             let most = u32::try_from(limits.max_record_bytes).ok().and_then(NonZeroU32::new);
             aggregation.max_bytes = aggregation.max_bytes.min(most.unwrap_or(NonZeroU32::MAX));
         }
@@ -151,6 +152,7 @@ impl<T: Token, W> Machine<T, W> {
     #[inline]
     pub(crate) fn queue(&mut self, now: Instant, record: PutRecord, token: T) -> Option<usize> {
         debug_assert!(!self.is_abandoned, "an abandoned machine takes no records");
+        // Only the first record of all counts from its arrival: nothing was sent before it.
         self.linger.last_sent.get_or_insert(now);
         let generation = self.flushes.queued(1);
         self.queue.push(now, record, token, generation)
@@ -204,6 +206,7 @@ impl<T: Token, W> Machine<T, W> {
             return None;
         }
         let request = match self.probes.pop_front() {
+            // First: their records are the oldest, and those of their keys wait for them.
             Some(ids) => self.build_probe(now, ids),
             None => self.build_request(now)?,
         };

@@ -134,6 +134,7 @@ impl<T: Token> Queue<T> {
         let key_hash = self.keys.hash(&record.partition_key);
         let meta = RecordMeta { token, key_hash, arrival, generation };
         if self.keys.is_kept() {
+            // Before all else: a record that went beside the entries of its key could be stored before them.
             if self.keys.has_queue(key_hash) {
                 return self.push_behind(now, record, meta);
             }
@@ -181,6 +182,7 @@ impl<T: Token> Queue<T> {
             if !keys.is_kept() {
                 return Some(0);
             }
+            // As in `push`: only the first record of a key may be untracked.
             let key_hash = keys.hash(&record.partition_key);
             (!keys.has_queue(key_hash) && keys.insert_untracked(key_hash)).then_some(key_hash)
         };
@@ -199,6 +201,7 @@ impl<T: Token> Queue<T> {
         let id = self.insert(now, record, meta);
         let queue = self.keys.push_back(key_hash, id)?;
         self.entries[queue.last].next = Some(id);
+        // Only an aggregate can take it along. Otherwise it is sent when those before it are stored.
         if !self.is_aggregating {
             return None;
         }
@@ -237,6 +240,7 @@ impl<T: Token> Queue<T> {
         let key_hash = meta.key_hash;
         let id = self.insert(arrived, record, meta);
         if self.keys.is_kept() {
+            // All entries of its key arrived after it, or the record would not have been untracked.
             self.keys.remove_untracked(key_hash);
             self.entries[id].next = self.keys.push_front(key_hash, id);
         }
@@ -248,6 +252,8 @@ impl<T: Token> Queue<T> {
         let Some(chunk) = self.untracked.pop() else { return };
         for (record, meta) in chunk.records.into_iter().zip(chunk.metas.into_records()) {
             let id = self.track(chunk.arrived, record, meta);
+            // As a returned record, since older ones than those in the queue may come this way. Its shard is looked up when
+            // it is sent.
             self.push_ready_to(ANY_SHARD, id, true);
         }
     }
@@ -262,6 +268,7 @@ impl<T: Token> Queue<T> {
         }
         for key_hash in metas.key_hashes() {
             self.keys.remove_untracked(*key_hash);
+            // The first entry of the key waited for the untracked record, and for nothing else.
             if let Some(queue) = self.keys.queue(*key_hash) {
                 self.make_ready(queue.first);
             }
@@ -315,6 +322,7 @@ impl<T: Token> Queue<T> {
     #[inline]
     pub(crate) fn take_ready(&mut self, index: usize, id: EntryId, is_returned: bool) -> &mut Entry<T> {
         let entry = &mut self.entries[id];
+        // The bytes leave together with the record: they decide when the queue has enough for a full request.
         self.shard_queues[index].pop(is_returned, entry.size);
         self.shard_queues[index].waiting_bytes -= entry.waiting_bytes;
         entry.in_flight = true;
@@ -410,6 +418,7 @@ impl<T: Token> Queue<T> {
             let first = &mut self.entries[next];
             let is_ready = !first.in_flight;
             if self.is_aggregating {
+                // The sum is kept at the first record of a key, and does not count those in flight.
                 first.waiting_bytes = if is_ready { waiting_bytes - first.size } else { waiting_bytes };
             }
             if is_ready {

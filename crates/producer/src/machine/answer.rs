@@ -32,6 +32,7 @@ impl<T: Token, W> Machine<T, W> {
         };
         let Request { content, untracked, ids, map_version } = request;
         let untracked = untracked.and_then(|untracked| self.in_flight.untracked.try_remove(untracked));
+        // With another map, the shard queue of a record means another shard: then it says nothing that its shard differs.
         let is_same_map = map_version == self.queue.shard_queues.map_version();
         match (content, answer) {
             (Content::Plain(records), Ok(outcomes)) => {
@@ -42,6 +43,7 @@ impl<T: Token, W> Machine<T, W> {
                 self.aggregates_answered(now, &ids, aggregates, outcomes, is_same_map, &mut retries);
             }
             (Content::Plain(records), Err(error)) => {
+                // Each record gets an entry: from now on each has its own attempts and its own retry.
                 let mut records = records.into_iter();
                 let mut all = Vec::with_capacity(count);
                 if let Some(UntrackedInFlight { metas, arrived, sent, .. }) = untracked {
@@ -85,8 +87,10 @@ impl<T: Token, W> Machine<T, W> {
         }
         let mut records = records.into_iter();
         if let Some(untracked) = untracked {
+            // Untracked records come first in a request.
             let rest = outcomes.split_off(untracked.metas.len());
             if outcomes.iter().all(Result::is_ok) {
+                // Drops their records, so that the rest belongs to the entries.
                 records.nth(untracked.metas.len() - 1);
                 self.all_untracked_stored(untracked, outcomes);
             } else {
@@ -103,6 +107,7 @@ impl<T: Token, W> Machine<T, W> {
                     self.stored(id, placement);
                 }
                 Err(failure) => {
+                    // Back in its entry, where the next request takes it from.
                     self.queue.get_mut(id).record = Some(record);
                     self.not_stored(now, id, &Cause::Record(failure), retries);
                 }
@@ -206,6 +211,7 @@ impl<T: Token, W> Machine<T, W> {
 
     pub(super) fn aggregate_stored(&mut self, ids: &[EntryId], placement: Placement) {
         let mut tokens = Vec::with_capacity(ids.len());
+        // In the order of the aggregate, in which each record is the first of its key when it is removed.
         for id in ids {
             let Some(Removed { token, generation, size }) = self.queue.finish(*id) else { continue };
             self.metrics.stored_bytes += size as u64;
@@ -224,6 +230,7 @@ impl<T: Token, W> Machine<T, W> {
         if error.kind() == ErrorKind::InvalidArgument && !is_single && !self.is_abandoned {
             return self.probe_halves(ids);
         }
+        // `Retry-After` is about the call, and so about all of its records.
         retries.at_least = error.retry_after().unwrap_or_default();
         let cause = Cause::Call(Arc::new(error));
         for id in ids {
@@ -256,6 +263,7 @@ impl<T: Token, W> Machine<T, W> {
         entry.in_flight = false;
         entry.may_be_stored |= cause.may_be_stored();
         let attempts = entry.attempts;
+        // From the first request on: the time in the queue depends on others and does not count.
         let first_sent = entry.first_sent.unwrap_or(now);
         if self.is_abandoned {
             // It is completed together with all others that are not in flight.
@@ -277,6 +285,7 @@ impl<T: Token, W> Machine<T, W> {
                 (RetryTiming::FirstNow, _) => backoff.delay(failures - 1, random),
                 (RetryTiming::Backoff, _) => backoff.delay(failures, random),
             });
+            // Waiting for a retry that comes too late would only delay the error, and the records behind.
             if group.due.saturating_duration_since(first_sent) <= self.settings.give_up_after {
                 self.metrics.retried_records += 1;
                 if timing == RetryTiming::Now {
@@ -294,6 +303,7 @@ impl<T: Token, W> Machine<T, W> {
     /// the shard is not known, or when that would be too late.
     fn wait_for_shard(&mut self, now: Instant, id: EntryId, elapsed: Duration) -> bool {
         let Some(shard_queue) = self.queue.known_shard_queue_of(id) else {
+            // Without a map there is no pace. On a stream with record distribution AUTO there never is one.
             self.listing.is_wanted |= !self.queue.shard_queues.has_map() && self.limits.hash_decides;
             return false;
         };

@@ -75,6 +75,7 @@ impl<T: Token, W> Machine<T, W> {
         };
         self.listing.is_wanted = false;
         self.listing.not_before = Some(deadline(now, LIST_EVERY));
+        // First the map: it decides whether the aggregates belong where they are.
         self.queue.set_map(shards);
         for (ids, placement) in misplaced {
             self.stored_elsewhere(now, ids, placement, true);
@@ -100,6 +101,7 @@ impl<T: Token, W> Machine<T, W> {
             return self.listing.misplaced.push((ids, placement));
         }
         self.metrics.misplaced_aggregates += 1;
+        // Some readers take them from there.
         for id in &ids {
             self.queue.get_mut(*id).may_be_stored = true;
         }

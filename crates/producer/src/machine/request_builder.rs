@@ -99,6 +99,7 @@ impl<T: Token, W> Machine<T, W> {
             let tracked = self.queue.shard_queues[shard_queue].peek();
             let arrival = tracked.map_or(u64::MAX, |(id, _)| self.queue.get(id).arrival());
             if shard_queue == ANY_SHARD && self.queue.untracked.first_arrival().is_some_and(|first| first < arrival) {
+                // The older of both goes first, so that no record is overtaken for ever.
                 if sorts_by_shard {
                     self.queue.track_oldest_chunk();
                 } else if self.queue.untracked.take(
@@ -185,6 +186,7 @@ impl<T: Token, W> Machine<T, W> {
     ) {
         while let Some((first, is_returned)) = self.queue.shard_queues[shard_queue].peek() {
             if !self.fits_into_aggregate(first, aggregator) {
+                // It begins the next aggregate.
                 return;
             }
             self.queue.take_ready(shard_queue, first, is_returned).sent(now);

@@ -91,6 +91,7 @@ impl KeyOrder {
     pub(super) fn push_back(&mut self, key_hash: u64, id: EntryId) -> Option<KeyQueue> {
         let queue = self.queues.get_mut(&key_hash)?;
         let before = *queue;
+        // The caller links the entry behind `before.last`.
         queue.last = id;
         Some(before)
     }

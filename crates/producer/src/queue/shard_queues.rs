@@ -63,6 +63,7 @@ impl ShardQueues {
         let mut queues = vec![std::mem::take(&mut self.queues[ANY_SHARD])];
         queues.extend(map.ids().map(|id| ShardQueue::of(id.clone())));
         let old = std::mem::replace(&mut self.queues, queues);
+        // Requests in flight refer to queues by index: they see by the version that it has changed.
         self.map_version += 1;
         self.paced = 0;
         let (mut displaced, mut paces) = (Vec::new(), HashMap::new());
