@@ -29,6 +29,8 @@ mod key_order;
 mod shard_queue;
 mod shard_queues;
 
+#[cfg(any(test, debug_assertions))]
+pub(crate) use self::entry::EntrySet;
 use self::{delayed::Delayed, entry::Entries, key_order::KeyOrder};
 pub(crate) use self::{
     entry::{Entry, EntryId},

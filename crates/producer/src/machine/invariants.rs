@@ -1,7 +1,5 @@
-use std::collections::HashSet;
-
 use super::Machine;
-use crate::record_meta::Token;
+use crate::{queue::EntrySet, record_meta::Token};
 
 impl<T: Token, W> Machine<T, W> {
     /// Checks everything that always holds between two calls.
@@ -22,14 +20,14 @@ impl<T: Token, W> Machine<T, W> {
         );
         assert!(self.probes.iter().all(|ids| !ids.is_empty()), "a request without records is to be sent");
 
-        let mut misplaced = HashSet::new();
+        let mut misplaced = EntrySet::default();
         for id in self.listing.misplaced_ids() {
             assert!(misplaced.insert(id), "a record is in two misplaced aggregates");
             let entry = self.queue.get(id);
             // Were one of them sent meanwhile, it would be stored before it is known whether it is stored already.
             assert!(entry.in_flight && entry.record.is_some(), "a record of a misplaced aggregate");
         }
-        assert!(misplaced.is_empty() || self.listing.is_wanted, "the shards are not listed for a misplaced aggregate");
+        assert!(misplaced.len() == 0 || self.listing.is_wanted, "the shards are not listed for a misplaced aggregate");
         for pending in &self.output.dead_letters {
             assert!(self.queue.get(pending.id).in_flight, "a record whose dead letter is pending is sent again");
         }

@@ -116,12 +116,41 @@ impl<T> Entries<T> {
 
     #[cfg(any(test, debug_assertions))]
     pub(super) fn check_invariants(&self) {
-        let mut free = self.free.clone();
-        free.sort_unstable();
-        free.dedup();
-        assert_eq!(free.len(), self.free.len(), "an entry is free twice");
-        assert!(free.iter().all(|id| self[*id].token.is_none()), "an entry that is in use is free");
+        let mut free = EntrySet::default();
+        for id in &self.free {
+            assert!(free.insert(*id), "an entry is free twice");
+            assert!(self[*id].token.is_none(), "an entry that is in use is free");
+        }
         assert_eq!(free.len() + self.iter().count(), self.entries.len(), "an entry is neither free nor in use");
+    }
+}
+
+/// A set of entries. Cheap enough to check invariants at each step of thousands of simulated runs.
+#[cfg(any(test, debug_assertions))]
+#[derive(Debug, Default)]
+pub(crate) struct EntrySet {
+    contains: Vec<bool>,
+    len: usize,
+}
+
+#[cfg(any(test, debug_assertions))]
+impl EntrySet {
+    /// Adds an entry. Returns whether it is new in the set.
+    pub(crate) fn insert(&mut self, id: EntryId) -> bool {
+        if self.contains.len() <= id.index() {
+            self.contains.resize(id.index() + 1, false);
+        }
+        let is_new = !std::mem::replace(&mut self.contains[id.index()], true);
+        self.len += usize::from(is_new);
+        is_new
+    }
+
+    pub(crate) fn contains(&self, id: EntryId) -> bool {
+        self.contains.get(id.index()).is_some_and(|contains| *contains)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 }
 

@@ -1,7 +1,7 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, hash::BuildHasherDefault};
 
-use super::{ANY_SHARD, EntryId, Queue};
-use crate::record_meta::Token;
+use super::{ANY_SHARD, EntryId, EntrySet, Queue};
+use crate::{key_hash::PrehashedHasher, record_meta::Token};
 
 impl<T: Token> Queue<T> {
     /// Checks everything that always holds between two calls. `in_flight` is the number of untracked records in flight and
@@ -9,7 +9,7 @@ impl<T: Token> Queue<T> {
     pub(crate) fn check_invariants(&self, in_flight: (usize, usize), set_aside: impl Iterator<Item = EntryId>) {
         self.entries.check_invariants();
         self.shard_queues.check_invariants();
-        let mut untracked_keys = HashSet::new();
+        let mut untracked_keys = HashSet::<u64, BuildHasherDefault<PrehashedHasher>>::default();
         let mut is_repeated = false;
         self.untracked.check_invariants(|key_hash| is_repeated |= !untracked_keys.insert(key_hash));
 
@@ -25,14 +25,14 @@ impl<T: Token> Queue<T> {
             self.check_key_queues()
         } else {
             assert!(self.keys.untracked_keys() == 0 && self.keys.queues().next().is_none(), "keys without order");
-            HashSet::new()
+            EntrySet::default()
         };
         self.check_states(&waiting, set_aside);
     }
 
     /// Checks the links of the records of each key. Returns the records that wait for another one.
-    fn check_key_queues(&self) -> HashSet<EntryId> {
-        let (mut linked, mut waiting) = (HashSet::new(), HashSet::new());
+    fn check_key_queues(&self) -> EntrySet {
+        let (mut linked, mut waiting) = (EntrySet::default(), EntrySet::default());
         for (key_hash, queue) in self.keys.queues() {
             let waits_for_untracked = self.keys.has_untracked(key_hash);
             let (mut id, mut last_arrival, mut bytes, mut is_in_flight) = (queue.first, None, 0, true);
@@ -68,8 +68,8 @@ impl<T: Token> Queue<T> {
     }
 
     /// Checks that each tracked record is where its state says, and nowhere else.
-    fn check_states(&self, waiting: &HashSet<EntryId>, set_aside: impl Iterator<Item = EntryId>) {
-        let mut placed = HashSet::new();
+    fn check_states(&self, waiting: &EntrySet, set_aside: impl Iterator<Item = EntryId>) {
+        let mut placed = EntrySet::default();
         for (index, queue) in self.shard_queues.iter().enumerate() {
             let (mut bytes, mut waiting_bytes) = (0, 0);
             for id in queue.ids() {
@@ -89,8 +89,8 @@ impl<T: Token> Queue<T> {
             assert!(placed.insert(id), "a record is ready, delayed or set aside at the same time");
         }
         for (id, entry) in self.entries.iter() {
-            let is_waiting = waiting.contains(&id) && !entry.in_flight;
-            let states = [entry.in_flight, is_waiting, placed.contains(&id)];
+            let is_waiting = waiting.contains(id) && !entry.in_flight;
+            let states = [entry.in_flight, is_waiting, placed.contains(id)];
             let count = states.into_iter().filter(|is| *is).count();
             // Were there none, the record would never be sent and its receipt never be resolved.
             assert_eq!(count, 1, "in flight, waiting, and ready or delayed: {states:?} of {:?}", entry.arrival);
