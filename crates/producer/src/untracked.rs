@@ -192,3 +192,136 @@ impl<T: Token> Chunk<T> {
         Self { records: Vec::new(), metas: RecordMetas::with_capacity(0), bytes: 0, arrived: now }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// A record of so many bytes with its key.
+    fn record(size: usize) -> PutRecord {
+        static PAYLOAD: [u8; 10 * MIB] = [0; 10 * MIB];
+        PutRecord::new("k".parse().unwrap(), Bytes::from_static(&PAYLOAD[..size - 1]))
+    }
+
+    fn meta(arrival: u64) -> RecordMeta<u64> {
+        RecordMeta { token: arrival, key_hash: arrival, arrival, generation: 0 }
+    }
+
+    fn pushed(sizes: &[usize]) -> Untracked<u64> {
+        let mut untracked = Untracked::new();
+        for (arrival, size) in (0..).zip(sizes) {
+            untracked.push(Instant::now(), record(*size), *size, meta(arrival));
+            untracked.check_invariants(|_| ());
+        }
+        untracked
+    }
+
+    /// Records and bytes of the chunks.
+    fn chunks(mut untracked: Untracked<u64>) -> Vec<(usize, usize)> {
+        std::iter::from_fn(|| untracked.pop()).map(|chunk| (chunk.records.len(), chunk.bytes)).collect()
+    }
+
+    #[test]
+    fn a_chunk_has_as_much_as_a_request_takes_and_no_more() {
+        const MAX: usize = PUT_RECORDS_MAX_BYTES;
+        let small = [9; PUT_RECORDS_MAX_RECORDS + 1];
+        for (sizes, expect) in [
+            (&[MAX - 7, 7][..], &[(2, MAX)][..]),
+            (&[MAX - 7, 8], &[(1, MAX - 7), (1, 8)]),
+            (&[4 * MIB, 6 * MIB, 1, MAX], &[(2, MAX), (1, 1), (1, MAX)]),
+            (&small, &[(PUT_RECORDS_MAX_RECORDS, 9 * PUT_RECORDS_MAX_RECORDS), (1, 9)]),
+        ] {
+            assert_eq!(chunks(pushed(sizes)), expect);
+            // The same as runs of a batch.
+            let mut untracked = Untracked::new();
+            let mut rest = sizes.iter().map(|size| record(*size)).collect::<Vec<_>>().into_iter();
+            let mut arrival = 0;
+            while rest.len() > 0 {
+                let room = (usize::MAX, usize::MAX);
+                let (count, _) = untracked.push_run(Instant::now(), &mut rest, room, meta(arrival), |_, _| Some(1));
+                assert!(count > 0, "it must go on");
+                arrival += count as u64;
+                untracked.check_invariants(|_| ());
+            }
+            assert_eq!(chunks(untracked), expect);
+        }
+    }
+
+    #[test]
+    fn a_run_ends_where_there_is_no_room_or_a_record_is_not_admitted() {
+        #[track_caller]
+        fn check(before: &[usize], run: &[usize], room: (usize, usize), admitted: usize, expect: (usize, usize)) {
+            let mut untracked = pushed(before);
+            let mut rest = run.iter().map(|size| record(*size)).collect::<Vec<_>>().into_iter();
+            let mut asked = 0;
+            let admit = |record: &PutRecord, size: usize| {
+                assert_eq!(record.size(), size);
+                asked += 1;
+                (asked <= admitted).then_some(7)
+            };
+            let first = meta(before.len() as u64);
+            assert_eq!(untracked.push_run(Instant::now(), &mut rest, room, first, admit), expect);
+            assert_eq!((untracked.len(), rest.len()), (before.len() + expect.0, run.len() - expect.0));
+            assert_eq!(untracked.bytes(), before.iter().sum::<usize>() + expect.1);
+            untracked.check_invariants(|_| ());
+        }
+        const ALL: (usize, usize) = (usize::MAX, usize::MAX);
+        check(&[], &[5, 6, 7], ALL, 9, (3, 18));
+        check(&[], &[5, 6, 7], ALL, 2, (2, 11));
+        check(&[3], &[5, 6, 7], ALL, 0, (0, 0));
+        check(&[], &[5, 6, 7], ALL, 0, (0, 0));
+        check(&[], &[5, 6, 7], (2, usize::MAX), 9, (2, 11));
+        check(&[], &[5, 6, 7], (usize::MAX, 18), 9, (3, 18));
+        check(&[], &[5, 6, 7], (usize::MAX, 17), 9, (2, 11));
+        check(&[], &[5, 6, 7], (usize::MAX, 4), 9, (0, 0));
+        // What is in the chunk already counts, and the run goes on in the next chunk.
+        check(&[6 * MIB], &[3 * MIB, MIB, 1], ALL, 9, (2, 4 * MIB));
+        check(&[6 * MIB], &[3 * MIB, MIB + 1], ALL, 9, (1, 3 * MIB));
+        check(&[6 * MIB], &[5 * MIB, 5 * MIB, 1], ALL, 9, (2, 10 * MIB));
+        check(&[1; PUT_RECORDS_MAX_RECORDS - 1], &[1, 1], ALL, 9, (1, 1));
+        check(&[1; PUT_RECORDS_MAX_RECORDS], &[1, 1], ALL, 9, (2, 2));
+    }
+
+    #[test]
+    fn a_request_takes_the_oldest_records_as_far_as_they_fit_beside_others() {
+        /// What of these records comes into a request with `others` records of `other_bytes` elsewhere and `own` in it.
+        #[track_caller]
+        fn check(
+            sizes: &[usize],
+            until: u64,
+            (others, other_bytes, own): (usize, usize, &[usize]),
+            expect: (usize, bool),
+        ) {
+            let mut untracked = pushed(sizes);
+            let mut request = pushed(own).pop().unwrap_or_else(|| Chunk::empty(Instant::now()));
+            let is_full = untracked.take(until, others, other_bytes, &mut request);
+            let (taken, left) = (request.records.len() - own.len(), untracked.len());
+            assert_eq!((taken, is_full), expect, "{sizes:?}");
+            assert_eq!(left, sizes.len() - taken);
+            let bytes: usize = sizes[..taken].iter().chain(own).sum();
+            assert_eq!((request.bytes, request.metas.len()), (bytes, request.records.len()));
+            untracked.check_invariants(|_| ());
+        }
+        const ALONE: (usize, usize, &[usize]) = (0, 0, &[]);
+        check(&[5, 6, 7], u64::MAX, ALONE, (3, false));
+        check(&[5, 6, 7], 3, ALONE, (3, false));
+        check(&[5, 6, 7], 2, ALONE, (2, false));
+        check(&[5, 6, 7], 0, ALONE, (0, false));
+        check(&[1; PUT_RECORDS_MAX_RECORDS], u64::MAX, ALONE, (PUT_RECORDS_MAX_RECORDS, true));
+        check(&[1; PUT_RECORDS_MAX_RECORDS - 1], u64::MAX, ALONE, (PUT_RECORDS_MAX_RECORDS - 1, false));
+        // A record of any size goes into an empty request.
+        check(&[PUT_RECORDS_MAX_BYTES], u64::MAX, ALONE, (1, false));
+        check(&[5, 6, 7], u64::MAX, (1, PUT_RECORDS_MAX_BYTES - 11, &[]), (2, true));
+        check(&[5, 6, 7], u64::MAX, (1, PUT_RECORDS_MAX_BYTES - 10, &[]), (1, true));
+        check(&[5, 6], u64::MAX, (1, PUT_RECORDS_MAX_BYTES - 11, &[]), (2, false));
+        check(&[5, 6, 7], u64::MAX, (0, 0, &[PUT_RECORDS_MAX_BYTES - 11]), (2, true));
+        check(&[5, 6, 7], u64::MAX, (0, 0, &[PUT_RECORDS_MAX_BYTES - 10]), (1, true));
+        check(&[5, 6, 7], u64::MAX, (1, 5 * MIB, &[5 * MIB - 10]), (1, true));
+        check(&[1; 3], u64::MAX, (PUT_RECORDS_MAX_RECORDS - 4, 9, &[1, 1]), (2, true));
+        check(&[1; 3], u64::MAX, (PUT_RECORDS_MAX_RECORDS - 5, 9, &[1, 1]), (3, false));
+    }
+}
