@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     scene::{LONG, Scene, failure, next, nothing_more, settings, shard_id, take, texts},
-    simulation::corrupt_aggregate,
+    simulation::{corrupt_aggregate, corrupt_aggregate_of},
 };
 
 /// Puts an aggregate of these texts; those that begin with `other` get a key that belongs to the other half of the
@@ -400,6 +400,25 @@ async fn a_stream_of_nothing_but_invalid_records_keeps_to_a_bound() {
     assert!((1_000..=1_200).contains(&invalid), "{invalid} invalid records wait");
     scene.fake.faults().clear();
     assert_eq!(dead_letters(&scene, 3_000).await.len(), 3_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_invalid_records_keep_to_a_bound_of_bytes() {
+    const BYTES: usize = 1_000_000;
+    let scene = Scene::with_shards(1).await;
+    let builder = dead_lettering(&scene).await;
+    for _ in 0..22 {
+        let record = PutRecord::new("lost".parse().unwrap(), corrupt_aggregate_of(BYTES));
+        scene.fake.put_record(&scene.stream, record).await.unwrap().unwrap();
+    }
+    scene.fake.faults().fail_entries(|_, record| record.data.starts_with(b"{"));
+    let consumer: Consumer = builder.build().await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    // 16 MiB of letters wait, and the next record waits for room.
+    let invalid = consumer.metrics().snapshot()[0].invalid[0].1;
+    assert!((16..=17).contains(&invalid), "{invalid} invalid records of a megabyte wait");
+    scene.fake.faults().clear();
+    assert_eq!(dead_letters(&scene, 44).await.len(), 22, "each in two parts");
 }
 
 #[tokio::test(start_paused = true)]

@@ -608,8 +608,24 @@ fn key_of(key: usize) -> String {
 
 /// An aggregate with the right MD5, one record and no key that it could have.
 pub(crate) fn corrupt_aggregate() -> Vec<u8> {
-    let message = [0x1A, 0x04, 0x08, 0x09, 0x1A, 0x00];
-    [&MAGIC[..], &message, &Md5::digest(message)].concat()
+    corrupt_aggregate_of(0)
+}
+
+/// The same with so many bytes of data.
+pub(crate) fn corrupt_aggregate_of(bytes: usize) -> Vec<u8> {
+    /// A length-delimited field with this tag.
+    fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+        let (mut field, mut length) = (vec![tag], content.len());
+        while length >= 0x80 {
+            field.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        field.push(length as u8);
+        [&field, content].concat()
+    }
+    let record = [&[0x08, 0x09][..], &field(0x1A, &vec![0; bytes])].concat();
+    let message = field(0x1A, &record);
+    [&MAGIC[..], &message, &Md5::digest(&message)].concat()
 }
 
 async fn settle() {
