@@ -26,7 +26,6 @@ struct Inner {
 
 /// Why a record was not stored.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Reason {
     /// The record is larger than the stream takes. It was not sent.
     TooLarge {
@@ -68,7 +67,6 @@ pub enum Reason {
 
 /// What was done about a record that was not stored; see [`OnFailure`](crate::OnFailure).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Handling {
     /// Nothing but this error: it is up to the sender of the record.
     #[default]
@@ -211,7 +209,6 @@ impl StdError for SendError {
 
 /// The result of the last attempt to store a record.
 #[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Failure {
     /// The request failed as a whole.
     #[error(transparent)]
@@ -241,7 +238,6 @@ impl Failure {
 
 /// Why a producer could not be built.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ProducerError {
     /// There is no such stream.
     #[error("stream {stream} does not exist in the account and region of the client")]

@@ -7,7 +7,6 @@ use crate::{Producer, SendError};
 ///
 /// Records that were not stored because the producer was closed or dropped always fail.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
 pub enum OnFailure {
     /// Its receipt resolves to the error, and the records of its key that wait behind it fail as well
     /// ([`Reason::PredecessorFailed`](crate::Reason::PredecessorFailed)).

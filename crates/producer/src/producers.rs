@@ -217,8 +217,14 @@ impl Producers {
             Ok(producer) => *lookup = Lookup::Stream(producer.arn().clone()),
             Err(Reason::NotAllowed) => *lookup = Lookup::NotAllowed,
             Err(Reason::NoProducer(error)) => *lookup = Lookup::Failed(Arc::clone(error), Instant::now()),
-            // The producers are closed.
-            Err(_) => {}
+            Err(
+                Reason::TooLarge { .. }
+                | Reason::GaveUp { .. }
+                | Reason::Rejected { .. }
+                | Reason::PredecessorFailed
+                | Reason::Closed
+                | Reason::TaskFailed(_),
+            ) => {}
         }
         built
     }
@@ -271,7 +277,7 @@ impl Producers {
     pub fn allows(&self, stream: &StreamRef) -> bool {
         let may_be = |allowed: &StreamRef| match (allowed, stream) {
             (StreamRef::Arn(allowed), StreamRef::Arn(stream)) => allowed == stream,
-            (allowed, stream) => allowed.name() == stream.name(),
+            (StreamRef::Name(_), _) | (_, StreamRef::Name(_)) => allowed.name() == stream.name(),
         };
         self.0.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(may_be))
     }

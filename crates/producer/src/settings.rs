@@ -108,7 +108,6 @@ impl Default for Settings {
 
 /// Which records keep their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Order {
     /// Those of one partition key are stored in the order in which they were sent, whatever has to be sent again. Of each
     /// key, one record is in flight at a time, or one aggregate.

@@ -38,7 +38,7 @@ impl TaskFailure {
 
     /// A panic under the lock of the queue, in whichever task.
     pub(crate) fn of_queue() -> Self {
-        Self { task: "queue", message: "the queue was not left as it should be".to_owned() }
+        Self { task: "queue", message: "it was interrupted in the middle of a change".to_owned() }
     }
 }
 

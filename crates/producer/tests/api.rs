@@ -18,7 +18,6 @@ fn name_all(error: &SendError) -> (&StreamRef, &PartitionKey, Option<HashKey>) {
             Failure::Call(error) => _ = (error as &ClientError).kind(),
             Failure::Record(failure) => _ = (failure as &PutFailure).kind,
             Failure::WrongShard { shard } => _ = shard as &ShardId,
-            _ => {}
         }
     }
     (error.stream(), error.key(), error.explicit_hash_key())

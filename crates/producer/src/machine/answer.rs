@@ -354,11 +354,11 @@ impl Cause {
     fn retry_timing(&self) -> Option<RetryTiming> {
         match self {
             Self::Call(error) => error.kind().is_retryable().then_some(RetryTiming::Backoff),
-            Self::Record(failure) => match failure.kind {
-                kind if !kind.is_retryable() => None,
-                ErrorKind::Unavailable | ErrorKind::Timeout => Some(RetryTiming::FirstNow),
-                _ => Some(RetryTiming::Backoff),
-            },
+            Self::Record(failure) if !failure.kind.is_retryable() => None,
+            Self::Record(failure) if matches!(failure.kind, ErrorKind::Unavailable | ErrorKind::Timeout) => {
+                Some(RetryTiming::FirstNow)
+            }
+            Self::Record(_) => Some(RetryTiming::Backoff),
             Self::Misplaced(_) => Some(RetryTiming::Now),
         }
     }
