@@ -1,11 +1,10 @@
-//! The writing of dead letters: invalid records, in an envelope that says what they are.
+//! Writes invalid records to dead-letter streams, in the envelope of `statefun-kinesis-dead-letter`.
 
 use std::{mem, sync::Arc};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::Serialize;
 use statefun_kinesis_client::{Backoff, Error, ErrorKind, KinesisClient, Operation};
+use statefun_kinesis_dead_letter::{DeadLetter, IngressOrigin};
 use statefun_kinesis_types::{
     ErrorChain, PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PartitionKey, PutRecord, StreamRef,
 };
@@ -16,12 +15,6 @@ use crate::{Acknowledgement, ConsumerError, InvalidRecord, metrics::StreamCounte
 
 /// Letters that are put together into requests at a time.
 const LETTERS_AT_ONCE: usize = 100;
-
-/// Characters of a reason's text that an envelope shows before it is cut.
-const MESSAGE_MAX_CHARS: usize = 1_000;
-
-/// Payload that a part carries at least. A limit of the stream that leaves less room is refused by the service.
-const PART_BYTES_MIN: usize = 512;
 
 /// An invalid record on its way to a dead-letter stream.
 #[derive(Debug)]
@@ -44,62 +37,26 @@ pub(crate) struct Target {
     pub(crate) max_record_bytes: usize,
 }
 
-/// The envelope: one line of JSON.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    version: u32,
-    reason: &'a str,
-    message: &'a str,
-    stream: &'a str,
-    shard: &'a str,
-    sequence_number: &'a str,
-    sub_sequence_number: u64,
-    arrival: &'a str,
-    partition_key: Option<&'a str>,
-    part: usize,
-    parts: usize,
-    data: &'a str,
-}
-
 impl Letter {
-    /// The records that carry the letter: one, or as many as the stream's limit asks for.
-    fn records(&self, max_record_bytes: usize) -> Vec<PutRecord> {
+    /// The records for the letter: one, or as many as are needed for a stream that takes so many bytes per record.
+    ///
+    /// # Errors
+    ///
+    /// When the stream takes records that are too small for any letter.
+    fn records(&self, max_record_bytes: usize) -> Result<Vec<PutRecord>, Error> {
         let invalid = &self.invalid;
-        let number = invalid.sequence_number.to_string();
-        // Without a key of its own, any will do that spreads letters over the shards.
-        let key = self.partition_key.clone().or_else(|| number.parse().ok());
-        let Some(key) = key else { return Vec::new() };
-        let message: String = invalid.message.chars().take(MESSAGE_MAX_CHARS).collect();
-        let arrival = invalid.approximate_arrival.to_string();
-        let envelope = |part: usize, parts: usize, data: &[u8]| {
-            let envelope = Envelope {
-                version: 1,
-                reason: invalid.kind.as_str(),
-                message: &message,
-                stream: invalid.stream.as_str(),
-                shard: invalid.shard.as_str(),
-                sequence_number: &number,
-                sub_sequence_number: invalid.sub_sequence_number,
-                arrival: &arrival,
-                partition_key: self.partition_key.as_ref().map(PartitionKey::as_str),
-                part,
-                parts,
-                data: &STANDARD.encode(data),
-            };
-            serde_json::to_vec(&envelope).unwrap_or_default()
+        let origin = IngressOrigin {
+            stream: invalid.stream.clone(),
+            shard: invalid.shard.clone(),
+            sequence_number: invalid.sequence_number,
+            sub_sequence_number: invalid.sub_sequence_number,
+            arrival: invalid.approximate_arrival,
         };
-        // The largest numbers of parts that there can be, so that the real ones are no longer.
-        let around = envelope(self.data.len(), self.data.len(), &[]).len() + key.size();
-        // Base64 makes four bytes of three.
-        let room = max_record_bytes.saturating_sub(around) / 4 * 3;
-        let room = room.max(PART_BYTES_MIN);
-        let parts = self.data.len().div_ceil(room).max(1);
-        let part = |index: usize| {
-            let data = &self.data[index * room..((index + 1) * room).min(self.data.len())];
-            PutRecord::new(key.clone(), envelope(index + 1, parts, data))
-        };
-        (0..parts).map(part).collect()
+        let (key, data, reason) = (self.partition_key.clone(), self.data.clone(), invalid.kind.as_str());
+        let letter = DeadLetter::from_ingress(origin, key, data, reason, &invalid.message);
+        letter
+            .to_records(max_record_bytes)
+            .map_err(|error| Error::new(Operation::PutRecords, ErrorKind::InvalidArgument, error.to_string()))
     }
 }
 
@@ -145,7 +102,9 @@ impl DeadLetterWriter {
             let Target { stream, max_record_bytes } = self.targets[target].clone();
             let mut parts: Vec<Part> = Vec::new();
             for (index, letter) in letters.iter().enumerate().filter(|(_, letter)| letter.target == target) {
-                parts.extend(letter.records(max_record_bytes).into_iter().map(|part| (index, part)));
+                let records = letter.records(max_record_bytes);
+                let records = records.map_err(|source| ConsumerError::DeadLetter { stream: stream.clone(), source })?;
+                parts.extend(records.into_iter().map(|part| (index, part)));
             }
             let mut failures = 0;
             while !parts.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use statefun_kinesis_dead_letter::reason;
 use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, Record, SequenceNumber, ShardId, StreamArn, Timestamp};
 use tokio::sync::mpsc;
 
@@ -30,9 +31,9 @@ impl InvalidKind {
     /// The kind as logs, metrics and dead letters have it.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::CorruptAggregate => "corrupt-aggregate",
-            Self::MissingPartitionKey => "missing-partition-key",
-            Self::Undecodable => "undecodable",
+            Self::CorruptAggregate => reason::CORRUPT_AGGREGATE,
+            Self::MissingPartitionKey => reason::MISSING_PARTITION_KEY,
+            Self::Undecodable => reason::UNDECODABLE,
         }
     }
 }

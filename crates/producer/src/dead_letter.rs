@@ -1,135 +1,125 @@
-use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::Serialize;
-use statefun_kinesis_types::{ErrorChain, PutRecord};
+use std::error::Error as StdError;
 
-use crate::{Producer, Reason, SendError};
+use statefun_kinesis_client::{Error, ErrorKind, Operation};
+use statefun_kinesis_dead_letter::{DeadLetter, EgressOrigin, EncodeError, reason};
+use statefun_kinesis_types::{ErrorChain, PutRecord, TypeName};
 
-/// Characters of a message that an envelope shows before it is cut.
-const MESSAGE_MAX_CHARS: usize = 1_000;
+use crate::{Failure, OnFailure, Producer, Reason, SendError};
 
-/// Payload that a part carries at least. A limit of the stream that leaves less room is refused by the service.
-const PART_BYTES_MIN: usize = 512;
-
-/// See [`OnFailure::DeadLetter`](crate::OnFailure::DeadLetter).
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    version: u32,
-    reason: &'a str,
-    message: &'a str,
-    stream: &'a str,
-    partition_key: &'a str,
-    explicit_hash_key: Option<&'a str>,
-    size: usize,
-    attempts: u32,
-    may_be_stored: bool,
-    part: usize,
-    parts: usize,
-    data: &'a str,
+/// Writes the dead letters of a producer.
+#[derive(Clone, Debug)]
+pub(crate) struct DeadLetters {
+    /// The producer of the dead-letter stream.
+    to: Producer,
+    /// The egress that the dead letters name.
+    egress: Option<TypeName>,
 }
 
-/// The records that carry a record that was given up: one, or as many as the limit asks for.
-pub(crate) fn letters(record: &PutRecord, error: &SendError, max_record_bytes: usize) -> Vec<PutRecord> {
-    let reason = match error.reason() {
-        Reason::TooLarge { .. } => "too-large",
-        Reason::GaveUp { .. } => "gave-up",
-        Reason::NotAllowed => "not-allowed",
-        Reason::NoProducer(_) => "no-stream",
-        Reason::Rejected { .. } | Reason::PredecessorFailed | Reason::Closed => "rejected",
-    };
-    let message: String = ErrorChain(error).to_string().chars().take(MESSAGE_MAX_CHARS).collect();
-    let stream = error.stream().to_string();
-    let hash = record.explicit_hash_key.map(|key| key.to_string());
-    let envelope = |part: usize, parts: usize, data: &[u8]| {
-        let envelope = Envelope {
-            version: 1,
-            reason,
-            message: &message,
-            stream: &stream,
-            partition_key: record.partition_key.as_str(),
-            explicit_hash_key: hash.as_deref(),
-            size: record.size(),
-            attempts: error.attempts(),
-            may_be_stored: error.may_be_stored(),
-            part,
-            parts,
-            data: &STANDARD.encode(data),
-        };
-        // Strings and numbers can always be written.
-        serde_json::to_vec(&envelope).unwrap_or_default()
-    };
-    let data = &record.data;
-    // The largest numbers of parts that there can be, so that the real ones are no longer.
-    let around = envelope(data.len(), data.len(), &[]).len() + record.partition_key.size();
-    // Base64 makes four bytes of three.
-    let room = max_record_bytes.saturating_sub(around) / 4 * 3;
-    let room = room.max(PART_BYTES_MIN);
-    let parts = data.len().div_ceil(room).max(1);
-    let part = |index: usize| {
-        let data = &data[index * room..((index + 1) * room).min(data.len())];
-        PutRecord::new(record.partition_key.clone(), envelope(index + 1, parts, data))
-    };
-    (0..parts).map(part).collect()
-}
+impl DeadLetters {
+    /// None unless records that fail permanently are to be dead-lettered.
+    pub(crate) fn new(on_failure: &OnFailure, egress: Option<TypeName>) -> Option<Self> {
+        match on_failure {
+            OnFailure::DeadLetter { to, .. } => Some(Self { to: to.clone(), egress }),
+            OnFailure::Fail | OnFailure::Skip { .. } => None,
+        }
+    }
 
-/// Stores a record that was given up in the dead-letter stream.
-pub(crate) async fn store(to: Producer, record: PutRecord, error: SendError) -> Result<(), SendError> {
-    let letters = letters(&record, &error, to.max_record_bytes());
-    let delivered = to.send_all(letters).await?.await?;
-    match delivered.into_handled().into_iter().next() {
-        // The dead-letter stream's own producer leaves records out: then they are not there.
-        Some((_, error)) => Err(error),
-        None => Ok(()),
+    /// Stores the dead letter of a record. It returns when all parts of it are stored.
+    ///
+    /// # Errors
+    ///
+    /// When the dead-letter stream does not take it.
+    pub(crate) async fn write(&self, record: PutRecord, error: SendError) -> Result<(), SendError> {
+        let letter = letter(self.egress.clone(), &record, &error);
+        let records = letter.to_records(self.to.max_record_bytes());
+        let records = records.map_err(|cause| self.not_encoded(&record, &cause))?;
+        let delivered = self.to.send_all(records).await?.await?;
+        match delivered.into_handled().into_iter().next() {
+            // The dead-letter stream's own producer skips records that fail: then the letter is not there.
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn not_encoded(&self, record: &PutRecord, cause: &EncodeError) -> SendError {
+        let error = Error::new(Operation::PutRecords, ErrorKind::InvalidArgument, cause.to_string());
+        let last = Failure::Call(std::sync::Arc::new(error));
+        SendError::new(self.to.stream(), record, Reason::Rejected { last })
     }
 }
 
-/// Says that a record is in no stream at all. Its receipt says that it failed.
-pub(crate) fn lament(cause: &SendError) {
-    tracing::error!(error = %ErrorChain(cause), "a record that was given up is not in the dead-letter stream either");
+/// The dead letter of a record that failed permanently.
+fn letter(egress: Option<TypeName>, record: &PutRecord, error: &SendError) -> DeadLetter {
+    let code = match error.reason() {
+        Reason::TooLarge { .. } => reason::TOO_LARGE,
+        Reason::GaveUp { .. } => reason::GAVE_UP,
+        Reason::NotAllowed => reason::NOT_ALLOWED,
+        Reason::NoProducer(_) => reason::NO_STREAM,
+        // The last three are the producer's and not the record's, and have no dead letters.
+        Reason::Rejected { .. } | Reason::PredecessorFailed | Reason::Closed | Reason::TaskFailed(_) => {
+            reason::REJECTED
+        }
+    };
+    let origin = EgressOrigin {
+        egress,
+        stream: error.stream().clone(),
+        explicit_hash_key: record.explicit_hash_key,
+        attempts: error.attempts(),
+        may_be_stored: error.may_be_stored(),
+    };
+    let message = ErrorChain(error).to_string();
+    DeadLetter::from_egress(origin, record.partition_key.clone(), record.data.clone(), code, &message)
+}
+
+/// Logs that the dead letter of a record could not be written. The receipt of the record says that it failed.
+pub(crate) fn report_lost(cause: &(dyn StdError + 'static)) {
+    tracing::error!(error = %ErrorChain(cause), "cannot write the dead letter of a record; the record is in no stream");
 }
 
 #[cfg(test)]
 mod tests {
+    use statefun_kinesis_dead_letter::{DeadLetterReader, Origin};
     use statefun_kinesis_types::HashKey;
 
     use super::*;
 
     #[test]
-    fn an_envelope_says_what_the_record_was() {
+    fn a_dead_letter_says_what_the_record_was() {
         let record = PutRecord::new("customer-17".parse().unwrap(), "one cup").with_explicit_hash_key(HashKey::new(7));
-        let reason = Reason::TooLarge { limit: 10 };
-        let error = SendError::new(&"orders".parse().unwrap(), &record, reason).tried(2, true);
-        let letters = letters(&record, &error, 1 << 20);
-        assert_eq!(letters.len(), 1);
-        assert_eq!(letters[0].partition_key, record.partition_key);
-        assert_eq!(letters[0].explicit_hash_key, None);
+        let error = SendError::new(&"orders".parse().unwrap(), &record, Reason::TooLarge { limit: 10 }).tried(2, true);
+        let letter = letter(Some("example/orders".parse().unwrap()), &record, &error);
+        let records = letter.to_records(1 << 20).unwrap();
+        assert_eq!((records.len(), &records[0].partition_key), (1, &record.partition_key));
+        assert_eq!(records[0].explicit_hash_key, None);
+
+        let letter = DeadLetterReader::new().read(&records[0].data).unwrap().unwrap();
+        assert_eq!((letter.reason(), letter.data()), ("too-large", Some(&record.data)));
         assert_eq!(
-            letters[0].data,
-            concat!(
-                r#"{"version":1,"reason":"too-large","message":"the record of key \"customer-17\" has 18 bytes with "#,
-                r#"its key; stream orders takes 10 bytes at most","stream":"orders","partitionKey":"customer-17","#,
-                r#""explicitHashKey":"7","size":18,"attempts":2,"mayBeStored":true,"part":1,"parts":1,"#,
-                r#""data":"b25lIGN1cA=="}"#
-            )
+            letter.message(),
+            "the record of key \"customer-17\" has 18 bytes with its key; stream orders takes 10 bytes at most"
         );
+        let origin = EgressOrigin {
+            egress: Some("example/orders".parse().unwrap()),
+            stream: "orders".parse().unwrap(),
+            explicit_hash_key: Some(HashKey::new(7)),
+            attempts: 2,
+            may_be_stored: true,
+        };
+        assert_eq!(letter.origin(), &Origin::Egress(origin));
     }
 
     #[test]
-    fn a_record_that_does_not_fit_is_cut_and_no_byte_is_lost() {
-        for (size, limit) in [(0, 2_000), (1_000_000, 2_000), (3 << 20, 1 << 20), (1_023, 2_000)] {
-            let bytes: Vec<u8> = (0..size).map(|byte| (byte % 251) as u8).collect();
-            let record = PutRecord::new("k".parse().unwrap(), bytes.clone());
-            let error = SendError::new(&"orders".parse().unwrap(), &record, Reason::TooLarge { limit });
-            let letters = letters(&record, &error, limit);
-            let mut found = Vec::new();
-            for (index, letter) in letters.iter().enumerate() {
-                assert!(letter.size() <= limit, "{} bytes", letter.size());
-                let envelope: serde_json::Value = serde_json::from_slice(&letter.data).unwrap();
-                assert_eq!(envelope["part"], index + 1);
-                assert_eq!(envelope["parts"], letters.len());
-                found.extend(STANDARD.decode(envelope["data"].as_str().unwrap()).unwrap());
-            }
-            assert!(found == bytes, "{size} bytes in parts of {limit}");
+    fn each_reason_has_its_code() {
+        let record = PutRecord::new("k".parse().unwrap(), "");
+        let last = || Failure::WrongShard { shard: "shardId-000000000000".parse().unwrap() };
+        for (reason, code) in [
+            (Reason::TooLarge { limit: 1 }, "too-large"),
+            (Reason::GaveUp { elapsed: std::time::Duration::ZERO, last: last() }, "gave-up"),
+            (Reason::Rejected { last: last() }, "rejected"),
+            (Reason::NotAllowed, "not-allowed"),
+        ] {
+            let error = SendError::new(&"orders".parse().unwrap(), &record, reason);
+            assert_eq!(letter(None, &record, &error).reason(), code);
         }
     }
 }

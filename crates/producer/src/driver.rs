@@ -1,4 +1,11 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use statefun_kinesis_aggregation::Unsealed;
 use statefun_kinesis_client::{Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, PutOutcome, ShardFilter};
@@ -9,60 +16,83 @@ use tokio::{
 };
 
 use crate::{
-    OnFailure, SendError, Settings, dead_letter,
-    machine::Condemned,
+    SendError, Settings, TaskFailure,
+    dead_letter::report_lost,
+    inner::{Event, ProducerInner},
+    machine::PendingDeadLetter,
     receipt::Resolved,
     request::Request,
-    shared::{Return, Shared},
+    status::panic_message,
 };
 
 type Answer = Result<Vec<PutOutcome>, Error>;
 
-/// The task of a producer: carries requests from the machine to the client and their answers back.
+/// The task of a producer: carries requests from the machine to the client, and their answers back.
 pub(crate) struct Driver {
-    shared: Arc<Shared>,
+    inner: Arc<ProducerInner>,
     client: Arc<dyn KinesisClient>,
     settings: Settings,
-    calls: JoinSet<Done>,
-    /// What the calls are for, so that records come back even if a call panics.
-    errands: HashMap<Id, Errand>,
+    calls: JoinSet<CallResult>,
+    /// What the calls are for, so that records come back even when the task of a call panics.
+    purposes: HashMap<Id, Purpose>,
     /// Requests in a row that failed as a whole.
     failures: u32,
 }
 
 /// What a call is for.
-enum Errand {
+enum Purpose {
     Put(Arc<Request>),
-    List,
-    Bury(Condemned),
+    ListShards,
+    DeadLetter(PendingDeadLetter),
 }
 
-/// What a call came to.
-enum Done {
+/// The result of a call.
+enum CallResult {
     Put(Answer),
-    List(Result<Vec<Shard>, Error>),
-    Bury(Result<(), SendError>),
+    ListShards(Result<Vec<Shard>, Error>),
+    DeadLetter(Result<(), SendError>),
 }
 
 impl Driver {
     /// Failures in a row after which each doubling of their number is worth a warning.
     const FAILURES_WARN: u32 = 4;
 
-    pub(crate) fn new(shared: Arc<Shared>, client: Arc<dyn KinesisClient>, settings: Settings) -> Self {
-        Self { shared, client, settings, calls: JoinSet::new(), errands: HashMap::new(), failures: 0 }
+    pub(crate) fn new(inner: Arc<ProducerInner>, client: Arc<dyn KinesisClient>, settings: Settings) -> Self {
+        Self { inner, client, settings, calls: JoinSet::new(), purposes: HashMap::new(), failures: 0 }
     }
 
-    /// Runs until the producer is closed and everything is settled.
-    pub(crate) async fn run(mut self) {
-        let mut returns = Vec::new();
-        loop {
-            let step = self.shared.step(returns.drain(..));
-            step.resolved.into_iter().for_each(Resolved::tell);
-            step.condemned.into_iter().for_each(|condemned| self.bury(condemned));
-            if step.wants_shards {
-                self.list();
+    /// Runs until the producer is closed and all records are completed. A panic fails the producer: without its driver
+    /// nothing would be sent and no receipt be resolved.
+    pub(crate) async fn run_supervised(self) {
+        let inner = Arc::clone(&self.inner);
+        // Dropped after the driver, whether it ends, panics or is cut off by the end of the runtime.
+        let _guard = EndGuard(Arc::clone(&inner));
+        let mut run = pin!(self.run());
+        let ended = std::future::poll_fn(|context| {
+            // After a panic, neither the driver nor the machine is used again.
+            match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
+                Ok(poll) => poll.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic)),
             }
-            drop(step.spent);
+        });
+        if let Err(panic) = ended.await {
+            let failure = TaskFailure::panicked("driver", &*panic);
+            let stream = inner.stream();
+            tracing::error!(%stream, error = %failure, "a task of the producer failed; its records may not be stored");
+            inner.fail(failure);
+        }
+    }
+
+    async fn run(mut self) {
+        let mut events = Vec::new();
+        loop {
+            let step = self.inner.step(events.drain(..));
+            step.resolved.into_iter().for_each(Resolved::send);
+            step.dead_letters.into_iter().for_each(|pending| self.write_dead_letter(pending));
+            if step.wants_shards {
+                self.list_shards();
+            }
+            drop(step.stored_records);
             if step.done {
                 return;
             }
@@ -71,7 +101,7 @@ impl Driver {
                 // The call begins while its records are still in the processor's cache, and senders come in between.
                 yield_now().await;
                 while let Some(done) = self.calls.try_join_next_with_id() {
-                    returns.extend(self.come_back(done));
+                    events.extend(self.finish_call(done));
                 }
                 continue;
             }
@@ -80,96 +110,110 @@ impl Driver {
                 Some(done) = self.calls.join_next_with_id() => {
                     let mut next = Some(done);
                     while let Some(done) = next {
-                        returns.extend(self.come_back(done));
+                        events.extend(self.finish_call(done));
                         next = self.calls.try_join_next_with_id();
                     }
                 }
-                () = self.shared.work.notified() => {}
+                () = self.inner.work.notified() => {}
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
             }
         }
     }
 
-    /// Starts a call as a task of its own: encoding a full request takes long enough to keep others waiting.
+    /// Sends a request in a task of its own: encoding a full request takes long enough to keep others waiting.
     fn put(&mut self, mut request: Request) {
         let aggregates = request.take_aggregates();
         let request = Arc::new(request);
-        let (client, shared, limit) =
-            (Arc::clone(&self.client), Arc::clone(&self.shared), self.settings.request_timeout);
+        let (client, inner, limit) = (Arc::clone(&self.client), Arc::clone(&self.inner), self.settings.request_timeout);
         let of_task = Arc::clone(&request);
         let call = async move {
-            // Outside the machine's lock, and on any thread: this is where the MD5 of every byte is taken.
+            // Outside the machine's lock, and on any thread: sealing takes the MD5 of every byte.
             let sealed: Vec<_> = aggregates.into_iter().map(Unsealed::seal).collect();
             let records = if sealed.is_empty() { of_task.plain() } else { &sealed };
-            Done::Put(match timeout(limit, client.put_records(&shared.stream, records)).await {
+            CallResult::Put(match timeout(limit, client.put_records(inner.stream(), records)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(no_answer(Operation::PutRecords, limit)),
             })
         };
         let id = self.calls.spawn(call).id();
-        self.errands.insert(id, Errand::Put(request));
+        self.purposes.insert(id, Purpose::Put(request));
     }
 
-    fn list(&mut self) {
-        let (client, shared, limit) =
-            (Arc::clone(&self.client), Arc::clone(&self.shared), self.settings.request_timeout);
+    fn list_shards(&mut self) {
+        let (client, inner, limit) = (Arc::clone(&self.client), Arc::clone(&self.inner), self.settings.request_timeout);
         let call = async move {
-            let shards = timeout(limit, client.all_shards(&shared.stream, ShardFilter::AtLatest)).await;
-            Done::List(shards.unwrap_or_else(|_| Err(no_answer(Operation::ListShards, limit))))
+            let shards = timeout(limit, client.all_shards(inner.stream(), ShardFilter::AtLatest)).await;
+            CallResult::ListShards(shards.unwrap_or_else(|_| Err(no_answer(Operation::ListShards, limit))))
         };
         let id = self.calls.spawn(call).id();
-        self.errands.insert(id, Errand::List);
+        self.purposes.insert(id, Purpose::ListShards);
     }
 
-    fn bury(&mut self, condemned: Condemned) {
-        let OnFailure::DeadLetter { to, .. } = &self.shared.on_failure else { return };
-        let call = dead_letter::store(to.clone(), condemned.record.clone(), condemned.error.clone());
-        let id = self.calls.spawn(async { Done::Bury(call.await) }).id();
-        self.errands.insert(id, Errand::Bury(condemned));
+    fn write_dead_letter(&mut self, pending: PendingDeadLetter) {
+        let inner = Arc::clone(&self.inner);
+        let (record, error) = (pending.record.clone(), pending.error.clone());
+        let call = async move {
+            CallResult::DeadLetter(match &inner.dead_letters {
+                Some(dead_letters) => dead_letters.write(record, error).await,
+                None => Err(error),
+            })
+        };
+        let id = self.calls.spawn(call).id();
+        self.purposes.insert(id, Purpose::DeadLetter(pending));
     }
 
-    fn come_back(&mut self, done: Result<(Id, Done), JoinError>) -> Option<Return> {
+    /// What a call that has ended, or whose task has panicked, means for the machine.
+    fn finish_call(&mut self, done: Result<(Id, CallResult), JoinError>) -> Option<Event> {
         let (id, done) = match done {
             Ok((id, done)) => (id, Ok(done)),
             Err(error) => (error.id(), Err(error)),
         };
-        let stream = &self.shared.stream;
-        match (self.errands.remove(&id)?, done) {
-            (Errand::Put(request), done) => {
+        let stream = self.inner.stream();
+        match (self.purposes.remove(&id)?, done) {
+            (Purpose::Put(request), done) => {
                 let answer = match done {
-                    Ok(Done::Put(answer)) => answer,
-                    Ok(Done::List(_) | Done::Bury(_)) => Err(no_return(Operation::PutRecords)),
-                    Err(error) => Err(no_return(Operation::PutRecords).with_source(error)),
+                    Ok(CallResult::Put(answer)) => answer,
+                    Ok(CallResult::ListShards(_) | CallResult::DeadLetter(_)) => {
+                        Err(task_failed(Operation::PutRecords, "it returned something else"))
+                    }
+                    Err(error) => Err(task_failed(Operation::PutRecords, &said(error))),
                 };
                 self.trace(&request, &answer);
-                Some(Return::Answer(Arc::unwrap_or_clone(request), answer))
+                Some(Event::Answer(Arc::unwrap_or_clone(request), answer))
             }
-            (Errand::List, done) => {
+            (Purpose::ListShards, done) => {
                 let shards = match done {
-                    Ok(Done::List(shards)) => shards,
-                    Ok(Done::Put(_) | Done::Bury(_)) | Err(_) => Err(no_return(Operation::ListShards)),
+                    Ok(CallResult::ListShards(shards)) => shards,
+                    Ok(CallResult::Put(_) | CallResult::DeadLetter(_)) => {
+                        Err(task_failed(Operation::ListShards, "it returned something else"))
+                    }
+                    Err(error) => Err(task_failed(Operation::ListShards, &said(error))),
                 };
                 let shards = shards.inspect_err(|error| {
-                    tracing::warn!(%stream, error = %ErrorChain(&error), "the shards cannot be listed; trying again");
+                    tracing::warn!(%stream, error = %ErrorChain(&error), "cannot list the shards; retrying");
                 });
-                Some(Return::Shards(shards.ok()))
+                Some(Event::Shards(shards.ok()))
             }
-            (Errand::Bury(condemned), done) => {
+            (Purpose::DeadLetter(pending), done) => {
                 let is_stored = match done {
-                    Ok(Done::Bury(Ok(()))) => true,
-                    Ok(Done::Bury(Err(error))) => {
-                        dead_letter::lament(&error);
+                    Ok(CallResult::DeadLetter(Ok(()))) => true,
+                    Ok(CallResult::DeadLetter(Err(error))) => {
+                        report_lost(&error);
                         false
                     }
-                    Ok(Done::Put(_) | Done::List(_)) | Err(_) => false,
+                    Ok(CallResult::Put(_) | CallResult::ListShards(_)) => false,
+                    Err(error) => {
+                        report_lost(&task_failed(Operation::PutRecords, &said(error)));
+                        false
+                    }
                 };
-                Some(Return::Buried(condemned, is_stored))
+                Some(Event::DeadLetter(pending, is_stored))
             }
         }
     }
 
     fn trace(&mut self, request: &Request, answer: &Answer) {
-        let stream = &self.shared.stream;
+        let stream = self.inner.stream();
         match answer {
             Ok(outcomes) => {
                 self.failures = 0;
@@ -182,28 +226,38 @@ impl Driver {
                 self.failures = self.failures.saturating_add(1);
                 let failures = self.failures;
                 if failures >= Self::FAILURES_WARN && failures.is_power_of_two() {
-                    tracing::warn!(%stream, error = %ErrorChain(&error), failures, "the stream cannot be written for now; trying again");
+                    tracing::warn!(%stream, error = %ErrorChain(&error), failures, "cannot write to the stream; retrying");
                 }
                 tracing::debug!(%stream, records = request.len(), %error, "a request failed");
             }
             Err(error) => {
-                tracing::warn!(%stream, records = request.len(), error = %ErrorChain(&error), "a request was refused")
+                tracing::warn!(%stream, records = request.len(), error = %ErrorChain(&error), "a request was rejected");
             }
         }
     }
 }
 
-fn no_answer(operation: Operation, limit: Duration) -> Error {
+pub(crate) fn no_answer(operation: Operation, limit: Duration) -> Error {
     Error::new(operation, ErrorKind::Timeout, format!("no answer within {limit:?}"))
 }
 
-fn no_return(operation: Operation) -> Error {
-    Error::new(operation, ErrorKind::Unexpected, "the client did not return")
+fn task_failed(operation: Operation, why: &str) -> Error {
+    Error::new(operation, ErrorKind::Unexpected, format!("the task of the call failed: {why}"))
 }
 
-impl Drop for Driver {
-    /// The runtime is shutting down, unless all is settled: no receipt may wait for ever.
+/// What the panic of a task said.
+fn said(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => format!("it panicked: {}", panic_message(&*panic)),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Sees to it that no receipt waits for ever when the driver ends, whatever the reason.
+struct EndGuard(Arc<ProducerInner>);
+
+impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.shared.forget(self.settings.clone());
+        self.0.forget();
     }
 }

@@ -3,10 +3,12 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 use statefun_kinesis_client::{Error, ErrorKind, PutFailure, StreamStatus};
 use statefun_kinesis_types::{HashKey, PartitionKey, PutRecord, ShardId, StreamRef};
 
+use crate::TaskFailure;
+
 /// A record that was not stored, and why.
 ///
 /// It names the stream, the partition key and the size in bytes. `Display` does not repeat the
-/// [`source`](StdError::source), which holds the service's words. One word wide.
+/// [`source`](StdError::source), which has the message of the service. It is as large as a pointer.
 #[derive(Clone, Debug)]
 pub struct SendError(Box<Inner>);
 
@@ -25,50 +27,53 @@ struct Inner {
 /// Why a record was not stored.
 #[derive(Clone, Debug)]
 pub enum Reason {
-    /// The record is larger than the stream takes. It was never sent.
+    /// The record is larger than the stream takes. It was not sent.
     TooLarge {
         /// The stream's limit in bytes, data and key together.
         limit: usize,
     },
 
-    /// All tries within [`Settings::give_up_after`](crate::Settings::give_up_after) or
+    /// All attempts within [`Settings::give_up_after`](crate::Settings::give_up_after) or
     /// [`Settings::max_attempts`](crate::Settings::max_attempts) failed.
     GaveUp {
-        /// Time from the first of them to the last answer.
+        /// Time from the first attempt to the last answer.
         elapsed: Duration,
-        /// What the last attempt came to.
+        /// The result of the last attempt.
         last: Failure,
     },
 
-    /// The service will not take the record or the request, however often it is tried.
+    /// The service rejected the record or the request in a way that no retry changes.
     Rejected {
-        /// What the last attempt came to.
+        /// The result of the last attempt.
         last: Failure,
     },
 
-    /// An earlier record of the same key failed while this one waited behind it. It was not sent again: storing it
-    /// would have put it before the earlier one, should that be sent again.
+    /// An earlier record of the same key failed while this one waited behind it. It was not sent any more: it would have been
+    /// stored before the earlier one, should that be sent again.
     PredecessorFailed,
 
     /// The producer was closed before the record was queued, or was dropped before the record was stored.
     Closed,
 
-    /// Records may not go to the stream: it is not one of the [allowed](crate::ProducersBuilder::allow).
+    /// A task of the producer panicked. The producer sends nothing any more.
+    TaskFailed(TaskFailure),
+
+    /// The stream is not one of the [allowed](crate::ProducersBuilder::allow) ones.
     NotAllowed,
 
-    /// No producer of the stream could be built. The record was never sent.
+    /// No producer for the stream could be built. The record was not sent.
     NoProducer(Arc<ProducerError>),
 }
 
 /// What was done about a record that was not stored; see [`OnFailure`](crate::OnFailure).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Handling {
-    /// Its sender was told, and has to do something about it.
+    /// Nothing but this error: it is up to the sender of the record.
     #[default]
     Failed,
-    /// It was logged and left out; those behind it went on.
+    /// It was logged and skipped; the records behind it went on.
     Skipped,
-    /// It was stored in the dead-letter stream; those behind it went on.
+    /// It was stored in the dead-letter stream; the records behind it went on.
     DeadLettered,
 }
 
@@ -77,7 +82,7 @@ impl SendError {
         Self::about(stream, &record.partition_key, record.explicit_hash_key, record.size(), reason)
     }
 
-    /// The error of a record that is not at hand any more.
+    /// The error of a record of which only these properties are known any more.
     pub(crate) fn about(
         stream: &StreamRef,
         key: &PartitionKey,
@@ -97,7 +102,7 @@ impl SendError {
         }))
     }
 
-    /// The same error after so many attempts, one of which may have stored the record.
+    /// The same error, with the number of attempts and whether one of them may have stored the record.
     pub(crate) fn tried(mut self, attempts: u32, may_be_stored: bool) -> Self {
         (self.0.attempts, self.0.may_be_stored) = (attempts, may_be_stored);
         self
@@ -128,18 +133,18 @@ impl SendError {
         self.0.explicit_hash_key
     }
 
-    /// Bytes of the record, data and key together.
+    /// Bytes of the record, data and partition key together.
     pub fn size(&self) -> usize {
         self.0.size
     }
 
-    /// How many requests carried the record, without those that only served to find a refused one among others.
+    /// How many requests carried the record, without those that were rejected because of another record in them.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// Whether the record may be in the stream all the same: a request ended without an answer, or the aggregate that
-    /// carried the record landed on a shard where not every reader takes it.
+    /// Whether the record may be in the stream nevertheless: a request ended without an answer, or the aggregate with the
+    /// record was stored on a shard where some readers drop it.
     pub fn may_be_stored(&self) -> bool {
         self.0.may_be_stored
     }
@@ -164,7 +169,7 @@ impl fmt::Display for SendError {
                  {elapsed:?}"
             ),
             Reason::Rejected { .. } => {
-                write!(f, "stream {stream} refuses the record of key {key:?} ({size} bytes)")
+                write!(f, "stream {stream} rejected the record of key {key:?} ({size} bytes)")
             }
             Reason::PredecessorFailed => write!(
                 f,
@@ -174,6 +179,12 @@ impl fmt::Display for SendError {
             Reason::Closed => write!(
                 f,
                 "the record of key {key:?} ({size} bytes) was not stored: the producer of stream {stream} is closed"
+            ),
+            Reason::TaskFailed(failure) => write!(
+                f,
+                "the record of key {key:?} ({size} bytes) may not be stored: the task `{}` of the producer of stream \
+                 {stream} failed",
+                failure.task()
             ),
             Reason::NotAllowed => {
                 write!(f, "the record of key {key:?} ({size} bytes) may not go to stream {stream}: it is not allowed")
@@ -188,15 +199,15 @@ impl fmt::Display for SendError {
 impl StdError for SendError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.reason {
-            // The failure is as transparent as its Display.
             Reason::GaveUp { last, .. } | Reason::Rejected { last } => Some(last),
             Reason::NoProducer(error) => Some(&**error),
+            Reason::TaskFailed(failure) => Some(failure),
             Reason::TooLarge { .. } | Reason::PredecessorFailed | Reason::Closed | Reason::NotAllowed => None,
         }
     }
 }
 
-/// What the last attempt to store a record came to.
+/// The result of the last attempt to store a record.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
     /// The request failed as a whole.
@@ -205,11 +216,11 @@ pub enum Failure {
     /// The request was answered, and this record was not stored.
     #[error(transparent)]
     Record(Arc<PutFailure>),
-    /// The aggregate that carried the record landed on a shard to which not all of its records belong, so that some
-    /// readers drop it.
-    #[error("the aggregate landed on {shard}, to which not all of its records belong")]
+    /// The aggregate with the record was stored on a shard to which not all of its records belong, so that some readers drop
+    /// it.
+    #[error("the aggregate was stored on {shard}, to which not all of its records belong")]
     WrongShard {
-        /// Where it landed.
+        /// The shard on which it was stored.
         shard: ShardId,
     },
 }
@@ -229,15 +240,15 @@ impl Failure {
 #[derive(Debug, thiserror::Error)]
 pub enum ProducerError {
     /// There is no such stream.
-    #[error("stream {stream} does not exist in the account and region that were asked")]
+    #[error("stream {stream} does not exist in the account and region of the client")]
     NotFound {
         /// The stream.
         stream: StreamRef,
-        /// The service's words.
+        /// The error of the service.
         source: Error,
     },
 
-    /// The stream is being removed, or was not ready in time.
+    /// The stream is being deleted, or was not ready in time.
     #[error("stream {stream} is still {status} after {waited:?}")]
     NotReady {
         /// The stream.
@@ -249,25 +260,25 @@ pub enum ProducerError {
     },
 
     /// The stream could not be described.
-    #[error("stream {stream} could not be described")]
+    #[error("cannot describe stream {stream}")]
     Describe {
         /// The stream.
         stream: StreamRef,
-        /// The service's words.
+        /// The error of the service.
         source: Error,
     },
 
-    /// Aggregation was asked for, and the shards of the stream, which it takes, could not be listed.
-    #[error("the shards of stream {stream} could not be listed")]
+    /// The shards of the stream could not be listed. Aggregation needs them.
+    #[error("cannot list the shards of stream {stream}")]
     ListShards {
         /// The stream.
         stream: StreamRef,
-        /// The service's words.
+        /// The error of the service.
         source: Error,
     },
 
-    /// Aggregation was asked for on a stream whose record distribution is AUTO. There aggregates land on any shard, and
-    /// readers drop what does not belong to theirs.
+    /// Aggregation was requested for a stream whose record distribution is AUTO. There aggregates are stored on any shard, and
+    /// readers drop the records that do not belong to it.
     #[error(
         "stream {stream} distributes records by itself (AUTO), where aggregated records get lost; switch aggregation \
          off, or set the stream's record distribution to USER_PARTITION_KEY"
@@ -277,7 +288,7 @@ pub enum ProducerError {
         stream: StreamRef,
     },
 
-    /// No client for the stream's region and account could be had.
+    /// There is no client for the stream's region and account.
     #[error("there is no client for stream {stream}")]
     NoClient {
         /// The stream.

@@ -1,11 +1,11 @@
 use std::hash::Hasher;
 
-/// A hash of some bytes: each word of eight is folded in with a product of 128 bits.
+/// A hash of some bytes: each word of eight bytes is folded in with a product of 128 bits.
 ///
-/// The standard library's hash is proof against those who choose keys to make a table slow, at 15 ns a key. Here the
-/// worst that chosen keys can do is to wait for each other, which whoever may choose keys can have by choosing equal ones.
+/// The hash of the standard library resists keys that were chosen to make a table slow, and takes 15 ns per key. That is
+/// not needed here: the worst that chosen keys can do is to wait for each other, and equal keys do so anyway.
 #[inline]
-pub(crate) fn mix(bytes: &[u8], secret: u64) -> u64 {
+pub(crate) fn hash_bytes(bytes: &[u8], secret: u64) -> u64 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
     let fold = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);
@@ -29,11 +29,11 @@ pub(crate) fn mix(bytes: &[u8], secret: u64) -> u64 {
     fold(fold(hash ^ last, ODD), secret | 1)
 }
 
-/// Hands a hash through that was made elsewhere.
+/// The hasher of keys that are hashes already.
 #[derive(Debug, Default)]
-pub(crate) struct Hashed(u64);
+pub(crate) struct PrehashedHasher(u64);
 
-impl Hasher for Hashed {
+impl Hasher for PrehashedHasher {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -1,16 +1,15 @@
-//! Records to a Kinesis stream: in batches, in order per partition key, through partial failures.
+//! Writes records to Kinesis streams: in batches, in order per partition key, also through partial failures.
 //!
-//! PutRecords stores some records of a request and refuses others, and it does not even keep the order within a
-//! request. A [`Producer`] makes of it what a program wants: every record is stored, or reported as failed to its
-//! [`Receipt`]; records of one partition key are stored in the order in which they were sent, whatever has to be sent
-//! again; memory is bounded, and a stream that does not keep up slows down those who send.
+//! PutRecords may store some records of a request and not others, and it does not keep the order within a request. With a
+//! [`Producer`], every record is stored, or reported as failed to its [`Receipt`]; records of one partition key are stored
+//! in the order in which they were sent, whatever has to be sent again; memory is bounded, and senders wait when a stream
+//! is slower than they are.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use statefun_kinesis_client::KinesisAdmin;
 //! use statefun_kinesis_fake::FakeKinesis;
-//! use statefun_kinesis_producer::Producer;
-//! use statefun_kinesis_types::{PutRecord, StreamName};
+//! use statefun_kinesis_producer::{Producer, PutRecord, StreamName};
+//! # use statefun_kinesis_client::KinesisAdmin;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,70 +19,72 @@
 //!
 //! let producer = Producer::builder(Arc::new(kinesis.clone()), orders.clone()).build().await?;
 //! let receipt = producer.send(PutRecord::new("customer-17".parse()?, "one cup")).await?;
-//! let placement = receipt.await?;
+//! let stored = receipt.await?;
 //! producer.close().await;
 //!
 //! let (shard, record) = &kinesis.records(&orders.into())[0];
-//! assert_eq!((shard, record.sequence_number), (&placement.shard, placement.sequence_number));
+//! assert_eq!((shard, record.sequence_number), (&stored.shard, stored.sequence_number));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # In order
+//! A program needs this crate and a client: all types that the signatures name are here too.
 //!
-//! Records of one key are stored in the order of their `send` calls, whatever has to be sent again meanwhile. Nobody has
-//! to wait for a receipt before the next `send`.
+//! # Order
+//!
+//! Records of one key are stored in the order of their `send` calls, whatever has to be sent again meanwhile. The program
+//! does not have to wait for a receipt before the next `send`.
 //!
 //! ```
 //! # use std::sync::Arc;
 //! # use statefun_kinesis_client::KinesisAdmin;
 //! # use statefun_kinesis_fake::FakeKinesis;
-//! # use statefun_kinesis_producer::Producer;
-//! # use statefun_kinesis_types::{PutRecord, StreamName};
+//! # use statefun_kinesis_producer::{Producer, PutRecord, StreamName};
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let kinesis = FakeKinesis::new();
 //! # let orders: StreamName = "orders".parse()?;
 //! # kinesis.create_stream(&orders, 1).await?;
 //! # let producer = Producer::builder(Arc::new(kinesis.clone()), orders.clone()).build().await?;
-//! // The service refuses the first of them once.
+//! // The service rejects the first of them once.
 //! kinesis.faults().fail_next_entries(|index, _| index == 0);
 //! let records = ["ordered", "paid", "shipped"].map(|state| PutRecord::new("order-1".parse().unwrap(), state));
 //! let delivered = producer.send_all(records.to_vec()).await?.await?;
 //!
-//! let places: Vec<_> = delivered.stored().map(|stored| stored.sequence_number).collect();
-//! assert!(places.is_sorted());
+//! let positions: Vec<_> = delivered.stored().map(|stored| stored.sequence_number).collect();
+//! assert!(positions.is_sorted());
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Of each key, one record is on its way at a time; the next leaves when it is stored. PutRecords may store a later entry
-//! of a request although an earlier one fails, and a repeat would come too late: so the same key never stands in a
-//! request twice. Nor can the next one leave in another request before the answer, from which alone a failure is known. A
-//! single key is written at one record per round trip for that; other keys go on meanwhile, in up to
-//! [`Settings::max_in_flight_requests`] requests, and a stream of many keys at full speed. Aggregation lifts the limit: an
-//! aggregate is stored as a whole or not at all, so that a round trip carries as many records of a key as fit. So does
-//! [`Order::None`], which gives the order up; keys have none anyway on a stream whose record distribution is AUTO, and pay
-//! for none there.
+//! Of each key, one record is in flight at a time; the next one is sent when it is stored. PutRecords may store a later
+//! record of a request although an earlier one fails, and a retry would come too late: so a request never has two records
+//! of the same key. Nor can the next one be sent in another request before the answer, since only the answer says whether a
+//! record has failed. A single key is therefore written at one record per round trip. Meanwhile other keys go on, in up to
+//! [`Settings::max_in_flight_requests`] requests, so that a stream of many keys is written at full speed.
 //!
-//! When a record fails for good, those of its key that wait behind it fail too ([`Reason::PredecessorFailed`]), unless
-//! [`OnFailure`] says otherwise: a caller that starts again from the failed one finds nothing stored out of order. A
-//! request without an answer may have been carried out. Its records are sent again, so that a record may be stored more
-//! than once; the first copies are still in order.
+//! Aggregation lifts the limit of a single key: an aggregate is stored as a whole or not at all, so that each round trip
+//! carries as many records of a key as fit. [`Order::None`] lifts it too, and gives up the order. On a stream whose record
+//! distribution is AUTO, keys have no order anyway, and there is no such limit.
+//!
+//! When a record fails permanently, the records of its key that wait behind it fail too ([`Reason::PredecessorFailed`]),
+//! unless [`OnFailure`] says otherwise: a program that starts again from the failed record finds nothing stored out of
+//! order. A request without an answer may have been carried out. Its records are sent again, so that a record may be stored
+//! more than once; the first copies are in order.
 //!
 //! # Throttling
 //!
-//! Nothing has to be done about it. A record that its shard throttles goes again at the pace of that shard, which follows
-//! what the service takes; other shards are not held up. When the queue is full ([`Settings::max_outstanding_records`]),
-//! `send` waits. What is not stored in time is given up, and what happens then is a choice:
+//! The program does not have to do anything about it. A record that its shard throttles is retried at the rate of that
+//! shard, which adapts to what the service takes; other shards are not held up. When the queue is full
+//! ([`Settings::max_outstanding_records`]), `send` waits. A record that is not stored in time fails, and [`OnFailure`] says
+//! what is done about it:
 //!
 //! ```
 //! # use std::{num::NonZeroU32, sync::Arc, time::Duration};
 //! # use statefun_kinesis_client::KinesisAdmin;
 //! # use statefun_kinesis_fake::FakeKinesis;
-//! use statefun_kinesis_producer::{Handling, OnFailure, Producer, Settings};
-//! # use statefun_kinesis_types::{PutRecord, StreamName};
-//! use statefun_kinesis_types::LogLevel;
+//! use statefun_kinesis_producer::{Handling, LogLevel, OnFailure, Producer, Settings};
+//! # use statefun_kinesis_producer::{PutRecord, StreamName};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! # let kinesis = FakeKinesis::new();
@@ -110,17 +111,17 @@
 //! # }
 //! ```
 //!
-//! # Small events
+//! # Small records
 //!
-//! A shard takes 1 000 records a second whatever their size. With [`Settings::aggregation`] many travel as one, in the
-//! format of the Kinesis Producer Library, which the consumer of this project and all of the KCL family read.
+//! A shard takes 1 000 records per second whatever their size. With [`Settings::aggregation`] many are stored as one, in
+//! the format of the Kinesis Producer Library, which the consumer of this project and all of the KCL family read.
 //!
 //! ```
 //! # use std::sync::Arc;
 //! # use statefun_kinesis_client::KinesisAdmin;
 //! # use statefun_kinesis_fake::FakeKinesis;
 //! use statefun_kinesis_producer::{Aggregation, Producer, Settings};
-//! # use statefun_kinesis_types::{PutRecord, StreamName};
+//! # use statefun_kinesis_producer::{PutRecord, StreamName};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -139,30 +140,31 @@
 //! # }
 //! ```
 //!
-//! Records that share an aggregate belong to one shard, as the last listing of the shards has it. When the stream is
-//! resharded meanwhile, an aggregate may land where not all of its records belong; readers would drop some or all of
-//! them, so that it is sent again as a whole under the new shards, before anything is acknowledged. On a stream under
-//! AUTO it is refused ([`ProducerError::AggregationUnderAuto`]).
+//! The records of an aggregate belong to one shard, as the shards were listed last. When the stream is resharded meanwhile,
+//! an aggregate may be stored on a shard to which not all of its records belong. Readers would drop some or all of them. So
+//! it is sent again as a whole with the new shards before any of its records is acknowledged. On a stream whose record
+//! distribution is AUTO, aggregation is an error ([`ProducerError::AggregationUnderAuto`]).
 //!
 //! # Ending
 //!
-//! [`Producer::close`] stores what is queued, and [`Producer::close_within`] as much of it as there is time for. Dropping
-//! the last clone without either loses nothing silently: what no request carries is reported to its receipt as
-//! [`Reason::Closed`] at once, and what one carries by its answer.
+//! [`Producer::close`] stores the records that are queued, and [`Producer::close_within`] as many as it can in a given time.
+//! When the last clone is dropped without either, no record is lost silently: those that are not in flight fail at once with
+//! [`Reason::Closed`], and those in flight are completed by the answer to their request.
 //!
 //! # What is not here
 //!
-//! Clients and their credentials ([`Clients`] is where they come from), and any knowledge of readers. The record size and
-//! the record distribution are read from the stream once, when its producer is built; a size that is lowered later shows
-//! as records that the service rejects.
+//! Clients and their credentials ([`Clients`] provides them), and reading. The maximum record size and the record
+//! distribution are read from the stream once, when its producer is built; when the size is reduced later, records that are
+//! too large are rejected by the service.
 
+mod builder;
 mod dead_letter;
+mod deadline;
 mod driver;
 mod error;
 mod flush;
-mod fresh;
+mod inner;
 mod key_hash;
-mod lane;
 mod machine;
 mod metrics;
 mod pace;
@@ -171,16 +173,26 @@ mod producer;
 mod producers;
 mod queue;
 mod receipt;
+mod record_meta;
 mod request;
 mod settings;
 mod shard_map;
-mod shared;
-mod slips;
+mod status;
+mod untracked;
 
+pub use builder::ProducerBuilder;
 pub use error::{Failure, Handling, ProducerError, Reason, SendError};
 pub use metrics::Metrics;
 pub use policy::OnFailure;
-pub use producer::{Producer, ProducerBuilder};
+pub use producer::Producer;
 pub use producers::{Clients, Producers, ProducersBuilder};
 pub use receipt::{BatchReceipt, Delivered, Receipt, Stored};
 pub use settings::{Aggregation, Order, Settings};
+pub use status::TaskFailure;
+
+#[doc(no_inline)]
+pub use statefun_kinesis_client::{Backoff, Error as ClientError, ErrorKind, KinesisClient, PutFailure, StreamStatus};
+#[doc(no_inline)]
+pub use statefun_kinesis_types::{
+    HashKey, LogLevel, PartitionKey, PutRecord, SequenceNumber, ShardId, StreamArn, StreamName, StreamRef, TypeName,
+};

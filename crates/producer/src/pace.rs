@@ -2,46 +2,50 @@ use std::time::{Duration, Instant};
 
 use statefun_kinesis_types::{SHARD_WRITE_BYTES_PER_SECOND, SHARD_WRITE_RECORDS_PER_SECOND};
 
-/// How fast one shard is written after it has throttled records.
+use crate::deadline::deadline;
+
+/// The rate at which one shard is written after it has throttled records: a token bucket for records and one for bytes.
 ///
-/// A bucket of tokens for records and one for bytes are filled at a share of the service's limits. The share falls by a
-/// factor when the shard throttles again and grows by a fixed amount per second while it does not: others may write to
-/// the shard too, and how much they leave changes.
+/// The buckets are filled at a share of the service's limits. The share falls by a factor when the shard throttles again,
+/// and grows by a fixed amount per second while it does not: other producers may write to the shard too, and how much they
+/// leave changes.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Of the service's limits, how much this producer takes.
+    /// The share of the service's limits that this producer takes.
     share: f64,
+    /// Tokens for records. Negative after a throttling.
     records: f64,
+    /// Tokens for bytes. Negative after a record that is larger than a full bucket.
     bytes: f64,
     /// When the buckets were filled last.
     filled: Instant,
-    /// When the share was cut last.
-    cut: Instant,
+    /// When the share was reduced last.
+    reduced: Instant,
     /// When the shard throttled last.
     throttled: Instant,
 }
 
 impl Pace {
-    /// A shard that has just throttled is probably asked for little more than it takes.
+    /// A shard that has just throttled probably gets only little more than it takes.
     const SHARE_FIRST: f64 = 0.9;
     const SHARE_MIN: f64 = 0.01;
-    /// A little over the limit, or else it would never be found out that there is room.
+    /// A little over the limit: otherwise it would never be found out that other producers leave more.
     const SHARE_MAX: f64 = 1.1;
-    /// What a throttled record takes away: factor.
-    const CUT: f64 = 0.7;
-    /// What a second without throttling gives back: amount.
+    /// The factor by which a throttled record reduces the share.
+    const REDUCTION: f64 = 0.7;
+    /// By how much the share grows per second without throttling.
     const GROWTH_PER_SECOND: f64 = 0.1;
-    /// One answer throttles many records, and what is on its way is throttled as well: that is one event.
-    const CUT_EVERY: Duration = Duration::from_millis(200);
-    /// Seconds' worth of tokens that a bucket holds: the fewer, the smoother.
+    /// One answer throttles many records, and the requests in flight are throttled as well: that is one event.
+    const REDUCE_EVERY: Duration = Duration::from_millis(200);
+    /// How many seconds' tokens a bucket holds: the fewer, the smoother.
     const HOLDS_SECONDS: f64 = 0.2;
-    /// Seconds' worth of tokens that a large record may owe.
+    /// How many seconds' tokens a large record may take in advance.
     const OWES_SECONDS: f64 = 10.0;
-    /// How long a shard that nobody waits for has to be quiet until it is written at will again.
+    /// How long a shard must not throttle until it is written without a limit again.
     const FORGET_AFTER: Duration = Duration::from_secs(5);
 
     pub(crate) fn new(now: Instant) -> Self {
-        Self { share: Self::SHARE_FIRST, records: 0.0, bytes: 0.0, filled: now, cut: now, throttled: now }
+        Self { share: Self::SHARE_FIRST, records: 0.0, bytes: 0.0, filled: now, reduced: now, throttled: now }
     }
 
     fn records_per_second(&self) -> f64 {
@@ -52,7 +56,7 @@ impl Pace {
         self.share * SHARD_WRITE_BYTES_PER_SECOND as f64
     }
 
-    /// Tokens for records and bytes that a full bucket has; always enough for one record.
+    /// The tokens of a full bucket for records and of one for bytes. The former is always enough for one record.
     fn full(&self) -> (f64, f64) {
         ((self.records_per_second() * Self::HOLDS_SECONDS).max(1.0), self.bytes_per_second() * Self::HOLDS_SECONDS)
     }
@@ -67,17 +71,17 @@ impl Pace {
         self.bytes = (self.bytes + self.bytes_per_second() * passed.as_secs_f64()).min(bytes);
     }
 
-    /// When a record of so many bytes may go. What is larger than a full bucket goes when the bucket is full.
+    /// When a record of so many bytes may be sent. One that is larger than a full bucket is sent when the bucket is full.
     pub(crate) fn ready_at(&self, bytes: usize) -> Instant {
-        /// Rounding must not let a record wait for ever for the last thousandth of a token.
+        /// Because of rounding, a record could wait for the last thousandth of a token for ever.
         const ENOUGH: f64 = 0.999;
         let (_, full) = self.full();
         let lacks_records = (ENOUGH - self.records).max(0.0) / self.records_per_second();
         let lacks_bytes = ((bytes as f64).min(full) * ENOUGH - self.bytes).max(0.0) / self.bytes_per_second();
-        self.filled + Duration::from_secs_f64(lacks_records.max(lacks_bytes))
+        deadline(self.filled, Duration::from_secs_f64(lacks_records.max(lacks_bytes)))
     }
 
-    /// Takes the tokens of a record of so many bytes if it may go now.
+    /// Whether a record of so many bytes may be sent now. If so, takes its tokens.
     pub(crate) fn admit(&mut self, now: Instant, bytes: usize) -> bool {
         self.fill(now);
         let admitted = self.ready_at(bytes) <= now;
@@ -88,19 +92,19 @@ impl Pace {
         admitted
     }
 
-    /// The shard has throttled a record.
+    /// Takes note that the shard has throttled a record.
     pub(crate) fn throttled(&mut self, now: Instant) {
         self.fill(now);
         self.throttled = now;
-        if now.saturating_duration_since(self.cut) >= Self::CUT_EVERY {
-            self.cut = now;
-            self.share = (self.share * Self::CUT).max(Self::SHARE_MIN);
+        if now.saturating_duration_since(self.reduced) >= Self::REDUCE_EVERY {
+            self.reduced = now;
+            self.share = (self.share * Self::REDUCTION).max(Self::SHARE_MIN);
             self.records = self.records.min(0.0);
             self.bytes = self.bytes.min(0.0);
         }
     }
 
-    /// Whether the shard need not be paced any more, if nothing waits for it.
+    /// Whether the shard needs no pace any more, provided that no record waits for it.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.throttled) >= Self::FORGET_AFTER
     }
@@ -145,7 +149,7 @@ mod tests {
         let first = passed(&mut pace, now, 1_000, 10);
         assert!((850..=960).contains(&first), "{first}");
         for _ in 0..50 {
-            now += Pace::CUT_EVERY;
+            now += Pace::REDUCE_EVERY;
             pace.throttled(now);
         }
         let least = passed(&mut pace, now, 1_000, 10);

@@ -1,33 +1,28 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use statefun_kinesis_client::{
-    Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, RecordDistribution, ShardFilter, StreamStatus,
-    StreamSummary,
-};
-use statefun_kinesis_types::{ErrorChain, PUT_RECORDS_MAX_BYTES, PutRecord, Shard, StreamArn, StreamRef};
-use tokio::{
-    task::yield_now,
-    time::{Instant, sleep, timeout},
-};
+use statefun_kinesis_client::KinesisClient;
+use statefun_kinesis_types::{PutRecord, StreamArn, StreamRef};
+use tokio::{task::yield_now, time::timeout};
 
 use crate::{
-    BatchReceipt, Delivered, Metrics, OnFailure, Order, ProducerError, Receipt, SendError, Settings,
-    driver::Driver,
-    machine::Limits,
-    shared::{Pause, Return, Shared, State, now},
+    BatchReceipt, Delivered, Metrics, ProducerBuilder, Receipt, SendError,
+    inner::{Pause, ProducerInner, ProducerState, now},
 };
 
 /// Writes records to one stream: in batches, in order per partition key, each with a receipt.
 ///
-/// Clones share one queue and one task. Records of one key are stored in the order in which their `send` calls were
-/// made, whatever fails and is tried again; a request that timed out may be stored twice, never out of order. Records
-/// of different keys have no order.
+/// Clones share one queue and one task. Records of one partition key are stored in the order in which their `send` calls
+/// were made, whatever fails and is retried; the records of a request that timed out may be stored twice, and their first
+/// copies are in order. Records of different keys have no order.
 ///
 /// # Ending
 ///
-/// [`close`](Self::close) stores what is queued. When instead the last clone is dropped, everything that is not on its
-/// way is reported to its receipt as [`Reason::Closed`](crate::Reason::Closed) at once; what is on its way is reported
-/// as its request is answered, without another try. When the Tokio runtime ends, receipts resolve to the same reason.
+/// [`close`](Self::close) stores the records that are queued. When instead the last clone is dropped, the records that are
+/// not in flight fail at once with [`Reason::Closed`](crate::Reason::Closed); those in flight are completed by the answer
+/// to their request, without a retry. When the Tokio runtime ends, receipts resolve to the same reason.
+///
+/// Should the producer's own task panic, all outstanding and later records fail with
+/// [`Reason::TaskFailed`](crate::Reason::TaskFailed). A client that panics fails the records of its request only.
 #[derive(Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -35,159 +30,163 @@ pub struct Producer {
 
 /// Dropped with the last clone of the producer.
 struct Handle {
-    shared: Arc<Shared>,
+    inner: Arc<ProducerInner>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.abandon();
+        self.inner.abandon();
     }
 }
 
 impl Producer {
     /// Starts to build a producer for a stream.
     pub fn builder(client: Arc<dyn KinesisClient>, stream: impl Into<StreamRef>) -> ProducerBuilder {
-        ProducerBuilder { client, stream: stream.into(), settings: Settings::default(), on_failure: OnFailure::Fail }
+        ProducerBuilder::new(client, stream.into())
     }
 
-    /// The stream that records go to.
+    pub(crate) fn new(inner: Arc<ProducerInner>) -> Self {
+        Self { handle: Arc::new(Handle { inner }) }
+    }
+
+    /// The stream that records go to, as it was named when the producer was built.
     pub fn stream(&self) -> &StreamRef {
-        &self.handle.shared.stream
+        self.handle.inner.stream()
     }
 
-    /// The stream's ARN, as it said when the producer was built.
+    /// The stream's ARN.
     pub fn arn(&self) -> &StreamArn {
-        &self.handle.shared.arn
+        &self.handle.inner.arn
     }
 
-    /// Most bytes of one record, data and partition key together, as the stream said when the producer was built.
+    /// Most bytes of one record, data and partition key together, as it was set for the stream when the producer was built.
     pub fn max_record_bytes(&self) -> usize {
-        self.handle.shared.limits.max_record_bytes
+        self.handle.inner.limits.max_record_bytes
     }
 
-    /// Whether somebody else has a clone.
+    /// Whether there is another clone.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.handle) > 1
     }
 
-    /// Whether nothing is queued or on its way, and nobody else has a clone that could change it.
+    /// Whether no record is outstanding, and there is no other clone that could change it.
     pub(crate) fn is_unused(&self) -> bool {
         !self.is_shared() && self.metrics().outstanding_records == 0
     }
 
-    /// What the producer has done so far, and how it stands now.
+    /// What the producer has done so far, and its state now.
     pub fn metrics(&self) -> Metrics {
-        self.handle.shared.metrics()
+        self.handle.inner.metrics()
     }
 
-    /// Queues a record, and waits for room if there is none. The receipt tells when it is stored.
+    /// Queues a record, and waits for room if there is none. The receipt resolves when the record is stored.
     ///
     /// Callers that wait get room in the order in which they came.
     ///
     /// # Errors
     ///
-    /// [`Reason::TooLarge`](crate::Reason::TooLarge) at once, for a record that the stream never takes, unless
-    /// [`OnFailure`] says what to do about it; [`Reason::Closed`](crate::Reason::Closed) when the producer is closed,
-    /// also while waiting.
+    /// [`Reason::TooLarge`](crate::Reason::TooLarge) at once, for a record that is larger than the stream takes, unless
+    /// [`OnFailure`](crate::OnFailure) says to skip or dead-letter it; [`Reason::Closed`](crate::Reason::Closed) when the
+    /// producer is closed, also while waiting; [`Reason::TaskFailed`](crate::Reason::TaskFailed).
     ///
     /// # Cancellation
     ///
-    /// A future that is dropped before it is ready has queued nothing.
+    /// When the future is dropped before it is ready, the record is not queued.
     pub async fn send(&self, record: PutRecord) -> Result<Receipt, SendError> {
-        let shared = &*self.handle.shared;
-        let size = shared.check(&record)?;
-        let (ticket, receipt) = Receipt::new(&shared.stream, &record);
-        let _turn = shared.turn.lock().await;
+        let inner = &*self.handle.inner;
+        let size = inner.check(&record)?;
+        let (ticket, receipt) = Receipt::new(&inner.status, &record);
+        let _turn = inner.turn.lock().await;
         loop {
             {
-                let mut state = shared.lock();
+                let mut state = inner.lock();
                 if state.closed {
-                    return Err(shared.closed(&record));
+                    return Err(inner.status.closed(&record));
                 }
                 if state.admits(size) {
                     state.push(now(), record, ticket);
-                    shared.replan(&mut state);
+                    inner.wake_driver(&mut state);
                     return Ok(receipt);
                 }
-                shared.replan_all(&mut state);
+                inner.wake_driver_for_all(&mut state);
             }
-            shared.room.notified().await;
+            inner.room.notified().await;
         }
     }
 
-    /// Queues records in their order, and waits for room when and as often as there is none. One receipt tells when all
-    /// of them are stored, or which one was the first to fail.
+    /// Queues records in their order, and waits for room as often as there is none. One receipt resolves when all of them
+    /// are stored, or when the first one has failed.
     ///
-    /// This costs less per record than [`send`](Self::send), and no other sender comes in between. A batch may be
-    /// larger than what the producer holds at a time. Its first full request leaves before all of it is queued.
+    /// This costs less per record than [`send`](Self::send), and no record of another sender comes in between. A batch may
+    /// be larger than what the producer holds at a time. Its first full request is sent before all of it is queued.
     ///
     /// # Errors
     ///
     /// [`Reason::TooLarge`](crate::Reason::TooLarge) at once, when one of the records is larger than the stream takes:
-    /// then none is queued. With another [`OnFailure`] than `Fail`, all of them are queued instead.
-    /// [`Reason::Closed`](crate::Reason::Closed) when the producer is closed before the first one is queued; later than
-    /// that, the receipt says so.
+    /// then none is queued. With another [`OnFailure`](crate::OnFailure) than `Fail`, all of them are queued instead.
+    /// [`Reason::Closed`](crate::Reason::Closed) or [`Reason::TaskFailed`](crate::Reason::TaskFailed) when the producer
+    /// ends before the first one is queued; later than that, it is the outcome of the receipt.
     ///
     /// # Cancellation
     ///
-    /// A future that is dropped before it is ready has queued the first records of the batch, or none. They are sent, and
-    /// nobody is told.
+    /// When the future is dropped before it is ready, the first records of the batch may be queued already. They are sent,
+    /// and their outcome is not reported.
     pub async fn send_all(&self, records: Vec<PutRecord>) -> Result<BatchReceipt, SendError> {
-        let shared = &*self.handle.shared;
+        let inner = &*self.handle.inner;
         for record in &records {
-            shared.check(record)?;
+            inner.check(record)?;
         }
         let total = records.len();
         let Some(first) = records.first() else { return Ok(BatchReceipt::ready(Delivered::default())) };
-        let _turn = shared.turn.lock().await;
-        let (batch, receipt) = BatchReceipt::new(&mut shared.lock().batches, &shared.stream, first, total);
-        let mut queueing = Queueing { shared, batch, total, rest: records.into_iter() };
+        let _turn = inner.turn.lock().await;
+        let (batch, receipt) = BatchReceipt::new(&mut inner.lock().batches, &inner.status, first, total);
+        let mut queueing = Queueing { inner, batch, total, rest: records.into_iter() };
         loop {
             let pause = {
-                let mut state = shared.lock();
+                let mut state = inner.lock();
                 if state.closed {
-                    return queueing.cut_off(&mut state).map(|()| receipt);
+                    return queueing.cancel_rest(&mut state).map(|()| receipt);
                 }
                 let pause = queueing.push(&mut state);
                 match pause {
-                    Pause::Done | Pause::RequestFull => shared.replan(&mut state),
-                    Pause::NoRoom => shared.replan_all(&mut state),
+                    Pause::Done | Pause::RequestFull => inner.wake_driver(&mut state),
+                    Pause::NoRoom => inner.wake_driver_for_all(&mut state),
                 }
                 pause
             };
             match pause {
                 Pause::Done => return Ok(receipt),
                 Pause::RequestFull => yield_now().await,
-                Pause::NoRoom => shared.room.notified().await,
+                Pause::NoRoom => inner.room.notified().await,
             }
         }
     }
 
-    /// Sends what is queued without further delay, and waits until all of it is stored or has failed.
+    /// Sends all queued records without further delay, and waits until all of them are stored or have failed.
     ///
-    /// It covers every record whose `send` has returned a receipt before. Records that are sent later do not hold it up.
+    /// It covers every record whose `send` has returned a receipt before. It does not wait for records that are sent later.
     /// Dropping the future changes nothing for the records.
     pub async fn flush(&self) {
-        if let Some(flushed) = self.handle.shared.flush() {
-            // An error means that the runtime has ended the producer's task, and everything is settled that way.
+        if let Some(flushed) = self.handle.inner.flush() {
+            // An error means that the producer's task has ended, and with it all records are completed.
             _ = flushed.await;
         }
     }
 
-    /// Refuses records from now on, also those of callers that still wait for room; then flushes.
+    /// Takes no more records, also those of callers that wait for room; then flushes.
     ///
-    /// All clones are closed. Closing again waits for the same end. A future that is dropped has closed the producer all
-    /// the same, and what is queued is still sent as long as a clone is kept.
+    /// All clones are closed. Closing again waits for the same end. When the future is dropped, the producer is closed
+    /// nevertheless, and queued records are still sent as long as there is a clone.
     pub async fn close(&self) {
-        self.handle.shared.close();
+        self.handle.inner.close();
         self.flush().await;
     }
 
-    /// As [`close`](Self::close), but for so long at most. What is not stored by then is given up: its receipts say
-    /// [`Reason::Closed`](crate::Reason::Closed). Gives the number of those records; requests that are on their way
-    /// then are not counted, and settled by their answers.
+    /// Closes as [`close`](Self::close) does, within a time limit. Records that are still queued then fail with
+    /// [`Reason::Closed`](crate::Reason::Closed). Returns the number of these records; records in flight are not counted,
+    /// and completed by the answers to their requests.
     pub async fn close_within(&self, limit: Duration) -> usize {
-        if timeout(limit, self.close()).await.is_ok() { 0 } else { self.handle.shared.abandon() }
+        if timeout(limit, self.close()).await.is_ok() { 0 } else { self.handle.inner.abandon() }
     }
 }
 
@@ -197,29 +196,29 @@ impl fmt::Debug for Producer {
     }
 }
 
-/// The part of a batch that is not queued yet.
+/// A batch while it is being queued.
 struct Queueing<'a> {
-    shared: &'a Shared,
+    inner: &'a ProducerInner,
     batch: u32,
     total: usize,
     rest: std::vec::IntoIter<PutRecord>,
 }
 
 impl Queueing<'_> {
-    fn push(&mut self, state: &mut State) -> Pause {
+    fn push(&mut self, state: &mut ProducerState) -> Pause {
         state.push_all(now(), &mut self.rest, self.batch, self.total)
     }
 
-    /// Ends a batch whose producer was closed. The receipt learns it if something was queued, the caller otherwise.
-    fn cut_off(&mut self, state: &mut State) -> Result<(), SendError> {
+    /// Ends a batch whose producer was closed. The receipt gets the error if some records were queued, the caller otherwise.
+    fn cancel_rest(&mut self, state: &mut ProducerState) -> Result<(), SendError> {
         let rest = std::mem::take(&mut self.rest);
         let records = rest.as_slice();
-        let Some(error) = records.first().map(|record| self.shared.closed(record)) else { return Ok(()) };
+        let Some(error) = records.first().map(|record| self.inner.status.closed(record)) else { return Ok(()) };
         if records.len() == self.total {
-            state.batches.cut_off(self.batch, records.len(), None);
+            state.batches.cancel_rest(self.batch, records.len(), None);
             return Err(error);
         }
-        state.batches.cut_off(self.batch, records.len(), Some(error));
+        state.batches.cancel_rest(self.batch, records.len(), Some(error));
         Ok(())
     }
 }
@@ -228,178 +227,126 @@ impl Drop for Queueing<'_> {
     fn drop(&mut self) {
         let rest = self.rest.as_slice().len();
         if rest > 0 {
-            self.shared.lock().batches.cut_off(self.batch, rest, None);
+            self.inner.lock().batches.cancel_rest(self.batch, rest, None);
         }
     }
-}
-
-/// What a producer is built from.
-#[derive(Debug)]
-#[must_use = "nothing happens before `build`"]
-pub struct ProducerBuilder {
-    client: Arc<dyn KinesisClient>,
-    stream: StreamRef,
-    settings: Settings,
-    on_failure: OnFailure,
-}
-
-impl ProducerBuilder {
-    /// Replaces the [default settings](Settings::default).
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
-        self
-    }
-
-    /// What becomes of records that are given up; unless set, [`OnFailure::Fail`].
-    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
-        self.on_failure = on_failure;
-        self
-    }
-
-    /// Reads the stream's limits, waits while it is being created, and starts the producer's task.
-    ///
-    /// # Errors
-    ///
-    /// [`ProducerError::NotFound`] when there is no such stream; [`ProducerError::NotReady`] when it is being removed,
-    /// or still created after [`Settings::give_up_after`]; [`ProducerError::Describe`] when the service does not say.
-    /// With [`Settings::aggregation`] also [`ProducerError::AggregationUnderAuto`] and [`ProducerError::ListShards`].
-    ///
-    /// # Panics
-    ///
-    /// Outside a Tokio runtime with time.
-    pub async fn build(self) -> Result<Producer, ProducerError> {
-        let Self { client, stream, mut settings, on_failure } = self;
-        let summary = ready(&*client, &stream, &settings).await?;
-        let hash_decides = summary.distribution != RecordDistribution::Auto;
-        if !hash_decides {
-            if settings.aggregation.is_some() {
-                return Err(ProducerError::AggregationUnderAuto { stream });
-            }
-            settings.order = Order::None;
-        }
-        // No request could carry a larger record, whatever the stream says.
-        let max_record_bytes = summary.max_record_bytes.min(PUT_RECORDS_MAX_BYTES);
-        let shards = match settings.aggregation {
-            Some(_) => Some(shards(&*client, &stream, &settings).await?),
-            None => None,
-        };
-        let limits = Limits { max_record_bytes, hash_decides };
-        let shared = Arc::new(Shared::new(stream, summary.arn, limits, settings.clone(), on_failure));
-        if shards.is_some() {
-            shared.step([Return::Shards(shards)]);
-        }
-        tokio::spawn(Driver::new(Arc::clone(&shared), client, settings).run());
-        Ok(Producer { handle: Arc::new(Handle { shared }) })
-    }
-}
-
-/// Describes the stream until it is usable.
-async fn ready(
-    client: &dyn KinesisClient,
-    stream: &StreamRef,
-    settings: &Settings,
-) -> Result<StreamSummary, ProducerError> {
-    let start = Instant::now();
-    let mut tries = Tries::new(settings);
-    loop {
-        let limit = settings.request_timeout;
-        let answer = timeout(limit, client.describe_stream_summary(stream)).await;
-        let waited = start.elapsed();
-        let (delay, over) = tries.next(waited);
-        let stream = || stream.clone();
-        match answer.unwrap_or_else(|_| Err(no_answer(Operation::DescribeStreamSummary, limit))) {
-            Ok(summary) if summary.status.is_usable() => return Ok(summary),
-            Ok(summary) if over || summary.status != StreamStatus::Creating => {
-                return Err(ProducerError::NotReady { stream: stream(), status: summary.status, waited });
-            }
-            Err(source) if source.kind() == ErrorKind::NotFound => {
-                return Err(ProducerError::NotFound { stream: stream(), source });
-            }
-            Err(source) if over || !source.kind().is_retryable() => {
-                return Err(ProducerError::Describe { stream: stream(), source });
-            }
-            Ok(summary) => tracing::info!(stream = %stream(), status = %summary.status, "waiting for the stream"),
-            Err(error) => {
-                tracing::warn!(stream = %stream(), error = %ErrorChain(&error), ?delay, "the stream cannot be described; trying again");
-            }
-        }
-        sleep(delay).await;
-    }
-}
-
-/// Lists the shards that take records.
-async fn shards(
-    client: &dyn KinesisClient,
-    stream: &StreamRef,
-    settings: &Settings,
-) -> Result<Vec<Shard>, ProducerError> {
-    let start = Instant::now();
-    let mut tries = Tries::new(settings);
-    loop {
-        let limit = settings.request_timeout;
-        let answer = timeout(limit, client.all_shards(stream, ShardFilter::AtLatest)).await;
-        let (delay, over) = tries.next(start.elapsed());
-        match answer.unwrap_or_else(|_| Err(no_answer(Operation::ListShards, limit))) {
-            Ok(shards) => return Ok(shards),
-            Err(source) if over || !source.kind().is_retryable() => {
-                return Err(ProducerError::ListShards { stream: stream.clone(), source });
-            }
-            Err(error) => {
-                tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "the shards cannot be listed; trying again");
-            }
-        }
-        sleep(delay).await;
-    }
-}
-
-/// The delays between the tries of a call while a producer is built.
-struct Tries<'a> {
-    settings: &'a Settings,
-    random: fastrand::Rng,
-    count: u32,
-}
-
-impl<'a> Tries<'a> {
-    fn new(settings: &'a Settings) -> Self {
-        let random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        Self { settings, random, count: 0 }
-    }
-
-    /// The next delay, and whether it would take too long.
-    fn next(&mut self, waited: Duration) -> (Duration, bool) {
-        let delay = self.settings.backoff.delay(self.count, &mut self.random);
-        self.count += 1;
-        (delay, waited + delay > self.settings.give_up_after)
-    }
-}
-
-fn no_answer(operation: Operation, limit: Duration) -> Error {
-    Error::new(operation, ErrorKind::Timeout, format!("no answer within {limit:?}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
+    use std::{
+        error::Error as _,
+        num::NonZeroU32,
+        pin::Pin,
+        task::{Context, Wake, Waker},
+    };
 
-    use statefun_kinesis_client::KinesisAdmin;
+    use statefun_kinesis_client::{KinesisAdmin, Operation};
     use statefun_kinesis_fake::FakeKinesis;
 
     use super::*;
+    use crate::{Reason, Settings};
+
+    async fn producer(kinesis: &FakeKinesis, settings: Settings) -> Producer {
+        let stream: StreamRef = "orders".parse().unwrap();
+        kinesis.create_stream(&stream.name(), 1).await.unwrap();
+        Producer::builder(Arc::new(kinesis.clone()), stream).settings(settings).build().await.unwrap()
+    }
+
+    fn record(key: &str) -> PutRecord {
+        PutRecord::new(key.parse().unwrap(), "")
+    }
+
+    #[track_caller]
+    fn check_failed<T>(result: Result<T, SendError>, task: &str) {
+        let Err(error) = result else { panic!("the record is stored") };
+        assert!(matches!(error.reason(), Reason::TaskFailed(failure) if failure.task() == task), "{error:?}");
+        assert!(error.to_string().contains(&format!("the task `{task}` of the producer of stream orders")), "{error}");
+        assert!(error.source().unwrap().to_string().contains("panicked"), "{error:?}");
+    }
+
+    /// Panics when the task that waits with it is woken.
+    struct PanickingWaker;
+
+    impl Wake for PanickingWaker {
+        fn wake(self: Arc<Self>) {
+            panic!("the waker of a test");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_of_the_driver_fails_all_receipts_and_senders_and_names_the_task() {
+        let kinesis = FakeKinesis::new();
+        let one_request = Settings {
+            max_in_flight_requests: NonZeroU32::MIN,
+            max_outstanding_records: NonZeroU32::new(4).unwrap(),
+            ..Settings::default()
+        };
+        let producer = producer(&kinesis, one_request).await;
+        kinesis.faults().delay(Operation::PutRecords, Duration::from_secs(1));
+        let mut first = producer.send(record("a")).await.unwrap();
+        // The driver wakes this receipt, which panics in the driver's task.
+        let waker = Waker::from(Arc::new(PanickingWaker));
+        assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+        let queued = producer.send(record("a")).await.unwrap();
+        let batch = producer.send_all(vec![record("a"), record("b")]).await.unwrap();
+        let waiting = tokio::spawn({
+            let producer = producer.clone();
+            async move { producer.send(record("c")).await }
+        });
+        let flush = tokio::spawn({
+            let producer = producer.clone();
+            async move { producer.flush().await }
+        });
+        let end = timeout(Duration::from_secs(3_600), async {
+            check_failed(queued.await, "driver");
+            check_failed(batch.await, "driver");
+            check_failed(waiting.await.unwrap(), "driver");
+            flush.await.unwrap();
+            check_failed(producer.send(record("d")).await, "driver");
+            check_failed(producer.send_all(vec![record("d")]).await, "driver");
+            producer.close().await;
+        });
+        end.await.expect("nothing waits for ever");
+        assert_eq!(producer.metrics().outstanding_records, 0);
+        assert_eq!(first.await.unwrap().shard.as_str(), "shardId-000000000000", "its answer had come");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_under_the_lock_of_the_queue_fails_the_producer() {
+        let kinesis = FakeKinesis::new();
+        let producer = producer(&kinesis, Settings::default()).await;
+        kinesis.faults().delay(Operation::PutRecords, Duration::from_secs(1));
+        let in_flight = producer.send(record("a")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let queued = producer.send(record("a")).await.unwrap();
+        let inner = Arc::clone(&producer.handle.inner);
+        let panicked = std::thread::spawn(move || {
+            let _state = inner.lock();
+            panic!("under the lock of the queue");
+        });
+        assert!(panicked.join().is_err());
+        let end = timeout(Duration::from_secs(3_600), async {
+            check_failed(producer.send(record("b")).await, "queue");
+            check_failed(in_flight.await, "queue");
+            check_failed(queued.await, "queue");
+            producer.close().await;
+        });
+        end.await.expect("nothing waits for ever");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_that_is_dropped_before_its_end_leaves_nothing_behind() {
         let kinesis = FakeKinesis::new();
-        kinesis.create_stream(&"orders".parse().unwrap(), 1).await.unwrap();
-        kinesis.faults().delay(Operation::PutRecords, Duration::from_secs(1));
         let two = Settings { max_outstanding_records: NonZeroU32::new(2).unwrap(), ..Settings::default() };
-        let stream: StreamRef = "orders".parse().unwrap();
-        let producer = Producer::builder(Arc::new(kinesis), stream).settings(two).build().await.unwrap();
-        let batch = || (0..3).map(|_| PutRecord::new("a".parse().unwrap(), "")).collect();
+        let producer = producer(&kinesis, two).await;
+        kinesis.faults().delay(Operation::PutRecords, Duration::from_secs(1));
+        let batch = || (0..3).map(|_| record("a")).collect();
         for _ in 0..2 {
             assert!(timeout(Duration::from_millis(100), producer.send_all(batch())).await.is_err());
         }
-        assert!(!producer.handle.shared.lock().batches.is_empty());
+        assert!(!producer.handle.inner.lock().batches.is_empty());
         producer.flush().await;
-        assert!(producer.handle.shared.lock().batches.is_empty());
+        assert!(producer.handle.inner.lock().batches.is_empty());
     }
 }

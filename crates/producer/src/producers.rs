@@ -9,29 +9,38 @@ use std::{
 
 use async_trait::async_trait;
 use statefun_kinesis_client::{Error, KinesisClient};
-use statefun_kinesis_types::{PutRecord, StreamArn, StreamRef};
+use statefun_kinesis_types::{PutRecord, StreamArn, StreamRef, TypeName};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     BatchReceipt, Delivered, Handling, Metrics, OnFailure, Producer, ProducerError, Reason, Receipt, SendError,
-    Settings, dead_letter, policy::Policy,
+    Settings,
+    dead_letter::{DeadLetters, report_lost},
+    policy::Policy,
 };
 
-/// Where [`Producers`] have their clients from: one speaks to one region with one set of credentials.
+/// Provides [`Producers`] with clients. A client has one region and one set of credentials.
+///
+/// It is implemented with the attribute `async_trait` of the crate of that name, as
+/// [`KinesisClient`](crate::KinesisClient) is.
 #[async_trait]
 pub trait Clients: fmt::Debug + Send + Sync + 'static {
-    /// The client for a stream. It is asked whenever a producer is built.
+    /// The client for a stream. It is called whenever a producer is built.
+    ///
+    /// # Errors
+    ///
+    /// When there is no client for the stream's region or account. Records for the stream then fail with
+    /// [`Reason::NoProducer`].
     async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, Error>;
 }
 
-/// Writes records to any number of streams, each of which gets a [`Producer`] of its own when its first record comes.
+/// Writes records to any number of streams. Each stream gets its own [`Producer`] when its first record is sent.
 ///
 /// A stream that is named by its short name and by its ARN is one stream, and has one producer. All producers have the
-/// same settings; their bounds hold for each of them. Names come and go with the records, so that whoever cannot trust
-/// those gives a [list](ProducersBuilder::allow); and there are no more than so many producers at a time
-/// ([`ProducersBuilder::max_streams`]).
+/// same settings, and the limits of the settings hold for each of them. When stream names come from a source that is not
+/// trusted, [`ProducersBuilder::allow`] restricts them. [`ProducersBuilder::max_streams`] limits the number of producers.
 ///
-/// Clones share everything. What [`Producer`] says about ending holds here too.
+/// Clones share everything. They end as a [`Producer`] does.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -65,52 +74,55 @@ struct Inner {
     allowed: Option<Vec<StreamRef>>,
     settings: Settings,
     on_failure: OnFailure,
+    dead_letters: Option<DeadLetters>,
+    egress: Option<TypeName>,
     max_streams: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// By the names that were used. Each has a lock of its own: a stream that answers slowly holds up no other one.
-    names: HashMap<StreamRef, Used<Arc<tokio::sync::Mutex<Known>>>>,
-    producers: HashMap<StreamArn, Used<Producer>>,
-    /// Counts uses.
+    /// What is known about each name that was used. Each has its own lock, so that a stream that answers slowly does not
+    /// hold up others.
+    names: HashMap<StreamRef, LastUsed<Arc<tokio::sync::Mutex<Lookup>>>>,
+    producers: HashMap<StreamArn, LastUsed<Producer>>,
+    /// Number of uses so far.
     uses: u64,
     closed: bool,
 }
 
-/// Something with the number of its last use.
+/// A value with the number of its last use.
 #[derive(Debug)]
-struct Used<V> {
+struct LastUsed<V> {
     value: V,
     last: u64,
 }
 
-/// What is known about a name.
+/// What is known about a stream name.
 #[derive(Debug, Default)]
-enum Known {
+enum Lookup {
     #[default]
-    Nothing,
+    Unknown,
     Stream(StreamArn),
-    /// It is not the stream of that name that is allowed.
+    /// A stream of that name is allowed, but it is another one.
     NotAllowed,
-    /// Nobody asks again before that.
+    /// There was no producer at that time. The name is looked up again after [`LOOKUP_RETRY_AFTER`].
     Failed(Arc<ProducerError>, Instant),
 }
 
 impl State {
-    /// Names that are remembered for each producer there may be: its short name, its ARN, and as many that are none.
+    /// Names that are remembered per producer: its short name, its ARN, and two that are not streams.
     const NAMES_PER_STREAM: usize = 4;
 
-    fn name(&mut self, stream: &StreamRef, max_streams: usize) -> Arc<tokio::sync::Mutex<Known>> {
+    fn name(&mut self, stream: &StreamRef, max_streams: usize) -> Arc<tokio::sync::Mutex<Lookup>> {
         self.uses += 1;
         if !self.names.contains_key(stream) {
-            // Whoever looks at what is known about a name has a clone.
+            // A lookup that is running has a clone.
             let is_unused = |name: &Arc<_>| Arc::strong_count(name) == 1;
-            make_room(&mut self.names, max_streams.saturating_mul(Self::NAMES_PER_STREAM), is_unused);
+            evict_least_recently_used(&mut self.names, max_streams.saturating_mul(Self::NAMES_PER_STREAM), is_unused);
         }
         let entry = self.names.entry(stream.clone());
-        let name = entry.or_insert_with(|| Used { value: Arc::default(), last: 0 });
+        let name = entry.or_insert_with(|| LastUsed { value: Arc::default(), last: 0 });
         name.last = self.uses;
         Arc::clone(&name.value)
     }
@@ -123,31 +135,39 @@ impl State {
     }
 }
 
-/// Removes what was used longest ago and may be removed, until there is room for one more or no such thing is left.
-fn make_room<K: Clone + Eq + Hash, V>(map: &mut HashMap<K, Used<V>>, most: usize, may_go: impl Fn(&V) -> bool) {
+/// Makes room for one more value: removes those that were used least recently, as far as they may be removed.
+fn evict_least_recently_used<K: Clone + Eq + Hash, V>(
+    map: &mut HashMap<K, LastUsed<V>>,
+    most: usize,
+    may_be_removed: impl Fn(&V) -> bool,
+) {
     let excess = (map.len() + 1).saturating_sub(most);
     if excess == 0 {
         return;
     }
-    let mut idle: Vec<_> =
-        map.iter().filter(|(_, used)| may_go(&used.value)).map(|(key, used)| (used.last, key.clone())).collect();
+    let mut idle: Vec<_> = map
+        .iter()
+        .filter(|(_, used)| may_be_removed(&used.value))
+        .map(|(key, used)| (used.last, key.clone()))
+        .collect();
     idle.sort_unstable_by_key(|(last, _)| *last);
     for (_, key) in idle.into_iter().take(excess) {
         map.remove(&key);
     }
 }
 
-/// How long the answer holds that there is no such stream. Descriptions are limited to 20 a second per account.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How long a failed lookup of a stream counts. DescribeStreamSummary is limited to 20 calls per second and account.
+const LOOKUP_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 impl Producers {
-    /// Starts to build, from a source of clients, or from one client that serves all streams.
+    /// Starts to build producers with these clients, or with one client for all streams.
     pub fn builder(clients: impl Clients) -> ProducersBuilder {
         ProducersBuilder {
             clients: Arc::new(clients),
             allowed: None,
             settings: Settings::default(),
             on_failure: OnFailure::Fail,
+            egress: None,
             max_streams: ProducersBuilder::DEFAULT_MAX_STREAMS,
         }
     }
@@ -156,10 +176,10 @@ impl Producers {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The producer of a stream, which is built if there is none yet.
+    /// The producer of a stream. It is built if there is none yet.
     ///
-    /// When there are as many as there may be, the one that was used longest ago is closed, if it has nothing to send
-    /// and nobody keeps a clone of it; if all have something to send, this waits for one of them.
+    /// When the maximum number of producers is reached, the least recently used one is closed that has no outstanding
+    /// records and no clone elsewhere. If all have outstanding records, this waits for one of them.
     ///
     /// # Errors
     ///
@@ -168,25 +188,25 @@ impl Producers {
         if !self.allows(stream) {
             return Err(Reason::NotAllowed);
         }
-        let known = {
+        let lookup = {
             let mut state = self.lock();
             if state.closed {
                 return Err(Reason::Closed);
             }
             state.name(stream, self.0.max_streams)
         };
-        let mut known = known.lock().await;
-        match &*known {
-            Known::Stream(arn) => {
+        let mut lookup = lookup.lock().await;
+        match &*lookup {
+            Lookup::Stream(arn) => {
                 if let Some(producer) = self.lock().producer(arn) {
                     return Ok(producer);
                 }
             }
-            Known::NotAllowed => return Err(Reason::NotAllowed),
-            Known::Failed(error, at) if at.elapsed() < ASK_AGAIN_AFTER => {
+            Lookup::NotAllowed => return Err(Reason::NotAllowed),
+            Lookup::Failed(error, at) if at.elapsed() < LOOKUP_RETRY_AFTER => {
                 return Err(Reason::NoProducer(Arc::clone(error)));
             }
-            Known::Nothing | Known::Failed(..) => {}
+            Lookup::Failed(..) | Lookup::Unknown => {}
         }
         let built = match self.is_allowed(stream).await {
             Ok(true) => self.build(stream).await,
@@ -194,15 +214,16 @@ impl Producers {
             Err(reason) => Err(reason),
         };
         match &built {
-            Ok(producer) => *known = Known::Stream(producer.arn().clone()),
-            Err(Reason::NotAllowed) => *known = Known::NotAllowed,
-            Err(Reason::NoProducer(error)) => *known = Known::Failed(Arc::clone(error), Instant::now()),
+            Ok(producer) => *lookup = Lookup::Stream(producer.arn().clone()),
+            Err(Reason::NotAllowed) => *lookup = Lookup::NotAllowed,
+            Err(Reason::NoProducer(error)) => *lookup = Lookup::Failed(Arc::clone(error), Instant::now()),
             Err(
                 Reason::TooLarge { .. }
                 | Reason::GaveUp { .. }
                 | Reason::Rejected { .. }
                 | Reason::PredecessorFailed
-                | Reason::Closed,
+                | Reason::Closed
+                | Reason::TaskFailed(_),
             ) => {}
         }
         built
@@ -210,12 +231,15 @@ impl Producers {
 
     /// Builds the producer of a stream, or finds the one that it has by another name.
     async fn build(&self, stream: &StreamRef) -> Result<Producer, Reason> {
-        let Inner { clients, settings, on_failure, .. } = &*self.0;
+        let Inner { clients, settings, on_failure, egress, .. } = &*self.0;
         let client = clients.client(stream).await.map_err(|source| {
             let stream = stream.clone();
             Reason::NoProducer(Arc::new(ProducerError::NoClient { stream, source }))
         })?;
-        let builder = Producer::builder(client, stream.clone()).settings(settings.clone());
+        let mut builder = Producer::builder(client, stream.clone()).settings(settings.clone());
+        if let Some(egress) = egress {
+            builder = builder.egress(egress.clone());
+        }
         let built = builder.on_failure(on_failure.clone()).build().await;
         let built = built.map_err(|error| Reason::NoProducer(Arc::new(error)))?;
         if !self.is_allowed_as(stream, built.arn()) {
@@ -228,17 +252,17 @@ impl Producers {
                 if state.closed {
                     return Err(Reason::Closed);
                 }
-                // What was built in vain holds nothing yet.
+                // Built by another name meanwhile. The new one has no records yet and is dropped.
                 if let Some(producer) = state.producer(built.arn()) {
                     return Ok(producer);
                 }
-                make_room(&mut state.producers, self.0.max_streams, Producer::is_unused);
+                evict_least_recently_used(&mut state.producers, self.0.max_streams, Producer::is_unused);
                 let busy = state.producers.values().filter(|used| !used.value.is_shared());
                 let oldest = busy.min_by_key(|used| used.last).map(|used| used.value.clone());
                 match oldest {
                     Some(oldest) if state.producers.len() >= self.0.max_streams => oldest,
                     _ => {
-                        let used = Used { value: built.clone(), last: state.uses };
+                        let used = LastUsed { value: built.clone(), last: state.uses };
                         state.producers.insert(built.arn().clone(), used);
                         return Ok(built);
                     }
@@ -248,8 +272,8 @@ impl Producers {
         }
     }
 
-    /// Whether records may go to a stream of that name, as far as names tell. When a short name stands beside an ARN of
-    /// that name, it takes the stream itself to say whether they are the same: [`get`](Self::get) does that.
+    /// Whether records may go to a stream of that name, as far as the name alone can say. Whether a short name and an ARN
+    /// with that name are the same stream is known only when the stream is described, which [`get`](Self::get) does.
     pub fn allows(&self, stream: &StreamRef) -> bool {
         let may_be = |allowed: &StreamRef| match (allowed, stream) {
             (StreamRef::Arn(allowed), StreamRef::Arn(stream)) => allowed == stream,
@@ -258,23 +282,23 @@ impl Producers {
         self.0.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(may_be))
     }
 
-    /// Whether a stream is in the list as it is named, or by the other kind of name; the latter is a question to the
-    /// stream that the short name stands for.
+    /// Whether a stream is in the list, by this name or by the other kind of name. In the latter case the stream with the
+    /// short name is described.
     async fn is_allowed(&self, stream: &StreamRef) -> Result<bool, Reason> {
         let Some(allowed) = &self.0.allowed else { return Ok(true) };
         match stream {
             stream if allowed.contains(stream) => Ok(true),
-            // Whether it is one of the ARNs is known when its producer is built.
+            // Whether it is one of the ARNs in the list is known when its producer is built.
             StreamRef::Name(_) => Ok(true),
             StreamRef::Arn(arn) => {
-                // Not the ARN itself is asked: nobody but the list says that it may be.
+                // The ARN itself is not described: only a listed name may cause a call.
                 let named = Box::pin(self.get(&StreamRef::Name(arn.name().clone()))).await;
                 named.map(|producer| producer.arn() == arn)
             }
         }
     }
 
-    /// Whether a stream may be written that was named so and turned out to have this ARN.
+    /// Whether a stream may be written that has this name and was found to have this ARN.
     fn is_allowed_as(&self, stream: &StreamRef, arn: &StreamArn) -> bool {
         let is = |allowed: &StreamRef| allowed == stream || allowed.arn() == Some(arn);
         matches!(stream, StreamRef::Arn(_)) || self.0.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(is))
@@ -284,9 +308,9 @@ impl Producers {
     ///
     /// # Errors
     ///
-    /// Those of [`Producer::send`], [`Reason::NotAllowed`], and [`Reason::NoProducer`] when the stream does not exist
-    /// or cannot be asked. The last two are also dealt with as [`OnFailure`] says, and then carry the
-    /// [handling](SendError::handling).
+    /// Those of [`Producer::send`], [`Reason::NotAllowed`], and [`Reason::NoProducer`] when the stream does not exist or
+    /// cannot be described. In the last two cases the record is skipped or dead-lettered if [`OnFailure`] says so;
+    /// [`SendError::handling`] returns which.
     pub async fn send(&self, stream: &StreamRef, record: PutRecord) -> Result<Receipt, SendError> {
         match self.get(stream).await {
             Ok(producer) => producer.send(record).await,
@@ -298,8 +322,8 @@ impl Producers {
     ///
     /// # Errors
     ///
-    /// Those of [`Producer::send_all`]. When the stream is not allowed or has no producer, and [`OnFailure`] says what
-    /// to do then, the receipt tells it for every record.
+    /// Those of [`Producer::send_all`]. When the stream is not allowed or has no producer, and [`OnFailure`] says to skip or
+    /// dead-letter records, the receipt has such an error for every record.
     pub async fn send_all(&self, stream: &StreamRef, records: Vec<PutRecord>) -> Result<BatchReceipt, SendError> {
         let reason = match self.get(stream).await {
             Ok(producer) => return producer.send_all(records).await,
@@ -316,22 +340,24 @@ impl Producers {
         Ok(BatchReceipt::ready(Delivered::all_handled(errors)))
     }
 
-    /// Does what is to be done about a record that has no producer.
+    /// Skips or dead-letters a record for which there is no producer, if the policy says so.
     async fn handle(&self, error: SendError, record: PutRecord) -> SendError {
-        let on_failure = &self.0.on_failure;
+        let Inner { on_failure, dead_letters, .. } = &*self.0;
         if matches!(error.reason(), Reason::Closed) {
             return error;
         }
-        let handling = match on_failure {
-            OnFailure::Skip { .. } => Handling::Skipped,
-            OnFailure::DeadLetter { to, .. } => match dead_letter::store(to.clone(), record, error.clone()).await {
-                Ok(()) => Handling::DeadLettered,
-                Err(cause) => {
-                    dead_letter::lament(&cause);
-                    Handling::Failed
+        let handling = match (on_failure, dead_letters) {
+            (OnFailure::Skip { .. }, _) => Handling::Skipped,
+            (OnFailure::DeadLetter { .. }, Some(dead_letters)) => {
+                match dead_letters.write(record, error.clone()).await {
+                    Ok(()) => Handling::DeadLettered,
+                    Err(cause) => {
+                        report_lost(&cause);
+                        Handling::Failed
+                    }
                 }
-            },
-            OnFailure::Fail => Handling::Failed,
+            }
+            (OnFailure::Fail, _) | (OnFailure::DeadLetter { .. }, None) => Handling::Failed,
         };
         let error = error.handled(handling);
         if on_failure.policy() != Policy::Fail && handling != Handling::Failed {
@@ -363,27 +389,27 @@ impl Producers {
         closing.join_all().await;
     }
 
-    /// Closes all streams at once, for so long at most; see [`Producer::close_within`]. Gives the number of records
-    /// that were given up, stream by stream, where there are any.
+    /// Closes all streams at once, within a time limit; see [`Producer::close_within`]. Returns the number of records that
+    /// failed because of it, for each stream with any.
     pub async fn close_within(&self, limit: Duration) -> Vec<(StreamRef, usize)> {
         self.lock().closed = true;
         let mut closing = JoinSet::new();
         for producer in self.all() {
             closing.spawn(async move { (producer.stream().clone(), producer.close_within(limit).await) });
         }
-        let mut given_up = closing.join_all().await;
-        given_up.retain(|(_, records)| *records > 0);
-        given_up.sort();
-        given_up
+        let mut failed = closing.join_all().await;
+        failed.retain(|(_, records)| *records > 0);
+        failed.sort();
+        failed
     }
 
-    /// The metrics of each stream that has a producer, in no order.
+    /// The metrics of each stream that has a producer, in any order.
     pub fn metrics(&self) -> Vec<(StreamArn, Metrics)> {
         self.all().into_iter().map(|producer| (producer.arn().clone(), producer.metrics())).collect()
     }
 }
 
-/// What [`Producers`] are built from.
+/// Builds [`Producers`].
 #[derive(Debug)]
 #[must_use = "nothing happens before `build`"]
 pub struct ProducersBuilder {
@@ -391,6 +417,7 @@ pub struct ProducersBuilder {
     allowed: Option<Vec<StreamRef>>,
     settings: Settings,
     on_failure: OnFailure,
+    egress: Option<TypeName>,
     max_streams: usize,
 }
 
@@ -403,35 +430,43 @@ impl ProducersBuilder {
         self
     }
 
-    /// What becomes of records that are given up, on every stream; unless set, [`OnFailure::Fail`].
+    /// Sets what is done about records that fail permanently, on every stream. Default: [`OnFailure::Fail`].
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
 
-    /// Most streams that have a producer at a time; unless set, 1 000.
+    /// Sets the id of the egress that the producers write for. Dead letters name it. Default: none.
+    pub fn egress(mut self, id: TypeName) -> Self {
+        self.egress = Some(id);
+        self
+    }
+
+    /// Sets the maximum number of streams with a producer at a time. Default: 1 000.
     ///
-    /// Each producer costs a task and a few kilobytes, and keeps its counts for [`Producers::metrics`]. One that is
-    /// closed to make room is built again when it is needed. Producers of which somebody keeps a clone are not closed,
-    /// and may be more.
+    /// Each producer costs a task and a few kilobytes, and keeps its counts for [`Producers::metrics`]. One that is closed
+    /// to make room is built again when it is needed. Producers with a clone elsewhere are not closed, so that there may be
+    /// more than the maximum.
     pub fn max_streams(mut self, most: NonZeroU32) -> Self {
         self.max_streams = most.get() as usize;
         self
     }
 
-    /// The streams to which records may go, and no others; unless set, any.
+    /// Allows records to these streams only. Default: any stream.
     ///
-    /// A short name is the stream of that name for which [`Clients`] give a client when they are asked for the short
-    /// name: a stream in another region or account needs its ARN in the list.
+    /// A short name means the stream of that name in the region and account of the client that [`Clients`] provide for the
+    /// short name. A stream in another region or account needs its ARN in the list.
     pub fn allow(mut self, streams: impl IntoIterator<Item = StreamRef>) -> Self {
         self.allowed = Some(streams.into_iter().collect());
         self
     }
 
-    /// The producers. No stream is asked before its first record comes; [`Producers::get`] asks it sooner.
+    /// Returns the producers. A stream is described when its first record is sent, or by [`Producers::get`].
     pub fn build(self) -> Producers {
-        let Self { clients, allowed, settings, on_failure, max_streams } = self;
-        Producers(Arc::new(Inner { clients, allowed, settings, on_failure, max_streams, state: Mutex::default() }))
+        let Self { clients, allowed, settings, on_failure, egress, max_streams } = self;
+        let dead_letters = DeadLetters::new(&on_failure, egress.clone());
+        let state = Mutex::default();
+        Producers(Arc::new(Inner { clients, allowed, settings, on_failure, dead_letters, egress, max_streams, state }))
     }
 }
 

@@ -1,182 +1,103 @@
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
-    hash::{BuildHasher, BuildHasherDefault, RandomState},
-    time::Instant,
-};
+//! The outstanding records of a producer, and which of them may be sent now.
+//!
+//! Of each partition key, one record at a time may be sent: the *first* of its key. The others of that key wait behind
+//! it, each linked to the next. When the first one is stored or has failed, the next one takes its place. An aggregate
+//! may take some of those that wait along with the first one.
+//!
+//! A record is *untracked* as long as nothing has to be remembered of it but its key and its sender: it is the first of
+//! its key, goes to any shard and was not sent before. Untracked records stand in [`Untracked`]. All others are *tracked*
+//! and have an [`Entry`], above all those that wait and those that were sent and not stored.
+//!
+//! A tracked record that is the first of its key is in exactly one of these states: ready (in a shard queue), delayed
+//! until its retry, in flight, or set aside by the [`Machine`](crate::machine::Machine) to be sent by itself.
 
-use statefun_kinesis_types::{PartitionKey, PutRecord};
+use std::time::Instant;
+
+use statefun_kinesis_types::{PutRecord, Shard};
 
 use crate::{
     Order,
-    fresh::Fresh,
-    key_hash::{Hashed, mix},
-    lane::Lane,
-    shard_map::ShardMap,
-    slips::{Slip, Slips, Token},
+    record_meta::{RecordMeta, RecordMetas, Token},
+    untracked::Untracked,
 };
 
-mod shards;
+mod delayed;
+mod entry;
+#[cfg(any(test, debug_assertions))]
+mod invariants;
+mod key_order;
+mod shard_queue;
+mod shard_queues;
 
-/// No entry.
-const NONE: u32 = u32::MAX;
+#[cfg(any(test, debug_assertions))]
+pub(crate) use self::entry::EntrySet;
+use self::{delayed::Delayed, entry::Entries, key_order::KeyOrder};
+pub(crate) use self::{
+    entry::{Entry, EntryId},
+    shard_queues::{ANY_SHARD, ShardQueues},
+};
 
-/// The lane of records whose shard does not matter or is not known.
-pub(crate) const ANY: usize = 0;
-
-/// All records that are outstanding, and which of them may be sent now.
-///
-/// Of each partition key, one record is the *head*: in a lane, delayed or in a request. The others of that key stand in
-/// line behind it, each linked to the next, so that a key costs one map entry and no queue of its own. When the head is
-/// settled, the next takes its place. An aggregate may take some of the line along with the head: those *follow* it.
-///
-/// A head for which nothing but the request matters is *loose*: it has no entry, and waits in [`Fresh`]. It gets one
-/// when there is something to remember of it, above all when it was not stored.
-///
-/// Keys are known by a hash of 64 bits under a secret of the process. Should two keys ever share one, they share a
-/// line: they wait for each other, and nothing else happens.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    entries: Vec<Entry<T>>,
-    /// Places of `entries` that are free.
-    free: Vec<u32>,
-    /// Loose heads that no request carries yet. They belong to the first lane.
-    pub(crate) fresh: Fresh<T>,
-    /// Records outstanding, loose ones included.
-    records: usize,
-    /// The keys whose heads are loose. Most keys have nothing else, so that this is kept small.
-    loose: HashSet<u64, BuildHasherDefault<Hashed>>,
-    /// The keys of all entries.
-    lines: HashMap<u64, Line, BuildHasherDefault<Hashed>>,
-    secret: u64,
-    ordered: bool,
-    aggregating: bool,
-    /// A record with more bytes is never sent.
+    entries: Entries<T>,
+    keys: KeyOrder,
+    /// Untracked records that are not in flight. All of them belong to [`ANY_SHARD`].
+    pub(crate) untracked: Untracked<T>,
+    /// Tracked records that are ready.
+    pub(crate) shard_queues: ShardQueues,
+    delayed: Delayed,
+    is_aggregating: bool,
+    /// A larger record is never sent.
     max_record_bytes: usize,
-    lanes: Vec<Lane>,
-    map: Option<ShardMap>,
-    /// How many shard maps there have been: places of lanes mean nothing under another one.
-    pub(crate) map_version: u32,
-    /// Lanes with a pace.
-    paced: usize,
-    delayed: BinaryHeap<Reverse<Delayed>>,
+    /// The arrival number of the next record.
     arrivals: u64,
+    /// Outstanding records, those in flight included.
+    records: usize,
+    /// Their bytes.
     bytes: usize,
 }
 
-/// One outstanding record.
+/// A record that is no longer outstanding.
 #[derive(Debug)]
-pub(crate) struct Entry<T> {
-    /// `None` while a request carries the record as it is.
-    pub(crate) record: Option<PutRecord>,
-    /// Who wants to know what becomes of it. `None` in a place that is free.
-    pub(crate) token: Option<T>,
-    /// The flush generation that the record belongs to.
-    pub(crate) generation: u64,
-    /// When the record was queued.
-    pub(crate) arrived: Instant,
-    /// When the first request with the record left.
-    pub(crate) first_sent: Option<Instant>,
-    /// Bytes of data and key.
-    pub(crate) size: usize,
-    /// How many requests have carried it.
-    pub(crate) attempts: u32,
-    /// Whether one of them may have stored it although it was not said so.
-    pub(crate) may_be_stored: bool,
-    /// Whether it is in a request, or out in another way, and comes back.
-    pub(crate) carried: bool,
-    /// Whether it is a head in a lane; kept only for aggregation.
-    in_lane: bool,
-    arrival: u64,
-    key_hash: u64,
-    /// The next in line of the same key.
-    next: u32,
-    /// The lane that it was in last.
-    pub(crate) lane: u32,
-    /// Of a head: bytes of those behind it that are not carried; kept only for aggregation.
-    waiting: usize,
-}
-
-/// What is left of a record that is no longer outstanding.
-#[derive(Debug)]
-pub(crate) struct Gone<T> {
+pub(crate) struct Removed<T> {
     pub(crate) token: T,
     pub(crate) generation: u64,
     pub(crate) size: usize,
 }
 
-/// What an error says of a record.
+/// What the error of a record says that was not stored.
 #[derive(Debug)]
-pub(crate) struct Remains {
+pub(crate) struct Undelivered {
     pub(crate) record: Option<PutRecord>,
     pub(crate) attempts: u32,
     pub(crate) may_be_stored: bool,
 }
 
-/// The entries of one key. The first is the head, unless that is loose.
-#[derive(Debug)]
-struct Line {
-    first: u32,
-    last: u32,
-}
-
-/// Records that are to be tried again together.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Delayed {
-    due: Instant,
-    places: Vec<u32>,
-}
-
-impl<T> Entry<T> {
-    pub(crate) fn arrival(&self) -> u64 {
-        self.arrival
-    }
-}
-
 impl<T: Token> Queue<T> {
-    pub(crate) fn new(order: Order, aggregating: bool, max_record_bytes: usize) -> Self {
+    pub(crate) fn new(order: Order, is_aggregating: bool, max_record_bytes: usize) -> Self {
         Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-            fresh: Fresh::new(),
-            records: 0,
-            loose: HashSet::default(),
-            lines: HashMap::default(),
-            secret: RandomState::new().hash_one("the keys of one queue"),
-            ordered: order == Order::PerPartitionKey,
-            aggregating,
+            entries: Entries::new(),
+            keys: KeyOrder::new(order),
+            untracked: Untracked::new(),
+            shard_queues: ShardQueues::new(),
+            delayed: Delayed::default(),
+            is_aggregating,
             max_record_bytes,
-            lanes: vec![Lane::default()],
-            map: None,
-            map_version: 0,
-            paced: 0,
-            delayed: BinaryHeap::new(),
             arrivals: 0,
+            records: 0,
             bytes: 0,
         }
     }
 
-    /// Records outstanding.
+    /// Outstanding records.
     pub(crate) fn len(&self) -> usize {
         self.records
     }
 
-    /// Bytes outstanding.
+    /// Bytes of the outstanding records.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    pub(crate) fn lanes(&self) -> &[Lane] {
-        &self.lanes
-    }
-
-    pub(crate) fn lane(&mut self, lane: usize) -> &mut Lane {
-        &mut self.lanes[lane]
-    }
-
-    /// Lanes that have a pace.
-    pub(crate) fn paced(&self) -> usize {
-        self.paced
     }
 
     /// The arrival number that the next record will get.
@@ -184,7 +105,25 @@ impl<T: Token> Queue<T> {
         self.arrivals
     }
 
-    /// Queues a record, and gives the lane it came into; none when it stands in line behind another one.
+    #[inline]
+    pub(crate) fn get(&self, id: EntryId) -> &Entry<T> {
+        &self.entries[id]
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: EntryId) -> &mut Entry<T> {
+        &mut self.entries[id]
+    }
+
+    /// Whether records go to whichever shard, as far as the producer is concerned. Then their shards are not looked up,
+    /// which would take an MD5 each.
+    #[inline]
+    fn is_shard_irrelevant(&self) -> bool {
+        !self.is_aggregating && self.shard_queues.paced() == 0
+    }
+
+    /// Queues a record. Returns the shard queue that has more to send because of it; none when the record has to wait for
+    /// another one of its key.
     #[inline]
     pub(crate) fn push(&mut self, now: Instant, record: PutRecord, token: T, generation: u64) -> Option<usize> {
         let size = record.size();
@@ -192,33 +131,40 @@ impl<T: Token> Queue<T> {
         self.arrivals += 1;
         self.records += 1;
         self.bytes += size;
-        let is_loose = !self.aggregating && self.paced == 0 && size <= self.max_record_bytes;
-        let key_hash = if self.ordered { self.hash(&record.partition_key) } else { 0 };
-        let slip = Slip { token, key_hash, arrival, generation };
-        if self.ordered {
-            if !self.lines.is_empty() && self.lines.contains_key(&key_hash) {
-                return self.push_behind(now, record, slip);
+        // A record that is too large needs an entry, since something is done about it instead of sending it.
+        let may_be_untracked = self.is_shard_irrelevant() && size <= self.max_record_bytes;
+        let key_hash = self.keys.hash(&record.partition_key);
+        let meta = RecordMeta { token, key_hash, arrival, generation };
+        if self.keys.is_kept() {
+            // Before all else: a record that went beside the entries of its key could be stored before them.
+            if self.keys.has_queue(key_hash) {
+                return self.push_behind(now, record, meta);
             }
-            let is_first = if is_loose { self.loose.insert(key_hash) } else { !self.loose.contains(&key_hash) };
+            let is_first = if may_be_untracked {
+                self.keys.insert_untracked(key_hash)
+            } else {
+                !self.keys.has_untracked(key_hash)
+            };
             if !is_first {
-                let place = self.insert(now, record, slip);
-                self.lines.insert(key_hash, Line { first: place, last: place });
+                // It waits behind an untracked record, as the first one that does.
+                let id = self.insert(now, record, meta);
+                self.keys.start_queue(key_hash, id);
                 return None;
             }
         }
-        if is_loose {
-            self.fresh.push(now, record, size, slip);
-            return Some(ANY);
+        if may_be_untracked {
+            self.untracked.push(now, record, size, meta);
+            return Some(ANY_SHARD);
         }
-        let place = self.insert(now, record, slip);
-        if self.ordered {
-            self.lines.insert(key_hash, Line { first: place, last: place });
+        let id = self.insert(now, record, meta);
+        if self.keys.is_kept() {
+            self.keys.start_queue(key_hash, id);
         }
-        Some(self.enter_lane(place, false))
+        Some(self.push_ready(id, false))
     }
 
-    /// Queues the next records of a batch together, as far as they have nothing to wait for and there is room for so many
-    /// of so many bytes. `token` is that of the first. Gives how many that are; [`push`](Self::push) takes any others.
+    /// Queues the next records of a batch together, as far as they can be untracked and there is `room` for so many records
+    /// and bytes. `token` is that of the first. Returns how many they are; [`push`](Self::push) takes any others.
     pub(crate) fn push_run(
         &mut self,
         now: Instant,
@@ -227,51 +173,51 @@ impl<T: Token> Queue<T> {
         token: T,
         generation: u64,
     ) -> usize {
-        if self.aggregating || self.paced > 0 {
+        if !self.is_shard_irrelevant() {
             return 0;
         }
-        let Self { fresh, loose, lines, secret, ordered, max_record_bytes, .. } = self;
+        let Self { untracked, keys, max_record_bytes, .. } = self;
         let admit = |record: &PutRecord, size: usize| {
             if size > *max_record_bytes {
                 return None;
             }
-            if !*ordered {
+            if !keys.is_kept() {
                 return Some(0);
             }
-            let key_hash = mix(record.partition_key.as_str().as_bytes(), *secret);
-            let waits = !lines.is_empty() && lines.contains_key(&key_hash);
-            (!waits && loose.insert(key_hash)).then_some(key_hash)
+            // As in `push`: only the first record of a key may be untracked.
+            let key_hash = keys.hash(&record.partition_key);
+            (!keys.has_queue(key_hash) && keys.insert_untracked(key_hash)).then_some(key_hash)
         };
-        let first = Slip { token, key_hash: 0, arrival: self.arrivals, generation };
-        let (records, bytes) = fresh.push_run(now, rest, room, first, admit);
+        let first = RecordMeta { token, key_hash: 0, arrival: self.arrivals, generation };
+        let (records, bytes) = untracked.push_run(now, rest, room, first, admit);
         self.arrivals += records as u64;
         self.records += records;
         self.bytes += bytes;
         records
     }
 
-    /// Puts a record in line behind others of its key. Gives the lane that the head is in, if it matters.
-    fn push_behind(&mut self, now: Instant, record: PutRecord, slip: Slip<T>) -> Option<usize> {
-        let (size, key_hash) = (record.size(), slip.key_hash);
-        let place = self.insert(now, record, slip);
-        let line = self.lines.get_mut(&key_hash)?;
-        let last = std::mem::replace(&mut line.last, place);
-        let first = line.first;
-        self.entries[last as usize].next = place;
-        if !self.aggregating {
+    /// Queues a record behind the entries of its key. Returns the shard queue of the first of them, if it may now send a
+    /// larger aggregate.
+    fn push_behind(&mut self, now: Instant, record: PutRecord, meta: RecordMeta<T>) -> Option<usize> {
+        let (size, key_hash) = (record.size(), meta.key_hash);
+        let id = self.insert(now, record, meta);
+        let queue = self.keys.push_back(key_hash, id)?;
+        self.entries[queue.last].next = Some(id);
+        // Only an aggregate can take it along. Otherwise it is sent when those before it are stored.
+        if !self.is_aggregating {
             return None;
         }
-        let head = &mut self.entries[first as usize];
-        head.waiting += size;
-        let lane = head.in_lane.then_some(head.lane as usize)?;
-        self.lanes[lane].following += size;
-        Some(lane)
+        let first = &mut self.entries[queue.first];
+        first.waiting_bytes += size;
+        let shard_queue = first.is_ready.then_some(first.shard_queue as usize)?;
+        self.shard_queues[shard_queue].waiting_bytes += size;
+        Some(shard_queue)
     }
 
-    /// Makes an entry, which is in no lane and no line.
-    fn insert(&mut self, arrived: Instant, record: PutRecord, slip: Slip<T>) -> u32 {
-        let Slip { token, key_hash, arrival, generation } = slip;
-        let entry = Entry {
+    /// Makes an entry, which is not ready and not linked to others of its key.
+    fn insert(&mut self, arrived: Instant, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
+        let RecordMeta { token, key_hash, arrival, generation } = meta;
+        self.entries.insert(Entry {
             size: record.size(),
             record: Some(record),
             token: Some(token),
@@ -280,285 +226,266 @@ impl<T: Token> Queue<T> {
             first_sent: None,
             attempts: 0,
             may_be_stored: false,
-            carried: false,
-            in_lane: false,
+            in_flight: false,
+            shard_queue: ANY_SHARD as u32,
+            is_ready: false,
             arrival,
             key_hash,
-            next: NONE,
-            lane: ANY as u32,
-            waiting: 0,
-        };
-        match self.free.pop() {
-            Some(place) => {
-                self.entries[place as usize] = entry;
-                place
-            }
-            None => {
-                self.entries.push(entry);
-                self.entries.len() as u32 - 1
-            }
+            next: None,
+            waiting_bytes: 0,
+        })
+    }
+
+    /// Makes an entry for an untracked record, which is not ready. It stays the first of its key: those of its key that
+    /// arrived meanwhile are linked behind it.
+    pub(crate) fn track(&mut self, arrived: Instant, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
+        let key_hash = meta.key_hash;
+        let id = self.insert(arrived, record, meta);
+        if self.keys.is_kept() {
+            // All entries of its key arrived after it, or the record would not have been untracked.
+            self.keys.remove_untracked(key_hash);
+            self.entries[id].next = self.keys.push_front(key_hash, id);
+        }
+        id
+    }
+
+    /// Makes the untracked records of the oldest chunk tracked ones, because their shards matter now.
+    pub(crate) fn track_oldest_chunk(&mut self) {
+        let Some(chunk) = self.untracked.pop() else { return };
+        for (record, meta) in chunk.records.into_iter().zip(chunk.metas.into_records()) {
+            let id = self.track(chunk.arrived, record, meta);
+            // As a returned record, since older ones than those in the queue may come this way. Its shard is looked up when
+            // it is sent.
+            self.push_ready_to(ANY_SHARD, id, true);
         }
     }
 
-    /// Gives a loose head an entry. It is in no lane.
-    pub(crate) fn enter(&mut self, arrived: Instant, record: PutRecord, slip: Slip<T>) -> u32 {
-        let key_hash = slip.key_hash;
-        let place = self.insert(arrived, record, slip);
-        if self.ordered {
-            self.loose.remove(&key_hash);
-            let line = self.lines.entry(key_hash).or_insert(Line { first: NONE, last: place });
-            let next = std::mem::replace(&mut line.first, place);
-            if next != NONE {
-                self.entries[place as usize].next = next;
-            }
-        }
-        place
-    }
-
-    /// Gives the oldest loose heads entries, because their shards matter now.
-    pub(crate) fn enter_bundle(&mut self) {
-        let Some(bundle) = self.fresh.pop() else { return };
-        for (record, slip) in bundle.records.into_iter().zip(bundle.slips.into_slips()) {
-            let (arrival, size) = (slip.arrival, record.size());
-            let place = self.enter(bundle.arrived, record, slip);
-            self.lanes[ANY].push_returned(arrival, place, size);
-        }
-    }
-
-    /// Removes loose heads of so many bytes that were stored, and makes those heads that are next in line.
+    /// Removes untracked records that were in flight and are stored, and makes those ready that waited for them.
     #[inline]
-    pub(crate) fn finish_loose(&mut self, slips: &Slips<T>, bytes: usize) {
-        self.records -= slips.len();
+    pub(crate) fn finish_untracked(&mut self, metas: &RecordMetas<T>, bytes: usize) {
+        self.records -= metas.len();
         self.bytes -= bytes;
-        if !self.ordered {
+        if !self.keys.is_kept() {
             return;
         }
-        for key_hash in slips.key_hashes() {
-            self.loose.remove(key_hash);
-            if !self.lines.is_empty()
-                && let Some(line) = self.lines.get(key_hash)
-            {
-                self.make_ready(line.first);
+        for key_hash in metas.key_hashes() {
+            self.keys.remove_untracked(*key_hash);
+            // The first entry of the key waited for the untracked record, and for nothing else.
+            if let Some(queue) = self.keys.queue(*key_hash) {
+                self.make_ready(queue.first);
             }
         }
     }
 
-    #[inline]
-    fn hash(&self, key: &PartitionKey) -> u64 {
-        mix(key.as_str().as_bytes(), self.secret)
-    }
-
-    /// The lane of a head, as shards and paces are now.
-    fn lane_of(&self, place: u32) -> usize {
-        if !self.aggregating && self.paced == 0 {
-            return ANY;
+    /// The shard queue for a record, as shards and paces are now.
+    fn shard_queue_of(&self, id: EntryId) -> usize {
+        if self.is_shard_irrelevant() {
+            return ANY_SHARD;
         }
-        let (Some(map), Some(record)) = (&self.map, &self.entries[place as usize].record) else { return ANY };
-        match map.find(record.hash_key()) {
-            Some(shard) if self.aggregating || self.lanes[shard + 1].pace.is_some() => shard + 1,
-            _ => ANY,
+        match self.known_shard_queue_of(id) {
+            Some(index) if self.is_aggregating || self.shard_queues[index].pace.is_some() => index,
+            _ => ANY_SHARD,
         }
     }
 
-    /// Puts a head into its lane.
-    fn enter_lane(&mut self, place: u32, returned: bool) -> usize {
-        let lane = self.lane_of(place);
-        let entry = &mut self.entries[place as usize];
-        entry.lane = lane as u32;
-        entry.in_lane = true;
+    /// The queue of the shard to which a record goes; none when that is not known.
+    pub(crate) fn known_shard_queue_of(&self, id: EntryId) -> Option<usize> {
+        self.shard_queues.find(self.entries[id].record.as_ref()?.hash_key())
+    }
+
+    /// Puts a record into its shard queue, and returns which one that is.
+    fn push_ready(&mut self, id: EntryId, is_returned: bool) -> usize {
+        let index = self.shard_queue_of(id);
+        self.push_ready_to(index, id, is_returned);
+        index
+    }
+
+    fn push_ready_to(&mut self, index: usize, id: EntryId, is_returned: bool) {
+        let entry = &mut self.entries[id];
+        entry.shard_queue = index as u32;
+        entry.is_ready = true;
         let (arrival, size) = (entry.arrival, entry.size);
-        self.lanes[lane].following += entry.waiting;
-        if returned {
-            self.lanes[lane].push_returned(arrival, place, size);
+        let shard_queue = &mut self.shard_queues[index];
+        shard_queue.waiting_bytes += entry.waiting_bytes;
+        if is_returned {
+            shard_queue.push_returned(arrival, id, size);
         } else {
-            self.lanes[lane].push_fresh(arrival, place, size);
+            shard_queue.push_new(arrival, id, size);
         }
-        lane
     }
 
-    /// Makes a head, which is in no lane, ready.
-    pub(crate) fn make_ready(&mut self, place: u32) {
-        self.enter_lane(place, true);
+    /// Makes a record ready that has waited for something. It must be the first of its key and not in flight.
+    pub(crate) fn make_ready(&mut self, id: EntryId) {
+        self.push_ready(id, true);
     }
 
-    /// Takes the head of a lane out of it. It is carried from now on, and has to be brought back in one way or other.
+    /// Removes the oldest record of a shard queue from it, because it is sent now. It is in flight until it is removed, or
+    /// its `in_flight` is unset and something else is done with it.
     #[inline]
-    pub(crate) fn take(&mut self, lane: usize, place: u32, returned: bool) -> &mut Entry<T> {
-        let entry = &mut self.entries[place as usize];
-        self.lanes[lane].pop(returned, entry.size);
-        self.lanes[lane].following -= entry.waiting;
-        entry.carried = true;
-        entry.in_lane = false;
+    pub(crate) fn take_ready(&mut self, index: usize, id: EntryId, is_returned: bool) -> &mut Entry<T> {
+        let entry = &mut self.entries[id];
+        // The bytes leave together with the record: they decide when the queue has enough for a full request.
+        self.shard_queues[index].pop(is_returned, entry.size);
+        self.shard_queues[index].waiting_bytes -= entry.waiting_bytes;
+        entry.in_flight = true;
+        entry.is_ready = false;
         entry
     }
 
-    /// Moves the head of the first lane into the lane of its shard, if it has one by now.
-    pub(crate) fn divert(&mut self, place: u32, returned: bool) -> bool {
-        let lane = self.lane_of(place);
-        if lane != ANY {
-            self.take(ANY, place, returned).carried = false;
-            self.make_ready(place);
+    /// Moves the oldest record of [`ANY_SHARD`] into the queue of its shard, if that is known and matters by now. Returns
+    /// whether it was moved.
+    pub(crate) fn move_to_shard_queue(&mut self, id: EntryId, is_returned: bool) -> bool {
+        let index = self.shard_queue_of(id);
+        if index != ANY_SHARD {
+            self.take_ready(ANY_SHARD, id, is_returned).in_flight = false;
+            self.make_ready(id);
         }
-        lane != ANY
+        index != ANY_SHARD
     }
 
-    /// The next in line behind a record that is carried, if it goes to the same shard.
-    pub(crate) fn follower(&self, place: u32, lane: usize) -> Option<u32> {
-        let entry = &self.entries[place as usize];
-        let next = entry.next;
-        if next == NONE {
-            return None;
-        }
-        // Most lines have one key, whose hash was taken for the first of them.
-        let records = entry.record.as_ref().zip(self.entries[next as usize].record.as_ref());
-        let is_same = records.is_some_and(|(one, next)| {
+    /// The record that waits behind one that is in flight, if it goes to the same shard, that of the shard queue `index`:
+    /// it may travel in the same aggregate.
+    pub(crate) fn next_of_same_shard(&self, id: EntryId, index: usize) -> Option<EntryId> {
+        let entry = &self.entries[id];
+        let next = entry.next?;
+        // Most keys go to one shard, which was found for the first record: this saves an MD5 per record.
+        let records = entry.record.as_ref().zip(self.entries[next].record.as_ref());
+        let has_same_key = records.is_some_and(|(one, next)| {
             one.partition_key == next.partition_key && one.explicit_hash_key == next.explicit_hash_key
         });
-        (is_same || self.lane_of(next) == lane).then_some(next)
+        (has_same_key || self.shard_queue_of(next) == index).then_some(next)
     }
 
-    /// Takes the next in line along with its head and those between.
-    pub(crate) fn follow(&mut self, head: u32, place: u32, lane: usize) -> &mut Entry<T> {
-        let size = self.entries[place as usize].size;
-        self.entries[head as usize].waiting -= size;
-        let entry = &mut self.entries[place as usize];
-        entry.carried = true;
-        entry.lane = lane as u32;
+    /// Sends a waiting record in the same aggregate as the first one of its key and those between.
+    pub(crate) fn take_waiting(&mut self, first: EntryId, id: EntryId, index: usize) -> &mut Entry<T> {
+        let size = self.entries[id].size;
+        self.entries[first].waiting_bytes -= size;
+        let entry = &mut self.entries[id];
+        entry.in_flight = true;
+        entry.shard_queue = index as u32;
         entry
     }
 
-    /// Puts those that followed their heads back in line, and gives the heads, which stay carried.
-    pub(crate) fn heads(&mut self, places: &[u32]) -> Vec<u32> {
-        let mut heads: Vec<u32> = Vec::new();
-        let mut expected = NONE;
-        for place in places {
-            let entry = &mut self.entries[*place as usize];
+    /// Of the records of an aggregate that was not stored, puts those back that waited behind others of their key. Returns
+    /// the first ones of their keys, which stay in flight.
+    pub(crate) fn put_back_waiting(&mut self, ids: &[EntryId]) -> Vec<EntryId> {
+        let mut firsts: Vec<EntryId> = Vec::new();
+        let mut expected = None;
+        for id in ids {
+            let entry = &mut self.entries[*id];
             let (size, next) = (entry.size, entry.next);
-            match heads.last() {
-                Some(head) if *place == expected => {
-                    entry.carried = false;
-                    self.entries[*head as usize].waiting += size;
+            match firsts.last() {
+                // In an aggregate, the records of a key follow each other.
+                Some(first) if Some(*id) == expected => {
+                    entry.in_flight = false;
+                    self.entries[*first].waiting_bytes += size;
                 }
-                _ => heads.push(*place),
+                _ => firsts.push(*id),
             }
             expected = next;
         }
-        heads
+        firsts
     }
 
-    #[inline]
-    pub(crate) fn entry(&mut self, place: u32) -> &mut Entry<T> {
-        &mut self.entries[place as usize]
-    }
-
-    pub(crate) fn get(&self, place: u32) -> &Entry<T> {
-        &self.entries[place as usize]
-    }
-
-    /// Sets heads aside until `due`.
-    pub(crate) fn delay(&mut self, due: Instant, places: Vec<u32>) {
-        self.delayed.push(Reverse(Delayed { due, places }));
+    /// Makes records, which are first of their keys and not in flight, ready at `due`.
+    pub(crate) fn delay(&mut self, due: Instant, ids: Vec<EntryId>) {
+        self.delayed.push(due, ids);
     }
 
     /// When the next delayed records become ready.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.delayed.peek().map(|Reverse(delayed)| delayed.due)
+        self.delayed.next_due()
     }
 
-    /// Makes those delayed records ready whose time has come.
-    pub(crate) fn wake(&mut self, now: Instant) {
-        while self.next_due().is_some_and(|due| due <= now) {
-            let Some(Reverse(delayed)) = self.delayed.pop() else { break };
-            for place in delayed.places {
-                self.make_ready(place);
-            }
+    /// Makes those delayed records ready that are due.
+    pub(crate) fn release_delayed(&mut self, now: Instant) {
+        while let Some(ids) = self.delayed.pop_due(now) {
+            ids.into_iter().for_each(|id| self.make_ready(id));
         }
     }
 
-    /// Removes a head, or one that follows it, and makes the next in line the head. Unless that is carried too, it is
-    /// ready then.
+    /// Removes a record, and makes the next one of its key the first. Unless that one is in flight in the same aggregate,
+    /// it is ready then.
+    ///
+    /// The record must be the first of its key, and not ready or delayed: nothing may point to its entry any more.
     #[inline]
-    pub(crate) fn finish(&mut self, place: u32) -> Option<Gone<T>> {
-        let Entry { next, key_hash, waiting, .. } = self.entries[place as usize];
-        let gone = self.remove(place);
-        if !self.ordered {
-            return gone;
+    pub(crate) fn finish(&mut self, id: EntryId) -> Option<Removed<T>> {
+        let Entry { next, key_hash, waiting_bytes, .. } = self.entries[id];
+        let removed = self.remove(id).map(|(removed, _)| removed);
+        if !self.keys.is_kept() {
+            return removed;
         }
-        if next == NONE {
-            self.lines.remove(&key_hash);
-            return gone;
-        }
-        if let Some(line) = self.lines.get_mut(&key_hash) {
-            line.first = next;
-        }
-        let head = &mut self.entries[next as usize];
-        let is_ready = !head.carried;
-        if self.aggregating {
-            head.waiting = if is_ready { waiting - head.size } else { waiting };
-        }
-        if is_ready {
-            self.make_ready(next);
-        }
-        gone
-    }
-
-    /// Removes a head with all that stand in line behind it: first itself, then the others in order. None of those is
-    /// carried.
-    pub(crate) fn finish_line(&mut self, place: u32) -> Vec<(Gone<T>, Remains)> {
-        if self.ordered {
-            self.lines.remove(&self.entries[place as usize].key_hash);
-        }
-        let (mut line, mut next) = (Vec::new(), place);
-        while next != NONE {
-            let place = next;
-            next = self.entries[place as usize].next;
-            line.extend(self.remove_all(place));
-        }
-        line
-    }
-
-    /// Removes everything that nothing carries, in order of arrival. Nothing may be pushed afterwards.
-    pub(crate) fn clear(&mut self) -> Vec<(Gone<T>, Remains)> {
-        while self.fresh.len() > 0 {
-            self.enter_bundle();
-        }
-        self.lanes.iter_mut().for_each(|lane| _ = lane.drain());
-        self.delayed.clear();
-        let is_idle = |place: &u32| {
-            let entry = &self.entries[*place as usize];
-            entry.token.is_some() && !entry.carried
-        };
-        let mut idle: Vec<u32> = (0..self.entries.len() as u32).filter(is_idle).collect();
-        idle.sort_unstable_by_key(|place| self.entries[*place as usize].arrival);
-        let removed = idle.into_iter().filter_map(|place| self.remove_all(place)).collect();
-        // What is left is carried; its links to what is gone end here.
-        for place in 0..self.entries.len() {
-            let next = self.entries[place].next;
-            self.entries[place].waiting = 0;
-            if next != NONE && self.entries[next as usize].token.is_none() {
-                self.entries[place].next = NONE;
+        self.keys.set_first(key_hash, next);
+        if let Some(next) = next {
+            let first = &mut self.entries[next];
+            let is_ready = !first.in_flight;
+            if self.is_aggregating {
+                // The sum is kept at the first record of a key, and does not count those in flight.
+                first.waiting_bytes = if is_ready { waiting_bytes - first.size } else { waiting_bytes };
+            }
+            if is_ready {
+                self.make_ready(next);
             }
         }
-        self.lines.retain(|_, line| self.entries[line.first as usize].token.is_some());
+        removed
+    }
+
+    /// Removes a record with all that wait behind it: itself first, then the others in order. As with
+    /// [`finish`](Self::finish), the record must be the first of its key and not ready or delayed; none may be in flight.
+    pub(crate) fn finish_with_waiting(&mut self, id: EntryId) -> Vec<(Removed<T>, Undelivered)> {
+        if self.keys.is_kept() {
+            self.keys.set_first(self.entries[id].key_hash, None);
+        }
+        let (mut removed, mut next) = (Vec::new(), Some(id));
+        while let Some(id) = next {
+            next = self.entries[id].next;
+            removed.extend(self.remove(id));
+        }
+        removed
+    }
+
+    /// Removes all records that are not in flight, in the order of their arrival. No record may be queued afterwards.
+    pub(crate) fn clear(&mut self) -> Vec<(Removed<T>, Undelivered)> {
+        while self.untracked.len() > 0 {
+            self.track_oldest_chunk();
+        }
+        self.shard_queues.iter_mut().for_each(|queue| _ = queue.drain());
+        self.delayed.clear();
+        let mut queued: Vec<_> = self.entries.ids();
+        queued.retain(|id| !self.entries[*id].in_flight);
+        queued.sort_unstable_by_key(|id| self.entries[*id].arrival);
+        let removed = queued.into_iter().filter_map(|id| self.remove(id)).collect();
+        // The records that are left are in flight. Their links to removed ones end here: the entries may be used again.
+        for id in self.entries.ids() {
+            let next = self.entries[id].next.filter(|next| self.entries[*next].token.is_some());
+            let entry = &mut self.entries[id];
+            (entry.next, entry.waiting_bytes) = (next, 0);
+        }
+        let entries = &self.entries;
+        self.keys.retain_queues(|queue| {
+            queue.last = queue.first;
+            while let Some(next) = entries[queue.last].next {
+                queue.last = next;
+            }
+            entries[queue.first].token.is_some()
+        });
         removed
     }
 
     #[inline]
-    fn remove(&mut self, place: u32) -> Option<Gone<T>> {
-        let entry = &mut self.entries[place as usize];
-        let token = entry.token.take()?;
-        entry.record = None;
-        entry.carried = false;
+    fn remove(&mut self, id: EntryId) -> Option<(Removed<T>, Undelivered)> {
+        let Entry { generation, size, attempts, may_be_stored, .. } = self.entries[id];
+        let (token, record) = self.entries.remove(id)?;
         self.records -= 1;
-        self.bytes -= entry.size;
-        self.free.push(place);
-        Some(Gone { token, generation: entry.generation, size: entry.size })
+        self.bytes -= size;
+        Some((Removed { token, generation, size }, Undelivered { record, attempts, may_be_stored }))
     }
 
-    fn remove_all(&mut self, place: u32) -> Option<(Gone<T>, Remains)> {
-        let entry = &mut self.entries[place as usize];
-        let Entry { attempts, may_be_stored, .. } = *entry;
-        let record = entry.record.take();
-        Some((self.remove(place)?, Remains { record, attempts, may_be_stored }))
+    /// Replaces the shards of the stream.
+    pub(crate) fn set_map(&mut self, shards: Vec<Shard>) {
+        // Only for aggregation do all records belong to a shard.
+        for id in self.shard_queues.set_map(shards, self.is_aggregating) {
+            self.make_ready(id);
+        }
     }
 }

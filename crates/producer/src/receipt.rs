@@ -7,33 +7,34 @@ use std::{
 
 use slab::Slab;
 use statefun_kinesis_client::{Placement, PutOutcome};
-use statefun_kinesis_types::{HashKey, PartitionKey, PutRecord, SequenceNumber, ShardId, StreamRef};
+use statefun_kinesis_types::{HashKey, PartitionKey, PutRecord, SequenceNumber, ShardId};
 use tokio::sync::oneshot;
 
 use crate::{
-    Handling, Reason, SendError,
-    machine::Settled,
-    slips::{Slips, Span, Token},
+    Handling, SendError,
+    machine::Outcome,
+    record_meta::{RecordMetas, Span, Token},
+    status::Status,
 };
 
-/// Where a record is.
+/// Where a record is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Stored {
     /// The shard.
     pub shard: ShardId,
-    /// The place in the shard. All records of one aggregate have the same.
+    /// The position in the shard. All records of one aggregate have the same.
     pub sequence_number: SequenceNumber,
-    /// The place in the aggregate that carried the record, from 0; 0 for a record that travelled alone.
+    /// The position in the aggregate with the record, from 0; 0 for a record that was sent by itself.
     pub sub_sequence_number: u64,
 }
 
-/// What became of a batch: each record is stored, or something was done about it as
-/// [`OnFailure`](crate::OnFailure) says.
+/// The outcome of a batch: each record is stored, or was skipped or dead-lettered as [`OnFailure`](crate::OnFailure)
+/// says.
 #[derive(Clone, Debug, Default)]
 pub struct Delivered {
     records: usize,
-    /// Where the stored records are, by their places in the batch.
+    /// Where the stored records are, in the order of the batch.
     runs: Vec<Run>,
     handled: Vec<(usize, SendError)>,
 }
@@ -41,26 +42,27 @@ pub struct Delivered {
 /// Neighbours in a batch that were stored.
 #[derive(Clone, Debug)]
 struct Run {
+    /// The position of the first of them in the batch.
     first: u32,
     records: u32,
-    at: Placed,
+    location: Location,
 }
 
 #[derive(Clone, Debug)]
-enum Placed {
-    /// In one record of the service, from this place in it on.
-    Together { placement: Arc<Placement>, sub_sequence_number: u64 },
-    /// In a request, from this place in it on: answers are shared and never copied.
-    Apart { outcomes: Arc<Vec<PutOutcome>>, from: u32 },
+enum Location {
+    /// Successive records of one aggregate, the first of which has this sub-sequence number.
+    Aggregate { placement: Arc<Placement>, sub_sequence_number: u64 },
+    /// Successive records of one request, the first of which has the outcome `from`. Answers are shared and never copied.
+    Request { outcomes: Arc<Vec<PutOutcome>>, from: u32 },
 }
 
 impl Run {
-    /// Whether another run is the next part of this one: of the same aggregate.
-    fn goes_on_with(&self, next: &Self) -> bool {
+    /// Whether `next` continues this run: both are of the same aggregate.
+    fn is_continued_by(&self, next: &Self) -> bool {
         let (
-            Placed::Together { placement, sub_sequence_number },
-            Placed::Together { placement: other, sub_sequence_number: sub },
-        ) = (&self.at, &next.at)
+            Location::Aggregate { placement, sub_sequence_number },
+            Location::Aggregate { placement: other, sub_sequence_number: sub },
+        ) = (&self.location, &next.location)
         else {
             return false;
         };
@@ -71,11 +73,11 @@ impl Run {
 
     /// Where a record of the run is.
     fn get(&self, offset: u32) -> Option<Stored> {
-        let (placement, sub_sequence_number) = match &self.at {
-            Placed::Together { placement, sub_sequence_number } => {
+        let (placement, sub_sequence_number) = match &self.location {
+            Location::Aggregate { placement, sub_sequence_number } => {
                 (&**placement, sub_sequence_number + u64::from(offset))
             }
-            Placed::Apart { outcomes, from } => (outcomes.get((from + offset) as usize)?.as_ref().ok()?, 0),
+            Location::Request { outcomes, from } => (outcomes.get((from + offset) as usize)?.as_ref().ok()?, 0),
         };
         let Placement { shard, sequence_number } = placement.clone();
         Some(Stored { shard, sequence_number, sub_sequence_number })
@@ -83,7 +85,7 @@ impl Run {
 }
 
 impl Delivered {
-    /// A batch of which nothing is stored.
+    /// A batch of which no record is stored, since all of them were skipped or dead-lettered.
     pub(crate) fn all_handled(errors: Vec<SendError>) -> Self {
         Self { records: errors.len(), runs: Vec::new(), handled: errors.into_iter().enumerate().collect() }
     }
@@ -98,7 +100,7 @@ impl Delivered {
         self.records == 0
     }
 
-    /// Where a record of the batch is; `None` when it was skipped or dead-lettered, or the batch has no such record.
+    /// Where a record of the batch is stored; `None` when it was skipped or dead-lettered, or the batch has no such record.
     pub fn get(&self, index: usize) -> Option<Stored> {
         let index = u32::try_from(index).ok()?;
         let run = self.runs.get(self.runs.partition_point(|run| run.first <= index).checked_sub(1)?)?;
@@ -111,7 +113,7 @@ impl Delivered {
         self.runs.iter().flat_map(|run| (0..run.records).filter_map(|offset| run.get(offset)))
     }
 
-    /// The records that were skipped or dead-lettered, each with its place in the batch.
+    /// The records that were skipped or dead-lettered, each with its position in the batch.
     pub fn handled(&self) -> &[(usize, SendError)] {
         &self.handled
     }
@@ -122,19 +124,19 @@ impl Delivered {
     }
 }
 
-/// Where an outcome goes to.
+/// Where an outcome is sent to.
 type Answer<T> = oneshot::Sender<Result<T, SendError>>;
 
-/// Resolves when a record is stored, and says where; or when it is certain that the producer will not store it.
+/// Resolves when a record is stored, to where it is; or when it is certain that the producer will not store it.
 ///
-/// A receipt that is dropped changes nothing: the record is sent all the same.
+/// Dropping a receipt changes nothing: the record is sent nevertheless.
 #[must_use = "a record that fails is reported here and nowhere else"]
 pub struct Receipt(Pending<Stored>);
 
-/// Resolves when all records of a batch are stored or handled, and says what became of each; or as soon as one of them
-/// has failed, while the others go on.
+/// Resolves when all records of a batch are stored, skipped or dead-lettered, to the outcome of each; or as soon as one of
+/// them has failed, while the others go on.
 ///
-/// A receipt that is dropped changes nothing: the records are sent all the same.
+/// Dropping a receipt changes nothing: the records are sent nevertheless.
 #[must_use = "a record that fails is reported here and nowhere else"]
 pub struct BatchReceipt(Batched);
 
@@ -143,37 +145,37 @@ enum Batched {
     Pending(Pending<Delivered>),
 }
 
-/// An outcome that is awaited, and what to say when its request is cut off with the runtime that carried it.
+/// An outcome that is awaited, and what the error says when the producer ends without it.
 struct Pending<T> {
     outcome: oneshot::Receiver<Result<T, SendError>>,
-    stream: StreamRef,
-    /// Of the record, or the first of the batch.
+    status: Arc<Status>,
+    /// Of the record, or of the first of the batch.
     key: PartitionKey,
     explicit_hash_key: Option<HashKey>,
     size: usize,
 }
 
 impl<T> Pending<T> {
-    fn new(stream: &StreamRef, record: &PutRecord) -> (Answer<T>, Self) {
+    fn new(status: &Arc<Status>, record: &PutRecord) -> (Answer<T>, Self) {
         let (answer, outcome) = oneshot::channel();
         let PutRecord { partition_key, explicit_hash_key, .. } = record;
         let (key, explicit_hash_key) = (partition_key.clone(), *explicit_hash_key);
-        (answer, Self { outcome, stream: stream.clone(), key, explicit_hash_key, size: record.size() })
+        (answer, Self { outcome, status: Arc::clone(status), key, explicit_hash_key, size: record.size() })
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<T, SendError>> {
         let outcome = ready!(Pin::new(&mut self.outcome).poll(context));
-        Poll::Ready(outcome.unwrap_or_else(|_| {
-            let Self { stream, key, explicit_hash_key, size, .. } = self;
-            Err(SendError::about(stream, key, *explicit_hash_key, *size, Reason::Closed).tried(0, true))
-        }))
+        // The sender was dropped without an answer: the producer's task has failed, or its runtime has ended.
+        Poll::Ready(
+            outcome.unwrap_or_else(|_| Err(self.status.unanswered(&self.key, self.explicit_hash_key, self.size))),
+        )
     }
 }
 
 impl Receipt {
-    pub(crate) fn new(stream: &StreamRef, record: &PutRecord) -> (Ticket, Self) {
-        let (answer, pending) = Pending::new(stream, record);
-        (Ticket::Record(answer), Self(pending))
+    pub(crate) fn new(status: &Arc<Status>, record: &PutRecord) -> (ReplyTo, Self) {
+        let (answer, pending) = Pending::new(status, record);
+        (ReplyTo::Receipt(answer), Self(pending))
     }
 }
 
@@ -187,19 +189,22 @@ impl Future for Receipt {
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receipt").field("stream", &self.0.stream).field("key", &self.0.key).finish_non_exhaustive()
+        f.debug_struct("Receipt")
+            .field("stream", &self.0.status.stream)
+            .field("key", &self.0.key)
+            .finish_non_exhaustive()
     }
 }
 
 impl BatchReceipt {
-    /// The receipt of records about which everything is known.
+    /// The receipt of a batch whose outcome is known.
     pub(crate) fn ready(delivered: Delivered) -> Self {
         Self(Batched::Ready(delivered))
     }
 
     /// The receipt of a batch of so many records that begins with `first`, and the number of the batch.
-    pub(crate) fn new(batches: &mut Batches, stream: &StreamRef, first: &PutRecord, records: usize) -> (u32, Self) {
-        let (answer, pending) = Pending::new(stream, first);
+    pub(crate) fn new(batches: &mut Batches, status: &Arc<Status>, first: &PutRecord, records: usize) -> (u32, Self) {
+        let (answer, pending) = Pending::new(status, first);
         (batches.open(records, answer), Self(Batched::Pending(pending)))
     }
 }
@@ -219,47 +224,48 @@ impl fmt::Debug for BatchReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stream = match &self.0 {
             Batched::Ready(_) => None,
-            Batched::Pending(pending) => Some(&pending.stream),
+            Batched::Pending(pending) => Some(&pending.status.stream),
         };
         f.debug_struct("BatchReceipt").field("stream", &stream).finish_non_exhaustive()
     }
 }
 
-/// By which the outcome of a record finds its receipt.
+/// Where the outcome of a record is sent to.
 #[derive(Debug)]
-pub(crate) enum Ticket {
-    Record(Answer<Stored>),
+pub(crate) enum ReplyTo {
+    /// The receipt of the record.
+    Receipt(Answer<Stored>),
+    /// The batch with this number, where the record has this position.
     Batch { batch: u32, index: u32 },
 }
 
-impl Token for Ticket {
+impl Token for ReplyTo {
     #[inline]
-    fn leads_to(&self, next: &Self, places: u32) -> bool {
+    fn is_followed_by(&self, next: &Self, records: u32) -> bool {
         match (self, next) {
             (Self::Batch { batch, index }, Self::Batch { batch: other, index: next }) => {
-                batch == other && index + places == *next
+                batch == other && index + records == *next
             }
-            (Self::Record(_), _) | (_, Self::Record(_)) => false,
+            (Self::Receipt(_), _) | (_, Self::Receipt(_)) => false,
         }
     }
 
-    fn split_off(&mut self, places: u32) -> Self {
+    fn advanced_by(&self, records: u32) -> Self {
         match self {
-            Self::Batch { batch, index } => Self::Batch { batch: *batch, index: *index + places },
-            // It leads to none.
-            Self::Record(_) => unreachable!("the ticket of one record"),
+            Self::Batch { batch, index } => Self::Batch { batch: *batch, index: *index + records },
+            Self::Receipt(_) => unreachable!("a receipt of one record is followed by none"),
         }
     }
 }
 
-/// The batches that are not settled yet. They live under the lock of the queue, so that settling a record of a batch
-/// takes no lock and wakes nobody until the batch is complete.
+/// The batches whose outcome is not known yet. They live under the lock of the queue, so that completing a record of a
+/// batch takes no other lock, and wakes nobody before the batch is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Batches(Slab<Batch>);
 
 #[derive(Debug)]
 struct Batch {
-    /// Records that are neither settled nor known to be never queued.
+    /// Records that are neither completed nor known to be never queued.
     left: usize,
     delivered: Delivered,
     /// `None` once the batch has failed.
@@ -272,16 +278,17 @@ impl Batches {
         self.0.insert(Batch { left: records, delivered, answer: Some(answer) }) as u32
     }
 
-    /// Takes note that a record failed, or that something was done about it.
+    /// Takes note that a record failed, or was skipped or dead-lettered.
     fn failed(&mut self, batch: u32, index: u32, error: SendError) -> Option<Resolved> {
-        let settled = &mut self.0[batch as usize];
-        let failed = if error.handling() == Handling::Failed {
-            settled.answer.take().map(|answer| Resolved::Batch(answer, Err(error)))
-        } else {
-            settled.delivered.handled.push((index as usize, error));
-            None
+        let entry = &mut self.0[batch as usize];
+        let failed = match error.handling() {
+            Handling::Failed => entry.answer.take().map(|answer| Resolved::Batch(answer, Err(error))),
+            Handling::Skipped | Handling::DeadLettered => {
+                entry.delivered.handled.push((index as usize, error));
+                None
+            }
         };
-        // Not both: a batch that is complete has no answer to give when it has failed.
+        // Never both: a batch that has failed has no answer left to give when it is complete.
         self.count_down(batch, 1).or(failed)
     }
 
@@ -289,36 +296,36 @@ impl Batches {
         let records = run.records;
         let runs = &mut self.0[batch as usize].delivered.runs;
         match runs.last_mut() {
-            Some(last) if last.goes_on_with(&run) => last.records += records,
+            Some(last) if last.is_continued_by(&run) => last.records += records,
             _ => runs.push(run),
         }
         self.count_down(batch, records as usize)
     }
 
-    /// Counts records of a batch as settled, and gives its outcome if they were the last.
+    /// Counts records of a batch as completed, and returns its outcome if they were the last.
     fn count_down(&mut self, batch: u32, records: usize) -> Option<Resolved> {
-        let settled = &mut self.0[batch as usize];
-        settled.left -= records;
-        if settled.left > 0 {
+        let completed = &mut self.0[batch as usize];
+        completed.left -= records;
+        if completed.left > 0 {
             return None;
         }
         let Batch { answer, mut delivered, .. } = self.0.remove(batch as usize);
-        // Those of one answer are sorted already, which is work that a stable sort does not do again.
+        // Answers come in any order. The runs of one answer are sorted already, which a stable sort makes use of.
         delivered.runs.sort_by_key(|run| run.first);
         Some(Resolved::Batch(answer?, Ok(delivered)))
     }
 
-    /// Takes note that the last `records` of a batch will never be queued. `error` is for the receipt, if it is still
-    /// wanted.
-    pub(crate) fn cut_off(&mut self, batch: u32, records: usize, error: Option<SendError>) {
-        // All batches are forgotten when the runtime ends.
-        let Some(cut) = self.0.get_mut(batch as usize) else { return };
-        if let Some((answer, error)) = cut.answer.take().zip(error) {
-            // Whoever dropped the receipt does not want to know.
+    /// Takes note that the last `records` of a batch will never be queued. `error` is for the receipt, if the caller still
+    /// has it.
+    pub(crate) fn cancel_rest(&mut self, batch: u32, records: usize, error: Option<SendError>) {
+        // There is no such batch when all were forgotten, because the runtime or the driver has ended.
+        let Some(cancelled) = self.0.get_mut(batch as usize) else { return };
+        if let Some((answer, error)) = cancelled.answer.take().zip(error) {
+            // It fails when the receipt was dropped.
             _ = answer.send(Err(error));
         }
-        cut.left -= records;
-        if cut.left == 0 {
+        cancelled.left -= records;
+        if cancelled.left == 0 {
             self.0.remove(batch as usize);
         }
     }
@@ -328,33 +335,33 @@ impl Batches {
         self.0.is_empty()
     }
 
-    /// Finds whom outcomes are for; nobody as long as their batches are incomplete.
+    /// Finds the receipts of outcomes, and adds those to `resolved` whose outcome is complete.
     #[inline]
-    pub(crate) fn resolve(&mut self, settled: Settled<Ticket>, resolved: &mut Vec<Resolved>) {
-        match settled {
-            Settled::One(Ticket::Record(answer), result) => resolved.push(Resolved::Record(answer, result)),
-            Settled::One(Ticket::Batch { batch, index }, Err(error)) => {
+    pub(crate) fn resolve(&mut self, outcome: Outcome<ReplyTo>, resolved: &mut Vec<Resolved>) {
+        match outcome {
+            Outcome::Record(ReplyTo::Receipt(answer), result) => resolved.push(Resolved::Record(answer, result)),
+            Outcome::Record(ReplyTo::Batch { batch, index }, Err(error)) => {
                 resolved.extend(self.failed(batch, index, error));
             }
-            Settled::One(Ticket::Batch { batch, index }, Ok(stored)) => {
+            Outcome::Record(ReplyTo::Batch { batch, index }, Ok(stored)) => {
                 let Stored { shard, sequence_number, sub_sequence_number } = stored;
                 let placement = Arc::new(Placement { shard, sequence_number });
-                let at = Placed::Together { placement, sub_sequence_number };
-                resolved.extend(self.stored(batch, Run { first: index, records: 1, at }));
+                let location = Location::Aggregate { placement, sub_sequence_number };
+                resolved.extend(self.stored(batch, Run { first: index, records: 1, location }));
             }
-            Settled::Together(tickets, placement) => self.resolve_together(tickets, Arc::new(placement), resolved),
-            Settled::Stored(slips, outcomes) => self.resolve_all(slips, Arc::new(outcomes), resolved),
+            Outcome::Aggregate(reply_to, placement) => self.resolve_aggregate(reply_to, Arc::new(placement), resolved),
+            Outcome::Untracked(metas, outcomes) => self.resolve_untracked(metas, Arc::new(outcomes), resolved),
         }
     }
 
-    fn resolve_together(&mut self, tickets: Vec<Ticket>, placement: Arc<Placement>, resolved: &mut Vec<Resolved>) {
-        for (sub_sequence_number, ticket) in (0..).zip(tickets) {
-            match ticket {
-                Ticket::Batch { batch, index } => {
-                    let at = Placed::Together { placement: Arc::clone(&placement), sub_sequence_number };
-                    resolved.extend(self.stored(batch, Run { first: index, records: 1, at }));
+    fn resolve_aggregate(&mut self, reply_to: Vec<ReplyTo>, placement: Arc<Placement>, resolved: &mut Vec<Resolved>) {
+        for (sub_sequence_number, reply_to) in (0..).zip(reply_to) {
+            match reply_to {
+                ReplyTo::Batch { batch, index } => {
+                    let location = Location::Aggregate { placement: Arc::clone(&placement), sub_sequence_number };
+                    resolved.extend(self.stored(batch, Run { first: index, records: 1, location }));
                 }
-                Ticket::Record(answer) => {
+                ReplyTo::Receipt(answer) => {
                     let Placement { shard, sequence_number } = (*placement).clone();
                     resolved.push(Resolved::Record(answer, Ok(Stored { shard, sequence_number, sub_sequence_number })));
                 }
@@ -362,15 +369,20 @@ impl Batches {
         }
     }
 
-    fn resolve_all(&mut self, slips: Slips<Ticket>, outcomes: Arc<Vec<PutOutcome>>, resolved: &mut Vec<Resolved>) {
+    fn resolve_untracked(
+        &mut self,
+        metas: RecordMetas<ReplyTo>,
+        outcomes: Arc<Vec<PutOutcome>>,
+        resolved: &mut Vec<Resolved>,
+    ) {
         let mut from = 0;
-        for Span { token, records, .. } in slips.into_spans() {
+        for Span { token, records, .. } in metas.into_spans() {
             match token {
-                Ticket::Batch { batch, index } => {
-                    let at = Placed::Apart { outcomes: Arc::clone(&outcomes), from };
-                    resolved.extend(self.stored(batch, Run { first: index, records, at }));
+                ReplyTo::Batch { batch, index } => {
+                    let location = Location::Request { outcomes: Arc::clone(&outcomes), from };
+                    resolved.extend(self.stored(batch, Run { first: index, records, location }));
                 }
-                Ticket::Record(answer) => {
+                ReplyTo::Receipt(answer) => {
                     let stored = outcomes.get(from as usize).and_then(|outcome| outcome.as_ref().ok());
                     if let Some(Placement { shard, sequence_number }) = stored.cloned() {
                         let stored = Stored { shard, sequence_number, sub_sequence_number: 0 };
@@ -383,7 +395,7 @@ impl Batches {
     }
 }
 
-/// A receipt or a flush with its outcome, to be told outside the lock.
+/// A receipt or a flush with its outcome, which is sent outside the lock: it wakes tasks.
 pub(crate) enum Resolved {
     Record(Answer<Stored>, Result<Stored, SendError>),
     Batch(Answer<Delivered>, Result<Delivered, SendError>),
@@ -391,8 +403,8 @@ pub(crate) enum Resolved {
 }
 
 impl Resolved {
-    /// Tells whoever still listens.
-    pub(crate) fn tell(self) {
+    /// Sends the outcome. That fails when the receipt was dropped, which is not an error.
+    pub(crate) fn send(self) {
         match self {
             Self::Record(answer, result) => _ = answer.send(result),
             Self::Batch(answer, result) => _ = answer.send(result),

@@ -1,61 +1,65 @@
 use statefun_kinesis_aggregation::Unsealed;
 use statefun_kinesis_types::PutRecord;
 
+use crate::queue::EntryId;
+
 /// One PutRecords request: at most 500 records and 10 MiB, and, where order is kept, no partition key in two of its
 /// records.
 ///
-/// The machine gives it out and takes it back with its answer.
+/// The machine makes it, and takes it back with its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) load: Load,
-    /// What the machine remembers of the loose records, if there are any; they come first in the load.
-    pub(crate) loose: Option<u32>,
-    /// The places of the other user records in the machine's queue, in the order of the load.
-    pub(crate) places: Vec<u32>,
-    /// The shard map under which it was put together.
+    pub(crate) content: Content,
+    /// The key of what the machine keeps of the untracked records, if there are any; they come first in the content.
+    pub(crate) untracked: Option<usize>,
+    /// The entries of the other user records, in the order of the content.
+    pub(crate) ids: Vec<EntryId>,
+    /// The version of the shard map with which it was made.
     pub(crate) map_version: u32,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Load {
-    /// Records as they are: loose ones, then one per place. They are moved and never copied.
+pub(crate) enum Content {
+    /// Records as they are: untracked ones, then one per entry. They are moved and never copied.
     Plain(Vec<PutRecord>),
     /// Aggregates. Their user records stay in the queue.
-    Aggregates(Vec<Item>),
+    Aggregates(Vec<AggregateInFlight>),
 }
 
-/// An aggregate on its way. The next so many places are in it.
+/// An aggregate in a request. It has the user records of the next so many entries.
 #[derive(Clone, Debug)]
-pub(crate) struct Item {
+pub(crate) struct AggregateInFlight {
     pub(crate) unsealed: Option<Unsealed>,
     pub(crate) records: usize,
-    /// The lane of the shard that all of them belong to.
-    pub(crate) lane: usize,
+    /// The queue of the shard to which all of them belong.
+    pub(crate) shard_queue: usize,
 }
 
 impl Request {
-    /// The records of the request as the service knows them.
+    /// The number of records as the service counts them: an aggregate is one.
     pub(crate) fn len(&self) -> usize {
-        match &self.load {
-            Load::Plain(records) => records.len(),
-            Load::Aggregates(items) => items.len(),
+        match &self.content {
+            Content::Plain(records) => records.len(),
+            Content::Aggregates(aggregates) => aggregates.len(),
         }
     }
 
-    /// The aggregates of the request, for whoever carries it; none when the records are sent as they are. The machine
-    /// has no use for them when the request comes back.
+    /// Removes the aggregates from the request to send them; none when its records are sent as they are. The machine does
+    /// not need them when the request comes back.
     pub(crate) fn take_aggregates(&mut self) -> Vec<Unsealed> {
-        match &mut self.load {
-            Load::Plain(_) => Vec::new(),
-            Load::Aggregates(items) => items.iter_mut().filter_map(|item| item.unsealed.take()).collect(),
+        match &mut self.content {
+            Content::Plain(_) => Vec::new(),
+            Content::Aggregates(aggregates) => {
+                aggregates.iter_mut().filter_map(|aggregate| aggregate.unsealed.take()).collect()
+            }
         }
     }
 
     /// The records that are sent as they are.
     pub(crate) fn plain(&self) -> &[PutRecord] {
-        match &self.load {
-            Load::Plain(records) => records,
-            Load::Aggregates(_) => &[],
+        match &self.content {
+            Content::Plain(records) => records,
+            Content::Aggregates(_) => &[],
         }
     }
 }

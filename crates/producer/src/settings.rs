@@ -2,9 +2,9 @@ use std::{num::NonZeroU32, time::Duration};
 
 use statefun_kinesis_client::Backoff;
 
-/// How much a producer holds, how long it waits and when it gives up.
+/// The limits, delays and formats of a producer.
 ///
-/// Set what differs and take the rest from the default:
+/// Set the fields that differ and take the others from the default:
 ///
 /// ```
 /// use std::time::Duration;
@@ -15,73 +15,73 @@ use statefun_kinesis_client::Backoff;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Most records that are queued or on their way at a time. Who sends more waits.
+    /// Most records that are queued or in flight at a time. Further senders wait.
     ///
-    /// Default 1 000: StateFun's `maxOutstandingRecords`. Below a few thousand it is also what bounds throughput:
-    /// no more than this many records are stored per round trip.
+    /// Default: 1 000, as StateFun's `maxOutstandingRecords`. It bounds throughput too: no more than this many records are
+    /// stored per round trip.
     pub max_outstanding_records: NonZeroU32,
 
-    /// Most bytes, data and partition keys together, that are queued or on their way at a time. Who sends more waits.
-    /// A record that is larger than this alone passes when nothing else is outstanding.
+    /// Most bytes, data and partition keys together, that are queued or in flight at a time. Further senders wait. A single
+    /// record that is larger is queued when no other record is outstanding.
     ///
-    /// Default 64 MiB: six full requests, so that the default number of records binds first unless they are larger
-    /// than 64 KiB.
+    /// Default: 64 MiB, six full requests. With records of less than 64 KiB, the default number of records is reached
+    /// first.
     pub max_outstanding_bytes: NonZeroU32,
 
-    /// How long a record waits for others to share its request, or its aggregate: until so much time has passed since
-    /// the last request left. A record that comes after a quiet while leaves at once.
+    /// How long a record waits for others to share its request or its aggregate: until so much time has passed since the
+    /// last request was sent. A record that arrives later than that is sent at once.
     ///
-    /// Nor does it wait when a request is full, while a flush or a close is under way, when the queue is full and a
-    /// sender waits for room, or when it has waited for a record of its own key or for a retry already.
+    /// It does not wait either when a request is full, during a flush or a close, when the queue is full and a sender waits
+    /// for room, or when it has waited for a record of its own key or for a retry already.
     ///
-    /// Default 5 ms: little beside the round trip of a request, enough for a burst of callers to meet. The first record
-    /// of all waits as well.
+    /// Default: 5 ms. That is little beside the round trip of a request, and enough for the records of several callers to
+    /// come together. The very first record waits as well.
     pub linger: Duration,
 
     /// Which records keep their order.
     ///
-    /// Default [`Order::PerPartitionKey`].
+    /// Default: [`Order::PerPartitionKey`].
     pub order: Order,
 
-    /// Whether small records travel together as one, in the format of the Kinesis Producer Library.
+    /// Whether small records are stored together as one, in the format of the Kinesis Producer Library.
     ///
-    /// Default none: readers have to know the format. The consumer of this project does, and all of the KCL family.
+    /// Default: none, since readers have to know the format. The consumer of this project does, and all of the KCL family.
     pub aggregation: Option<Aggregation>,
 
-    /// Most requests on their way at a time. With [`Order::PerPartitionKey`], no two of them ever carry the same
+    /// Most requests in flight at a time. With [`Order::PerPartitionKey`], no two of them ever have records of the same
     /// partition key.
     ///
-    /// Default 16.
+    /// Default: 16.
     pub max_in_flight_requests: NonZeroU32,
 
-    /// How long a request may take. It is then given up as timed out, and its records are sent again: they may be
-    /// stored twice, still in order.
+    /// How long a request may take. After that it counts as timed out, and its records are sent again: they may be stored
+    /// twice, and the first copies are in order.
     ///
-    /// Default 30 s: a full request of 10 MiB over a slow line.
+    /// Default: 30 s, enough for a full request of 10 MiB over a slow line.
     pub request_timeout: Duration,
 
-    /// Delays between tries of a record that was refused.
+    /// Delays between the attempts to store a record.
     ///
-    /// Default 100 ms to 2 s: a shard's limits are per second, so that a longer wait leaves capacity unused while the
-    /// record's key stands still. Records that a shard throttles do not wait by this but by the shard's pace, once the
+    /// Default: 100 ms to 2 s. A shard's limits are per second, so that longer delays leave capacity unused while the
+    /// records of the key wait. Records that a shard throttles wait for the rate of their shard instead, as soon as the
     /// stream's shards are known.
     pub backoff: Backoff,
 
-    /// How long a record is tried, counted from its first request. It is given up instead of waiting beyond that.
+    /// How long a record is retried, from its first request on. It fails when the next attempt would be later than that.
     /// Building the producer waits as long for a stream that is being created.
     ///
-    /// Default 2 minutes.
+    /// Default: 2 minutes.
     pub give_up_after: Duration,
 
-    /// Most requests that carry a record before it is given up. Those that only serve to find a record among others
-    /// that the service refuses do not count.
+    /// Most attempts to store a record before it fails. Requests that were rejected because of another record in them do not
+    /// count.
     ///
-    /// Default none: [`give_up_after`](Self::give_up_after) alone decides.
+    /// Default: none, so that [`give_up_after`](Self::give_up_after) alone decides.
     pub max_attempts: Option<NonZeroU32>,
 
-    /// Seed of the random part of all delays, for runs that shall be repeatable.
+    /// Seed of the random part of all delays, for runs that have to be repeatable.
     ///
-    /// Default none: a new one for each producer.
+    /// Default: none, so that each producer has its own.
     pub seed: Option<u64>,
 }
 
@@ -109,27 +109,27 @@ impl Default for Settings {
 /// Which records keep their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// Those of one partition key are stored in the order in which they were sent, whatever has to be sent again. Of
-    /// each key, one record is on its way at a time, or one aggregate.
+    /// Those of one partition key are stored in the order in which they were sent, whatever has to be sent again. Of each
+    /// key, one record is in flight at a time, or one aggregate.
     #[default]
     PerPartitionKey,
-    /// None. Any number of records of a key are on their way, and what fails is stored behind what came later.
+    /// None. Any number of records of a key are in flight, and a record that is retried is stored behind later ones.
     ///
-    /// A stream whose record distribution is AUTO is always written like this: it has no order per key to keep.
+    /// A stream whose record distribution is AUTO is always written like this: it has no order per key.
     None,
 }
 
 /// How large an aggregate may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Aggregation {
-    /// Most bytes of an aggregate, data and partition key together. A record that does not fit travels alone. Never
-    /// more than the stream takes as one record.
+    /// Most bytes of an aggregate, data and partition key together, and never more than the stream takes as one record. A
+    /// record that does not fit is stored by itself.
     ///
-    /// Default 51 200, as in the Kinesis Producer Library.
+    /// Default: 51 200, as in the Kinesis Producer Library.
     pub max_bytes: NonZeroU32,
     /// Most records of an aggregate.
     ///
-    /// Default 2^32 − 1, as in the Kinesis Producer Library.
+    /// Default: 2^32 − 1, as in the Kinesis Producer Library.
     pub max_records: NonZeroU32,
 }
 

@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 
 use statefun_kinesis_types::{HashKey, HashKeyRange, Shard, ShardId};
 
-/// Which shard a record goes to: the open shards of a stream, as of the last listing.
+/// The open shards of a stream as they were listed last: to which of them a record goes.
 #[derive(Debug, Default)]
 pub(crate) struct ShardMap {
     /// By the start of their ranges.
@@ -17,12 +17,12 @@ impl ShardMap {
         Self { shards }
     }
 
-    /// The shards' ids, in the order of their places.
+    /// The ids of the shards, in the order of their ranges.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &ShardId> {
         self.shards.iter().map(|(_, id)| id)
     }
 
-    /// The place of the shard that owns a hash key. None when the listing caught the stream between two states.
+    /// The index of the shard whose range has a hash key. None when the stream was listed in the middle of a split or merge.
     pub(crate) fn find(&self, key: HashKey) -> Option<usize> {
         let order = |(range, _): &(HashKeyRange, ShardId)| match () {
             () if range.end() < key => Ordering::Less,

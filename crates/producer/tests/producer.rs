@@ -11,9 +11,10 @@ use std::{
 use async_trait::async_trait;
 use statefun_kinesis_aggregation::{Decoded, decode};
 use statefun_kinesis_client::{
-    Error, ErrorKind, KinesisAdmin, KinesisClient, Operation, PutFailure, PutOutcome, RecordDistribution,
-    Result as ClientResult, forward_client,
+    Backoff, Error, ErrorKind, KinesisAdmin, KinesisClient, Operation, PutFailure, PutOutcome, RecordDistribution,
+    RecordPage, Result as ClientResult, ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
 };
+use statefun_kinesis_dead_letter::{DeadLetter, DeadLetterReader, EgressOrigin, Origin};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_producer::{
     Aggregation, Clients, Handling, OnFailure, Producer, ProducerError, Producers, Reason, Receipt, SendError, Settings,
@@ -131,7 +132,7 @@ async fn building_outlasts_a_throttled_description_and_not_a_forbidden_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_over_the_streams_limit_is_refused_at_once_with_stream_key_and_size() {
+async fn a_record_over_the_streams_limit_fails_at_once_with_stream_key_and_size() {
     let kinesis = kinesis(1).await;
     kinesis.set_max_record_bytes(&orders(), 2 << 20).unwrap();
     let producer = producer(&kinesis, settings()).await;
@@ -175,7 +176,7 @@ async fn a_request_that_was_stored_without_an_answer_is_repeated_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_refused_fails_its_records_with_the_services_words() {
+async fn a_call_that_is_rejected_fails_its_records_with_the_services_words() {
     let kinesis = kinesis(1).await;
     let producer = producer(&kinesis, settings()).await;
     kinesis.faults().fail_next(Operation::PutRecords, ErrorKind::AccessDenied);
@@ -183,7 +184,7 @@ async fn a_call_that_is_refused_fails_its_records_with_the_services_words() {
     let start = Instant::now();
     let error = receipt.await.unwrap_err();
     assert!(start.elapsed() < SECOND);
-    assert_eq!(error.to_string(), "stream orders refuses the record of key \"a\" (2 bytes)");
+    assert_eq!(error.to_string(), "stream orders rejected the record of key \"a\" (2 bytes)");
     let source = error.source().unwrap().to_string();
     assert!(source.starts_with("PutRecords failed: access denied"), "{source}");
     assert!(!error.may_be_stored());
@@ -283,11 +284,11 @@ async fn a_full_request_of_a_large_batch_leaves_before_the_rest_is_queued() {
     let receipt = producer.send_all(batch(1_200)).await.unwrap();
     assert!(stored(&kinesis).len() >= 500, "{}", stored(&kinesis).len());
     assert_eq!(receipt.await.unwrap().stored().count(), 1_200);
-    // Nobody has to wait who sends no more than a request takes.
+    // A sender does not wait when its batch fits into one request.
     let mut few = Box::pin(producer.send_all(batch(500)));
     assert!(std::future::poll_fn(|context| Poll::Ready(few.as_mut().poll(context))).await.is_ready());
     producer.flush().await;
-    // What was queued of a batch whose sender has gone is sent, and no more.
+    // When a sender is dropped, the records that it has queued are sent, and no others.
     let mut many = Box::pin(producer.send_all(batch(1_200)));
     assert!(std::future::poll_fn(|context| Poll::Ready(many.as_mut().poll(context))).await.is_pending());
     drop(many);
@@ -342,7 +343,7 @@ async fn a_flush_waits_for_what_was_sent_before_it_and_for_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_stores_what_is_queued_and_refuses_what_comes_later() {
+async fn closing_stores_what_is_queued_and_rejects_what_comes_later() {
     let kinesis = kinesis(1).await;
     let full = Settings { max_outstanding_records: count(2), linger: 3_600 * SECOND, ..settings() };
     let producer = producer(&kinesis, full).await;
@@ -392,13 +393,13 @@ async fn a_batch_that_closing_cuts_in_two_says_so_in_its_receipt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_last_producer_reports_what_is_queued_and_ends_what_is_on_its_way() {
+async fn dropping_the_last_producer_reports_what_is_queued_and_ends_what_is_in_flight() {
     let kinesis = kinesis(1).await;
     let producer = producer(&kinesis, Settings { linger: Duration::ZERO, ..settings() }).await;
     kinesis.faults().delay(Operation::PutRecords, SECOND);
     kinesis.faults().fail_entries(|_, record| record.partition_key.as_str() == "throttled");
-    let mut stored_later = producer.send(record("a", "on its way")).await.unwrap();
-    let mut failed_later = producer.send(record("throttled", "on its way")).await.unwrap();
+    let mut stored_later = producer.send(record("a", "in flight")).await.unwrap();
+    let mut failed_later = producer.send(record("throttled", "in flight")).await.unwrap();
     assert!(is_open(&mut stored_later).await && is_open(&mut failed_later).await);
     let mut queued = producer.send(record("a", "queued")).await.unwrap();
     let clone = producer.clone();
@@ -412,7 +413,7 @@ async fn dropping_the_last_producer_reports_what_is_queued_and_ends_what_is_on_i
     assert_eq!(start.elapsed(), Duration::ZERO);
     stored_later.await.unwrap();
     assert!(is_closed(&failed_later.await, false));
-    assert_eq!(stored(&kinesis), ["on its way"]);
+    assert_eq!(stored(&kinesis), ["in flight"]);
     assert_eq!(kinesis.calls(Operation::PutRecords), 1);
 }
 
@@ -459,53 +460,120 @@ async fn records_go_on_through_a_split() {
     assert!(after.stored().all(|placement| placement.shard != shard));
 }
 
-/// A client that panics in place of its first PutRecords, and never answers when it is told so.
+/// A client that panics in place of the first call of an operation.
 #[derive(Debug)]
-struct Panics(FakeKinesis, Mutex<bool>);
+struct Panics(FakeKinesis, Mutex<Option<Operation>>);
 
-forward_client! {
-    impl KinesisClient for Panics {
-        |this| this.0 => describe_stream_summary, list_shards, get_shard_iterator, get_records;
+impl Panics {
+    fn call(&self, operation: Operation) {
+        let panics = self.1.lock().unwrap().take_if(|panics| *panics == operation);
+        assert!(panics.is_none(), "this client panics once");
+    }
+}
 
-        async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
-            let first = std::mem::replace(&mut *self.1.lock().unwrap(), false);
-            assert!(!first, "this client panics once");
-            self.0.put_records(stream, records).await
-        }
+#[async_trait]
+impl KinesisClient for Panics {
+    async fn describe_stream_summary(&self, stream: &StreamRef) -> ClientResult<StreamSummary> {
+        self.0.describe_stream_summary(stream).await
+    }
+
+    async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> ClientResult<ShardPage> {
+        self.call(Operation::ListShards);
+        self.0.list_shards(stream, page).await
+    }
+
+    async fn get_shard_iterator(
+        &self,
+        stream: &StreamRef,
+        shard: &ShardId,
+        from: StartPosition,
+    ) -> ClientResult<ShardIterator> {
+        self.0.get_shard_iterator(stream, shard, from).await
+    }
+
+    async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> ClientResult<RecordPage> {
+        self.0.get_records(iterator, limit).await
+    }
+
+    async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
+        self.call(Operation::PutRecords);
+        self.0.put_records(stream, records).await
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_panics_fails_its_records_and_not_the_producer() {
-    let client = Arc::new(Panics(kinesis(1).await, Mutex::new(true)));
+    let client = Arc::new(Panics(kinesis(1).await, Mutex::new(Some(Operation::PutRecords))));
     let producer = Producer::builder(client.clone(), name()).settings(settings()).build().await.unwrap();
     let receipt = producer.send(record("a", "1")).await.unwrap();
     let error = timeout(3_600 * SECOND, receipt).await.expect("the receipt must resolve").unwrap_err();
     let Reason::Rejected { last } = error.reason() else { panic!("{error:?}") };
     assert!(error.may_be_stored());
     assert_eq!(last.kind(), ErrorKind::Unexpected);
+    assert_eq!(
+        last.to_string(),
+        "PutRecords failed: unexpected answer: the task of the call failed: it panicked: this client panics once"
+    );
     producer.send(record("a", "2")).await.unwrap().await.unwrap();
     assert_eq!(stored(&client.0), ["2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_panics_while_it_lists_the_shards_holds_up_no_record() {
+    let client = Arc::new(Panics(kinesis(1).await, Mutex::new(Some(Operation::ListShards))));
+    let producer = Producer::builder(client.clone(), name()).settings(settings()).build().await.unwrap();
+    // The shards are listed when a record is throttled.
+    client.0.faults().fail_next_entries(|_, _| true);
+    producer.send(record("a", "1")).await.unwrap().await.unwrap();
+    assert!(client.1.lock().unwrap().is_none(), "it has panicked");
+    client.0.faults().fail_next_entries(|_, _| true);
+    sleep(2 * SECOND).await;
+    producer.send(record("a", "2")).await.unwrap().await.unwrap();
+    assert_eq!(producer.metrics().paced_shards, 1, "the shards were listed again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_setting_is_too_long_for_a_producer() {
+    let kinesis = kinesis(1).await;
+    let forever = Settings {
+        linger: Duration::MAX,
+        request_timeout: Duration::MAX,
+        give_up_after: Duration::MAX,
+        backoff: Backoff::new(Duration::MAX, Duration::MAX),
+        ..settings()
+    };
+    kinesis.faults().fail_next(Operation::DescribeStreamSummary, ErrorKind::LimitExceeded);
+    let build = Producer::builder(Arc::new(kinesis.clone()), name()).settings(forever.clone()).build();
+    assert!(timeout(SECOND, build).await.is_err(), "it waits for its backoff");
+    let producer = producer(&kinesis, forever).await;
+    let stored_at_once = producer.send(record("a", "1")).await.unwrap();
+    producer.flush().await;
+    stored_at_once.await.unwrap();
+    kinesis.faults().fail_next(Operation::PutRecords, ErrorKind::Unavailable);
+    let waits = producer.send(record("a", "2")).await.unwrap();
+    assert_eq!(producer.close_within(SECOND).await, 1);
+    assert!(is_closed(&waits.await, true));
+    assert_eq!(producer.close_within(Duration::MAX).await, 0);
 }
 
 #[test]
 fn receipts_resolve_when_the_runtime_ends() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let first = runtime();
-    let (producer, on_its_way, queued, batch) = first.block_on(async {
+    let (producer, in_flight, queued, batch) = first.block_on(async {
         let kinesis = kinesis(1).await;
         let producer = producer(&kinesis, Settings { linger: Duration::ZERO, ..settings() }).await;
         kinesis.faults().delay(Operation::PutRecords, SECOND);
-        let mut on_its_way = producer.send(record("a", "1")).await.unwrap();
-        assert!(is_open(&mut on_its_way).await);
+        let mut in_flight = producer.send(record("a", "1")).await.unwrap();
+        assert!(is_open(&mut in_flight).await);
         let queued = producer.send(record("a", "2")).await.unwrap();
         let batch = producer.send_all(vec![record("a", "3"), record("b", "4")]).await.unwrap();
-        (producer, on_its_way, queued, batch)
+        (producer, in_flight, queued, batch)
     });
     drop(first);
     runtime().block_on(async {
-        let on_its_way = timeout(SECOND, on_its_way).await.expect("the receipt must resolve");
-        assert!(is_closed(&on_its_way, true));
+        let in_flight = timeout(SECOND, in_flight).await.expect("the receipt must resolve");
+        assert!(is_closed(&in_flight, true));
         assert!(is_closed(&queued.await, false));
         assert!(is_closed(&batch.await, false));
         assert!(is_closed(&producer.send(record("a", "5")).await, false));
@@ -543,15 +611,25 @@ fn a_batch_that_is_queued_in_part_when_the_runtime_ends_is_cut_off() {
     drop(first);
     runtime().block_on(async {
         let receipt = waits.await.unwrap();
-        assert!(is_closed(&receipt.await, true), "the first record was on its way");
+        assert!(is_closed(&receipt.await, true), "the first record was in flight");
         assert!(is_closed(&producer.send_all(batch()).await, false));
     });
 }
 
-/// The text of a dead letter's field.
-fn field(letter: &[u8], name: &str) -> String {
-    let envelope: serde_json::Value = serde_json::from_slice(letter).unwrap();
-    envelope[name].as_str().map_or_else(|| envelope[name].to_string(), str::to_owned)
+/// The dead letters in a stream, which must be complete.
+fn dead_letters(kinesis: &FakeKinesis, stream: &StreamName) -> Vec<DeadLetter> {
+    let mut reader = DeadLetterReader::new();
+    let records = kinesis.records(&stream.clone().into());
+    let letters = records.iter().filter_map(|(_, record)| reader.read(&record.data).unwrap()).collect();
+    assert_eq!(reader.incomplete(), 0);
+    letters
+}
+
+/// What a dead letter says about the record's way to its stream.
+#[track_caller]
+fn egress_origin(letter: &DeadLetter) -> &EgressOrigin {
+    let Origin::Egress(origin) = letter.origin() else { panic!("{letter:?}") };
+    origin
 }
 
 #[tokio::test(start_paused = true)]
@@ -571,13 +649,13 @@ async fn a_record_that_is_too_large_goes_to_the_dead_letter_stream_in_parts_and_
     assert!(delivered.get(0).is_some() && delivered.get(1).is_none() && delivered.get(2).is_some());
     let [(1, error)] = delivered.handled() else { panic!("{delivered:?}") };
     assert_eq!(error.handling(), Handling::DeadLettered);
-    let found = kinesis.records(&letters.clone().into());
-    assert_eq!(found.len(), 3);
-    for (index, (_, letter)) in found.iter().enumerate() {
-        let says = ["reason", "stream", "partitionKey", "explicitHashKey", "size", "attempts", "part", "parts"]
-            .map(|name| field(&letter.data, name));
-        assert_eq!(says, ["too-large", "orders", "a", "5", "2097153", "0", &(index + 1).to_string(), "3"]);
-    }
+    assert_eq!(kinesis.records(&letters.clone().into()).len(), 3, "parts");
+    let [letter] = &dead_letters(&kinesis, &letters)[..] else { panic!("one letter") };
+    assert_eq!((letter.reason(), letter.partition_key().unwrap().as_str()), ("too-large", "a"));
+    assert_eq!(letter.data().unwrap(), &vec![7; 2 << 20]);
+    let origin = egress_origin(letter);
+    assert_eq!((&origin.stream, origin.attempts, origin.may_be_stored), (&orders(), 0, false));
+    assert_eq!((origin.explicit_hash_key, &origin.egress), (Some(HashKey::new(5)), &None));
     let metrics = producer.metrics();
     assert_eq!((metrics.stored_records, metrics.dead_lettered_records, metrics.failed_records), (2, 1, 0));
 
@@ -607,10 +685,10 @@ async fn records_that_are_skipped_fail_no_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_the_service_refuses_fails_alone() {
+async fn a_record_that_the_service_rejects_fails_alone() {
     let kinesis = kinesis(1).await;
     let producer = producer(&kinesis, Settings { linger: SECOND, ..settings() }).await;
-    // Nobody told the producer.
+    // The producer does not know of it.
     kinesis.set_max_record_bytes(&orders(), 1_000).unwrap();
     let mut receipts = Vec::new();
     for number in 0..100 {
@@ -700,8 +778,8 @@ async fn closing_within_a_deadline_says_how_much_was_given_up() {
     let kinesis = kinesis(1).await;
     let producer = producer(&kinesis, Settings { linger: Duration::ZERO, ..settings() }).await;
     kinesis.faults().delay(Operation::PutRecords, 10 * SECOND);
-    let mut on_its_way = producer.send(record("a", "1")).await.unwrap();
-    assert!(is_open(&mut on_its_way).await);
+    let mut in_flight = producer.send(record("a", "1")).await.unwrap();
+    assert!(is_open(&mut in_flight).await);
     let queued = [producer.send(record("a", "2")).await.unwrap(), producer.send(record("a", "3")).await.unwrap()];
     let start = Instant::now();
     assert_eq!(producer.close_within(SECOND).await, 2);
@@ -709,7 +787,7 @@ async fn closing_within_a_deadline_says_how_much_was_given_up() {
     for receipt in queued {
         assert!(is_closed(&receipt.await, false));
     }
-    on_its_way.await.unwrap();
+    in_flight.await.unwrap();
     assert_eq!(producer.close_within(SECOND).await, 0);
 }
 
@@ -789,6 +867,7 @@ async fn records_for_streams_that_are_not_there_or_not_allowed_are_handled_too()
     let producers = Producers::builder(client)
         .allow([arn.clone().into(), "unknown".parse().unwrap()])
         .on_failure(OnFailure::DeadLetter { to, log: LogLevel::Debug })
+        .egress("example/orders".parse().unwrap())
         .build();
     for (stream, allowed) in [
         (orders(), true),
@@ -805,9 +884,12 @@ async fn records_for_streams_that_are_not_there_or_not_allowed_are_handled_too()
     assert_eq!((delivered.len(), delivered.stored().count()), (2, 0));
     let handled = delivered.handled().iter().all(|(_, error)| error.handling() == Handling::DeadLettered);
     assert!(handled && error.handling() == Handling::DeadLettered);
-    let reasons: Vec<_> =
-        kinesis.records(&letters.into()).iter().map(|(_, letter)| field(&letter.data, "reason")).collect();
+    let found = dead_letters(&kinesis, &letters);
+    let reasons: Vec<_> = found.iter().map(DeadLetter::reason).collect();
     assert_eq!(reasons, ["not-allowed", "no-stream", "no-stream"]);
+    for letter in &found {
+        assert_eq!(egress_origin(letter).egress, Some("example/orders".parse().unwrap()));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -865,7 +947,7 @@ async fn only_so_many_streams_have_a_producer_and_the_rest_have_had_one() {
     assert_eq!(read(&streams[0]), ["0", "5", "7"]);
     assert_eq!(read(&streams[3]), ["3", "6"]);
 
-    // Nothing is closed that has something to send; who needs another one waits for that.
+    // A producer with outstanding records is not closed: a sender that needs another one waits for it.
     kinesis.faults().delay(Operation::PutRecords, 5 * SECOND);
     let first = producers.send(&streams[0], record("a", "8")).await.unwrap();
     let start = tokio::time::Instant::now();
@@ -877,7 +959,7 @@ async fn only_so_many_streams_have_a_producer_and_the_rest_have_had_one() {
         receipt.await.unwrap();
     }
 
-    // Nor what somebody keeps: those may be more.
+    // Nor is a producer of which there is a clone elsewhere: there may be more of these.
     let kept = [producers.get(&streams[3]).await.unwrap(), producers.get(&streams[4]).await.unwrap()];
     let other = producers.send(&streams[0], record("a", "11")).await.unwrap();
     assert_eq!(open(&producers), ["stream-0", "stream-3", "stream-4"]);

@@ -1,8 +1,8 @@
 //! Thousands of runs against an unruly Kinesis, each of them repeatable by its seed.
 //!
-//! Calls are slow, overtake each other, time out and are carried out all the same, later than their retries perhaps;
+//! Calls are slow, overtake each other, time out and are carried out nevertheless, perhaps later than their retries;
 //! single records fail; shards are throttled, split and merged; the stream's record size is lowered; single records make
-//! the service refuse whole requests. Whatever happens, with and without aggregation: each record is readable and
+//! the service reject whole requests. Whatever happens, with and without aggregation: each record is readable and
 //! acknowledged, or reported as failed, or in the dead-letter stream; and per key, acknowledged records are readable in
 //! the order in which they were sent.
 //!
@@ -19,31 +19,32 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use async_trait::async_trait;
 use bytes::Bytes;
 use fastrand::Rng;
 use statefun_kinesis_aggregation::{Decoded, decode};
 use statefun_kinesis_client::{
-    Error, ErrorKind, KinesisAdmin, KinesisClientExt, Operation, PutFailure, PutOutcome, Result as ClientResult,
-    ShardFilter, forward_client,
+    Error, ErrorKind, KinesisAdmin, KinesisClient, KinesisClientExt, Operation, PutFailure, PutOutcome, RecordPage,
+    Result as ClientResult, ShardFilter, ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
 };
+use statefun_kinesis_dead_letter::DeadLetterReader;
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_producer::{
     Aggregation, Handling, OnFailure, Order, Producer, Reason, SendError, Settings, Stored,
 };
 use statefun_kinesis_types::{
     HashKey, HashKeyRange, LogLevel, PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PutRecord, SequenceNumber,
-    ShardId, StreamName, StreamRef,
+    ShardId, StartPosition, StreamName, StreamRef,
 };
 use tokio::time::{sleep, timeout};
 
-/// Runs of a test that nobody has set: what continuous integration does.
+/// Default number of runs, which continuous integration makes.
 const RUNS: u64 = 20_000;
 
 /// Longer than any run takes by its own clock, in which every record is given up after two minutes.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A record with these bytes makes the service refuse the whole request.
+/// A record with these bytes makes the service reject the whole request.
 const POISON: &[u8] = b"poison";
 
 /// A number from the environment. What is no number is an error, not a default.
@@ -83,7 +84,7 @@ fn acknowledged_records_are_readable_in_the_order_of_their_key_and_all_others_ar
         failed: runs / 10,
         skipped: runs / 20,
         dead_lettered: runs / 20,
-        refused: runs / 10,
+        rejected: runs / 10,
         misplaced: runs / 50,
         paced: runs / 20,
         closed_shards: runs / 2,
@@ -121,7 +122,7 @@ struct Seen {
     skipped: u64,
     dead_lettered: u64,
     /// Records that spoil their requests and were found.
-    refused: u64,
+    rejected: u64,
     /// Aggregates that landed on a wrong shard.
     misplaced: u64,
     /// Runs in which shards had a pace.
@@ -131,8 +132,8 @@ struct Seen {
 
 impl Seen {
     fn counts(&self) -> [u64; 10] {
-        let Self { acknowledged, aggregated, repeated, failed, skipped, dead_lettered, refused, misplaced, .. } = self;
-        let counts = [acknowledged, aggregated, repeated, failed, skipped, dead_lettered, refused, misplaced];
+        let Self { acknowledged, aggregated, repeated, failed, skipped, dead_lettered, rejected, misplaced, .. } = self;
+        let counts = [acknowledged, aggregated, repeated, failed, skipped, dead_lettered, rejected, misplaced];
         let [a, b, c, d, e, f, g, h] = counts.map(|count| *count);
         [a, b, c, d, e, f, g, h, self.paced, self.closed_shards]
     }
@@ -145,7 +146,7 @@ impl Seen {
         self.failed += d;
         self.skipped += e;
         self.dead_lettered += f;
-        self.refused += g;
+        self.rejected += g;
         self.misplaced += h;
         self.paced += i;
         self.closed_shards += j;
@@ -179,32 +180,50 @@ impl Unruly {
     }
 }
 
-forward_client! {
-    impl KinesisClient for Unruly {
-        |this| this.kinesis => describe_stream_summary, list_shards, get_shard_iterator, get_records;
+#[async_trait]
+impl KinesisClient for Unruly {
+    async fn describe_stream_summary(&self, stream: &StreamRef) -> ClientResult<StreamSummary> {
+        self.kinesis.describe_stream_summary(stream).await
+    }
 
-        async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
-            assert!((1..=PUT_RECORDS_MAX_RECORDS).contains(&records.len()), "{} records in a request", records.len());
-            assert!(records.iter().map(PutRecord::size).sum::<usize>() <= PUT_RECORDS_MAX_BYTES);
-            let is_refused = |record: &PutRecord| record.data.windows(POISON.len()).any(|bytes| bytes == POISON);
-            if records.iter().any(is_refused) {
-                return Err(Error::new(Operation::PutRecords, ErrorKind::InvalidArgument, "one of the records is wrong"));
-            }
-            let (there, back) = (self.delay(), self.delay());
-            let (kinesis, stream, records) = (self.kinesis.clone(), stream.clone(), records.to_vec());
-            let call = async move {
-                sleep(there).await;
-                let answer = kinesis.put_records(&stream, &records).await;
-                sleep(back).await;
-                answer
-            };
-            if self.draw(|random| random.u8(0..3) > 0) {
-                return call.await;
-            }
-            match tokio::spawn(call).await {
-                Ok(answer) => answer,
-                Err(error) => Err(Error::new(Operation::PutRecords, ErrorKind::Unexpected, error.to_string())),
-            }
+    async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> ClientResult<ShardPage> {
+        self.kinesis.list_shards(stream, page).await
+    }
+
+    async fn get_shard_iterator(
+        &self,
+        stream: &StreamRef,
+        shard: &ShardId,
+        from: StartPosition,
+    ) -> ClientResult<ShardIterator> {
+        self.kinesis.get_shard_iterator(stream, shard, from).await
+    }
+
+    async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> ClientResult<RecordPage> {
+        self.kinesis.get_records(iterator, limit).await
+    }
+
+    async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
+        assert!((1..=PUT_RECORDS_MAX_RECORDS).contains(&records.len()), "{} records in a request", records.len());
+        assert!(records.iter().map(PutRecord::size).sum::<usize>() <= PUT_RECORDS_MAX_BYTES);
+        let is_rejected = |record: &PutRecord| record.data.windows(POISON.len()).any(|bytes| bytes == POISON);
+        if records.iter().any(is_rejected) {
+            return Err(Error::new(Operation::PutRecords, ErrorKind::InvalidArgument, "one of the records is wrong"));
+        }
+        let (there, back) = (self.delay(), self.delay());
+        let (kinesis, stream, records) = (self.kinesis.clone(), stream.clone(), records.to_vec());
+        let call = async move {
+            sleep(there).await;
+            let answer = kinesis.put_records(&stream, &records).await;
+            sleep(back).await;
+            answer
+        };
+        if self.draw(|random| random.u8(0..3) > 0) {
+            return call.await;
+        }
+        match tokio::spawn(call).await {
+            Ok(answer) => answer,
+            Err(error) => Err(Error::new(Operation::PutRecords, ErrorKind::Unexpected, error.to_string())),
         }
     }
 }
@@ -290,7 +309,7 @@ async fn simulate(seed: u64) -> Seen {
     let metrics = producer.metrics();
     assert_eq!((metrics.outstanding_records, metrics.outstanding_bytes, metrics.in_flight_requests), (0, 0, 0));
     resharding.abort();
-    // A request that was given up may still be on its way, and must not do harm when it arrives.
+    // A request that timed out may still arrive, and must not do harm then.
     sleep(Duration::from_secs(60)).await;
     faults.clear();
     let shards = kinesis.all_shards(&orders, ShardFilter::FromTrimHorizon).await.unwrap();
@@ -343,8 +362,11 @@ async fn send(producer: Producer, sender: u64, mut random: Rng) -> BTreeMap<Stri
                             }
                             outcomes
                         }
-                        // One of the batch failed; of the others it is not told what became of them.
-                        Err(_) => (0..size).map(|_| Ok(None)).collect(),
+                        // One of the batch failed; the outcomes of the others are not reported.
+                        Err(error) => {
+                            assert!(!matches!(error.reason(), Reason::TaskFailed(_)), "{error:?}");
+                            (0..size).map(|_| Ok(None)).collect()
+                        }
                     }
                 }));
             }
@@ -389,9 +411,9 @@ async fn reshard(kinesis: FakeKinesis, stream: StreamRef, mut random: Rng) {
 struct Reading {
     /// All that is there at all, by its place.
     at: HashMap<(ShardId, SequenceNumber, u64), u64>,
-    /// Where a reader first sees a record who takes of an aggregate what belongs to the shard.
+    /// Where a record is first seen by a reader that takes those records of an aggregate that belong to the shard.
     first_seen: HashMap<u64, usize>,
-    /// Where a reader first sees a record who drops an aggregate with records of another shard, as the KCL does.
+    /// Where a record is first seen by a reader that drops an aggregate with records of another shard, as the KCL does.
     first_seen_by_kcl: HashMap<u64, usize>,
     /// The places of what such a reader sees.
     kcl: HashSet<(ShardId, SequenceNumber, u64)>,
@@ -450,10 +472,10 @@ impl Reading {
                 }
             }
         }
+        let mut reader = DeadLetterReader::new();
         for (_, letter) in kinesis.records(letters) {
-            let envelope: serde_json::Value = serde_json::from_slice(&letter.data).unwrap();
-            if envelope["part"] == 1 {
-                reading.dead_letters.insert(id_of(&STANDARD.decode(envelope["data"].as_str().unwrap()).unwrap()));
+            if let Some(letter) = reader.read(&letter.data).unwrap() {
+                reading.dead_letters.insert(id_of(letter.data().unwrap()));
             }
         }
         reading
@@ -492,6 +514,11 @@ impl Reading {
                             error.may_be_stored() || !self.first_seen.contains_key(id),
                             "record {id} of key {key} was reported as not stored: {error:?}"
                         );
+                        // A broken invariant panics in the producer's task, which fails its records.
+                        assert!(
+                            !matches!(error.reason(), Reason::TaskFailed(_)),
+                            "record {id} of key {key}: {error:?}"
+                        );
                         match error.handling() {
                             Handling::Skipped => seen.skipped += 1,
                             Handling::DeadLettered => {
@@ -500,7 +527,7 @@ impl Reading {
                             }
                             _ => seen.failed += 1,
                         }
-                        seen.refused += u64::from(spoils && matches!(error.reason(), Reason::Rejected { .. }));
+                        seen.rejected += u64::from(spoils && matches!(error.reason(), Reason::Rejected { .. }));
                     }
                 }
             }

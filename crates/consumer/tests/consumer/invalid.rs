@@ -1,19 +1,19 @@
 //! Aggregates, and records that cannot be used.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use statefun_kinesis_aggregation::Aggregator;
 use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClientExt, Operation, Placement, RecordDistribution};
 use statefun_kinesis_consumer::{
     Batch, Consumer, ConsumerBuilder, ConsumerError, InvalidKind, Position, ShardPosition,
 };
+use statefun_kinesis_dead_letter::{DeadLetter, DeadLetterReader, IngressOrigin, Origin};
 use statefun_kinesis_types::{HashKey, InvalidRecordHandling, LogLevel, PutRecord, StartupPosition, StreamRef};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     scene::{LONG, Scene, failure, next, nothing_more, settings, shard_id, take, texts},
-    simulation::corrupt_aggregate,
+    simulation::{corrupt_aggregate, corrupt_aggregate_of},
 };
 
 /// Puts an aggregate of these texts; those that begin with `other` get a key that belongs to the other half of the
@@ -43,17 +43,27 @@ async fn dead_lettering(scene: &Scene) -> ConsumerBuilder {
     scene.builder(StartupPosition::TrimHorizon).invalid_records(handling)
 }
 
-/// The envelopes in the dead-letter stream, once there are so many.
-async fn dead_letters(scene: &Scene, count: usize) -> Vec<serde_json::Value> {
-    let read = || scene.fake.records(&dead_stream());
+/// The letters in the dead-letter stream, once it has so many records.
+async fn dead_letters(scene: &Scene, records: usize) -> Vec<DeadLetter> {
+    let stored = || scene.fake.records(&dead_stream());
     timeout(LONG, async {
-        while read().len() < count {
+        while stored().len() < records {
             sleep(Duration::from_millis(10)).await;
         }
     })
     .await
     .expect("the dead letters have to come");
-    read().iter().map(|(_, record)| serde_json::from_slice(&record.data).unwrap()).collect()
+    let mut reader = DeadLetterReader::new();
+    let letters = stored().iter().filter_map(|(_, record)| reader.read(&record.data).unwrap()).collect();
+    assert_eq!(reader.incomplete(), 0);
+    letters
+}
+
+/// Which record a letter is about.
+#[track_caller]
+fn origin(letter: &DeadLetter) -> &IngressOrigin {
+    let Origin::Ingress(origin) = letter.origin() else { panic!("{letter:?}") };
+    origin
 }
 
 async fn stored(scene: &Scene) -> Option<ShardPosition> {
@@ -243,29 +253,22 @@ async fn a_dead_letter_says_what_where_and_why() {
     batch.done();
 
     let letters = dead_letters(&scene, 2).await;
-    let arrived = scene.fake.records(&scene.stream)[0].1.approximate_arrival.to_string();
-    assert_eq!(
-        letters[0],
-        serde_json::json!({
-            "version": 1,
-            "reason": "corrupt-aggregate",
-            "message": "user record 0 of the aggregated record names partition key 9 of 0",
-            "stream": scene.arn().await.as_str(),
-            "shard": place.shard.as_str(),
-            "sequenceNumber": place.sequence_number.to_string(),
-            "subSequenceNumber": 0,
-            "arrival": arrived,
-            "partitionKey": "lost",
-            "part": 1,
-            "parts": 1,
-            "data": STANDARD.encode(corrupt_aggregate()),
-        })
-    );
-    assert_eq!(letters[1]["reason"], "undecodable");
-    assert_eq!(letters[1]["message"], "it is not an order");
-    assert_eq!(letters[1]["sequenceNumber"], good.sequence_number.to_string());
-    assert_eq!(letters[1]["subSequenceNumber"], 1);
-    assert_eq!(letters[1]["data"], STANDARD.encode("unreadable"));
+    let corrupt = IngressOrigin {
+        stream: scene.arn().await,
+        shard: place.shard.clone(),
+        sequence_number: place.sequence_number,
+        sub_sequence_number: 0,
+        arrival: scene.fake.records(&scene.stream)[0].1.approximate_arrival,
+    };
+    assert_eq!(origin(&letters[0]), &corrupt);
+    assert_eq!(letters[0].reason(), "corrupt-aggregate");
+    assert_eq!(letters[0].message(), "user record 0 of the aggregated record names partition key 9 of 0");
+    assert_eq!(letters[0].partition_key().unwrap().as_str(), "lost");
+    assert_eq!(letters[0].data().unwrap(), &corrupt_aggregate());
+    assert_eq!((letters[1].reason(), letters[1].message()), ("undecodable", "it is not an order"));
+    let unreadable = origin(&letters[1]);
+    assert_eq!((unreadable.sequence_number, unreadable.sub_sequence_number), (good.sequence_number, 1));
+    assert_eq!(letters[1].data().unwrap(), "unreadable");
     let keys: Vec<_> =
         scene.fake.records(&dead_stream()).into_iter().map(|(_, record)| record.partition_key.unwrap()).collect();
     assert_eq!(keys, ["lost".parse().unwrap(), "key".parse().unwrap()], "the order per key stays");
@@ -309,7 +312,7 @@ async fn closing_stores_the_dead_letters_that_are_on_their_way() {
     batch.done();
     consumer.close().await.unwrap();
     assert_eq!(stored(&scene).await, Some(ShardPosition::At(Position::behind(place))));
-    assert_eq!(dead_letters(&scene, 1).await[0]["reason"], "missing-partition-key");
+    assert_eq!(dead_letters(&scene, 1).await[0].reason(), "missing-partition-key");
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,14 +329,9 @@ async fn an_envelope_that_is_too_large_for_one_record_becomes_several() {
     let place = batch.records()[0].sequence_number;
     batch.done();
     let letters = dead_letters(&scene, 2).await;
-    assert_eq!(letters.len(), 2);
-    let mut whole = Vec::new();
-    for (index, letter) in letters.iter().enumerate() {
-        assert_eq!((&letter["part"], &letter["parts"]), (&(index + 1).into(), &2.into()));
-        assert_eq!(letter["message"].as_str().unwrap().chars().count(), 1_000);
-        whole.extend(STANDARD.decode(letter["data"].as_str().unwrap()).unwrap());
-    }
-    assert_eq!(whole, data);
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].message().chars().count(), 1_000);
+    assert_eq!(letters[0].data().unwrap(), data);
     let keys: Vec<_> =
         scene.fake.records(&dead_stream()).into_iter().map(|(_, record)| record.partition_key.unwrap()).collect();
     assert_eq!(keys, ["big".parse().unwrap(), "big".parse().unwrap()]);
@@ -372,6 +370,23 @@ async fn a_dead_letter_stream_that_takes_nothing_is_told_once_and_the_record_com
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_letter_stream_with_records_too_small_for_a_letter_ends_reading_with_the_size_that_it_takes() {
+    let scene = Scene::with_shards(1).await;
+    let builder = dead_lettering(&scene).await;
+    scene.fake.set_max_record_bytes(&dead_stream(), 100).unwrap();
+    scene.put("unreadable").await;
+    let mut consumer = builder.build().await.unwrap();
+    let batch = next(&mut consumer).await;
+    batch.reject(0, InvalidKind::Undecodable, "no").await.unwrap();
+    batch.done();
+    let error = failure(&mut consumer).await;
+    let source = error.source().unwrap().to_string();
+    assert!(matches!(error, ConsumerError::DeadLetter { .. }), "{error:?}");
+    assert!(source.contains("its stream takes 100 bytes per record"), "{source}");
+    assert!(scene.fake.records(&dead_stream()).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_of_nothing_but_invalid_records_keeps_to_a_bound() {
     let scene = Scene::with_shards(1).await;
     let builder = dead_lettering(&scene).await;
@@ -385,6 +400,25 @@ async fn a_stream_of_nothing_but_invalid_records_keeps_to_a_bound() {
     assert!((1_000..=1_200).contains(&invalid), "{invalid} invalid records wait");
     scene.fake.faults().clear();
     assert_eq!(dead_letters(&scene, 3_000).await.len(), 3_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_invalid_records_keep_to_a_bound_of_bytes() {
+    const BYTES: usize = 1_000_000;
+    let scene = Scene::with_shards(1).await;
+    let builder = dead_lettering(&scene).await;
+    for _ in 0..22 {
+        let record = PutRecord::new("lost".parse().unwrap(), corrupt_aggregate_of(BYTES));
+        scene.fake.put_record(&scene.stream, record).await.unwrap().unwrap();
+    }
+    scene.fake.faults().fail_entries(|_, record| record.data.starts_with(b"{"));
+    let consumer: Consumer = builder.build().await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    // 16 MiB of letters wait, and the next record waits for room.
+    let invalid = consumer.metrics().snapshot()[0].invalid[0].1;
+    assert!((16..=17).contains(&invalid), "{invalid} invalid records of a megabyte wait");
+    scene.fake.faults().clear();
+    assert_eq!(dead_letters(&scene, 44).await.len(), 22, "each in two parts");
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ use statefun_kinesis_consumer::{
     Batch, CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerBuilder, ConsumerError, FanOut,
     FileCheckpoints, InvalidKind, MemoryCheckpoints, Position, ReadingMode, Saving, Settings, StreamCheckpoint,
 };
+use statefun_kinesis_dead_letter::{DeadLetterReader, Origin};
 use statefun_kinesis_fake::{FakeKinesis, SubscriptionFault};
 use statefun_kinesis_types::{
     ConsumerName, HashKey, InvalidRecordHandling, LogLevel, PutRecord, SequenceNumber, Shard, ShardId, StartupPosition,
@@ -355,11 +356,9 @@ impl World {
     /// What the dead-letter stream names, if there is one.
     fn dead_letters(&self) -> Option<HashSet<(ShardId, Position)>> {
         let read = |record: &statefun_kinesis_types::Record| {
-            let letter: serde_json::Value = serde_json::from_slice(&record.data).unwrap();
-            assert_eq!((&letter["part"], &letter["parts"]), (&1.into(), &1.into()));
-            let number = letter["sequenceNumber"].as_str().unwrap().parse().unwrap();
-            let position = Position::inside(number, letter["subSequenceNumber"].as_u64().unwrap());
-            (letter["shard"].as_str().unwrap().parse().unwrap(), position)
+            let letter = DeadLetterReader::new().read(&record.data).unwrap().expect("a letter of one part");
+            let Origin::Ingress(origin) = letter.origin() else { panic!("{letter:?}") };
+            (origin.shard.clone(), Position::inside(origin.sequence_number, origin.sub_sequence_number))
         };
         let dead_letter = self.policy == Policy::DeadLetter;
         dead_letter.then(|| self.fake.records(&self.dead).iter().map(|(_, record)| read(record)).collect())
@@ -609,8 +608,24 @@ fn key_of(key: usize) -> String {
 
 /// An aggregate with the right MD5, one record and no key that it could have.
 pub(crate) fn corrupt_aggregate() -> Vec<u8> {
-    let message = [0x1A, 0x04, 0x08, 0x09, 0x1A, 0x00];
-    [&MAGIC[..], &message, &Md5::digest(message)].concat()
+    corrupt_aggregate_of(0)
+}
+
+/// The same with so many bytes of data.
+pub(crate) fn corrupt_aggregate_of(bytes: usize) -> Vec<u8> {
+    /// A length-delimited field with this tag.
+    fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+        let (mut field, mut length) = (vec![tag], content.len());
+        while length >= 0x80 {
+            field.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        field.push(length as u8);
+        [&field, content].concat()
+    }
+    let record = [&[0x08, 0x09][..], &field(0x1A, &vec![0; bytes])].concat();
+    let message = field(0x1A, &record);
+    [&MAGIC[..], &message, &Md5::digest(&message)].concat()
 }
 
 async fn settle() {

@@ -3,349 +3,344 @@ use std::{
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_client::{Error, ErrorKind, Placement, PutFailure, PutOutcome};
+use statefun_kinesis_client::{Error, ErrorKind, Operation, Placement, PutFailure, PutOutcome};
 use statefun_kinesis_types::PutRecord;
 
-use super::{Failure, Loose, Machine, Reason, Settled, Stored, later, leaves_doubt, wrong_count};
+use super::{Machine, Outcome, in_flight::UntrackedInFlight};
 use crate::{
-    queue::Gone,
-    request::{Item, Load, Request},
-    slips::{Slip, Token},
+    Failure, Reason, Stored,
+    deadline::deadline,
+    queue::{EntryId, Removed},
+    record_meta::{RecordMeta, Token},
+    request::{AggregateInFlight, Content, Request},
 };
 
-/// The longest wait before the first retry of a record that failed for no fault of its load (`InternalFailure`). The
-/// retry is meant to be at once; the random part keeps many producers from coming back in step.
+/// The longest wait before the first retry of a record that failed for another reason than load (`InternalFailure`). The
+/// retry is to be immediate; the random part keeps many producers from coming back together.
 pub(super) const FIRST_RETRY_WITHIN: Duration = Duration::from_millis(20);
 
+/// What an answer means.
 impl<T: Token, W> Machine<T, W> {
     /// Takes a request back with its answer.
     pub(crate) fn answered(&mut self, now: Instant, request: Request, answer: Result<Vec<PutOutcome>, Error>) {
-        self.in_flight -= 1;
-        self.queue.relax(now);
+        self.in_flight.requests -= 1;
+        self.queue.shard_queues.remove_old_paces(now);
         let (count, mut retries) = (request.len(), Retries::default());
         let answer = match answer {
             Ok(outcomes) if outcomes.len() != count => Err(wrong_count(count, outcomes.len())),
             answer => answer,
         };
-        let Request { load, loose, places, map_version } = request;
-        let loose = loose.and_then(|loose| self.loose.try_remove(loose as usize));
-        let same_map = map_version == self.queue.map_version;
-        match (load, answer) {
-            (Load::Plain(records), Ok(outcomes)) => {
-                self.stored_or_not(now, loose, places, records, outcomes, same_map, &mut retries);
+        let Request { content, untracked, ids, map_version } = request;
+        let untracked = untracked.and_then(|untracked| self.in_flight.untracked.try_remove(untracked));
+        // With another map, the shard queue of a record means another shard: then it says nothing that its shard differs.
+        let is_same_map = map_version == self.queue.shard_queues.map_version();
+        match (content, answer) {
+            (Content::Plain(records), Ok(outcomes)) => {
+                let answered = Answered { untracked, ids, records, outcomes };
+                self.plain_answered(now, answered, is_same_map, &mut retries);
             }
-            (Load::Aggregates(items), Ok(outcomes)) => {
-                self.aggregates_stored_or_not(now, &places, items, outcomes, same_map, &mut retries);
+            (Content::Aggregates(aggregates), Ok(outcomes)) => {
+                self.aggregates_answered(now, &ids, aggregates, outcomes, is_same_map, &mut retries);
             }
-            (Load::Plain(records), Err(error)) => {
+            (Content::Plain(records), Err(error)) => {
+                // Each record gets an entry: from now on each has its own attempts and its own retry.
                 let mut records = records.into_iter();
-                let mut heads = Vec::with_capacity(count);
-                if let Some(Loose { slips, arrived, sent, .. }) = loose {
-                    for (slip, record) in slips.into_slips().zip(&mut records) {
-                        heads.push(self.came_back(arrived, sent, record, slip));
+                let mut all = Vec::with_capacity(count);
+                if let Some(UntrackedInFlight { metas, arrived, sent, .. }) = untracked {
+                    for (meta, record) in metas.into_records().zip(&mut records) {
+                        all.push(self.track_in_flight(arrived, sent, record, meta));
                     }
                 }
-                for (place, record) in places.iter().zip(records) {
-                    self.queue.entry(*place).record = Some(record);
+                for (id, record) in ids.iter().zip(records) {
+                    self.queue.get_mut(*id).record = Some(record);
                 }
-                heads.extend(places);
-                self.refused(now, heads, count == 1, error, &mut retries);
+                all.extend(ids);
+                self.call_failed(now, all, count == 1, error, &mut retries);
             }
-            (Load::Aggregates(_), Err(error)) => {
-                for place in &places {
-                    self.queue.entry(*place).may_be_stored |= leaves_doubt(&error);
+            (Content::Aggregates(_), Err(error)) => {
+                for id in &ids {
+                    self.queue.get_mut(*id).may_be_stored |= may_be_carried_out(&error);
                 }
-                // A single head may still have had company: it is not known yet that it is the one that is refused.
-                let alone = places.len() == 1;
-                let heads = self.queue.heads(&places);
-                self.refused(now, heads, alone, error, &mut retries);
+                // With others in its aggregate, it is not known yet which record is rejected.
+                let is_single = ids.len() == 1;
+                let firsts = self.queue.put_back_waiting(&ids);
+                self.call_failed(now, firsts, is_single, error, &mut retries);
             }
         }
         for retry in retries.groups {
-            self.queue.delay(retry.due, retry.places);
+            self.queue.delay(retry.due, retry.ids);
         }
-        if self.abandoned {
-            // What has come back into a lane does not go again.
+        if self.is_abandoned {
+            // What has become ready just now must not be sent any more.
             self.abandon();
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are the parts of one answer")]
-    fn stored_or_not(
-        &mut self,
-        now: Instant,
-        mut loose: Option<Loose<T>>,
-        places: Vec<u32>,
-        records: Vec<PutRecord>,
-        outcomes: Vec<PutOutcome>,
-        same_map: bool,
-        retries: &mut Retries,
-    ) {
-        let mut outcomes = outcomes;
-        if places.is_empty()
-            && let Some(loose) = loose.take_if(|_| outcomes.iter().all(Result::is_ok))
+    /// Completes the records of a request that were stored, and retries the others. They were sent as they are.
+    fn plain_answered(&mut self, now: Instant, answered: Answered<T>, is_same_map: bool, retries: &mut Retries) {
+        let Answered { mut untracked, ids, records, mut outcomes } = answered;
+        if ids.is_empty()
+            && let Some(untracked) = untracked.take_if(|_| outcomes.iter().all(Result::is_ok))
         {
-            self.spent.push(records);
-            return self.all_loose_stored(loose, outcomes);
+            self.output.stored_records.push(records);
+            return self.all_untracked_stored(untracked, outcomes);
         }
         let mut records = records.into_iter();
-        if let Some(loose) = loose {
-            let rest = outcomes.split_off(loose.slips.len());
+        if let Some(untracked) = untracked {
+            // Untracked records come first in a request.
+            let rest = outcomes.split_off(untracked.metas.len());
             if outcomes.iter().all(Result::is_ok) {
-                records.nth(loose.slips.len() - 1);
-                self.all_loose_stored(loose, outcomes);
+                // Drops their records, so that the rest belongs to the entries.
+                records.nth(untracked.metas.len() - 1);
+                self.all_untracked_stored(untracked, outcomes);
             } else {
-                self.loose_stored_or_not(now, loose, &mut records, outcomes, retries);
+                self.untracked_answered(now, untracked, &mut records, outcomes, retries);
             }
             outcomes = rest;
         }
-        for ((place, record), outcome) in places.into_iter().zip(records).zip(outcomes) {
+        for ((id, record), outcome) in ids.into_iter().zip(records).zip(outcomes) {
             match outcome {
                 Ok(placement) => {
-                    if same_map {
-                        self.check_prediction(place, &placement);
+                    if is_same_map {
+                        self.check_shard(id, &placement);
                     }
-                    self.stored(place, placement);
+                    self.stored(id, placement);
                 }
                 Err(failure) => {
-                    self.queue.entry(place).record = Some(record);
-                    self.failed(now, place, &Cause::Record(failure), retries);
+                    // Back in its entry, where the next request takes it from.
+                    self.queue.get_mut(id).record = Some(record);
+                    self.not_stored(now, id, &Cause::Record(failure), retries);
                 }
             }
         }
     }
 
-    /// What is to be done for most records of most streams: little, and together.
-    fn all_loose_stored(&mut self, loose: Loose<T>, outcomes: Vec<PutOutcome>) {
-        let Loose { slips, bytes, .. } = loose;
-        self.queue.finish_loose(&slips, bytes);
-        self.metrics.stored_records += slips.len() as u64;
+    /// The usual case: it takes one pass over the keys, and the outcomes are handed on as they are.
+    fn all_untracked_stored(&mut self, untracked: UntrackedInFlight<T>, outcomes: Vec<PutOutcome>) {
+        let UntrackedInFlight { metas, bytes, .. } = untracked;
+        self.queue.finish_untracked(&metas, bytes);
+        self.metrics.stored_records += metas.len() as u64;
         self.metrics.stored_bytes += bytes as u64;
-        for span in slips.spans() {
-            self.flushes.settled(span.generation, span.records as usize, &mut self.flushed);
+        for span in metas.spans() {
+            self.flushes.completed(span.generation, span.records as usize, &mut self.output.flushed);
         }
-        self.settled.push(Settled::Stored(slips, outcomes));
+        self.output.outcomes.push(Outcome::Untracked(metas, outcomes));
     }
 
-    fn loose_stored_or_not(
+    /// Untracked records of which some were not stored: all of them get entries.
+    fn untracked_answered(
         &mut self,
         now: Instant,
-        loose: Loose<T>,
+        untracked: UntrackedInFlight<T>,
         records: &mut impl Iterator<Item = PutRecord>,
         outcomes: Vec<PutOutcome>,
         retries: &mut Retries,
     ) {
-        let Loose { slips, arrived, sent, .. } = loose;
-        for ((slip, outcome), record) in slips.into_slips().zip(outcomes).zip(records) {
-            let place = self.came_back(arrived, sent, record, slip);
+        let UntrackedInFlight { metas, arrived, sent, .. } = untracked;
+        for ((meta, outcome), record) in metas.into_records().zip(outcomes).zip(records) {
+            let id = self.track_in_flight(arrived, sent, record, meta);
             match outcome {
-                Ok(placement) => self.stored(place, placement),
-                Err(failure) => self.failed(now, place, &Cause::Record(failure), retries),
+                Ok(placement) => self.stored(id, placement),
+                Err(failure) => self.not_stored(now, id, &Cause::Record(failure), retries),
             }
         }
     }
 
-    /// Gives a loose record that was sent an entry, which is still carried.
-    fn came_back(&mut self, arrived: Instant, sent: Instant, record: PutRecord, slip: Slip<T>) -> u32 {
-        let place = self.queue.enter(arrived, record, slip);
-        let entry = self.queue.entry(place);
-        entry.carried = true;
-        entry.leaves(sent);
-        place
+    /// Makes an entry for an untracked record that was sent. It is still in flight.
+    fn track_in_flight(&mut self, arrived: Instant, sent: Instant, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
+        let id = self.queue.track(arrived, record, meta);
+        let entry = self.queue.get_mut(id);
+        entry.in_flight = true;
+        entry.sent(sent);
+        id
     }
 
     #[inline]
-    fn stored(&mut self, place: u32, placement: Placement) {
-        let Some(gone) = self.queue.finish(place) else { return };
+    fn stored(&mut self, id: EntryId, placement: Placement) {
+        let Some(removed) = self.queue.finish(id) else { return };
         self.metrics.stored_records += 1;
-        self.metrics.stored_bytes += gone.size as u64;
+        self.metrics.stored_bytes += removed.size as u64;
         let Placement { shard, sequence_number } = placement;
-        self.settle(gone, Ok(Stored { shard, sequence_number, sub_sequence_number: 0 }));
+        self.complete(removed, Ok(Stored { shard, sequence_number, sub_sequence_number: 0 }));
     }
 
-    /// Takes note when a record that was put into the lane of a shard went to another one.
+    /// Has the shards listed again when a record was stored on another shard than expected.
     #[inline]
-    fn check_prediction(&mut self, place: u32, placement: &Placement) {
-        let lane = self.queue.get(place).lane as usize;
-        let foretold = self.queue.lanes().get(lane).and_then(|lane| lane.shard.as_ref());
-        if foretold.is_some_and(|shard| *shard != placement.shard) {
-            self.shards.wanted = true;
+    fn check_shard(&mut self, id: EntryId, placement: &Placement) {
+        let shard_queue = self.queue.get(id).shard_queue as usize;
+        let expected = self.queue.shard_queues.get(shard_queue).and_then(|queue| queue.shard.as_ref());
+        if expected.is_some_and(|shard| *shard != placement.shard) {
+            self.listing.is_wanted = true;
         }
     }
 
-    fn aggregates_stored_or_not(
+    fn aggregates_answered(
         &mut self,
         now: Instant,
-        places: &[u32],
-        items: Vec<Item>,
+        ids: &[EntryId],
+        aggregates: Vec<AggregateInFlight>,
         outcomes: Vec<PutOutcome>,
-        same_map: bool,
+        is_same_map: bool,
         retries: &mut Retries,
     ) {
-        let mut rest = places;
-        for (item, outcome) in items.into_iter().zip(outcomes) {
-            let (places, others) = rest.split_at(item.records);
+        let mut rest = ids;
+        for (aggregate, outcome) in aggregates.into_iter().zip(outcomes) {
+            let (ids, others) = rest.split_at(aggregate.records);
             rest = others;
             match outcome {
                 Ok(placement) => {
-                    let lane = self.queue.lanes().get(item.lane).filter(|_| same_map);
-                    let as_foretold = lane.is_some_and(|lane| lane.shard.as_ref() == Some(&placement.shard));
-                    if as_foretold || places.len() == 1 {
-                        self.shards.wanted |= same_map && !as_foretold;
-                        self.all_stored(places, placement);
+                    let expected = self.queue.shard_queues.get(aggregate.shard_queue).filter(|_| is_same_map);
+                    let is_as_expected = expected.is_some_and(|queue| queue.shard.as_ref() == Some(&placement.shard));
+                    // A single record travels as it is, and belongs wherever it is stored.
+                    if is_as_expected || ids.len() == 1 {
+                        self.listing.is_wanted |= is_same_map && !is_as_expected;
+                        self.aggregate_stored(ids, placement);
                     } else {
-                        self.landed_elsewhere(now, places.to_vec(), placement, false);
+                        self.stored_elsewhere(now, ids.to_vec(), placement, false);
                     }
                 }
                 Err(failure) => {
                     let cause = Cause::Record(failure);
-                    for head in self.queue.heads(places) {
-                        self.failed(now, head, &cause, retries);
+                    for first in self.queue.put_back_waiting(ids) {
+                        self.not_stored(now, first, &cause, retries);
                     }
                 }
             }
         }
     }
 
-    fn all_stored(&mut self, places: &[u32], placement: Placement) {
-        let mut tokens = Vec::with_capacity(places.len());
-        for place in places {
-            let Some(Gone { token, generation, size }) = self.queue.finish(*place) else { continue };
+    pub(super) fn aggregate_stored(&mut self, ids: &[EntryId], placement: Placement) {
+        let mut tokens = Vec::with_capacity(ids.len());
+        // In the order of the aggregate, in which each record is the first of its key when it is removed.
+        for id in ids {
+            let Some(Removed { token, generation, size }) = self.queue.finish(*id) else { continue };
             self.metrics.stored_bytes += size as u64;
-            self.flushes.settled(generation, 1, &mut self.flushed);
+            self.flushes.completed(generation, 1, &mut self.output.flushed);
             tokens.push(token);
         }
-        debug_assert_eq!(tokens.len(), places.len(), "what an aggregate carries is in the queue");
+        debug_assert_eq!(tokens.len(), ids.len(), "the records of an aggregate in flight are in the queue");
         self.metrics.stored_records += tokens.len() as u64;
-        self.settled.push(Settled::Together(tokens, placement));
+        self.output.outcomes.push(Outcome::Aggregate(tokens, placement));
     }
 
-    /// Deals with an aggregate that is not on the shard that was foretold. When all of its records belong to where it
-    /// is, after a merge, all is well. Otherwise all of them are sent again: a reader may take some of them, but those
-    /// of the KCL family drop the whole aggregate.
-    pub(super) fn landed_elsewhere(&mut self, now: Instant, places: Vec<u32>, placement: Placement, is_fresh: bool) {
-        let range = self.queue.range(&placement.shard);
-        let belongs = |place: &u32| {
-            let record = self.queue.get(*place).record.as_ref();
-            record.zip(range).is_some_and(|(record, range)| range.contains(record.hash_key()))
-        };
-        if places.iter().all(belongs) {
-            return self.all_stored(&places, placement);
-        }
-        if !is_fresh && !self.abandoned {
-            self.shards.wanted = true;
-            return self.misplaced.push((places, placement));
-        }
-        self.metrics.misplaced_aggregates += 1;
-        for place in &places {
-            self.queue.entry(*place).may_be_stored = true;
-        }
-        let cause = Cause::Misplaced(placement);
-        let mut retries = Retries::default();
-        for head in self.queue.heads(&places) {
-            self.failed(now, head, &cause, &mut retries);
-        }
-    }
-
-    /// Deals with a request that failed as a whole. The records are back in their entries.
-    fn refused(&mut self, now: Instant, heads: Vec<u32>, alone: bool, error: Error, retries: &mut Retries) {
+    /// Deals with a request that failed as a whole. The records are back in their entries; of aggregates, `ids` are the
+    /// first ones of their keys.
+    fn call_failed(&mut self, now: Instant, ids: Vec<EntryId>, is_single: bool, error: Error, retries: &mut Retries) {
         self.metrics.failed_requests += 1;
-        if error.kind() == ErrorKind::InvalidArgument && !alone && !self.abandoned {
-            return self.divide(heads);
+        if error.kind() == ErrorKind::InvalidArgument && !is_single && !self.is_abandoned {
+            return self.probe_halves(ids);
         }
+        // `Retry-After` is about the call, and so about all of its records.
         retries.at_least = error.retry_after().unwrap_or_default();
         let cause = Cause::Call(Arc::new(error));
-        for place in heads {
-            self.failed(now, place, &cause, retries);
+        for id in ids {
+            self.not_stored(now, id, &cause, retries);
         }
     }
 
-    /// Sends both halves of a refused request by themselves. One record that the service refuses makes it refuse the
-    /// whole request; the others are not to suffer for it.
-    fn divide(&mut self, mut heads: Vec<u32>) {
-        for place in &heads {
-            let entry = self.queue.entry(*place);
-            entry.carried = false;
+    /// Sends both halves of a rejected request by themselves. One record that the service rejects makes it reject the whole
+    /// request, and the others must not fail because of it. The attempt does not count: their senders have bounded how
+    /// often a record is tried, and these had no chance.
+    fn probe_halves(&mut self, mut ids: Vec<EntryId>) {
+        for id in &ids {
+            let entry = self.queue.get_mut(*id);
+            entry.in_flight = false;
             entry.attempts -= 1;
         }
-        let second = heads.split_off(heads.len().div_ceil(2));
-        self.probes.push_back(heads);
+        let second = ids.split_off(ids.len().div_ceil(2));
+        self.probes.push_back(ids);
         if !second.is_empty() {
             self.probes.push_back(second);
         }
     }
 
-    /// Sets a head that was not stored aside for a retry, or gives it up.
-    fn failed(&mut self, now: Instant, place: u32, cause: &Cause, retries: &mut Retries) {
-        let pace = cause.pace();
+    /// Retries a record that was not stored, or gives up on it. It is the first of its key, and ends ready, delayed or
+    /// completed.
+    pub(super) fn not_stored(&mut self, now: Instant, id: EntryId, cause: &Cause, retries: &mut Retries) {
+        let timing = cause.retry_timing();
         self.metrics.throttled_records += u64::from(cause.is_throttled_record());
-        let entry = self.queue.entry(place);
-        entry.carried = false;
-        entry.may_be_stored |= cause.leaves_doubt();
+        let entry = self.queue.get_mut(id);
+        entry.in_flight = false;
+        entry.may_be_stored |= cause.may_be_stored();
         let attempts = entry.attempts;
+        // From the first request on: the time in the queue depends on others and does not count.
         let first_sent = entry.first_sent.unwrap_or(now);
-        if self.abandoned {
-            // It is settled with all else that is left.
+        if self.is_abandoned {
+            // It is completed together with all others that are not in flight.
             return;
         }
         let elapsed = now.saturating_duration_since(first_sent);
-        let Some(pace) = pace else {
-            return self.give_up(place, Reason::Rejected { last: cause.failure() });
+        let Some(timing) = timing else {
+            return self.give_up(id, Reason::Rejected { last: cause.failure() });
         };
         if self.settings.max_attempts.is_none_or(|most| attempts < most.get()) {
-            if cause.is_throttled_record() && self.wait_for_shard(now, place, elapsed) {
+            if cause.is_throttled_record() && self.wait_for_shard(now, id, elapsed) {
                 self.metrics.retried_records += 1;
                 return;
             }
             let (backoff, random) = (self.settings.backoff, &mut self.random);
-            let group = retries.group(now, pace, attempts, |failures| match (pace, failures) {
-                (Pace::Now, _) => Duration::ZERO,
-                (Pace::AtOnce, 0) => FIRST_RETRY_WITHIN.mul_f64(random.f64()),
-                (Pace::AtOnce, _) => backoff.delay(failures - 1, random),
-                (Pace::BackOff, _) => backoff.delay(failures, random),
+            let group = retries.group(now, timing, attempts, |failures| match (timing, failures) {
+                (RetryTiming::Now, _) => Duration::ZERO,
+                (RetryTiming::FirstNow, 0) => FIRST_RETRY_WITHIN.mul_f64(random.f64()),
+                (RetryTiming::FirstNow, _) => backoff.delay(failures - 1, random),
+                (RetryTiming::Backoff, _) => backoff.delay(failures, random),
             });
+            // Waiting for a retry that comes too late would only delay the error, and the records behind.
             if group.due.saturating_duration_since(first_sent) <= self.settings.give_up_after {
                 self.metrics.retried_records += 1;
-                if pace == Pace::Now {
-                    self.queue.make_ready(place);
+                if timing == RetryTiming::Now {
+                    self.queue.make_ready(id);
                 } else {
-                    group.places.push(place);
+                    group.ids.push(id);
                 }
                 return;
             }
         }
-        self.give_up(place, Reason::GaveUp { elapsed, last: cause.failure() });
+        self.give_up(id, Reason::GaveUp { elapsed, last: cause.failure() });
     }
 
-    /// Puts a throttled record back into the lane of its shard, whose pace decides when it goes again. Says no when the
-    /// shard is not known, or when that would be too late.
-    fn wait_for_shard(&mut self, now: Instant, place: u32, elapsed: Duration) -> bool {
-        let Some(lane) = self.queue.shard_lane(place) else {
-            self.shards.wanted |= !self.queue.has_map() && self.limits.hash_decides;
+    /// Puts a throttled record back into the queue of its shard, whose pace decides when it is retried. Returns false when
+    /// the shard is not known, or when that would be too late.
+    fn wait_for_shard(&mut self, now: Instant, id: EntryId, elapsed: Duration) -> bool {
+        let Some(shard_queue) = self.queue.known_shard_queue_of(id) else {
+            // Without a map there is no pace. On a stream with record distribution AUTO there never is one.
+            self.listing.is_wanted |= !self.queue.shard_queues.has_map() && self.limits.hash_decides;
             return false;
         };
-        let size = self.queue.get(place).size;
-        let wait = self.queue.throttled(lane, now).ready_at(size).saturating_duration_since(now);
-        let in_time = elapsed + wait <= self.settings.give_up_after;
-        if in_time {
-            self.queue.make_ready(place);
+        let size = self.queue.get(id).size;
+        let pace = self.queue.shard_queues.throttled(shard_queue, now);
+        let wait = pace.ready_at(size).saturating_duration_since(now);
+        let is_in_time = elapsed.saturating_add(wait) <= self.settings.give_up_after;
+        if is_in_time {
+            self.queue.make_ready(id);
         }
-        in_time
+        is_in_time
     }
 }
 
-/// Why records were not stored: one reason for all, or one for each.
-enum Cause {
+/// A request with records as they are, and the outcome of each.
+struct Answered<T> {
+    untracked: Option<UntrackedInFlight<T>>,
+    ids: Vec<EntryId>,
+    records: Vec<PutRecord>,
+    outcomes: Vec<PutOutcome>,
+}
+
+/// Why records were not stored.
+pub(super) enum Cause {
+    /// Their request failed as a whole.
     Call(Arc<Error>),
+    /// The service answered so about this record.
     Record(PutFailure),
+    /// Their aggregate was stored on a shard to which not all of its records belong.
     Misplaced(Placement),
 }
 
 impl Cause {
-    /// Whether the record may have been stored all the same.
-    fn leaves_doubt(&self) -> bool {
+    /// Whether the record may be stored nevertheless.
+    fn may_be_stored(&self) -> bool {
         match self {
-            Self::Call(error) => leaves_doubt(error),
+            Self::Call(error) => may_be_carried_out(error),
             Self::Record(_) => false,
             Self::Misplaced(_) => true,
         }
@@ -355,16 +350,16 @@ impl Cause {
         matches!(self, Self::Record(failure) if failure.kind == ErrorKind::Throttled)
     }
 
-    /// When it can be tried again, if ever.
-    fn pace(&self) -> Option<Pace> {
+    /// When the record is retried; none when it is not.
+    fn retry_timing(&self) -> Option<RetryTiming> {
         match self {
-            Self::Call(error) => error.kind().is_retryable().then_some(Pace::BackOff),
+            Self::Call(error) => error.kind().is_retryable().then_some(RetryTiming::Backoff),
             Self::Record(failure) if !failure.kind.is_retryable() => None,
             Self::Record(failure) if matches!(failure.kind, ErrorKind::Unavailable | ErrorKind::Timeout) => {
-                Some(Pace::AtOnce)
+                Some(RetryTiming::FirstNow)
             }
-            Self::Record(_) => Some(Pace::BackOff),
-            Self::Misplaced(_) => Some(Pace::Now),
+            Self::Record(_) => Some(RetryTiming::Backoff),
+            Self::Misplaced(_) => Some(RetryTiming::Now),
         }
     }
 
@@ -378,38 +373,54 @@ impl Cause {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// It was the shard map that was wrong, and there is a new one.
+pub(super) enum RetryTiming {
+    /// Now: the shard map was wrong, and there is a new one.
     Now,
-    /// Load had no part in the failure: at once for the first time, then with backoff.
-    AtOnce,
+    /// Now for the first time, then with backoff: load was not the cause.
+    FirstNow,
     /// With backoff.
-    BackOff,
+    Backoff,
 }
 
-/// The records of one answer that are to be tried again. Those that have failed alike as often share a delay, so that
+/// The records of one answer that are retried. Those that failed in the same way and equally often share a delay, so that
 /// they share a request again.
 #[derive(Default)]
-struct Retries {
+pub(super) struct Retries {
     at_least: Duration,
     groups: Vec<Retry>,
 }
 
 struct Retry {
-    pace: Pace,
+    timing: RetryTiming,
     attempts: u32,
     due: Instant,
-    places: Vec<u32>,
+    ids: Vec<EntryId>,
 }
 
 impl Retries {
-    fn group(&mut self, now: Instant, pace: Pace, attempts: u32, delay: impl FnOnce(u32) -> Duration) -> &mut Retry {
-        let known = self.groups.iter().position(|group| group.pace == pace && group.attempts == attempts);
+    fn group(
+        &mut self,
+        now: Instant,
+        timing: RetryTiming,
+        attempts: u32,
+        delay: impl FnOnce(u32) -> Duration,
+    ) -> &mut Retry {
+        let known = self.groups.iter().position(|group| group.timing == timing && group.attempts == attempts);
         let index = known.unwrap_or_else(|| {
-            let due = later(now, delay(attempts.saturating_sub(1)).max(self.at_least));
-            self.groups.push(Retry { pace, attempts, due, places: Vec::new() });
+            let due = deadline(now, delay(attempts.saturating_sub(1)).max(self.at_least));
+            self.groups.push(Retry { timing, attempts, due, ids: Vec::new() });
             self.groups.len() - 1
         });
         &mut self.groups[index]
     }
+}
+
+fn wrong_count(records: usize, outcomes: usize) -> Error {
+    let message = format!("{records} records were answered with {outcomes} outcomes");
+    Error::new(Operation::PutRecords, ErrorKind::Unexpected, message)
+}
+
+/// Whether a call that failed so may have been carried out.
+fn may_be_carried_out(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Unexpected)
 }

@@ -1,12 +1,19 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
-use statefun_kinesis_client::{Backoff, PutFailure, PutOutcome};
-use statefun_kinesis_types::{HashKey, HashKeyRange, ShardId};
+use statefun_kinesis_client::{Backoff, Error, ErrorKind, Operation, PutFailure};
+use statefun_kinesis_types::{HashKey, HashKeyRange, PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, Shard, ShardId};
 
-use super::{answer::FIRST_RETRY_WITHIN, *};
-use crate::{Aggregation, request::Load};
+use super::{
+    answer::FIRST_RETRY_WITHIN,
+    listing::{LIST_EVERY, LIST_RETRY_AFTER},
+    *,
+};
+use crate::{Aggregation, Failure, Handling, Reason, request::Content};
 
 const MIB: usize = 1 << 20;
 static PAYLOAD: [u8; 3 * MIB] = [0; 3 * MIB];
@@ -57,23 +64,23 @@ fn call_error(kind: ErrorKind) -> Error {
 
 /// Records by name: each was sent by itself.
 impl Token for &'static str {
-    fn leads_to(&self, _: &Self, _: u32) -> bool {
+    fn is_followed_by(&self, _: &Self, _: u32) -> bool {
         false
     }
 
-    fn split_off(&mut self, _: u32) -> Self {
-        unreachable!("no name leads to another one")
+    fn advanced_by(&self, _: u32) -> Self {
+        unreachable!("no name is followed by another one")
     }
 }
 
 /// Records by number: all of one batch.
 impl Token for u64 {
-    fn leads_to(&self, next: &Self, places: u32) -> bool {
-        self + u64::from(places) == *next
+    fn is_followed_by(&self, next: &Self, records: u32) -> bool {
+        self + u64::from(records) == *next
     }
 
-    fn split_off(&mut self, places: u32) -> Self {
-        *self + u64::from(places)
+    fn advanced_by(&self, records: u32) -> Self {
+        *self + u64::from(records)
     }
 }
 
@@ -95,12 +102,15 @@ impl Rig {
             let record = record(&token[..1], 10);
             assert!(self.machine.admits(record.size()), "{token} has no room");
             self.machine.submit(self.now, record, token);
+            self.machine.check_invariants();
         }
     }
 
     #[track_caller]
     fn request(&mut self) -> Request {
-        self.machine.next_request(self.now).expect("there must be something to send")
+        let request = self.machine.next_request(self.now).expect("there must be something to send");
+        self.machine.check_invariants();
+        request
     }
 
     /// The next request, which must carry exactly these keys, in this order: first those that have waited for nothing.
@@ -120,10 +130,12 @@ impl Rig {
 
     fn answer(&mut self, request: Request, answer: impl IntoIterator<Item = PutOutcome>) {
         self.machine.answered(self.now, request, Ok(answer.into_iter().collect()));
+        self.machine.check_invariants();
     }
 
     fn fail(&mut self, request: Request, error: Error) {
         self.machine.answered(self.now, request, Err(error));
+        self.machine.check_invariants();
     }
 
     /// Goes on to the time that the machine asked for, and returns how long that was.
@@ -135,8 +147,8 @@ impl Rig {
         waited
     }
 
-    /// The tokens that were settled since the last call, each with `=` or the name of its error.
-    fn settled(&mut self) -> Vec<String> {
+    /// The tokens whose outcome came since the last call, each with `stored` or the name of its error.
+    fn outcomes(&mut self) -> Vec<String> {
         let name = |error: SendError| match (error.handling(), error.reason()) {
             (Handling::Skipped, _) => "skipped",
             (Handling::DeadLettered, _) => "dead-lettered",
@@ -147,30 +159,31 @@ impl Rig {
             (_, Reason::Closed) => "closed",
             (_, other) => panic!("{other:?}"),
         };
-        let settled = all_settled(&mut self.machine).into_iter();
-        settled.map(|(token, result)| format!("{token} {}", result.map_or_else(name, |_| "stored"))).collect()
+        let outcomes = all_outcomes(&mut self.machine).into_iter();
+        outcomes.map(|(token, result)| format!("{token} {}", result.map_or_else(name, |_| "stored"))).collect()
     }
 }
 
-/// What was settled since the last call, record by record.
-fn all_settled<T: Token, W>(machine: &mut Machine<T, W>) -> Vec<(T, Result<Stored, SendError>)> {
-    let each = |settled| match settled {
-        Settled::One(token, result) => vec![(token, result)],
-        Settled::Together(tokens, Placement { shard, sequence_number }) => {
+/// The outcomes since the last call, record by record.
+fn all_outcomes<T: Token, W>(machine: &mut Machine<T, W>) -> Vec<(T, Result<Stored, SendError>)> {
+    machine.check_invariants();
+    let each = |outcome| match outcome {
+        Outcome::Record(token, result) => vec![(token, result)],
+        Outcome::Aggregate(tokens, Placement { shard, sequence_number }) => {
             let stored =
                 |sub_sequence_number| Ok(Stored { shard: shard.clone(), sequence_number, sub_sequence_number });
             (0..).zip(tokens).map(|(index, token)| (token, stored(index))).collect()
         }
-        Settled::Stored(slips, outcomes) => {
-            assert_eq!(slips.len(), outcomes.len());
+        Outcome::Untracked(metas, outcomes) => {
+            assert_eq!(metas.len(), outcomes.len());
             let stored = |outcome: PutOutcome| {
                 let Placement { shard, sequence_number } = outcome.unwrap();
                 Ok(Stored { shard, sequence_number, sub_sequence_number: 0 })
             };
-            slips.into_slips().zip(outcomes).map(|(slip, outcome)| (slip.token, stored(outcome))).collect()
+            metas.into_records().zip(outcomes).map(|(meta, outcome)| (meta.token, stored(outcome))).collect()
         }
     };
-    machine.take_settled().flat_map(each).collect()
+    machine.take_outcomes().flat_map(each).collect()
 }
 
 #[test]
@@ -184,19 +197,19 @@ fn a_record_waits_for_its_predecessor_while_other_keys_go_on() {
 
     rig.answer(first, [throttled(), stored()]);
     rig.answer(second, [stored()]);
-    assert_eq!(rig.settled(), ["b1 stored", "c1 stored"]);
+    assert_eq!(rig.outcomes(), ["b1 stored", "c1 stored"]);
     rig.nothing_to_send();
 
     rig.wait();
     let retry = rig.request_of("a");
     rig.nothing_to_send();
     rig.answer(retry, [stored()]);
-    assert_eq!(rig.settled(), ["a1 stored"]);
+    assert_eq!(rig.outcomes(), ["a1 stored"]);
     for token in ["a2 stored", "a3 stored"] {
         let next = rig.request_of("a");
         rig.nothing_to_send();
         rig.answer(next, [stored()]);
-        assert_eq!(rig.settled(), [token]);
+        assert_eq!(rig.outcomes(), [token]);
     }
     assert!(rig.machine.is_idle());
 }
@@ -229,11 +242,11 @@ fn only_the_records_that_failed_are_sent_again() {
     rig.send(&["a", "b", "c", "d"]);
     let first = rig.request_of("abcd");
     rig.answer(first, [stored(), internal(), stored(), internal()]);
-    assert_eq!(rig.settled(), ["a stored", "c stored"]);
+    assert_eq!(rig.outcomes(), ["a stored", "c stored"]);
     rig.wait();
     let second = rig.request_of("bd");
     rig.answer(second, [stored(), stored()]);
-    assert_eq!(rig.settled(), ["b stored", "d stored"]);
+    assert_eq!(rig.outcomes(), ["b stored", "d stored"]);
     assert_eq!(rig.machine.wake_at(), None);
 }
 
@@ -321,6 +334,36 @@ fn the_longest_linger_is_as_long_as_it_says() {
 }
 
 #[test]
+fn no_setting_and_no_retry_after_is_too_long() {
+    let forever = Settings {
+        linger: Duration::MAX,
+        give_up_after: Duration::MAX,
+        backoff: Backoff::new(Duration::MAX, Duration::MAX),
+        ..plain()
+    };
+    for aggregation in [None, Some(Aggregation::default())] {
+        let mut rig = with_shards(Rig::new(Settings { aggregation, ..forever.clone() }), &[0]);
+        rig.send_to(0, &["a", "b", "c"]);
+        rig.machine.flush("all");
+        let request = rig.request();
+        let error = call_error(ErrorKind::Throttled).with_retry_after(Duration::from_secs(u64::MAX));
+        rig.fail(request, error.with_retry_after(Duration::MAX));
+        // It waits for years, and in no other way than it would for a minute.
+        assert!(rig.wait() > Duration::from_secs(365 * 24 * 60 * 60));
+        let request = rig.request();
+        let outcomes = vec![internal(); request.len()];
+        rig.answer(request, outcomes);
+        rig.wait();
+        let request = rig.request();
+        let outcomes = vec![throttled(); request.len()];
+        rig.answer(request, outcomes);
+        rig.machine.wake_at();
+        rig.machine.abandon();
+        assert_eq!(rig.outcomes(), ["a closed", "b closed", "c closed"]);
+    }
+}
+
+#[test]
 fn a_record_that_has_waited_already_does_not_linger() {
     let mut rig = Rig::new(Settings { linger: Duration::from_secs(3_600), ..plain() });
     rig.send(&["a1", "a2", "b1"]);
@@ -335,7 +378,7 @@ fn a_record_that_has_waited_already_does_not_linger() {
 }
 
 #[test]
-fn nobody_lingers_while_the_queue_is_full_and_a_sender_waits() {
+fn no_record_lingers_while_the_queue_is_full_and_a_sender_waits() {
     let mut rig =
         Rig::new(Settings { linger: Duration::from_secs(3_600), max_outstanding_records: count(2), ..plain() });
     rig.send(&["a", "b"]);
@@ -388,7 +431,7 @@ fn a_failed_call_is_repeated_as_a_whole_after_the_delay_that_the_service_asked_f
         assert_eq!(rig.wait(), Duration::from_secs(7));
         let request = rig.request_of("ab");
         rig.answer(request, [stored(), stored()]);
-        assert_eq!(rig.settled(), ["a stored", "b stored"]);
+        assert_eq!(rig.outcomes(), ["a stored", "b stored"]);
     }
 }
 
@@ -409,9 +452,9 @@ fn a_record_is_given_up_when_the_next_try_would_come_too_late() {
         } else {
             rig.answer(request, [throttled()]);
         }
-        let mut settled = all_settled(&mut rig.machine).into_iter();
-        if let Some((token, result)) = settled.next() {
-            let (next, predecessor_failed) = settled.next().unwrap();
+        let mut outcomes = all_outcomes(&mut rig.machine).into_iter();
+        if let Some((token, result)) = outcomes.next() {
+            let (next, predecessor_failed) = outcomes.next().unwrap();
             assert_eq!(next, "a2");
             assert!(matches!(predecessor_failed.unwrap_err().reason(), Reason::PredecessorFailed));
             break (token, result.unwrap_err());
@@ -436,11 +479,11 @@ fn a_refused_call_fails_its_records_and_those_behind_them_and_no_others() {
         let request = rig.request_of("ab");
         rig.send(&["c1"]);
         rig.fail(request, call_error(kind));
-        assert_eq!(rig.settled(), ["a1 rejected", "a2 predecessor failed", "a3 predecessor failed", "b1 rejected"]);
+        assert_eq!(rig.outcomes(), ["a1 rejected", "a2 predecessor failed", "a3 predecessor failed", "b1 rejected"]);
         rig.send(&["a4"]);
         let request = rig.request_of("ca");
         rig.answer(request, [stored(), stored()]);
-        assert_eq!(rig.settled(), ["c1 stored", "a4 stored"]);
+        assert_eq!(rig.outcomes(), ["c1 stored", "a4 stored"]);
     }
 }
 
@@ -451,7 +494,7 @@ fn a_record_that_the_service_refuses_for_good_is_not_tried_again() {
     let request = rig.request();
     let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "the key is disabled");
     rig.answer(request, [Err(refused.clone()), stored()]);
-    let (_, result) = all_settled(&mut rig.machine).remove(0);
+    let (_, result) = all_outcomes(&mut rig.machine).remove(0);
     let error = result.unwrap_err();
     let Reason::Rejected { last: Failure::Record(last) } = error.reason() else { panic!("{error:?}") };
     assert_eq!((&**last, error.attempts(), error.may_be_stored()), (&refused, 1, false));
@@ -465,7 +508,7 @@ fn a_wrong_number_of_outcomes_is_an_error_for_all_records_of_the_request() {
         rig.send(&["a", "b"]);
         let request = rig.request();
         rig.answer(request, vec![stored(); outcomes]);
-        for (token, result) in all_settled(&mut rig.machine) {
+        for (token, result) in all_outcomes(&mut rig.machine) {
             let error = result.expect_err(token);
             let Reason::Rejected { last } = error.reason() else { panic!("{error:?}") };
             assert!(error.may_be_stored());
@@ -485,7 +528,7 @@ fn room_is_for_so_many_records_and_bytes_and_for_one_record_of_any_size() {
     rig.machine.submit(rig.now, record("x", 999), "x");
     assert!(!rig.machine.admits(1));
     let request = rig.request();
-    assert!(!rig.machine.admits(1), "what is on its way is outstanding too");
+    assert!(!rig.machine.admits(1), "records in flight are outstanding too");
     rig.answer(request, [stored()]);
 
     rig.machine.submit(rig.now, record("y", 89), "y");
@@ -496,7 +539,7 @@ fn room_is_for_so_many_records_and_bytes_and_for_one_record_of_any_size() {
 }
 
 #[test]
-fn no_more_requests_are_on_their_way_than_allowed() {
+fn no_more_requests_are_in_flight_than_allowed() {
     let mut rig = Rig::new(Settings { max_in_flight_requests: count(2), ..plain() });
     rig.send(&["a"]);
     let first = rig.request_of("a");
@@ -510,7 +553,7 @@ fn no_more_requests_are_on_their_way_than_allowed() {
 }
 
 #[test]
-fn a_flush_ends_lingering_for_what_came_before_and_lasts_until_it_is_settled() {
+fn a_flush_ends_lingering_for_what_came_before_and_lasts_until_it_is_completed() {
     let mut rig = Rig::new(Settings { linger: Duration::from_secs(3_600), ..plain() });
     rig.machine.flush("nothing");
     assert_eq!(rig.machine.take_flushed(), ["nothing"]);
@@ -530,7 +573,7 @@ fn a_flush_ends_lingering_for_what_came_before_and_lasts_until_it_is_settled() {
     rig.nothing_to_send();
     rig.answer(request, [stored()]);
     assert_eq!(rig.machine.take_flushed(), ["two"]);
-    assert_eq!(rig.settled(), ["a1 stored", "a2 stored"]);
+    assert_eq!(rig.outcomes(), ["a1 stored", "a2 stored"]);
 }
 
 #[test]
@@ -547,13 +590,13 @@ fn abandoning_fails_what_is_queued_and_leaves_the_rest_to_its_answers() {
     rig.machine.flush("all");
 
     rig.machine.abandon();
-    assert_eq!(rig.settled(), ["d1 closed", "a2 closed", "e1 closed"]);
+    assert_eq!(rig.outcomes(), ["d1 closed", "a2 closed", "e1 closed"]);
     rig.nothing_to_send();
     rig.answer(first, [stored(), internal()]);
-    assert_eq!(rig.settled(), ["a1 stored", "b1 closed"]);
+    assert_eq!(rig.outcomes(), ["a1 stored", "b1 closed"]);
     assert!(rig.machine.take_flushed().is_empty());
     rig.fail(second, call_error(ErrorKind::Timeout));
-    let (_, result) = all_settled(&mut rig.machine).remove(0);
+    let (_, result) = all_outcomes(&mut rig.machine).remove(0);
     assert!(result.is_err_and(|error| error.may_be_stored()));
     assert_eq!(rig.machine.take_flushed(), ["all"]);
     assert!(rig.machine.is_idle() && rig.machine.wake_at().is_none());
@@ -580,6 +623,7 @@ impl Rig {
         };
         let shards = (first..).zip(starts.iter().zip(ends)).map(shard).collect();
         self.machine.listed(self.now, Some(shards));
+        self.machine.check_invariants();
     }
 
     /// Queues records that go where their explicit hash keys say; the first letter of a token is its key.
@@ -594,8 +638,8 @@ impl Rig {
     #[track_caller]
     fn aggregates(&mut self, sizes: &[usize]) -> Request {
         let request = self.request();
-        let Load::Aggregates(items) = &request.load else { panic!("not aggregated: {request:?}") };
-        assert_eq!(items.iter().map(|item| item.records).collect::<Vec<_>>(), sizes);
+        let Content::Aggregates(aggregates) = &request.content else { panic!("not aggregated: {request:?}") };
+        assert_eq!(aggregates.iter().map(|aggregate| aggregate.records).collect::<Vec<_>>(), sizes);
         request
     }
 }
@@ -643,8 +687,8 @@ fn a_request_that_is_refused_is_divided_until_the_wrong_record_is_alone() {
         }
     }
     assert!(requests <= 10, "{requests}");
-    let mut settled = rig.settled();
-    settled.sort();
+    let mut outcomes = rig.outcomes();
+    outcomes.sort();
     let expect = [
         "a1 stored",
         "b1 stored",
@@ -655,7 +699,7 @@ fn a_request_that_is_refused_is_divided_until_the_wrong_record_is_alone() {
         "e1 stored",
         "f1 stored",
     ];
-    assert_eq!(settled, expect);
+    assert_eq!(outcomes, expect);
 }
 
 #[test]
@@ -669,7 +713,7 @@ fn a_record_is_given_up_after_so_many_attempts() {
             rig.wait();
         }
     }
-    let (_, result) = all_settled(&mut rig.machine).remove(0);
+    let (_, result) = all_outcomes(&mut rig.machine).remove(0);
     let error = result.unwrap_err();
     assert!(matches!(error.reason(), Reason::GaveUp { .. }) && error.attempts() == 3, "{error:?}");
     assert!(rig.machine.is_idle());
@@ -681,35 +725,35 @@ fn a_record_that_is_skipped_lets_those_behind_it_go_on() {
     rig.send(&["a1", "a2"]);
     let request = rig.request_of("a");
     rig.answer(request, [Err(PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled"))]);
-    assert_eq!(rig.settled(), ["a1 skipped"]);
+    assert_eq!(rig.outcomes(), ["a1 skipped"]);
     let request = rig.request_of("a");
     rig.answer(request, [stored()]);
-    assert_eq!(rig.settled(), ["a2 stored"]);
+    assert_eq!(rig.outcomes(), ["a2 stored"]);
 
     rig.machine.submit(rig.now, record("a", 1_000), "too large");
     rig.send(&["a3", "b1"]);
     rig.request_of("ba");
-    assert_eq!(rig.settled(), ["too large skipped"]);
+    assert_eq!(rig.outcomes(), ["too large skipped"]);
 }
 
 #[test]
-fn a_condemned_record_holds_up_its_key_until_its_letter_is_stored_or_not() {
+fn a_record_with_a_dead_letter_holds_up_its_key_until_the_letter_is_stored_or_not() {
     for is_stored in [true, false] {
         let mut rig = Rig::with_policy(plain(), Policy::DeadLetter, 1_000);
         rig.machine.submit(rig.now, record("a", 1_000), "a1");
         rig.send(&["a2", "b1"]);
         let request = rig.request_of("b");
         rig.answer(request, [stored()]);
-        assert_eq!(rig.settled(), ["b1 stored"]);
+        assert_eq!(rig.outcomes(), ["b1 stored"]);
         rig.nothing_to_send();
-        let Condemned { place, record, error } = rig.machine.take_condemned().pop().unwrap();
+        let PendingDeadLetter { id, record, error } = rig.machine.take_dead_letters().pop().unwrap();
         assert_eq!(record.data.len(), 1_000);
-        rig.machine.buried(place, record, error, is_stored);
+        rig.machine.dead_letter_written(id, record, error, is_stored);
         if is_stored {
-            assert_eq!(rig.settled(), ["a1 dead-lettered"]);
+            assert_eq!(rig.outcomes(), ["a1 dead-lettered"]);
             rig.request_of("a");
         } else {
-            assert_eq!(rig.settled(), ["a1 too large", "a2 predecessor failed"]);
+            assert_eq!(rig.outcomes(), ["a1 too large", "a2 predecessor failed"]);
             assert!(rig.machine.is_idle());
         }
     }
@@ -725,7 +769,7 @@ fn without_order_records_of_a_key_share_a_request_and_do_not_wait_for_each_other
     rig.answer(second, [stored()]);
     let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled");
     rig.answer(first, [throttled(), Err(refused), stored()]);
-    assert_eq!(rig.settled(), ["a4 stored", "a2 rejected", "a3 stored"]);
+    assert_eq!(rig.outcomes(), ["a4 stored", "a2 rejected", "a3 stored"]);
     rig.wait();
     rig.request_of("a");
 }
@@ -784,15 +828,15 @@ fn an_aggregate_has_records_of_one_shard_with_as_much_of_each_line_as_fits() {
     rig.nothing_to_send();
     rig.answer(request, [stored_in(0), stored_in(1)]);
     let expect = ["a1 stored", "a2 stored", "a3 stored", "c1 stored", "b1 stored"];
-    assert_eq!(rig.settled(), expect);
+    assert_eq!(rig.outcomes(), expect);
     let third = rig.aggregates(&[2]);
     rig.answer(third, [throttled()]);
     rig.answer(second, [stored_in(0)]);
-    assert_eq!(rig.settled(), ["d1 stored"]);
+    assert_eq!(rig.outcomes(), ["d1 stored"]);
     rig.now += MILLI * 200;
     let again = rig.aggregates(&[2]);
     rig.answer(again, [stored_in(0)]);
-    assert_eq!(rig.settled(), ["a4 stored", "a5 stored"]);
+    assert_eq!(rig.outcomes(), ["a4 stored", "a5 stored"]);
     assert!(rig.machine.is_idle());
 }
 
@@ -806,7 +850,7 @@ fn records_of_a_key_for_different_shards_travel_one_after_the_other() {
         let request = rig.aggregates(&[tokens.len()]);
         rig.nothing_to_send();
         rig.answer(request, [stored_in(shard)]);
-        assert_eq!(rig.settled(), tokens);
+        assert_eq!(rig.outcomes(), tokens);
     }
 }
 
@@ -832,30 +876,30 @@ fn an_aggregate_on_a_child_of_its_shard_is_sent_again_as_a_whole_and_one_on_a_me
     rig.send_to(HALF, &["b1"]);
     let request = rig.aggregates(&[2]);
     rig.answer(request, [stored_in(1)]);
-    assert!(rig.settled().is_empty() && !rig.machine.is_idle());
-    rig.now += MAP_REFRESH_EVERY;
+    assert!(rig.outcomes().is_empty() && !rig.machine.is_idle());
+    rig.now += LIST_EVERY;
     assert!(rig.machine.wants_shards(rig.now));
     rig.nothing_to_send();
     // Until the shards are known again, records go by themselves.
     rig.send_to(0, &["c1", "c2"]);
     let single = rig.request_of("c");
     rig.answer(single, [stored_in(1)]);
-    assert_eq!(rig.settled(), ["c1 stored"]);
+    assert_eq!(rig.outcomes(), ["c1 stored"]);
 
     rig.list(&[0, HALF], 1);
     let request = rig.aggregates(&[2, 1]);
     rig.answer(request, [stored_in(1), stored_in(2)]);
-    assert_eq!(rig.settled(), ["a1 stored", "c2 stored", "b1 stored"]);
+    assert_eq!(rig.outcomes(), ["a1 stored", "c2 stored", "b1 stored"]);
     assert_eq!(rig.machine.metrics().misplaced_aggregates, 1);
 
     rig.send_to(0, &["a2", "c3"]);
     let request = rig.aggregates(&[2]);
     rig.answer(request, [stored_in(3)]);
-    assert!(rig.settled().is_empty());
-    rig.now += MAP_REFRESH_EVERY;
+    assert!(rig.outcomes().is_empty());
+    rig.now += LIST_EVERY;
     assert!(rig.machine.wants_shards(rig.now));
     rig.list(&[0], 3);
-    assert_eq!(rig.settled(), ["a2 stored", "c3 stored"]);
+    assert_eq!(rig.outcomes(), ["a2 stored", "c3 stored"]);
     assert_eq!(rig.machine.metrics().misplaced_aggregates, 1);
 }
 
@@ -868,7 +912,7 @@ fn a_misplaced_aggregate_that_is_abandoned_may_be_stored() {
     rig.answer(request, [stored_in(7)]);
     rig.machine.abandon();
     let found: Vec<_> =
-        all_settled(&mut rig.machine).into_iter().map(|(token, result)| (token, result.unwrap_err())).collect();
+        all_outcomes(&mut rig.machine).into_iter().map(|(token, result)| (token, result.unwrap_err())).collect();
     let found: Vec<_> = found.iter().map(|(token, error)| (*token, error.may_be_stored())).collect();
     assert_eq!(found, [("a1", true), ("a2", true), ("b1", true), ("a3", false)]);
     assert!(rig.machine.is_idle());
@@ -882,12 +926,12 @@ fn a_misplaced_aggregate_does_not_wait_for_ever_for_the_shards() {
     rig.answer(request, [stored_in(7)]);
     let start = rig.now;
     while !rig.machine.is_idle() {
-        rig.now += MAP_RETRY_AFTER;
+        rig.now += LIST_RETRY_AFTER;
         assert!(rig.machine.wants_shards(rig.now));
         rig.machine.listed(rig.now, None);
     }
     assert!(rig.now - start < Duration::from_secs(125));
-    let errors: Vec<_> = all_settled(&mut rig.machine).into_iter().map(|(_, result)| result.unwrap_err()).collect();
+    let errors: Vec<_> = all_outcomes(&mut rig.machine).into_iter().map(|(_, result)| result.unwrap_err()).collect();
     assert!(errors.iter().all(SendError::may_be_stored), "{errors:?}");
     assert!(matches!(errors[0].reason(), Reason::GaveUp { last: Failure::WrongShard { .. }, .. }));
 }
@@ -898,7 +942,7 @@ enum Event {
         key: u8,
         bytes: usize,
     },
-    /// Answers one of the requests that are on their way.
+    /// Answers one of the requests in flight.
     Answer {
         which: prop::sample::Index,
         how: How,
@@ -939,12 +983,12 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A service that stores what the events tell it to, and a reader who notes all that a machine may never do.
+/// A service that stores what the events say, and a reader that checks what a machine must never do.
 struct Model {
     machine: Machine<u64, u64>,
     settings: Settings,
     now: Instant,
-    on_their_way: Vec<Request>,
+    in_flight: Vec<Request>,
     /// Requests whose answer was lost and that the service has not carried out yet.
     late: Vec<Request>,
     /// Tokens in the order in which they were sent, by key. The token is in the explicit hash key, so that it can be
@@ -952,7 +996,7 @@ struct Model {
     sent: BTreeMap<String, Vec<u64>>,
     next_token: u64,
     stored: Vec<u64>,
-    settled: HashMap<u64, Result<Stored, SendError>>,
+    completed: HashMap<u64, Result<Stored, SendError>>,
     outstanding: HashMap<u64, usize>,
     /// The flushes that wait, each with what was outstanding when it began.
     flushes: Vec<(u64, BTreeSet<u64>)>,
@@ -969,12 +1013,12 @@ impl Model {
             machine: machine(settings.clone()),
             settings,
             now: Instant::now(),
-            on_their_way: Vec::new(),
+            in_flight: Vec::new(),
             late: Vec::new(),
             sent: BTreeMap::new(),
             next_token: 0,
             stored: Vec::new(),
-            settled: HashMap::new(),
+            completed: HashMap::new(),
             outstanding: HashMap::new(),
             flushes: Vec::new(),
             next_flush: 0,
@@ -995,8 +1039,8 @@ impl Model {
                     self.outstanding.insert(token, size);
                 }
             }
-            Event::Answer { which, how } if !self.on_their_way.is_empty() => {
-                let request = self.on_their_way.swap_remove(which.index(self.on_their_way.len()));
+            Event::Answer { which, how } if !self.in_flight.is_empty() => {
+                let request = self.in_flight.swap_remove(which.index(self.in_flight.len()));
                 self.answer(request, how);
             }
             Event::Answer { .. } => {}
@@ -1049,25 +1093,26 @@ impl Model {
 
     /// Takes what the machine gives, and checks it against what was promised.
     fn look(&mut self) {
+        self.machine.check_invariants();
         while let Some(request) = self.machine.next_request(self.now) {
             let records = request.plain();
             assert!((1..=PUT_RECORDS_MAX_RECORDS).contains(&records.len()));
             assert!(records.iter().map(PutRecord::size).sum::<usize>() <= PUT_RECORDS_MAX_BYTES);
-            self.on_their_way.push(request);
+            self.in_flight.push(request);
         }
-        let carried = || self.on_their_way.iter().flat_map(Request::plain);
+        let carried = || self.in_flight.iter().flat_map(Request::plain);
         let keys: HashSet<_> = carried().map(|record| &record.partition_key).collect();
-        assert_eq!(keys.len(), carried().count(), "a key is on its way twice");
-        assert!(self.on_their_way.len() <= self.settings.max_in_flight_requests.get() as usize);
+        assert_eq!(keys.len(), carried().count(), "a key is in flight twice");
+        assert!(self.in_flight.len() <= self.settings.max_in_flight_requests.get() as usize);
 
-        for (token, result) in all_settled(&mut self.machine) {
-            assert!(self.outstanding.remove(&token).is_some(), "{token} was settled twice");
+        for (token, result) in all_outcomes(&mut self.machine) {
+            assert!(self.outstanding.remove(&token).is_some(), "{token} was completed twice");
             if let Err(error) = &result {
                 assert!(error.may_be_stored() || !self.stored.contains(&token), "{token} was stored: {error:?}");
             } else {
                 assert!(self.stored.contains(&token), "{token} was not stored");
             }
-            self.settled.insert(token, result);
+            self.completed.insert(token, result);
         }
         assert_eq!(self.machine.is_idle(), self.outstanding.is_empty());
         assert!(self.outstanding.len() <= self.settings.max_outstanding_records.get() as usize);
@@ -1077,12 +1122,12 @@ impl Model {
         for number in self.machine.take_flushed() {
             let position = self.flushes.iter().position(|(flush, _)| *flush == number).expect("flushed twice");
             let (_, before) = self.flushes.swap_remove(position);
-            assert!(before.iter().all(|token| self.settled.contains_key(token)), "flush {number} came too early");
+            assert!(before.iter().all(|token| self.completed.contains_key(token)), "flush {number} came too early");
         }
         let wake_at = self.machine.wake_at();
         assert!(wake_at.is_none_or(|at| at > self.now), "the machine has nothing to send although it is time");
         let asleep = wake_at.is_none();
-        assert!(!asleep || self.outstanding.is_empty() || !self.on_their_way.is_empty(), "the machine has stopped");
+        assert!(!asleep || self.outstanding.is_empty() || !self.in_flight.is_empty(), "the machine has stopped");
     }
 
     /// Lets the service carry out everything, and checks the whole story.
@@ -1091,7 +1136,7 @@ impl Model {
         self.flushes.push((u64::MAX, self.outstanding.keys().copied().collect()));
         for _ in 0..10_000 {
             self.look();
-            if let Some(request) = self.on_their_way.pop() {
+            if let Some(request) = self.in_flight.pop() {
                 self.answer(request, How::Single(vec![0]));
             } else if let Some(wake_at) = self.machine.wake_at() {
                 assert!(wake_at > self.now, "the machine has nothing to send although it is time");
@@ -1104,7 +1149,7 @@ impl Model {
             self.stored.extend(late.plain().iter().map(token));
         }
         for (key, sent) in &self.sent {
-            let acknowledged = sent.iter().filter(|token| self.settled[token].is_ok());
+            let acknowledged = sent.iter().filter(|token| self.completed[token].is_ok());
             let mut before = None;
             for token in acknowledged {
                 let first = self.stored.iter().position(|stored| stored == token);
@@ -1119,7 +1164,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_order_and_bounds_hold_and_everything_is_settled_once(
+    fn whatever_happens_order_and_bounds_hold_and_everything_is_completed_once(
         events in vec(event(), 1..300),
         records in 1..30_u32,
         requests in 1..5_u32,

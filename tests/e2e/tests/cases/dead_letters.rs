@@ -49,18 +49,23 @@ async fn a_corrupt_aggregate(case: &Case) -> Result<()> {
     let mut envelope: Value = serde_json::from_str(&letter.payload).context("the envelope")?;
     let message = envelope["message"].take();
     ensure!(message.as_str().is_some_and(|message| !message.is_empty()), "the message is {message}");
-    let arrival = envelope["arrival"].take();
+    let arrival = envelope["ingress"]["arrival"].take();
     ensure!(arrival.as_str().is_some_and(|arrival| arrival.ends_with('Z')), "the arrival is {arrival}");
     let expected = serde_json::json!({
-        "version": 1,
+        "version": 2,
+        "origin": "ingress",
         "reason": "corrupt-aggregate",
         "message": null,
-        "stream": from.as_str(),
-        "shard": placement.shard.as_str(),
-        "sequenceNumber": placement.sequence_number.to_string(),
-        "subSequenceNumber": 0,
-        "arrival": null,
+        "ingress": {
+            "stream": from.as_str(),
+            "shard": placement.shard.as_str(),
+            "sequenceNumber": placement.sequence_number.to_string(),
+            "subSequenceNumber": 0,
+            "arrival": null,
+        },
         "partitionKey": "broken",
+        "size": corrupt.len(),
+        "md5": format!("{:032x}", u128::from_be_bytes(Md5::digest(&corrupt).into())),
         "part": 1,
         "parts": 1,
         "data": STANDARD.encode(&corrupt),

@@ -1,17 +1,17 @@
 use std::collections::VecDeque;
 
-/// By which the outcome of a record finds its sender.
+/// By what the outcome of a record finds its sender.
 pub(crate) trait Token: Sized {
-    /// Whether `next` is the token of the record so many places behind this one's, and can be told from it.
-    fn leads_to(&self, next: &Self, places: u32) -> bool;
+    /// Whether `next` is the token of the record `records` places behind this one's in the same batch.
+    fn is_followed_by(&self, next: &Self, records: u32) -> bool;
 
-    /// The token of the record so many places behind, to which this one leads.
-    fn split_off(&mut self, places: u32) -> Self;
+    /// The token of the record `records` places behind this one's. Only for a token that is followed by it.
+    fn advanced_by(&self, records: u32) -> Self;
 }
 
-/// What is remembered of a record that has no entry.
+/// What is kept of a record that has no entry in the queue.
 #[derive(Debug)]
-pub(crate) struct Slip<T> {
+pub(crate) struct RecordMeta<T> {
     pub(crate) token: T,
     pub(crate) key_hash: u64,
     pub(crate) arrival: u64,
@@ -19,10 +19,12 @@ pub(crate) struct Slip<T> {
     pub(crate) generation: u64,
 }
 
-/// The slips of several records, in the order of their arrival: eight bytes each, as long as neighbours in a batch stay
-/// together.
+/// The metadata of several records, in the order of their arrival.
+///
+/// It takes eight bytes per record (the hash of its key) as long as neighbours in a batch stay together: these share a
+/// [`Span`].
 #[derive(Debug)]
-pub(crate) struct Slips<T> {
+pub(crate) struct RecordMetas<T> {
     spans: VecDeque<Span<T>>,
     key_hashes: Vec<u64>,
 }
@@ -37,9 +39,9 @@ pub(crate) struct Span<T> {
 }
 
 impl<T: Token> Span<T> {
-    /// Cuts the span in two, and gives the first part.
+    /// Removes the first records of the span and returns them.
     fn split_front(&mut self, records: u32) -> Self {
-        let rest = self.token.split_off(records);
+        let rest = self.token.advanced_by(records);
         let token = std::mem::replace(&mut self.token, rest);
         let front = Self { token, records, generation: self.generation, arrival: self.arrival };
         self.records -= records;
@@ -48,7 +50,7 @@ impl<T: Token> Span<T> {
     }
 }
 
-impl<T: Token> Slips<T> {
+impl<T: Token> RecordMetas<T> {
     pub(crate) fn with_capacity(records: usize) -> Self {
         Self { spans: VecDeque::new(), key_hashes: Vec::with_capacity(records) }
     }
@@ -58,25 +60,25 @@ impl<T: Token> Slips<T> {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, slip: Slip<T>) {
-        self.push_key(slip.key_hash);
-        self.close_run(slip, 1);
+    pub(crate) fn push(&mut self, meta: RecordMeta<T>) {
+        self.push_key(meta.key_hash);
+        self.push_span(meta, 1);
     }
 
-    /// Begins with a record of a run, of which [`close_run`](Self::close_run) says the rest.
+    /// Adds the key of the next record of a batch. [`push_span`](Self::push_span) has to follow with the rest.
     #[inline]
     pub(crate) fn push_key(&mut self, key_hash: u64) {
         self.key_hashes.push(key_hash);
     }
 
-    /// Says of the last so many keys that they are of neighbours in a batch, the first of which has this slip.
+    /// Completes the last `records` keys: they are neighbours in a batch, and `first` is the metadata of the first.
     #[inline]
-    pub(crate) fn close_run(&mut self, first: Slip<T>, records: u32) {
-        let Slip { token, arrival, generation, .. } = first;
+    pub(crate) fn push_span(&mut self, first: RecordMeta<T>, records: u32) {
+        let RecordMeta { token, arrival, generation, .. } = first;
         if let Some(last) = self.spans.back_mut()
             && last.generation == generation
             && last.arrival + u64::from(last.records) == arrival
-            && last.token.leads_to(&token, last.records)
+            && last.token.is_followed_by(&token, last.records)
         {
             last.records += records;
             return;
@@ -84,14 +86,14 @@ impl<T: Token> Slips<T> {
         self.spans.push_back(Span { token, records, generation, arrival });
     }
 
-    /// The arrival number of the first.
+    /// The arrival number of the first record.
     #[inline]
-    pub(crate) fn first(&self) -> Option<u64> {
+    pub(crate) fn first_arrival(&self) -> Option<u64> {
         Some(self.spans.front()?.arrival)
     }
 
-    /// The arrival number of the last.
-    pub(crate) fn last(&self) -> Option<u64> {
+    /// The arrival number of the last record.
+    pub(crate) fn last_arrival(&self) -> Option<u64> {
         let last = self.spans.back()?;
         Some(last.arrival + u64::from(last.records) - 1)
     }
@@ -112,7 +114,7 @@ impl<T: Token> Slips<T> {
         self.spans.into_iter()
     }
 
-    /// Moves the first so many to the end of others.
+    /// Moves the first records to the end of `others`.
     pub(crate) fn move_front(&mut self, records: usize, others: &mut Self) {
         others.key_hashes.extend(self.key_hashes.drain(..records));
         let mut left = records as u32;
@@ -129,8 +131,8 @@ impl<T: Token> Slips<T> {
         }
     }
 
-    /// Slip by slip.
-    pub(crate) fn into_slips(self) -> impl Iterator<Item = Slip<T>> {
+    /// The metadata, record by record.
+    pub(crate) fn into_records(self) -> impl Iterator<Item = RecordMeta<T>> {
         let (mut spans, mut key_hashes) = (self.spans, self.key_hashes.into_iter());
         std::iter::from_fn(move || {
             let mut span = spans.pop_front()?;
@@ -140,7 +142,7 @@ impl<T: Token> Slips<T> {
                 span = first;
             }
             let Span { token, arrival, generation, .. } = span;
-            Some(Slip { token, key_hash: key_hashes.next()?, arrival, generation })
+            Some(RecordMeta { token, key_hash: key_hashes.next()?, arrival, generation })
         })
     }
 }
@@ -153,29 +155,29 @@ mod tests {
     type Place = (char, u32);
 
     impl Token for Place {
-        fn leads_to(&self, next: &Self, places: u32) -> bool {
-            (self.0, self.1 + places) == *next
+        fn is_followed_by(&self, next: &Self, records: u32) -> bool {
+            (self.0, self.1 + records) == *next
         }
 
-        fn split_off(&mut self, places: u32) -> Self {
-            (self.0, self.1 + places)
+        fn advanced_by(&self, records: u32) -> Self {
+            (self.0, self.1 + records)
         }
     }
 
-    fn slips(places: &[(Place, u64, u64)]) -> Slips<Place> {
-        let mut slips = Slips::with_capacity(0);
+    fn metas(places: &[(Place, u64, u64)]) -> RecordMetas<Place> {
+        let mut metas = RecordMetas::with_capacity(0);
         for (token, arrival, generation) in places.iter().copied() {
-            slips.push(Slip { token, key_hash: arrival * 10, arrival, generation });
+            metas.push(RecordMeta { token, key_hash: arrival * 10, arrival, generation });
         }
-        slips
+        metas
     }
 
-    fn all(slips: Slips<Place>) -> Vec<(Place, u64, u64)> {
-        let each = |slip: Slip<Place>| {
-            assert_eq!(slip.key_hash, slip.arrival * 10);
-            (slip.token, slip.arrival, slip.generation)
+    fn all(metas: RecordMetas<Place>) -> Vec<(Place, u64, u64)> {
+        let each = |meta: RecordMeta<Place>| {
+            assert_eq!(meta.key_hash, meta.arrival * 10);
+            (meta.token, meta.arrival, meta.generation)
         };
-        slips.into_slips().map(each).collect()
+        metas.into_records().map(each).collect()
     }
 
     #[test]
@@ -190,12 +192,12 @@ mod tests {
             (('b', 6), 6, 1),
             (('b', 7), 7, 1),
         ];
-        let whole = slips(&places);
+        let whole = metas(&places);
         assert_eq!(whole.spans().map(|span| span.records).collect::<Vec<_>>(), [2, 1, 1, 1, 2]);
-        assert_eq!((whole.first(), whole.last()), (Some(0), Some(7)));
+        assert_eq!((whole.first_arrival(), whole.last_arrival()), (Some(0), Some(7)));
         assert!(whole.arrivals().eq([0, 1, 2, 4, 5, 6, 7]));
         for cut in 0..=places.len() {
-            let (mut rest, mut front) = (slips(&places), Slips::with_capacity(0));
+            let (mut rest, mut front) = (metas(&places), RecordMetas::with_capacity(0));
             rest.move_front(cut, &mut front);
             assert_eq!((front.len(), rest.len()), (cut, places.len() - cut));
             assert_eq!(all(front), places[..cut]);

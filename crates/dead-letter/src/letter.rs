@@ -1,0 +1,170 @@
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use statefun_kinesis_types::{
+    Address, InvalidValue, PARTITION_KEY_MAX_CHARS, PartitionKey, PutRecord, TypeName, TypedValue,
+};
+
+use crate::{EgressOrigin, EncodeError, FunctionOrigin, IngressOrigin, Origin, envelope, reason};
+
+/// Most characters of a message; a longer one is cut.
+pub const MESSAGE_MAX_CHARS: usize = 1_000;
+
+/// Least bytes of payload that each part of a payload carries but the last. A limit that leaves less is an error:
+/// most of the stream would be envelopes.
+pub const PART_MIN_BYTES: usize = 512;
+
+/// A record or message that failed permanently: its original bytes, why it failed and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub(crate) head: Head,
+    pub(crate) data: Option<Bytes>,
+}
+
+/// All of a letter but its payload: what its parts have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Head {
+    pub(crate) origin: Origin,
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) message: String,
+    pub(crate) partition_key: Option<PartitionKey>,
+    pub(crate) value_type: Option<TypeName>,
+}
+
+impl DeadLetter {
+    /// The dead letter of a record that was read and could not be used.
+    ///
+    /// `reason` is a code for programs (see [`reason`]), `message` is for people and is cut after
+    /// [`MESSAGE_MAX_CHARS`].
+    pub fn from_ingress(
+        origin: IngressOrigin,
+        partition_key: Option<PartitionKey>,
+        data: Bytes,
+        reason: &'static str,
+        message: &str,
+    ) -> Self {
+        let origin = Origin::Ingress(origin);
+        let head = Head { origin, reason: reason.into(), message: cut(message), partition_key, value_type: None };
+        Self { head, data: Some(data) }
+    }
+
+    /// The dead letter of a message that a function did not handle, with the reason [`reason::FUNCTION_FAILED`].
+    ///
+    /// `message` is for people and is cut after [`MESSAGE_MAX_CHARS`].
+    pub fn from_function(origin: FunctionOrigin, value: TypedValue, message: &str) -> Self {
+        let head = Head {
+            origin: Origin::Function(origin),
+            reason: reason::FUNCTION_FAILED.into(),
+            message: cut(message),
+            partition_key: None,
+            value_type: Some(value.typename),
+        };
+        Self { head, data: value.value }
+    }
+
+    /// The dead letter of a record that was not stored in the stream that it was meant for.
+    ///
+    /// `reason` is a code for programs (see [`reason`]), `message` is for people and is cut after
+    /// [`MESSAGE_MAX_CHARS`].
+    pub fn from_egress(
+        origin: EgressOrigin,
+        partition_key: PartitionKey,
+        data: Bytes,
+        reason: &'static str,
+        message: &str,
+    ) -> Self {
+        let head = Head {
+            origin: Origin::Egress(origin),
+            reason: reason.into(),
+            message: cut(message),
+            partition_key: Some(partition_key),
+            value_type: None,
+        };
+        Self { head, data: Some(data) }
+    }
+
+    /// Where the record or message failed.
+    pub fn origin(&self) -> &Origin {
+        &self.head.origin
+    }
+
+    /// Why, as a code for programs; see [`reason`].
+    pub fn reason(&self) -> &str {
+        &self.head.reason
+    }
+
+    /// Why, for people.
+    pub fn message(&self) -> &str {
+        &self.head.message
+    }
+
+    /// The record's partition key; none for a message of a function, and for a record that has none.
+    pub fn partition_key(&self) -> Option<&PartitionKey> {
+        self.head.partition_key.as_ref()
+    }
+
+    /// The type of the message's value; only for a message of a function.
+    pub fn value_type(&self) -> Option<&TypeName> {
+        self.head.value_type.as_ref()
+    }
+
+    /// The original payload; none for a message whose value is absent, which differs from an empty one.
+    pub fn data(&self) -> Option<&Bytes> {
+        self.data.as_ref()
+    }
+
+    /// The original payload by value; see [`data`](Self::data).
+    pub fn into_data(self) -> Option<Bytes> {
+        self.data
+    }
+
+    /// The letter as JSON: one envelope, or as many as are needed for none to have more than `max_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::LimitTooSmall`] when `max_bytes` leaves less than [`PART_MIN_BYTES`] of payload per envelope.
+    pub fn encode(&self, max_bytes: usize) -> Result<Vec<Bytes>, EncodeError> {
+        envelope::encode(self, max_bytes)
+    }
+
+    /// The letter as records for a dead-letter stream that takes `max_record_bytes` per record, data and partition key
+    /// together.
+    ///
+    /// They have to be stored in their order. Their partition key is that of the failed record; of a message it is the
+    /// function's id, and of a record without a key its sequence number.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::LimitTooSmall`] when `max_record_bytes` leaves less than [`PART_MIN_BYTES`] of payload per record;
+    /// a stream of the service takes at least 1 MiB.
+    pub fn to_records(&self, max_record_bytes: usize) -> Result<Vec<PutRecord>, EncodeError> {
+        let key = self.record_key().map_err(EncodeError::NoPartitionKey)?;
+        let envelopes = self.encode(max_record_bytes.saturating_sub(key.size())).map_err(|error| match error {
+            EncodeError::LimitTooSmall { needed, .. } => {
+                EncodeError::LimitTooSmall { limit: max_record_bytes, needed: needed + key.size() }
+            }
+            EncodeError::NoPartitionKey(_) => error,
+        })?;
+        Ok(envelopes.into_iter().map(|envelope| PutRecord::new(key.clone(), envelope)).collect())
+    }
+
+    /// The partition key of the letter's records: one for all, so that the service keeps their order.
+    fn record_key(&self) -> Result<PartitionKey, InvalidValue> {
+        if let Some(key) = &self.head.partition_key {
+            return Ok(key.clone());
+        }
+        match &self.head.origin {
+            Origin::Ingress(origin) => origin.sequence_number.to_string().parse(),
+            Origin::Function(FunctionOrigin { function: Address { function, id }, .. }) => {
+                // Not every id is a key: a function may be addressed by an empty id, or a very long one.
+                let function = || function.as_str().chars().take(PARTITION_KEY_MAX_CHARS).collect::<String>();
+                PartitionKey::try_from(id.clone()).or_else(|_| function().parse())
+            }
+            Origin::Egress(origin) => origin.stream.name().as_str().parse(),
+        }
+    }
+}
+
+fn cut(message: &str) -> String {
+    message.chars().take(MESSAGE_MAX_CHARS).collect()
+}

@@ -1,0 +1,89 @@
+//! The envelope of dead letters.
+//!
+//! A record or message that failed permanently can be stored in a dead-letter stream instead of being dropped. There it
+//! becomes a [`DeadLetter`]: the original bytes, why it failed, and where it came from. Ingresses, functions and egresses
+//! write the same envelope, so that one program can read all dead letters, and can send them again.
+//!
+//! ```
+//! use statefun_kinesis_dead_letter::{DeadLetter, DeadLetterReader, FunctionOrigin, Origin};
+//! use statefun_kinesis_types::{Address, TypedValue};
+//!
+//! let origin = FunctionOrigin {
+//!     function: Address { function: "example/greeter".parse()?, id: "customer-17".into() },
+//!     caller: None,
+//!     ingress: None,
+//!     attempts: 5,
+//!     first_failure: None,
+//! };
+//! let value = TypedValue { typename: "example/order".parse()?, value: Some("one cup".into()) };
+//! let letter = DeadLetter::from_function(origin, value, "the endpoint answered 500");
+//!
+//! // The records for a dead-letter stream that takes 1 MiB per record: one here, or as many as are needed.
+//! let records = letter.to_records(1 << 20)?;
+//! assert_eq!(records[0].partition_key.as_str(), "customer-17");
+//!
+//! // Reading it back.
+//! let mut reader = DeadLetterReader::new();
+//! let found = reader.read(&records[0].data)?.expect("the letter has one part");
+//! assert_eq!(found.data().unwrap(), "one cup");
+//! assert!(matches!(found.origin(), Origin::Function(origin) if origin.attempts == 5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The format
+//!
+//! One line of JSON (UTF-8) per record of the dead-letter stream. Fields without a value are left out. Readers have to
+//! ignore fields that they do not know; a change that old readers would misunderstand gets a new `version`.
+//!
+//! | field | value |
+//! |---|---|
+//! | `version` | 2 |
+//! | `origin` | where it failed: `ingress`, `function` or `egress` |
+//! | `reason` | a code for programs, see [`reason`] |
+//! | `message` | what happened, for people; at most 1 000 characters |
+//! | `ingress` | the record that was read: always with origin `ingress`, and with `function` when it is known |
+//! | `ingress.stream`, `ingress.shard` | the stream's ARN and the shard's id |
+//! | `ingress.sequenceNumber`, `ingress.subSequenceNumber` | the record's position; the latter is 0 except for user records of aggregates |
+//! | `ingress.arrival` | when the service took the record, such as `2026-11-23T02:00:00.000Z` |
+//! | `function` | the function instance, only with origin `function` |
+//! | `function.type`, `function.id` | its address |
+//! | `function.callerType`, `function.callerId` | the address of the function that sent the message, if a function did |
+//! | `function.attempts` | how often the function was invoked with the message |
+//! | `function.firstFailure` | when the first of these failed, if known |
+//! | `egress` | what was to be sent, only with origin `egress` |
+//! | `egress.id` | the egress' id in the module file, if there is one |
+//! | `egress.stream` | the stream that the record was meant for, as its sender named it: a name or an ARN |
+//! | `egress.explicitHashKey` | the record's explicit hash key in decimal, if it has one |
+//! | `egress.attempts` | how many requests carried the record |
+//! | `egress.mayBeStored` | whether one of them may have stored it nevertheless |
+//! | `partitionKey` | the record's partition key, if it has one; not with origin `function` |
+//! | `valueType` | the type of the message's value, only with origin `function` |
+//! | `size` | bytes of the original payload |
+//! | `md5` | the MD5 of the original payload, in lower-case hexadecimal |
+//! | `part`, `parts` | 1 and 1, unless the payload was cut to fit into records of the dead-letter stream |
+//! | `data` | the original payload, or this part of it, in base64 (RFC 4648 §4, padded); `null` for a message whose value is absent |
+//!
+//! The parts of a payload are records under one partition key, in order. All of their fields but `part` and `data` are
+//! the same. A part that was stored twice is a repeat of the same part.
+//!
+//! # Version 1
+//!
+//! Earlier releases wrote two formats with `version` 1: one of ingresses and one of egresses, both flat and without
+//! `origin`, `md5` and `valueType`. [`DeadLetterReader`] reads both.
+//!
+//! # What is not here
+//!
+//! Writing to a stream and reading from one. The producer and the consumer do the former.
+
+mod envelope;
+mod error;
+mod letter;
+mod origin;
+mod reader;
+pub mod reason;
+mod version1;
+
+pub use error::{DecodeError, EncodeError};
+pub use letter::{DeadLetter, MESSAGE_MAX_CHARS, PART_MIN_BYTES};
+pub use origin::{EgressOrigin, FunctionOrigin, IngressOrigin, Origin};
+pub use reader::DeadLetterReader;
