@@ -2,9 +2,9 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use statefun_kinesis_consumer::{Extent, ShardPosition};
-use statefun_kinesis_functions::{Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, Value};
+use statefun_kinesis_functions::{NextNumbers, Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, Value};
 use statefun_kinesis_store::{Exported, Table, key::StoredKey};
 use statefun_kinesis_types::{Address, StartPosition};
 
@@ -58,7 +58,7 @@ pub(super) struct Line {
     explicit_hash_key: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) typename: Option<String>,
-    /// Of StateFun's own types.
+    /// Of StateFun's own types, and of facts that have parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) value: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +106,11 @@ impl Line {
         let stored = || entry.value.clone();
         let text = || std::str::from_utf8(&entry.value).ok();
         match meaning {
+            StoredKey::Meta { name } if name == NextNumbers::NAME => {
+                let NextNumbers { message, timer, egress } = NextNumbers::decode(&entry.value)?;
+                let value = Some(json!({"message": message, "timer": timer, "egress": egress}));
+                Some(Self { name: Some(name.clone()), value, ..Self::default() })
+            }
             StoredKey::Meta { name } => Some(Self { name: Some(name.clone()), ..Self::of_bytes(&entry.value) }),
             StoredKey::Stream { ingress, stream } => {
                 let (created, start) = text()?.split_once(' ')?;

@@ -45,7 +45,10 @@ async fn remove(arguments: &ResetArguments) -> Result<(), Failure> {
             if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Newer | ErrorKind::Older | ErrorKind::Io) => {}
         Err(error) => return Err(unusable(&error)),
     }
-    confirm(arguments, "positions, states, messages and delayed messages are gone for good; the next run begins anew")?;
+    confirm(
+        arguments,
+        "positions, states, messages and delayed messages are lost; the next run starts over with empty state",
+    )?;
     // Should a run have begun meanwhile, this refuses to.
     DiskStore::remove(directory).await.map_err(|error| unusable(&error))?;
     terminal::tell(&format!("the store in {} is removed", directory.display()));

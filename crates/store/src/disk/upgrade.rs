@@ -40,6 +40,17 @@ impl OldEntries {
     }
 }
 
+/// For tests of what an upgrade makes of certain entries.
+impl FromIterator<OldEntry> for OldEntries {
+    fn from_iter<T: IntoIterator<Item = OldEntry>>(entries: T) -> Self {
+        let entries: Vec<OldEntry> = entries.into_iter().collect();
+        let entry = |OldEntry { table, number, value }: OldEntry| {
+            Ok((table, Entry { key: Bytes::copy_from_slice(&number.to_be_bytes()), value }))
+        };
+        Self::new(entries.into_iter().map(entry))
+    }
+}
+
 impl Iterator for OldEntries {
     type Item = Result<OldEntry>;
 
