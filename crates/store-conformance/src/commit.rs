@@ -36,7 +36,7 @@ pub async fn a_commit_changes_every_table_at_once(store: &dyn Store) {
     }
 }
 
-/// Whoever has seen a part of a commit sees all of it, in every table.
+/// A reader that has seen a part of a commit sees all of it, in every table.
 pub async fn reads_see_a_commit_as_a_whole(store: &dyn Store) {
     let read: Read = |store| {
         Box::pin(async move {
@@ -111,7 +111,7 @@ pub async fn numbers_go_on_after_a_restart(backend: &dyn Backend) {
     }
 }
 
-/// A commit that was asked for first is made first, also when nobody waits for it any more.
+/// The commit that was polled first is made first, also when its future was dropped.
 pub async fn commits_come_in_the_order_of_asking(store: &dyn Store) {
     let mut first = std::pin::pin!(store.commit(puts([("a", "1"), ("b", "1")])));
     // Polled once: it is under way, and dropped before it is done or not.

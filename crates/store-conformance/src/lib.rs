@@ -4,7 +4,7 @@
 //! for each promise; [`behaviours`] is the table of them all. Most functions are given a store that is empty. Those about
 //! restarts and about a second writer are given a [`Backend`], which can open the same data again.
 //!
-//! Whoever implements [`Store`] writes a [`Backend`] and runs the table, or lets [`store_conformance!`] make a
+//! To test a store of your own, write a [`Backend`] and run the table, or let [`store_conformance!`] make a
 //! `#[tokio::test]` of every behaviour:
 //!
 //! ```

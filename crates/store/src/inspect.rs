@@ -10,7 +10,7 @@ use crate::{
     positions,
 };
 
-/// What a store holds, at a glance.
+/// A summary of what a store holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overview {
@@ -80,7 +80,7 @@ pub async fn values_of(store: &(impl Store + ?Sized), address: &Address) -> Resu
     Ok(values.collect())
 }
 
-/// An entry of a store, its key taken apart.
+/// An entry of a store, with its parsed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exported {

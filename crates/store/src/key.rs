@@ -140,7 +140,7 @@ pub fn due_from(instant: Timestamp) -> KeyRange {
     KeyRange::new(start.freeze(), None)
 }
 
-/// A key, taken apart again.
+/// A parsed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoredKey {
@@ -191,7 +191,7 @@ pub enum StoredKey {
 }
 
 impl StoredKey {
-    /// Takes a key of a table apart; none when it is not one that this module makes.
+    /// Parses a key of a table; none when it is not one that this module makes.
     pub fn parse(table: Table, key: &[u8]) -> Option<Self> {
         let rest = &mut &key[..];
         let parsed = match table {

@@ -35,7 +35,7 @@ pub enum CommitFailure {
 
 /// A disk in memory, which outlives the store that is opened on it: for tests, and for simulated crashes.
 ///
-/// Clones are the same disk. A commit that has returned is on it for good. One that was under way, or broke off, may
+/// Clones are the same disk. A commit that has returned stays on it. One that was under way, or broke off, may
 /// be there after a crash as a whole, or not at all; [`Fate`] decides.
 ///
 /// ```
@@ -63,8 +63,8 @@ pub struct MemoryDisk {
 struct Disk {
     tables: [BTreeMap<Bytes, Bytes>; Table::ALL.len()],
     last: CommitNumber,
-    /// A commit whose fate is not decided.
-    doubtful: Option<Changes>,
+    /// A commit of which it is not decided whether it is on the disk.
+    undecided: Option<Changes>,
     /// Which handle holds the store. Handles have numbers of their own, so that one from before a crash is told apart.
     holder: Option<u64>,
     handles: u64,
@@ -87,7 +87,7 @@ struct Plan {
 }
 
 impl MemoryDisk {
-    /// An empty disk. The fates that no one sets are decided with the seed 0.
+    /// An empty disk. Unless a [`Fate`] is set, undecided commits are decided with the seed 0.
     pub fn new() -> Self {
         Self::seeded(0)
     }
@@ -97,7 +97,7 @@ impl MemoryDisk {
         let disk = Disk {
             tables: Default::default(),
             last: CommitNumber(0),
-            doubtful: None,
+            undecided: None,
             holder: None,
             handles: 0,
             fenced: BTreeSet::new(),
@@ -112,7 +112,7 @@ impl MemoryDisk {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Locked`] while another handle holds it: dropping that one gives it free, and a crash does.
+    /// [`ErrorKind::Locked`] while another handle holds it: dropping that one releases it, and a crash does.
     pub fn open(&self) -> Result<MemoryStore> {
         let mut disk = self.disk();
         if disk.holder.is_some() {
@@ -183,11 +183,11 @@ impl MemoryDisk {
 
     /// Whether there is a commit whose fate is not decided: one that is under way, or that broke off.
     pub fn is_in_doubt(&self) -> bool {
-        self.disk().doubtful.is_some()
+        self.disk().undecided.is_some()
     }
 
     /// How long a commit takes, by the clock of Tokio. While it takes, a crash or a drop of its future makes its fate
-    /// doubtful.
+    /// undecided.
     pub fn set_commit_takes(&self, time: Duration) {
         self.disk().plan.commit_takes = time;
     }
@@ -197,7 +197,7 @@ impl MemoryDisk {
         self.disk().plan.read_takes = time;
     }
 
-    /// What becomes of doubtful commits from now on.
+    /// What becomes of undecided commits from now on.
     pub fn set_fate(&self, fate: Fate) {
         self.disk().plan.fate = fate;
     }
@@ -233,7 +233,7 @@ impl Disk {
     }
 
     fn decide(&mut self) {
-        if let Some(changes) = self.doubtful.take() {
+        if let Some(changes) = self.undecided.take() {
             let kept = match self.plan.fate {
                 Fate::Seeded => self.random.bool(),
                 Fate::Kept => true,
@@ -251,12 +251,12 @@ impl Disk {
             if range.is_empty() {
                 continue;
             }
-            let gone: Vec<Bytes> = stored
+            let removed: Vec<Bytes> = stored
                 .range(range.bounds())
                 .map(|(key, _)| key.clone())
                 .filter(|key| !changes.has_entry(*table, key))
                 .collect();
-            for key in gone {
+            for key in removed {
                 stored.remove(&key);
             }
         }
@@ -344,10 +344,10 @@ impl Store for MemoryStore {
                     return Err(Error::new(ErrorKind::Full, "the disk in memory is full"));
                 }
                 Some(CommitFailure::BreaksOff) => {
-                    disk.doubtful = Some(changes);
+                    disk.undecided = Some(changes);
                     return Err(Error::new(ErrorKind::Io, "writing to the disk in memory broke off"));
                 }
-                None => disk.doubtful = Some(changes),
+                None => disk.undecided = Some(changes),
             }
             disk.plan.commit_takes
         };
@@ -356,7 +356,7 @@ impl Store for MemoryStore {
         }
         let mut disk = self.disk.disk();
         disk.check(self.handle)?;
-        if let Some(changes) = disk.doubtful.take() {
+        if let Some(changes) = disk.undecided.take() {
             disk.apply(&changes);
         }
         Ok(disk.last)

@@ -48,7 +48,7 @@ impl Page {
     }
 }
 
-/// How much a table takes.
+/// How much space a table takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -61,8 +61,8 @@ pub struct Usage {
 /// A store holds ordered keys in [tables](Table) and has one writer. All changes go through [`commit`](Self::commit).
 /// The functions of [`key`](crate::key) make the keys.
 ///
-/// Each bullet under *Behavior* has a function in the package `statefun-kinesis-store-conformance`: whoever implements
-/// the trait runs them against the implementation.
+/// Each bullet under *Behavior* has a function in the package `statefun-kinesis-store-conformance`, which tests an
+/// implementation of your own.
 ///
 /// Futures may be dropped at any await. A commit that was dropped so happens as a whole or not at all, and before any
 /// commit that is made later.
@@ -87,7 +87,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// Reads show what they showed before. After [`ErrorKind::Full`](crate::ErrorKind::Full) and
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) the changes may appear at the next commit or at the next start, all of
-    /// them: whoever goes on repeats them in the next commit, together with what has changed since. After
+    /// them: to go on, repeat them in the next commit, together with what has changed since. After
     /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) a commit that was under way is in the store of the other writer or
     /// not; reads may fail or show an older state.
     async fn commit(&self, commit: Commit) -> Result<CommitNumber>;
@@ -142,7 +142,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn last_commit(&self) -> Result<CommitNumber>;
 
-    /// Tells roughly how much a table takes, without reading it.
+    /// Tells roughly how much space a table takes, without reading it.
     ///
     /// # Behavior
     ///

@@ -1,4 +1,4 @@
-//! What lies in a store's directory beside the data, and how it comes to be there.
+//! The files of a store's directory beside the data, and the order in which they are written.
 //!
 //! ```text
 //! DIR/LOCK               locked by the process that holds the store; says which one
@@ -49,7 +49,7 @@ impl Directory {
         if create {
             fs::create_dir_all(root).map_err(|error| failed("make the directory", root, error))?;
         }
-        refuse_strangers(root)?;
+        refuse_foreign_directory(root)?;
         let path = root.join(LOCK);
         let opened = File::options().read(true).write(true).create(create).truncate(false).open(&path);
         let mut file = opened.map_err(|error| match error.kind() {
@@ -60,7 +60,7 @@ impl Directory {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // Who holds it is a help and no more: it may be unreadable.
+                // The process id only makes the message better, so that it may be unreadable.
                 let _ = file.take(LOCK_MAX_BYTES).read_to_string(&mut holder);
                 let holder = holder.trim().parse::<u32>().map(|id| format!(" (process {id})")).unwrap_or_default();
                 let message = format!("the store in {} is held by another process{holder}", root.display());
@@ -84,7 +84,7 @@ impl Directory {
         &self.layout.root
     }
 
-    /// Gives the directory free. Nothing may be done with it afterwards.
+    /// Releases the directory. Nothing may be done with it afterwards.
     pub(super) fn unlock(&self) -> Result<()> {
         self.lock.unlock().map_err(|error| failed("unlock", self.root(), error))
     }
@@ -207,13 +207,13 @@ impl<F: Files> Layout<F> {
 }
 
 /// Refuses a directory that is used for something else already.
-fn refuse_strangers(root: &Path) -> Result<()> {
+fn refuse_foreign_directory(root: &Path) -> Result<()> {
     let entries = fs::read_dir(root).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => missing(root),
         io::ErrorKind::NotADirectory => Error::new(ErrorKind::NotAStore, format!("{} is a file", root.display())),
         _ => failed("read", root, error),
     })?;
-    let mut stranger = None;
+    let mut foreign = None;
     for entry in entries {
         let name = entry.map_err(|error| failed("read", root, error))?.file_name();
         if name == LOCK || name == STORE {
@@ -221,10 +221,10 @@ fn refuse_strangers(root: &Path) -> Result<()> {
         }
         // File systems put this into their root.
         if name != STORE_NEW && name != STORE_OLD && name != "lost+found" {
-            stranger = Some(name);
+            foreign = Some(name);
         }
     }
-    match stranger {
+    match foreign {
         None => Ok(()),
         Some(name) => {
             let (root, name) = (root.display(), name.to_string_lossy());

@@ -251,7 +251,6 @@ impl Opening {
         acknowledged: CommitNumber,
         last: LastCommit,
     ) -> Result<Self> {
-        let open = |error| translate("open", store, error);
         let root = store.parent().unwrap_or(store);
         // Without this file the library would make new data, on top of what is there.
         let data = store.join(DATA);
@@ -259,17 +258,26 @@ impl Opening {
             return Err(damaged(root, "its data is missing"));
         }
         repair(root, store, &data, acknowledged, last)?;
+        let opened = Self::open_repaired(store, settings, acknowledged);
+        if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::Damaged)
+            // The data are closed again. If the journal should not have been cut, it is again what it was, for a person or
+            // a newer version.
+            && let Err(error) = journal::put_back(&SystemFiles, store, &data)
+        {
+            tracing::debug!(%error, "cannot put back what was cut off the journal");
+        }
+        opened
+    }
+
+    fn open_repaired(store: &Path, settings: &DiskSettings, acknowledged: CommitNumber) -> Result<Self> {
+        let open = |error| translate("open", store, error);
+        let root = store.parent().unwrap_or(store);
         let database = open_database(store, settings).map_err(open)?;
         let internal = keyspace(&database, store, INTERNAL)?;
         let found = internal.get(NUMBER).map_err(open)?;
         let last = found.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
         let last = last.map(CommitNumber).ok_or_else(|| damaged(root, "the number of its last commit is missing"))?;
         if last < acknowledged {
-            drop((internal, database));
-            // Should the journal have been cut wrongly, it is as it was for whoever looks at it next.
-            if let Err(error) = journal::put_back(&SystemFiles, store, &data) {
-                tracing::debug!(%error, "cannot put back what was cut off the journal");
-            }
             return Err(incomplete(root, acknowledged, last));
         }
         let format = match internal.get(FORMAT).map_err(open)? {
@@ -333,7 +341,7 @@ fn keyspace(database: &Database, store: &Path, name: &str) -> Result<Keyspace> {
     database.keyspace(name, KeyspaceCreateOptions::default).map_err(|error| translate("open", store, error))
 }
 
-/// Brings the journal into a form that the library takes, and loses nothing of.
+/// Prepares the journal for the library, after the last commit has succeeded, failed, or was interrupted.
 fn repair(root: &Path, store: &Path, data: &Path, acknowledged: CommitNumber, last: LastCommit) -> Result<()> {
     let tail = match last {
         LastCommit::Unknown => journal::repair(&SystemFiles, store, data, acknowledged),
@@ -402,7 +410,7 @@ fn translate(what: &str, store: &Path, error: fjall::Error) -> Error {
     let kind = match (&error, io) {
         (_, Some(io)) if is_full(io) => ErrorKind::Full,
         (_, Some(io)) => match io.kind() {
-            // A file that is gone, is too short, holds something else, or lies where none should be.
+            // A file that is missing, too short, of other contents, or where none should be.
             io::ErrorKind::NotFound
             | io::ErrorKind::UnexpectedEof
             | io::ErrorKind::InvalidData

@@ -77,7 +77,7 @@ struct Shared {
 
 enum State {
     Open(Engine),
-    /// It was closed to be opened again, which has not succeeded yet.
+    /// It was closed after an error, to be opened again by the next commit: until that succeeds, reads fail.
     Down,
     Closed,
 }
@@ -198,8 +198,8 @@ impl DiskStore {
         .await
     }
 
-    /// Waits for the commit that is under way, and gives the directory free. Dropping the store does so too, but lets
-    /// the thread wait meanwhile.
+    /// Waits for the commit that is under way, and releases the directory. Dropping the store does so too, but blocks the
+    /// thread meanwhile.
     ///
     /// # Errors
     ///
@@ -312,7 +312,7 @@ impl Shared {
     fn attempt(&self, writer: &mut Writer, changes: &Changes) -> Result<(), Failure> {
         let state = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         let engine = self.opened(&state)?;
-        // Should the library panic, nobody knows how far the commit has come.
+        // Should the library panic, it is unknown how far the commit has come.
         writer.broken = Some(LastCommit::Unknown);
         engine.catch_up()?;
         let number = CommitNumber(writer.last.0 + 1);
