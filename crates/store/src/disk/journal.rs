@@ -462,15 +462,17 @@ mod tests {
     fn a_failed_commit_is_taken_back_whole_or_torn() {
         let (second, third) = (written(2, &["a"]), written(3, &["b"]));
         for failed in [&third[..], &third[..10], &[&third[..], &[0; 50]].concat()] {
-            let files = disk(&[("9.jnl", &written(1, &["older"])), ("10.jnl", &second)]);
-            files.write(Path::new(NEWEST), &[&second[..], failed].concat()).unwrap();
-            let old = |files: &Model| newest(files);
-            for starts_another in [false, true] {
+            for (starts_another, reached_the_disk) in [(false, false), (false, true), (true, false), (true, true)] {
+                let files = disk(&[("9.jnl", &written(1, &["older"])), ("10.jnl", &second)]);
+                files.write(Path::new(NEWEST), &[&second[..], failed].concat()).unwrap();
+                if reached_the_disk {
+                    files.sync_file(Path::new(NEWEST)).unwrap();
+                }
                 for step in 0.. {
                     let broken = files.ending_after(step);
                     let result = take_back(&broken, 2, starts_another);
                     for crash in broken.crashes() {
-                        let found = old(&crash);
+                        let found = newest(&crash);
                         let expected = if result.is_ok() { found == second } else { found.starts_with(&second) };
                         assert!(expected, "after {step} steps");
                         let next = crash.exists(&Path::new(DATA).join("11.jnl")).unwrap();
