@@ -22,6 +22,7 @@ macro_rules! each_behaviour {
                 commits_are_counted [Store] "The number is one more"
                 numbers_go_on_after_a_restart [Backend] "The number is one more"
                 commits_come_in_the_order_of_asking [Store] "One commit is made at a time"
+                commits_that_overlap_are_all_made [Store] "One commit is made at a time"
                 an_empty_commit_is_counted [Store] "A commit without changes"
                 an_impossible_key_is_refused_with_its_whole_commit [Store] "A commit with a key or a value"
                 the_longest_key_is_taken [Store] "A commit with a key or a value"

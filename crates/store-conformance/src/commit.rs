@@ -1,11 +1,10 @@
 //! [`Store::commit`].
 
-use bytes::Bytes;
 use statefun_kinesis_store::{Commit, CommitNumber, ErrorKind, KEY_MAX_BYTES, KeyRange, Store, StoreExt, Table};
 
 use crate::{
     Backend,
-    contents::{KEYS, Read, contents, number_of, owned, puts, read_while_committing},
+    contents::{Read, contents, keys, number_of, owned, puts, read_while_committing},
 };
 
 /// What commits have changed is there after a restart, also what they have removed.
@@ -41,7 +40,7 @@ pub async fn reads_see_a_commit_as_a_whole(store: &dyn Store) {
     let read: Read = |store| {
         Box::pin(async move {
             let position = store.get_one(Table::Positions, "position".into()).await.unwrap();
-            let state = store.get(Table::State, KEYS.map(Bytes::from).to_vec()).await.unwrap();
+            let state = store.get(Table::State, keys()).await.unwrap();
             // Read afterwards, it is of the same commit or of a later one.
             let (position, state) = (number_of(&position), number_of(state.iter().flatten()));
             assert!(position <= state, "the position of commit {position:?} is there, and the state of {state:?}");
@@ -126,6 +125,20 @@ pub async fn commits_come_in_the_order_of_asking(store: &dyn Store) {
     let found = contents(store, Table::State).await;
     let (all, without_first) = (owned(&[("a", "2"), ("b", "1")]), owned(&[("a", "2")]));
     assert!(found == all || !done && found == without_first, "{found:?}");
+}
+
+/// Commits that are asked for while another one is under way are all made, one after the other.
+pub async fn commits_that_overlap_are_all_made(store: &dyn Store) {
+    let commits = (1..6).map(|number| {
+        let number = number.to_string();
+        store.commit(puts([("last", &*number), (&*number, "made")]))
+    });
+    let numbers = futures::future::join_all(commits).await;
+    let numbers: Vec<_> = numbers.into_iter().map(|number| number.unwrap().0).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    let mut expected = owned(&["1", "2", "3", "4", "5"].map(|number| (number, "made")));
+    expected.extend(owned(&[("last", "5")]));
+    assert_eq!(contents(store, Table::State).await, expected);
 }
 
 /// A commit without changes has a number, and changes nothing.

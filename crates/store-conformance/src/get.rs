@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use statefun_kinesis_store::{Store, StoreExt, Table};
 
-use crate::contents::{KEYS, Read, number_of, puts, read_while_committing};
+use crate::contents::{KEYS, Read, keys, number_of, puts, read_while_committing};
 
 /// Each key gets its own answer, also one that is asked for twice and one that is not there.
 pub async fn values_come_in_the_order_asked_for(store: &dyn Store) {
@@ -19,9 +19,9 @@ pub async fn values_come_in_the_order_asked_for(store: &dyn Store) {
 pub async fn values_are_of_one_moment(store: &dyn Store) {
     let read: Read = |store| {
         Box::pin(async move {
-            let values = store.get(Table::State, KEYS.map(Bytes::from).to_vec()).await.unwrap();
+            let values = store.get(Table::State, keys()).await.unwrap();
             let there = values.iter().flatten().count();
-            assert!([0, KEYS.len()].contains(&there), "{there} of {} keys are there", KEYS.len());
+            assert!([0, KEYS].contains(&there), "{there} of {KEYS} keys are there");
             number_of(values.iter().flatten())
         })
     };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use statefun_kinesis_store::{Store, Table};
 
-use crate::contents::{KEYS, Read, entry, number_of, puts, read_while_committing};
+use crate::contents::{KEYS, Read, entry, keys, number_of, puts, read_while_committing};
 
 /// Each prefix gets its own entries, also where one prefix is the beginning of another.
 pub async fn prefixes_are_loaded_in_the_order_asked_for(store: &dyn Store) {
@@ -23,9 +23,9 @@ pub async fn prefixes_are_loaded_in_the_order_asked_for(store: &dyn Store) {
 pub async fn loaded_entries_are_of_one_moment(store: &dyn Store) {
     let read: Read = |store| {
         Box::pin(async move {
-            let loaded = store.load(Table::State, KEYS.map(Bytes::from).to_vec()).await.unwrap();
+            let loaded = store.load(Table::State, keys()).await.unwrap();
             let there = loaded.iter().flatten().count();
-            assert!([0, KEYS.len()].contains(&there), "{there} of {} entries are there", KEYS.len());
+            assert!([0, KEYS].contains(&there), "{there} of {KEYS} entries are there");
             number_of(loaded.iter().flatten().map(|entry| &entry.value))
         })
     };

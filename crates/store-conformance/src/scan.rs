@@ -42,6 +42,9 @@ pub async fn pages_joined_are_the_whole_range(store: &dyn Store) {
 pub async fn a_page_ends_with_the_entry_that_fills_it(store: &dyn Store) {
     store.commit(puts([("a", "1"), ("b", "22"), ("c", "333"), ("d", "4"), ("e", "5")])).await.unwrap();
     let range = KeyRange::new("b", Some("e".into()));
+    // Reached exactly, and gone beyond.
+    let Page { entries, rest } = scan(store, range.clone(), 3).await;
+    assert_eq!((entries, rest), (vec![entry("b", "22")], Some(range.after(b"b"))));
     let Page { entries, rest } = scan(store, range, 4).await;
     assert_eq!(entries, [entry("b", "22"), entry("c", "333")]);
     let Page { entries, rest } = scan(store, rest.expect("there is more"), 100).await;
@@ -72,7 +75,7 @@ pub async fn a_page_is_of_one_moment(store: &dyn Store) {
     let read: Read = |store| {
         Box::pin(async move {
             let page = scan(store, KeyRange::ALL, usize::MAX).await;
-            assert!([0, KEYS.len()].contains(&page.entries.len()), "{} entries are there", page.entries.len());
+            assert!([0, KEYS].contains(&page.entries.len()), "{} entries are there", page.entries.len());
             number_of(page.entries.iter().map(|entry| &entry.value))
         })
     };
