@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use clap::Args;
+use statefun_kinesis_functions::upgrade_entries;
 use statefun_kinesis_spec::Module;
 use statefun_kinesis_store::{
     Allow, Commit, DiskSettings, DiskStore, Error, ErrorKind, ModuleRecord, Store, StreamRecord,
@@ -61,11 +62,11 @@ impl Allowed {
 pub(crate) struct StateDirectory(Arc<DiskStore>);
 
 impl StateDirectory {
-    /// Opens the store, which is made if it is not there. It keeps what was read last in a quarter of the memory for states.
+    /// Opens the store, which is made if it is not there, and upgraded if an older version wrote it. It keeps what was read last in a quarter of the memory for states.
     pub(crate) async fn open(directory: &Path, state_bytes: usize) -> Result<Self, Failure> {
         let mut settings = DiskSettings::default();
         settings.cache_bytes = (state_bytes / 4) as u64;
-        let store = DiskStore::open(directory, settings).await;
+        let store = DiskStore::open_upgrading(directory, settings, upgrade_entries).await;
         store.map(|store| Self(Arc::new(store))).map_err(|error| unusable(&error, UsedBy::Run))
     }
 
@@ -158,8 +159,11 @@ fn hint(kind: ErrorKind, by: UsedBy) -> Option<&'static str> {
         (ErrorKind::NotAStore, UsedBy::Run) => "name a directory that is empty or not there yet",
         (ErrorKind::NotAStore, UsedBy::State) => "name the directory that a run has as --state",
         (ErrorKind::Newer, _) => "use the version that wrote it, or a newer one",
+        (ErrorKind::Older, _) => {
+            "a run upgrades it when it starts; or upgrade it now: statefun-kinesis state upgrade DIR"
+        }
         (ErrorKind::Damaged, _) => {
-            "restore the directory from a copy; or begin anew, which forgets all positions and states: \
+            "restore the directory from a copy; or start over, which forgets all positions and states: \
              statefun-kinesis state reset DIR --all"
         }
         (ErrorKind::Full, _) => "make room on its disk; nothing was lost",
@@ -199,6 +203,7 @@ mod tests {
         for by in [UsedBy::Run, UsedBy::State] {
             check(ErrorKind::Missing, by, Some("a run with --state makes it"));
             check(ErrorKind::Newer, by, Some("the version that wrote it"));
+            check(ErrorKind::Older, by, Some("state upgrade DIR"));
             check(ErrorKind::Damaged, by, Some("state reset DIR --all"));
             check(ErrorKind::Full, by, Some("make room"));
             check(ErrorKind::Io, by, Some("may make and write the directory"));

@@ -24,6 +24,9 @@ use statefun_kinesis_store::{
 use statefun_kinesis_types::{PutRecord, StreamArn};
 use tokio_util::sync::CancellationToken;
 
+#[path = "../../store/tests/format_1/mod.rs"]
+mod format_1;
+
 /// A state that is no text.
 struct Blob;
 
@@ -206,7 +209,7 @@ async fn a_store_is_shown_at_a_glance() {
         "example/Order to example/counter",
         "egress example/results: to the streams that records name",
         &format!("shardId-000000000000  {position}\n"),
-        "\nmailboxes  1 ",
+        "\nmailboxes      1 ",
     ]);
 }
 
@@ -295,7 +298,7 @@ async fn positions_are_forgotten_and_the_rest_stays() {
 #[tokio::test]
 async fn a_store_is_removed_whatever_is_wrong_with_it() {
     let directory = left_behind("all").await;
-    state(&["reset", "--all"], &directory).ended(ExitCode::Usage).said(&["nothing was changed", "gone for good"]);
+    state(&["reset", "--all"], &directory).ended(ExitCode::Usage).said(&["nothing was changed", "are lost"]);
     state(&["inspect"], &directory).ended(ExitCode::Done);
     state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done).said(&["is removed"]);
     state(&["inspect"], &directory).ended(ExitCode::Setup).said(&["there is no store in"]);
@@ -313,6 +316,36 @@ async fn a_store_is_removed_whatever_is_wrong_with_it() {
     state(&["inspect"], &directory).ended(ExitCode::Setup).said(&["is damaged", "--all"]);
     state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done);
     assert!(!DiskStore::is_in(&directory));
+}
+
+#[tokio::test]
+async fn a_store_of_an_older_version_is_upgraded_once() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state").join("older");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    format_1::unpack(&directory);
+    for arguments in [&["inspect"][..], &["export"], &["reset", "--positions", "--yes"]] {
+        state(arguments, &directory).ended(ExitCode::Setup).said(&["format 1", "state upgrade DIR"]);
+    }
+    state(&["upgrade"], &directory).ended(ExitCode::Done).said(&["from format 1 to format 2"]);
+    state(&["upgrade"], &directory).ended(ExitCode::Done).said(&["has the format 2 already"]);
+    let ran = state(&["export"], &directory);
+    ran.ended(ExitCode::Done).said(&[r#""name":"numbers","value":{"egress":8,"message":9,"timer":8}"#]);
+    let lines: Vec<Json> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |table: &str| lines.iter().filter(|line| line["table"] == table).collect::<Vec<_>>();
+    assert_eq!([of("mailboxes").len(), of("timers").len(), of("egress").len(), of("due").len()], [5, 8, 8, 8]);
+    for line in of("due") {
+        let timer = of("timers").into_iter().find(|timer| timer["number"] == line["number"]).unwrap();
+        assert_eq!(timer["due"], line["due"]);
+        assert!(line["senderIdHash"].is_string() && line["payload"].is_null(), "{line}");
+    }
+    state(&["inspect"], &directory).ended(ExitCode::Done).said(&["\ndue            8 ", "\ncancellations  0 "]);
+
+    fs::remove_dir_all(&directory).unwrap();
+    state(&["upgrade"], &directory).ended(ExitCode::Setup).said(&["there is no store in"]);
+    fs::create_dir_all(&directory).unwrap();
+    format_1::unpack(&directory);
+    state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done).said(&["is removed"]);
 }
 
 #[tokio::test]
@@ -336,7 +369,7 @@ async fn a_store_that_is_in_use_or_none_is_left_alone() {
     let strange = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state").join("strange");
     fs::create_dir_all(&strange).unwrap();
     fs::write(strange.join("photo.jpg"), "").unwrap();
-    for arguments in [&["inspect"][..], &["export"], &["reset", "--all", "--yes"]] {
+    for arguments in [&["inspect"][..], &["export"], &["upgrade"], &["reset", "--all", "--yes"]] {
         state(arguments, &strange)
             .ended(ExitCode::Setup)
             .said(&["is not a store: it holds `photo.jpg`", "the directory that a run has as --state"]);

@@ -46,7 +46,7 @@ mod message;
 mod remote;
 mod runtime;
 
-pub use checkpoint::{CheckpointStatus, StoredValue};
+pub use checkpoint::{CheckpointStatus, NextNumbers, StoredValue, upgrade_entries};
 pub use effect::{Delayed, Effects, EgressMessage, Expiration, StateChange, StateSpec};
 pub use in_process::{BoxError, Context, Function, Payload, Registry, StateError, ValueSpec};
 pub use invoke::{Invoke, InvokeError};

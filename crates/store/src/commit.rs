@@ -16,8 +16,8 @@ pub struct CommitNumber(pub u64);
 
 /// Changes that become durable together or not at all.
 ///
-/// Adding to it costs no more than a push, so that it can be filled while the engine holds its breath; what it all
-/// comes to is worked out by the store, beside the work. Of several changes to one key the last one counts.
+/// Adding a change costs no more than a push, so that a commit can be filled while everything else waits; the store
+/// sorts and merges the changes later. Of several changes to one key the last one counts.
 ///
 /// ```
 /// use statefun_kinesis_store::{Commit, KeyRange, Table};
@@ -114,7 +114,7 @@ impl Commit {
         self.len() == 0
     }
 
-    /// What the commit comes to: for a store to apply.
+    /// Resolves the commit into at most one change per key: for a store to apply.
     ///
     /// # Errors
     ///
@@ -167,18 +167,18 @@ fn check(change: &Change) -> Result<()> {
     Ok(())
 }
 
-/// What becomes of a key.
+/// The new value of a key, or its removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The table.
     pub table: Table,
     /// The key.
     pub key: Bytes,
-    /// Its new value; none when it goes.
+    /// Its new value; none when it is removed.
     pub value: Option<Bytes>,
 }
 
-/// What a [`Commit`] comes to: at most one change per key, in order, and ranges to clear of all other keys.
+/// A resolved [`Commit`]: at most one change per key, in order, and ranges to clear of all other keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     entries: Vec<Change>,
@@ -191,7 +191,7 @@ impl Changes {
         &self.entries
     }
 
-    /// The ranges of which every stored key goes that has no entry of its own.
+    /// The ranges in which every stored key is removed that has no entry of its own.
     pub fn ranges(&self) -> &[(Table, KeyRange)] {
         &self.ranges
     }

@@ -15,7 +15,7 @@
 //!
 //! let mut commit = Commit::new();
 //! commit.put(Table::State, key::state(&counter, "total"), "42");
-//! commit.delete(Table::Mailboxes, key::number(7));
+//! commit.delete(Table::Mailboxes, key::numbered(&counter.id, 7));
 //! store.commit(commit).await?; // All of it is durable now.
 //!
 //! let total = store.get_one(Table::State, key::state(&counter, "total")).await?;
@@ -25,10 +25,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`key`] has the keys: they sort as they are read, and an address lies where the hash of its id does, so that the
-//! state of a shard's part of the hash key space can be found and moved. [`positions`] has the positions of a
+//! [`key`] has the keys: they sort as they are read, and begin with the hash of an address' id, so that all that belongs
+//! to a part of the hash key space can be found and moved. [`positions`] has the positions of a
 //! consumer, [`ModuleRecord`] what tells whether a store still fits its module, and [`overview`], [`values_of`] and
 //! [`Export`] what people want to see.
+//!
+//! The package `statefun-kinesis-store-conformance` tests a store of your own: it has a function for each promise of the
+//! trait [`Store`]. A store that an older version wrote is upgraded by [`DiskStore::open_upgrading`].
 //!
 //! The store does not know what values mean, decides nothing about when to commit, and repeats no commit by itself.
 
@@ -46,7 +49,7 @@ mod table;
 mod wire;
 
 pub use commit::{Change, Changes, Commit, CommitNumber, KEY_MAX_BYTES, VALUE_MAX_BYTES};
-pub use disk::{DiskSettings, DiskStore, FORMAT_VERSION};
+pub use disk::{DiskSettings, DiskStore, FORMAT_VERSION, OldEntries, OldEntry};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{Export, Exported, Overview, TableSize, overview, values_of};
 pub use memory::{CommitFailure, Fate, MemoryDisk, MemoryStore};

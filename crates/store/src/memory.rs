@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -35,7 +35,7 @@ pub enum CommitFailure {
 
 /// A disk in memory, which outlives the store that is opened on it: for tests, and for simulated crashes.
 ///
-/// Clones are the same disk. A commit that has returned is on it for good. One that was under way, or broke off, may
+/// Clones are the same disk. A commit that has returned stays on it. One that was under way, or broke off, may
 /// be there after a crash as a whole, or not at all; [`Fate`] decides.
 ///
 /// ```
@@ -63,11 +63,13 @@ pub struct MemoryDisk {
 struct Disk {
     tables: [BTreeMap<Bytes, Bytes>; Table::ALL.len()],
     last: CommitNumber,
-    /// A commit whose fate is not decided.
-    doubtful: Option<Changes>,
+    /// A commit of which it is not decided whether it is on the disk.
+    undecided: Option<Changes>,
     /// Which handle holds the store. Handles have numbers of their own, so that one from before a crash is told apart.
     holder: Option<u64>,
     handles: u64,
+    /// Handles from which the store was taken over.
+    fenced: BTreeSet<u64>,
     seed: u64,
     random: fastrand::Rng,
     plan: Plan,
@@ -85,7 +87,7 @@ struct Plan {
 }
 
 impl MemoryDisk {
-    /// An empty disk. The fates that no one sets are decided with the seed 0.
+    /// An empty disk. Unless a [`Fate`] is set, undecided commits are decided with the seed 0.
     pub fn new() -> Self {
         Self::seeded(0)
     }
@@ -95,9 +97,10 @@ impl MemoryDisk {
         let disk = Disk {
             tables: Default::default(),
             last: CommitNumber(0),
-            doubtful: None,
+            undecided: None,
             holder: None,
             handles: 0,
+            fenced: BTreeSet::new(),
             seed,
             random: fastrand::Rng::with_seed(seed),
             plan: Plan::default(),
@@ -109,17 +112,44 @@ impl MemoryDisk {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Locked`] while another handle holds it: dropping that one gives it free, and a crash does.
+    /// [`ErrorKind::Locked`] while another handle holds it: dropping that one releases it, and a crash does.
     pub fn open(&self) -> Result<MemoryStore> {
         let mut disk = self.disk();
         if disk.holder.is_some() {
             return Err(Error::new(ErrorKind::Locked, "another handle holds the store in memory"));
         }
+        Ok(self.hold(&mut disk))
+    }
+
+    /// Opens the store on the disk although another handle may hold it, which is fenced from then on: its commits and
+    /// reads fail as [`ErrorKind::Fenced`]. The fate of a commit that was under way is decided before.
+    ///
+    /// ```
+    /// use statefun_kinesis_store::{Commit, ErrorKind, MemoryDisk, Store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let disk = MemoryDisk::new();
+    /// let stalled = disk.open()?;
+    /// let store = disk.take_over();
+    /// assert_eq!(stalled.commit(Commit::new()).await.unwrap_err().kind(), ErrorKind::Fenced);
+    /// store.commit(Commit::new()).await?;
+    /// # Ok::<(), statefun_kinesis_store::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take_over(&self) -> MemoryStore {
+        let mut disk = self.disk();
+        if let Some(holder) = disk.holder.take() {
+            disk.fenced.insert(holder);
+        }
+        disk.decide();
+        self.hold(&mut disk)
+    }
+
+    fn hold(&self, disk: &mut Disk) -> MemoryStore {
         disk.handles += 1;
-        let handle = disk.handles;
-        disk.holder = Some(handle);
-        drop(disk);
-        Ok(MemoryStore { disk: self.clone(), handle, writer: tokio::sync::Mutex::new(()) })
+        disk.holder = Some(disk.handles);
+        MemoryStore { disk: self.clone(), handle: disk.handles, writer: tokio::sync::Mutex::new(()) }
     }
 
     /// Stops the process that holds the store, as far as the disk can tell: its handle does nothing any more, and the
@@ -153,11 +183,11 @@ impl MemoryDisk {
 
     /// Whether there is a commit whose fate is not decided: one that is under way, or that broke off.
     pub fn is_in_doubt(&self) -> bool {
-        self.disk().doubtful.is_some()
+        self.disk().undecided.is_some()
     }
 
     /// How long a commit takes, by the clock of Tokio. While it takes, a crash or a drop of its future makes its fate
-    /// doubtful.
+    /// undecided.
     pub fn set_commit_takes(&self, time: Duration) {
         self.disk().plan.commit_takes = time;
     }
@@ -167,7 +197,7 @@ impl MemoryDisk {
         self.disk().plan.read_takes = time;
     }
 
-    /// What becomes of doubtful commits from now on.
+    /// What becomes of undecided commits from now on.
     pub fn set_fate(&self, fate: Fate) {
         self.disk().plan.fate = fate;
     }
@@ -195,13 +225,15 @@ impl Disk {
     fn check(&self, handle: u64) -> Result<()> {
         if self.holder == Some(handle) {
             Ok(())
+        } else if self.fenced.contains(&handle) {
+            Err(Error::new(ErrorKind::Fenced, "another handle has taken the store in memory over"))
         } else {
             Err(Error::new(ErrorKind::Closed, "this handle lost the store in memory in a crash"))
         }
     }
 
     fn decide(&mut self) {
-        if let Some(changes) = self.doubtful.take() {
+        if let Some(changes) = self.undecided.take() {
             let kept = match self.plan.fate {
                 Fate::Seeded => self.random.bool(),
                 Fate::Kept => true,
@@ -219,12 +251,12 @@ impl Disk {
             if range.is_empty() {
                 continue;
             }
-            let gone: Vec<Bytes> = stored
+            let removed: Vec<Bytes> = stored
                 .range(range.bounds())
                 .map(|(key, _)| key.clone())
                 .filter(|key| !changes.has_entry(*table, key))
                 .collect();
-            for key in gone {
+            for key in removed {
                 stored.remove(&key);
             }
         }
@@ -312,10 +344,10 @@ impl Store for MemoryStore {
                     return Err(Error::new(ErrorKind::Full, "the disk in memory is full"));
                 }
                 Some(CommitFailure::BreaksOff) => {
-                    disk.doubtful = Some(changes);
+                    disk.undecided = Some(changes);
                     return Err(Error::new(ErrorKind::Io, "writing to the disk in memory broke off"));
                 }
-                None => disk.doubtful = Some(changes),
+                None => disk.undecided = Some(changes),
             }
             disk.plan.commit_takes
         };
@@ -324,7 +356,7 @@ impl Store for MemoryStore {
         }
         let mut disk = self.disk.disk();
         disk.check(self.handle)?;
-        if let Some(changes) = disk.doubtful.take() {
+        if let Some(changes) = disk.undecided.take() {
             disk.apply(&changes);
         }
         Ok(disk.last)

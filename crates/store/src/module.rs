@@ -41,7 +41,7 @@ pub enum ModuleChange {
         /// The ingress.
         ingress: TypeName,
     },
-    /// An ingress is gone: what its streams hold behind their positions is not read.
+    /// An ingress was removed: what its streams hold behind their positions is not read.
     IngressRemoved {
         /// The ingress.
         ingress: TypeName,
@@ -53,7 +53,7 @@ pub enum ModuleChange {
         /// The stream.
         stream: StreamArn,
     },
-    /// A stream of an ingress is gone: what it holds behind its position is not read.
+    /// A stream of an ingress was removed: what it holds behind its position is not read.
     StreamRemoved {
         /// The ingress.
         ingress: TypeName,

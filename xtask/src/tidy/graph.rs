@@ -19,7 +19,8 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("aws", &["types", "client"], &["conformance", "fake", "consumer"]),
     ("consumer", &["types", "aggregation", "client", "dead-letter"], &["fake"]),
     ("producer", &["types", "aggregation", "client", "dead-letter"], &["fake"]),
-    ("store", &["types", "consumer"], &[]),
+    ("store", &["types", "client"], &["store-conformance"]),
+    ("store-conformance", &["store"], &[]),
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
     ("functions", &["types", "spec", "client", "protocol", "store", "router"], &["fake"]),
     ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "router", "functions"], &[]),
@@ -60,6 +61,7 @@ pub(crate) fn directions(tree: &Tree) -> Vec<Finding> {
 
 fn forbidden(tree: &Tree, package: &Package, dependency: &Dependency, target: &str, only_tests: bool) -> Finding {
     let why = match target {
+        "store-conformance" => "`store-conformance` is a suite of tests: only tests depend on it",
         "conformance" => "`conformance` is a suite of tests: only tests depend on it",
         "aws" => "only the command line picks a backend; everything else stands on the traits of `client`",
         "fake" => {

@@ -12,6 +12,8 @@ pub(crate) enum StateCommand {
     Export(ExportArguments),
     /// Forget positions, or everything
     Reset(ResetArguments),
+    /// Bring a directory that an older version wrote to the format of this version; a run does so by itself
+    Upgrade(UpgradeArguments),
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +66,7 @@ pub(crate) struct What {
     #[arg(long)]
     pub(super) positions: bool,
 
-    /// Remove the store, also one that is damaged or that a newer version wrote: the next run begins anew
+    /// Remove the store, also one that is damaged or that a newer version wrote: the next run starts over with empty state
     #[arg(long)]
     pub(super) all: bool,
 }
@@ -81,4 +83,11 @@ pub(crate) struct ResetArguments {
     /// Do not ask; needed where there is no terminal
     #[arg(long)]
     pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeArguments {
+    /// The directory that a run has as --state
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
 }

@@ -2,10 +2,10 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use statefun_kinesis_consumer::{Extent, ShardPosition};
-use statefun_kinesis_functions::{Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, Value};
-use statefun_kinesis_store::{Exported, key::StoredKey};
+use statefun_kinesis_functions::{NextNumbers, Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, Value};
+use statefun_kinesis_store::{Exported, Table, key::StoredKey};
 use statefun_kinesis_types::{Address, StartPosition};
 
 use crate::records::text_or_base64;
@@ -19,6 +19,9 @@ pub(super) struct Line {
     /// Of a message, a delayed message or a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<u64>,
+    /// The MD5 of the sender's id, of an entry that does not have the id itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender_id_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ingress: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +58,7 @@ pub(super) struct Line {
     explicit_hash_key: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) typename: Option<String>,
-    /// Of StateFun's own types.
+    /// Of StateFun's own types, and of facts that have parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) value: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +106,11 @@ impl Line {
         let stored = || entry.value.clone();
         let text = || std::str::from_utf8(&entry.value).ok();
         match meaning {
+            StoredKey::Meta { name } if name == NextNumbers::NAME => {
+                let NextNumbers { message, timer, egress } = NextNumbers::decode(&entry.value)?;
+                let value = Some(json!({"message": message, "timer": timer, "egress": egress}));
+                Some(Self { name: Some(name.clone()), value, ..Self::default() })
+            }
             StoredKey::Meta { name } => Some(Self { name: Some(name.clone()), ..Self::of_bytes(&entry.value) }),
             StoredKey::Stream { ingress, stream } => {
                 let (created, start) = text()?.split_once(' ')?;
@@ -125,12 +133,12 @@ impl Line {
                 let line = Self::of_state(name, &StoredValue::decode(stored())?);
                 Some(Self { function: Some(address.function.to_string()), id: Some(address.id.to_string()), ..line })
             }
-            StoredKey::Number { number } => match entry.table {
-                statefun_kinesis_store::Table::Mailboxes => {
+            StoredKey::Numbered { hash, number } => match entry.table {
+                Table::Mailboxes => {
                     let StoredMessage { to, message, .. } = StoredMessage::decode(*number, stored())?;
                     Some(Self::of_message(*number, &to, message.caller.as_ref(), &message.value))
                 }
-                statefun_kinesis_store::Table::Timers => {
+                Table::Timers => {
                     let StoredTimer { at, to, message, token, .. } = StoredTimer::decode(*number, stored())?;
                     Some(Self {
                         due: Some(at.to_string()),
@@ -138,7 +146,7 @@ impl Line {
                         ..Self::of_message(*number, &to, message.caller.as_ref(), &message.value)
                     })
                 }
-                statefun_kinesis_store::Table::Egress => {
+                Table::Egress => {
                     let message = StoredEgress::decode(*number, stored())?.message;
                     Some(Self {
                         number: Some(*number),
@@ -149,11 +157,20 @@ impl Line {
                         ..Self::of_bytes(&message.record.data)
                     })
                 }
-                statefun_kinesis_store::Table::Meta
-                | statefun_kinesis_store::Table::Positions
-                | statefun_kinesis_store::Table::State => None,
+                Table::Cancellations => Some(Self {
+                    number: Some(*number),
+                    sender_id_hash: Some(hash.to_string()),
+                    ..Self::of_bytes(&entry.value)
+                }),
+                Table::Meta | Table::Positions | Table::State | Table::Due => None,
             },
-            StoredKey::Timer { .. } => None,
+            StoredKey::Due { at, hash, number } => Some(Self {
+                number: Some(*number),
+                sender_id_hash: Some(hash.to_string()),
+                due: Some(at.to_string()),
+                ..Self::default()
+            }),
+            _ => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! `statefun-kinesis state`: what people want to see of a state directory, and how they begin anew.
+//! `statefun-kinesis state`: what people want to see of a state directory, and how they upgrade it or start over.
 
 mod arguments;
 mod entry;
@@ -6,6 +6,7 @@ mod export;
 mod inspect;
 mod reset;
 mod store;
+mod upgrade;
 
 pub(crate) use arguments::StateCommand;
 
@@ -20,6 +21,7 @@ pub(crate) fn state(command: &StateCommand) -> Result<ExitCode, Failure> {
             StateCommand::Inspect(arguments) => inspect::inspect(arguments).await,
             StateCommand::Export(arguments) => export::export(arguments).await,
             StateCommand::Reset(arguments) => reset::reset(arguments).await,
+            StateCommand::Upgrade(arguments) => upgrade::upgrade(arguments).await,
         }
     })?;
     Ok(ExitCode::Done)

@@ -7,7 +7,7 @@ use std::{
 
 use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, ErrorKind, KeyRange, Result, Store, Table};
 
-use crate::behaviours::{contents, puts};
+use crate::contents::{contents, puts};
 
 type Contents = Vec<Vec<(String, String)>>;
 
@@ -150,6 +150,19 @@ async fn a_broken_commit_before_whole_ones_is_noticed_and_left() {
         assert!(error.to_string().contains("commits behind it"), "{error}");
     }
     assert!(fs::read(&journal).unwrap() == bytes, "it was changed");
+}
+
+/// Such as one that a newer version of the library writes: all of it looks like a torn commit.
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_at_all_stays_as_it_is() {
+    let (origin, _) = filled().await;
+    let journal = journal(origin.path());
+    let unreadable = b"what is this?".repeat(1_000);
+    fs::write(&journal, &unreadable).unwrap();
+    for _ in 0..2 {
+        assert_eq!(open(origin.path()).await.unwrap_err().kind(), ErrorKind::Damaged);
+        assert!(fs::read(&journal).unwrap() == unreadable, "it was changed");
+    }
 }
 
 /// A machine that loses power leaves any part of the last commit on its disk.
