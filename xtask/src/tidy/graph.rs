@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("aws", &["types", "client"], &["conformance", "fake", "consumer"]),
     ("consumer", &["types", "aggregation", "client"], &["fake"]),
     ("producer", &["types", "aggregation", "client"], &["fake"]),
-    ("store", &["types", "consumer"], &[]),
+    ("store", &["types", "client"], &[]),
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
     ("functions", &["types", "spec", "client", "protocol", "store", "router"], &["fake"]),
     ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "router", "functions"], &[]),

@@ -1,4 +1,6 @@
-use statefun_kinesis_types::{Record, SequenceNumber};
+use std::collections::BTreeMap;
+
+use crate::{Record, SequenceNumber, ShardId, StartPosition, Timestamp};
 
 /// A place in a shard: that of the last record that was processed.
 ///
@@ -43,14 +45,13 @@ impl Position {
     }
 
     /// Whether a record lies at this position or before it.
-    pub(crate) fn covers(self, record: &Record) -> bool {
+    pub fn covers(self, record: &Record) -> bool {
         Self::of(record) <= self
     }
 }
 
 /// How far a shard was processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ShardPosition {
     /// Nothing of it yet. Reading starts at the start of the stream's checkpoint.
     Unread,
@@ -68,6 +69,43 @@ impl ShardPosition {
             Self::At(at) => *at >= position,
             Self::Finished => true,
         }
+    }
+}
+
+/// What is stored about a stream.
+///
+/// A shard that is not in it is one that appeared after the first start and of which nothing was processed yet; it is
+/// read from trim horizon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamCheckpoint {
+    /// When the stream was made, which tells it from an earlier one of the same name: its positions mean nothing here.
+    pub created: Timestamp,
+    /// Where the shards of the first listing start. Never `Latest`: that was pinned to the instant of the first start.
+    pub start: StartPosition,
+    /// How far each shard was processed.
+    pub shards: BTreeMap<ShardId, ShardPosition>,
+}
+
+impl StreamCheckpoint {
+    /// A checkpoint of a stream that was made at `created`, without shards.
+    pub fn new(created: Timestamp, start: StartPosition) -> Self {
+        Self { created, start, shards: BTreeMap::new() }
+    }
+}
+
+/// What has changed of a stream's positions since they were last saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointChanges {
+    /// The new positions of shards that moved.
+    pub moved: BTreeMap<ShardId, ShardPosition>,
+    /// Finished shards that the service does not list any more: nothing asks for them again.
+    pub forgotten: Vec<ShardId>,
+}
+
+impl CheckpointChanges {
+    /// Whether there is nothing to save.
+    pub fn is_empty(&self) -> bool {
+        self.moved.is_empty() && self.forgotten.is_empty()
     }
 }
 
