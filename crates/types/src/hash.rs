@@ -36,7 +36,13 @@ impl HashKey {
     /// # Ok::<(), statefun_kinesis_types::InvalidValue>(())
     /// ```
     pub fn of(key: &PartitionKey) -> Self {
-        Self(u128::from_be_bytes(Md5::digest(key.as_str().as_bytes()).into()))
+        Self::of_id(key.as_str())
+    }
+
+    /// Where an address with this id lies: the place of a record whose partition key is the id. Ids may be empty or
+    /// longer than partition keys; they have a place too.
+    pub fn of_id(id: &str) -> Self {
+        Self(u128::from_be_bytes(Md5::digest(id.as_bytes()).into()))
     }
 }
 

@@ -43,7 +43,6 @@ impl TryFrom<Value> for TypedValue {
 
 /// The record that a message of an ingress was made of: where it stands and when it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Origin {
     /// The stream.
     pub stream: StreamArn,
@@ -55,6 +54,8 @@ pub struct Origin {
     pub sub_sequence_number: u64,
     /// When the service took the record.
     pub arrival: Timestamp,
+    /// Whether this message is the last one that was made of the record: with it the record counts as done.
+    pub is_last: bool,
 }
 
 /// A message to a function.

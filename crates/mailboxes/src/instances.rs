@@ -5,19 +5,19 @@ use std::{collections::BTreeSet, sync::Arc};
 use slab::Slab;
 use statefun_kinesis_types::Timestamp;
 
-use super::{journal::Written, state::Cells};
+use crate::{journal::Written, state::Cells};
 
 /// An address of which something is in memory: messages, states, or that it has no states.
 #[derive(Debug)]
-pub(super) struct Instance {
-    pub(super) id: Arc<str>,
-    pub(super) function: u32,
-    pub(super) mailbox: Option<u32>,
-    pub(super) knowledge: Knowledge,
+pub(crate) struct Instance {
+    pub(crate) id: Arc<str>,
+    pub(crate) function: u32,
+    pub(crate) mailbox: Option<u32>,
+    pub(crate) knowledge: Knowledge,
     /// Whether its states are needed soon or just now, so that they have to stay.
-    pub(super) is_pinned: bool,
-    pub(super) cells: Cells,
-    pub(super) written: Written,
+    pub(crate) is_pinned: bool,
+    pub(crate) cells: Cells,
+    pub(crate) written: Written,
     /// When to look for expired values; the time in [`Expiries`].
     look_at: Option<Timestamp>,
     queue: Option<Queue>,
@@ -27,7 +27,7 @@ pub(super) struct Instance {
 
 /// What is known of the states of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Knowledge {
+pub(crate) enum Knowledge {
     /// They are in memory.
     Known,
     /// They may be in the store.
@@ -40,7 +40,7 @@ pub(super) enum Knowledge {
 
 /// Where an instance waits to be put out of memory, the one that was used last at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Queue {
+pub(crate) enum Queue {
     /// The store has all of it.
     Saved,
     /// Its last change was not durable when it was put here.
@@ -70,7 +70,12 @@ impl Instance {
         }
     }
 
-    pub(super) fn is_idle_and_empty(&self) -> bool {
+    /// Whether its states are in memory.
+    pub(crate) fn is_known(&self) -> bool {
+        self.knowledge == Knowledge::Known
+    }
+
+    pub(crate) fn is_idle_and_empty(&self) -> bool {
         self.mailbox.is_none() && self.knowledge == Knowledge::Known && self.cells.is_empty()
     }
 
@@ -95,7 +100,7 @@ impl Default for Ends {
 
 /// All instances, each at a place that it keeps.
 #[derive(Debug, Default)]
-pub(super) struct Instances {
+pub(crate) struct Instances {
     all: Slab<Instance>,
     bytes: usize,
     /// The part of them that instances in the queue of saved ones have.
@@ -105,13 +110,13 @@ pub(super) struct Instances {
 }
 
 impl Instances {
-    pub(super) fn insert(&mut self, function: u32, id: Arc<str>, knowledge: Knowledge) -> u32 {
+    pub(crate) fn insert(&mut self, function: u32, id: Arc<str>, knowledge: Knowledge) -> u32 {
         let instance = Instance::new(function, id, knowledge);
         self.bytes += instance.footprint();
         u32::try_from(self.all.insert(instance)).expect("fewer instances than the memory has room for")
     }
 
-    pub(super) fn remove(&mut self, place: u32, expiries: &mut Expiries) -> Instance {
+    pub(crate) fn remove(&mut self, place: u32, expiries: &mut Expiries) -> Instance {
         self.unlink(place);
         let instance = self.all.remove(place as usize);
         if let Some(at) = instance.look_at {
@@ -121,17 +126,17 @@ impl Instances {
         instance
     }
 
-    pub(super) fn get(&self, place: u32) -> &Instance {
+    pub(crate) fn get(&self, place: u32) -> &Instance {
         &self.all[place as usize]
     }
 
     /// An instance to do something with that leaves the size of its states.
-    pub(super) fn get_mut(&mut self, place: u32) -> &mut Instance {
+    pub(crate) fn get_mut(&mut self, place: u32) -> &mut Instance {
         &mut self.all[place as usize]
     }
 
     /// Does something with an instance that may change its states. It leaves its queue for that.
-    pub(super) fn change<R>(&mut self, place: u32, change: impl FnOnce(&mut Instance) -> R) -> R {
+    pub(crate) fn change<R>(&mut self, place: u32, change: impl FnOnce(&mut Instance) -> R) -> R {
         self.unlink(place);
         let instance = &mut self.all[place as usize];
         self.bytes -= instance.footprint();
@@ -140,17 +145,17 @@ impl Instances {
         result
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// About how many bytes of memory all of them keep.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// How many of these bytes cannot be had by putting instances out of memory now.
-    pub(super) fn kept_bytes(&self) -> usize {
+    pub(crate) fn kept_bytes(&self) -> usize {
         self.bytes - self.saved_bytes
     }
 
@@ -162,7 +167,7 @@ impl Instances {
     }
 
     /// The instance at the head of a queue.
-    pub(super) fn first(&self, queue: Queue) -> Option<u32> {
+    pub(crate) fn first(&self, queue: Queue) -> Option<u32> {
         let ends = match queue {
             Queue::Saved => &self.saved,
             Queue::Unsaved => &self.unsaved,
@@ -171,7 +176,7 @@ impl Instances {
     }
 
     /// Puts an instance at the end of a queue, and takes it out of the one it was in.
-    pub(super) fn link(&mut self, place: u32, queue: Queue) {
+    pub(crate) fn link(&mut self, place: u32, queue: Queue) {
         self.unlink(place);
         if queue == Queue::Saved {
             self.saved_bytes += self.all[place as usize].footprint();
@@ -187,7 +192,7 @@ impl Instances {
         (instance.queue, instance.before, instance.after) = (Some(queue), last, NONE);
     }
 
-    pub(super) fn unlink(&mut self, place: u32) {
+    pub(crate) fn unlink(&mut self, place: u32) {
         let instance = &mut self.all[place as usize];
         let Some(queue) = instance.queue.take() else { return };
         let (before, after) = (instance.before, instance.after);
@@ -211,7 +216,7 @@ impl Instances {
 
     /// Sees to it that the instance is looked at when the first of its values expires. `popped` says that the entry it
     /// had is gone.
-    pub(super) fn schedule(&mut self, place: u32, expiries: &mut Expiries, popped: bool) {
+    pub(crate) fn schedule(&mut self, place: u32, expiries: &mut Expiries, popped: bool) {
         let instance = &mut self.all[place as usize];
         if popped {
             instance.look_at = None;
@@ -230,16 +235,16 @@ impl Instances {
 
 /// Instances whose states may expire, by the time when one may.
 #[derive(Debug, Default)]
-pub(super) struct Expiries(BTreeSet<(Timestamp, u32)>);
+pub(crate) struct Expiries(BTreeSet<(Timestamp, u32)>);
 
 impl Expiries {
     /// The next instance that is to be looked at.
-    pub(super) fn pop(&mut self, now: Timestamp) -> Option<u32> {
+    pub(crate) fn pop(&mut self, now: Timestamp) -> Option<u32> {
         let due = self.0.first().is_some_and(|(at, _)| *at <= now);
         if due { self.0.pop_first().map(|(_, place)| place) } else { None }
     }
 
-    pub(super) fn next_at(&self) -> Option<Timestamp> {
+    pub(crate) fn next_at(&self) -> Option<Timestamp> {
         self.0.first().map(|(at, _)| *at)
     }
 }

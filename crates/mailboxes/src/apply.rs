@@ -4,17 +4,10 @@ use std::sync::Arc;
 
 use statefun_kinesis_types::Timestamp;
 
-use super::{
-    change::{StoredEgress, StoredTimer},
-    group::UnknownFunction,
-    instances::Instance,
-    journal::ChangedState,
-    lineage::Lineage,
-    machine::Mailboxes,
-    mailbox::Phase,
-    schedule::RequestId,
+use crate::{
+    Delayed, Effects, Mailboxes, Message, RequestId, StateChange, StateSpec, StoredEgress, StoredTimer,
+    UnknownFunction, instances::Instance, journal::ChangedState, mailbox::Phase,
 };
-use crate::{Delayed, Effects, Message, StateChange, StateSpec};
 
 /// What a function says to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +22,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// A message is for a function that nobody serves.
+    /// A message is for a function that no group serves.
     #[error(transparent)]
     UnknownFunction(#[from] UnknownFunction),
     /// A state is to be changed that the function did not declare.
@@ -43,8 +36,8 @@ pub enum Refused {
     NothingMissing,
 }
 
-impl<T> Mailboxes<T> {
-    /// Takes the answer to a request. One that is not in flight any more is ignored.
+impl Mailboxes {
+    /// Takes the answer to a request. An answer to a request that is not in flight any more is ignored.
     ///
     /// # Errors
     ///
@@ -101,51 +94,44 @@ impl<T> Mailboxes<T> {
         let mailbox = &mut self.mailboxes[slot as usize];
         let own = mailbox.instance;
         let batch = mailbox.batch.take().expect("what is in flight is a batch");
-        mailbox.starts_anew();
-        let sender = self.functions[sender_function as usize].address(&self.instances.get(own).id);
-        let lineage = Lineage::union(batch.tags.iter().map(|tag| &tag.lineage));
+        mailbox.reset_attempts();
+        let id = Arc::clone(&self.instances.get(own).id);
+        let sender = self.functions[sender_function as usize].address(&id);
         let counts = &mut self.functions[sender_function as usize].counts;
         counts.messages_out += messages.len() as u64;
         counts.egress_out += egress.len() as u64;
 
-        let mut full = None;
         for (to, value) in messages {
             let function = self.function(&to.function)?;
-            let message = Message { caller: Some(sender.clone()), value, origin: None };
-            let target = self.post(function, to.id, message, lineage.clone());
-            if full.is_none() && target != slot && self.is_full(target) {
-                full = Some(target);
-            }
+            self.post(function, to.id, Message { caller: Some(sender.clone()), value, origin: None });
         }
         for delayed in delayed {
             match delayed {
                 Delayed::Send { delay, to, value, token } => {
                     self.functions[sender_function as usize].counts.messages_out += 1;
+                    let function = self.function(&to.function)?;
+                    self.functions[function as usize].timers += 1;
                     let message = Message { caller: Some(sender.clone()), value, origin: None };
-                    let timer = StoredTimer { id: self.next.timer(), at: now.after(delay), to, message, token };
-                    if let Some(journal) = &mut self.journal {
-                        journal.timers.add(timer.id, timer.clone());
-                    }
-                    self.timers.insert(timer);
+                    let timer = StoredTimer { id: self.next.take_timer(), at: now.after(delay), to, message, token };
+                    self.timers.insert(timer, &mut self.journal);
                 }
                 Delayed::Cancel { token } => {
-                    let cancelled = self.timers.cancel(&sender, &token);
-                    if let Some(journal) = &mut self.journal {
-                        cancelled.into_iter().for_each(|timer| journal.timers.remove(timer));
+                    let number = || self.next.take_timer();
+                    for cancelled in self.timers.cancel(&sender, &token, number, &mut self.journal) {
+                        let function = self.function(&cancelled.to.function)?;
+                        self.functions[function as usize].timers -= 1;
                     }
                 }
             }
         }
         for message in egress {
-            let record = StoredEgress { id: self.next.record(), message };
-            if let Some(journal) = &mut self.journal {
-                journal.egress.add(record.id, record.clone());
-            }
-            self.outgoing.push(record, lineage.clone());
+            let record = StoredEgress { id: self.next.take_record(), sender: Arc::clone(&id), message };
+            self.journal.egress.add(record.id, record.clone());
+            self.outgoing.push(record);
         }
         self.change_states(own, &states, now);
-        self.finish(&batch);
-        drop((batch, lineage));
+        self.finish_batch(sender_function, &id, &batch);
+        self.timers.shrink(self.timer_window(), self.durable_numbers.timer);
 
         let function = &mut self.functions[sender_function as usize];
         if !function.is_known {
@@ -154,14 +140,7 @@ impl<T> Mailboxes<T> {
                 self.make_ready(aside);
             }
         }
-        match full {
-            Some(target) if !self.is_full(slot) && self.is_full(target) => {
-                self.mailboxes[slot as usize].phase = Phase::Held;
-                self.mailboxes[target as usize].waiters.push(slot);
-                self.settle(own);
-            }
-            _ => self.go_on(slot),
-        }
+        self.go_on(slot);
         Ok(())
     }
 
@@ -182,12 +161,10 @@ impl<T> Mailboxes<T> {
                         None
                     }
                 };
-                if let Some(journal) = journal {
-                    let expires = expires.filter(|_| content.is_some());
-                    let name = Arc::clone(specs.name(spec));
-                    let state = ChangedState { name, content: content.cloned(), expires };
-                    journal.state_changed(written, *function, id, state);
-                }
+                let expires = expires.filter(|_| content.is_some());
+                let name = Arc::clone(specs.name(spec));
+                let state = ChangedState { name, content: content.cloned(), expires };
+                journal.state_changed(written, *function, id, state);
             }
         });
         self.instances.schedule(place, &mut self.expiries, false);

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
-use statefun_kinesis_functions::{
+use statefun_kinesis_mailboxes::{
     Answer, Delayed, Effects, Expiration, GroupSettings, Limits, Mailboxes, Message, StateChange, StateSpec, Value,
 };
 use statefun_kinesis_types::{Address, FunctionType, Timestamp};
@@ -111,7 +111,7 @@ fn cut(addresses: usize) {
     let most = set_all(&mut mailboxes, addresses, VALUE_BYTES);
     let (cut, cut_took) = timed(|| mailboxes.cut());
     let (bytes, read) = timed(|| {
-        let value = |state: statefun_kinesis_functions::StoredState| state.value.map_or(0, |value| value.payload_len());
+        let value = |state: statefun_kinesis_mailboxes::StoredState| state.value.map_or(0, |value| value.payload_len());
         cut.changes.states().map(value).sum::<usize>()
     });
     assert_eq!(bytes, addresses * VALUE_BYTES);

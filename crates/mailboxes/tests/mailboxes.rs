@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use statefun_kinesis_functions::{
-    Answer, Delayed, Effects, EgressMessage, Expiration, GroupSettings, Limits, Mailboxes, Message, Refused, Request,
-    StateChange, StateSpec, Value,
+use statefun_kinesis_mailboxes::{
+    Answer, Delayed, Effects, EgressMessage, Expiration, GroupSettings, Limits, Mailboxes, Message, Origin, Refused,
+    Request, StateChange, StateSpec, Value,
 };
 use statefun_kinesis_types::{Address, PutRecord, Timestamp};
 
@@ -31,19 +31,19 @@ fn texts(request: &Request) -> Vec<&str> {
     request.messages.iter().map(|message| std::str::from_utf8(message.value.bytes.as_ref().unwrap()).unwrap()).collect()
 }
 
-fn mailboxes_with(settings: GroupSettings) -> Mailboxes<&'static str> {
+fn mailboxes_with(settings: GroupSettings) -> Mailboxes {
     let mut mailboxes = Mailboxes::new(Limits::default());
     let group = mailboxes.add_group(settings);
     mailboxes.serve_namespace("t", group);
     mailboxes
 }
 
-fn mailboxes() -> Mailboxes<&'static str> {
+fn mailboxes() -> Mailboxes {
     mailboxes_with(GroupSettings::default())
 }
 
 /// Mailboxes in which the function `t/f` has answered before, and has these states.
-fn with_known(settings: GroupSettings, states: &[(&str, Expiration)]) -> Mailboxes<&'static str> {
+fn with_known(settings: GroupSettings, states: &[(&str, Expiration)]) -> Mailboxes {
     let mut mailboxes = mailboxes_with(settings);
     deliver(&mut mailboxes, &[("t/f/first", "hello")]);
     let mut request = mailboxes.next_request(NOW).unwrap();
@@ -52,7 +52,7 @@ fn with_known(settings: GroupSettings, states: &[(&str, Expiration)]) -> Mailbox
         request = mailboxes.next_request(NOW).unwrap();
     }
     handled(&mut mailboxes, &request, Effects::default());
-    assert_eq!(mailboxes.take_finished(), ["ticket"]);
+    assert_eq!(mailboxes.usage().messages, 0);
     mailboxes
 }
 
@@ -65,12 +65,18 @@ fn specs(states: &[(&str, Expiration)]) -> Vec<StateSpec> {
     states.iter().map(spec).collect()
 }
 
-fn deliver(mailboxes: &mut Mailboxes<&'static str>, messages: &[(&str, &'static str)]) {
-    mailboxes.deliver("ticket", messages.iter().map(|(address, text)| (to(address), message(text)))).unwrap();
+fn deliver(mailboxes: &mut Mailboxes, messages: &[(&str, &'static str)]) {
+    mailboxes.deliver(messages.iter().map(|(address, text)| (to(address), message(text)))).unwrap();
 }
 
-fn handled(mailboxes: &mut Mailboxes<&'static str>, request: &Request, effects: Effects) {
+fn handled(mailboxes: &mut Mailboxes, request: &Request, effects: Effects) {
     mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap();
+}
+
+/// Makes everything durable.
+fn commit(mailboxes: &mut Mailboxes) {
+    let cut = mailboxes.cut();
+    mailboxes.durable(cut.number);
 }
 
 fn max_batch(messages: u32) -> GroupSettings {
@@ -196,11 +202,8 @@ fn a_refused_answer_has_no_effect() {
     let delayed_to_nobody =
         Delayed::Send { delay: Duration::ZERO, to: to("nobody/f/1"), value: value("x"), token: None };
     let cases = [
-        (send(&[("t/f/2", "x"), ("nobody/f/1", "x")]), "nobody serves the function nobody/f"),
-        (
-            Effects { delayed: vec![delayed_to_nobody], ..send(&[("t/f/2", "x")]) },
-            "nobody serves the function nobody/f",
-        ),
+        (send(&[("t/f/2", "x"), ("nobody/f/1", "x")]), "serves nobody/f"),
+        (Effects { delayed: vec![delayed_to_nobody], ..send(&[("t/f/2", "x")]) }, "serves nobody/f"),
         (Effects { states: set("other", Some("x")).states, ..send(&[("t/f/2", "x")]) }, "`other` was changed"),
     ];
     for (effects, says) in cases {
@@ -237,102 +240,52 @@ fn effects_are_applied_in_order() {
 }
 
 #[test]
-fn a_delivery_is_finished_when_all_that_came_of_it_is() {
+fn a_record_is_done_when_the_last_of_its_messages_is_handled() {
     let mut mailboxes = with_known(GroupSettings::default(), &[]);
-    mailboxes.deliver("first", [(to("t/f/1"), message("a"))]).unwrap();
-    mailboxes.deliver("second", [(to("t/f/1"), message("b")), (to("t/f/2"), message("c"))]).unwrap();
-    mailboxes.deliver("nothing", []).unwrap();
-    assert_eq!(mailboxes.take_finished(), ["nothing"]);
-    let (one, two) = (mailboxes.next_request(NOW).unwrap(), mailboxes.next_request(NOW).unwrap());
-    let egress = vec![EgressMessage {
-        egress: "t/out".parse().unwrap(),
-        stream: None,
-        record: PutRecord::new("k".parse().unwrap(), "r"),
-    }];
-    // The batch of the first address came of both deliveries, and so does what it sends.
-    handled(&mut mailboxes, &one, Effects { egress, ..send(&[("t/f/3", "d")]) });
-    handled(&mut mailboxes, &two, Effects::default());
-    let three = mailboxes.next_request(NOW).unwrap();
-    let record = mailboxes.take_egress().remove(0).id;
-    mailboxes.stored(record);
-    assert!(mailboxes.take_finished().is_empty(), "a message is not handled");
-    handled(&mut mailboxes, &three, send(&[("t/f/4", "e")]));
-    assert!(mailboxes.take_finished().is_empty(), "what came of what came of it is not handled");
-    let four = mailboxes.next_request(NOW).unwrap();
-    handled(&mut mailboxes, &four, Effects::default());
-    let mut finished = mailboxes.take_finished();
-    finished.sort_unstable();
-    assert_eq!(finished, ["first", "second"]);
-
-    mailboxes.deliver("third", [(to("t/f/1"), message("f"))]).unwrap();
-    let request = mailboxes.next_request(NOW).unwrap();
-    let egress = vec![EgressMessage {
-        egress: "t/out".parse().unwrap(),
-        stream: None,
-        record: PutRecord::new("k".parse().unwrap(), "r"),
-    }];
-    handled(&mut mailboxes, &request, Effects { egress, ..Effects::default() });
-    assert!(mailboxes.take_finished().is_empty(), "a record is not stored");
-    let record = mailboxes.take_egress().remove(0).id;
-    mailboxes.stored(record);
-    assert_eq!(mailboxes.take_finished(), ["third"]);
-}
-
-#[test]
-fn a_full_address_holds_up_who_sends_to_it() {
-    let mut mailboxes = with_known(max_batch(2), &[]);
-    deliver(&mut mailboxes, &[("t/f/slow", "0"), ("t/f/fast", "1")]);
-    let (slow, fast) = (mailboxes.next_request(NOW).unwrap(), mailboxes.next_request(NOW).unwrap());
-    deliver(&mut mailboxes, &[("t/f/fast", "2")]);
-    assert!(mailboxes.has_room_for(&to("t/f/slow")));
-    handled(&mut mailboxes, &fast, send(&[("t/f/slow", "a"), ("t/f/slow", "b")]));
-    assert!(!mailboxes.has_room_for(&to("t/f/slow")));
-    assert!(mailboxes.has_room_for(&to("t/f/fast")));
-    assert_eq!(mailboxes.next_request(NOW), None, "the sender has to wait, the slow one is busy");
-    handled(&mut mailboxes, &slow, Effects::default());
-    let next = mailboxes.next_request(NOW).unwrap();
-    assert_eq!(texts(&next), ["a", "b"]);
-    assert!(mailboxes.has_room_for(&to("t/f/slow")));
-    assert_eq!(texts(&mailboxes.next_request(NOW).unwrap()), ["2"], "there is room again");
-}
-
-#[test]
-fn full_addresses_that_send_to_each_other_go_on() {
-    let mut mailboxes = with_known(max_batch(1), &[]);
-    deliver(&mut mailboxes, &[("t/f/1", "a"), ("t/f/1", "b"), ("t/f/2", "c"), ("t/f/2", "d")]);
-    let mut handled_count = 0;
+    let origin = |millis, is_last| Origin {
+        stream: "arn:aws:kinesis:us-east-1:123456789012:stream/s".parse().unwrap(),
+        shard: "shardId-000000000000".parse().unwrap(),
+        sequence_number: 1_u64.into(),
+        sub_sequence_number: 0,
+        arrival: at(millis),
+        is_last,
+    };
+    let message = |millis, is_last| Message { origin: Some(origin(millis, is_last).into()), ..message("a") };
+    let first = [(to("t/f/1"), message(1, false)), (to("t/g/1"), message(1, true))];
+    mailboxes.deliver(first).unwrap();
+    mailboxes.deliver([(to("t/f/2"), message(2, true))]).unwrap();
+    let mut done = Vec::new();
     while let Some(request) = mailboxes.next_request(NOW) {
-        handled_count += 1;
-        let other = if request.target == to("t/f/1") { "t/f/2" } else { "t/f/1" };
-        let effects = if handled_count < 100 { send(&[(other, "x"), ("t/f/3", "y")]) } else { Effects::default() };
-        handled(&mut mailboxes, &request, effects);
+        handled(&mut mailboxes, &request, send(&[]));
+        done.push((request.target.to_string(), mailboxes.take_done()));
     }
-    assert_eq!(mailboxes.usage().messages, 0, "after {handled_count}");
+    let of = |address: &str, times: &[i64]| (address.to_owned(), times.iter().map(|millis| at(*millis)).collect());
+    assert_eq!(done, [of("t/f/1", &[]), of("t/g/1", &[1]), of("t/f/2", &[2])]);
 }
 
 #[test]
 fn all_mailboxes_together_are_bounded() {
     let limits = Limits { messages: 3, bytes: 2_000, ..Limits::default() };
-    let mut mailboxes: Mailboxes<&str> = Mailboxes::new(limits);
+    let mut mailboxes: Mailboxes = Mailboxes::new(limits);
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("t", group);
     deliver(&mut mailboxes, &[("t/f/1", "a"), ("t/f/2", "b")]);
-    assert!(mailboxes.has_room_for(&to("t/f/3")));
+    assert!(mailboxes.has_room());
     deliver(&mut mailboxes, &[("t/f/1", "a")]);
-    assert!(!mailboxes.has_room_for(&to("t/f/3")));
+    assert!(!mailboxes.has_room());
     let request = mailboxes.next_request(NOW).unwrap();
-    assert!(!mailboxes.has_room_for(&to("t/f/3")), "what is in flight counts");
+    assert!(!mailboxes.has_room(), "what is in flight counts");
     handled(&mut mailboxes, &request, Effects::default());
-    assert!(mailboxes.has_room_for(&to("t/f/3")));
+    assert!(mailboxes.has_room());
     let large = Message { caller: None, value: Value::new("t/text", vec![0; 2_000]), origin: None };
-    mailboxes.deliver("large", [(to("t/f/4"), large)]).unwrap();
-    assert!(!mailboxes.has_room_for(&to("t/f/3")), "bytes count");
+    mailboxes.deliver([(to("t/f/4"), large)]).unwrap();
+    assert!(!mailboxes.has_room(), "bytes count");
 }
 
 #[test]
 fn records_that_no_egress_takes_stop_requests() {
     let limits = Limits { egress_records: 1, ..Limits::default() };
-    let mut mailboxes: Mailboxes<&str> = Mailboxes::new(limits);
+    let mut mailboxes: Mailboxes = Mailboxes::new(limits);
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("t", group);
     deliver(&mut mailboxes, &[("t/f/1", "a"), ("t/f/2", "b")]);
@@ -352,7 +305,7 @@ fn records_that_no_egress_takes_stop_requests() {
 #[test]
 fn groups_and_addresses_take_turns() {
     let one = GroupSettings { max_in_flight: 1.try_into().unwrap(), ..max_batch(1) };
-    let mut mailboxes: Mailboxes<&str> = Mailboxes::new(Limits::default());
+    let mut mailboxes: Mailboxes = Mailboxes::new(Limits::default());
     let (first, second) = (mailboxes.add_group(one), mailboxes.add_group(one));
     mailboxes.serve_namespace("t", first);
     mailboxes.serve_function("t/special".parse().unwrap(), second);
@@ -408,7 +361,6 @@ fn of_a_batch_that_fails_only_the_bad_message_is_skipped() {
         }
     }
     assert_eq!(batches, ["a", "bad", "c", "d+e"]);
-    assert_eq!(mailboxes.take_finished(), ["ticket", "ticket"]);
     assert_eq!(mailboxes.usage().messages, 0);
 }
 
@@ -436,7 +388,6 @@ fn delayed_messages_come_when_they_are_due_and_once() {
     handled(&mut mailboxes, &one, Effects { delayed: of_one, ..Effects::default() });
     // A token is its sender's: nobody else can cancel by it.
     handled(&mut mailboxes, &two, Effects { delayed: vec![cancel("mine")], ..Effects::default() });
-    assert_eq!(mailboxes.take_finished(), ["ticket"], "what is delayed holds up no delivery");
 
     assert_eq!((mailboxes.next_deadline(), mailboxes.usage().timers), (Some(at(10)), 3));
     mailboxes.on_time(at(9));
@@ -448,30 +399,6 @@ fn delayed_messages_come_when_they_are_due_and_once() {
     assert_eq!(texts(&mailboxes.next_request(at(1_000)).unwrap()), ["later"]);
     mailboxes.on_time(at(2_000));
     assert_eq!((mailboxes.next_request(at(2_000)), mailboxes.next_deadline()), (None, None));
-}
-
-#[test]
-fn delayed_messages_wait_for_room() {
-    let limits = Limits { messages: 2, ..Limits::default() };
-    let mut mailboxes: Mailboxes<&str> = Mailboxes::new(limits);
-    let group = mailboxes.add_group(GroupSettings::default());
-    mailboxes.serve_namespace("t", group);
-    deliver(&mut mailboxes, &[("t/f/1", "a")]);
-    let request = mailboxes.next_request(NOW).unwrap();
-    let delayed =
-        |text| Delayed::Send { delay: Duration::from_millis(1), to: to("t/f/2"), value: value(text), token: None };
-    let delayed = ["1", "2", "3", "4", "5"].map(delayed).into();
-    handled(&mut mailboxes, &request, Effects { delayed, ..Effects::default() });
-    let mut seen = Vec::new();
-    while seen.len() < 5 {
-        assert_eq!(mailboxes.next_deadline(), Some(at(1)), "after {seen:?}");
-        mailboxes.on_time(at(1));
-        assert!(mailboxes.usage().messages <= 2);
-        let request = mailboxes.next_request(at(1)).unwrap();
-        seen.extend(texts(&request).into_iter().map(str::to_owned));
-        handled(&mut mailboxes, &request, Effects::default());
-    }
-    assert_eq!((seen.join(" "), mailboxes.next_deadline()), ("1 2 3 4 5".to_owned(), None));
 }
 
 /// Sets a state at 0, sends a message at each of the times, and says at which the state was still set.
@@ -495,6 +422,7 @@ fn check_expiry(expiration: Expiration, times: &[i64], expect: &[bool]) {
         }
         assert_eq!(seen, expect, "{expiration:?}, {look}");
         mailboxes.on_time(at(1_000_000));
+        commit(&mut mailboxes);
         assert_eq!(mailboxes.usage().instances, usize::from(expiration == Expiration::Never));
         assert_eq!(mailboxes.next_deadline(), None);
     }
@@ -521,6 +449,7 @@ fn a_write_puts_expiry_off() {
     mailboxes.on_time(at(279));
     assert_eq!(mailboxes.usage().instances, 1);
     mailboxes.on_time(at(280));
+    commit(&mut mailboxes);
     assert_eq!(mailboxes.usage().instances, 0);
 }
 
@@ -532,6 +461,7 @@ fn an_instance_without_messages_and_states_takes_nothing() {
         deliver(&mut mailboxes, &[("t/f/1", "a")]);
         let request = mailboxes.next_request(NOW).unwrap();
         handled(&mut mailboxes, &request, set("s", text));
+        commit(&mut mailboxes);
         let usage = mailboxes.usage();
         assert_eq!((usage.mailboxes, usage.instances), (0, instances), "{text:?}");
     }
@@ -546,6 +476,7 @@ fn a_value_that_is_absent_unsets_its_state() {
         let change = StateChange { name: "s".into(), value: Some(value) };
         handled(&mut mailboxes, &request, Effects { states: vec![change], ..Effects::default() });
     }
+    commit(&mut mailboxes);
     assert_eq!(mailboxes.usage().instances, 0);
 }
 
@@ -553,20 +484,7 @@ fn a_value_that_is_absent_unsets_its_state() {
 fn a_delivery_to_nobody_is_refused_as_a_whole() {
     let mut mailboxes = mailboxes();
     let messages = [(to("t/f/1"), message("a")), (to("u/f/1"), message("b"))];
-    let refused = mailboxes.deliver("ticket", messages).unwrap_err();
+    let refused = mailboxes.deliver(messages).unwrap_err();
     assert_eq!(refused.function, "u/f".parse().unwrap());
-    assert_eq!((mailboxes.usage().messages, mailboxes.take_finished().len()), (0, 0));
-}
-
-#[test]
-fn what_is_dropped_with_the_mailboxes_is_not_finished() {
-    use std::sync::Arc;
-    let mut mailboxes: Mailboxes<Arc<()>> = Mailboxes::new(Limits::default());
-    let group = mailboxes.add_group(GroupSettings::default());
-    mailboxes.serve_namespace("t", group);
-    let ticket = Arc::new(());
-    mailboxes.deliver(Arc::clone(&ticket), [(to("t/f/1"), message("a"))]).unwrap();
-    assert!(mailboxes.take_finished().is_empty());
-    drop(mailboxes);
-    assert_eq!(Arc::strong_count(&ticket), 1, "the ticket is dropped too");
+    assert_eq!(mailboxes.usage().messages, 0);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use statefun_kinesis_functions::{
+use statefun_kinesis_mailboxes::{
     Answer, Delayed, Effects, EgressMessage, Expiration, Message, Request, StateChange, StateSpec, Value,
 };
 use statefun_kinesis_types::{Address, PutRecord};

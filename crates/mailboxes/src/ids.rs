@@ -6,25 +6,25 @@ use std::{collections::HashMap, sync::Arc};
 ///
 /// It is many maps, so that none of them ever has a million entries to move when it grows, while everybody waits.
 #[derive(Debug)]
-pub(super) struct Ids(Box<[HashMap<Arc<str>, u32>]>);
+pub(crate) struct Ids(Box<[HashMap<Arc<str>, u32>]>);
 
 /// A power of two.
 const MAPS: usize = 64;
 
 impl Ids {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self((0..MAPS).map(|_| HashMap::new()).collect())
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<u32> {
+    pub(crate) fn get(&self, id: &str) -> Option<u32> {
         self.0[map_of(id)].get(id).copied()
     }
 
-    pub(super) fn insert(&mut self, id: Arc<str>, place: u32) {
+    pub(crate) fn insert(&mut self, id: Arc<str>, place: u32) {
         self.0[map_of(&id)].insert(id, place);
     }
 
-    pub(super) fn remove(&mut self, id: &str) {
+    pub(crate) fn remove(&mut self, id: &str) {
         self.0[map_of(id)].remove(id);
     }
 }

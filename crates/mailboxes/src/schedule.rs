@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use statefun_kinesis_types::{Address, Timestamp};
 
-use super::{
-    group::GroupId,
-    instances::{Instance, Knowledge},
+use crate::{
+    GroupId, Mailboxes, Message, Value,
+    instances::Instance,
     journal::ChangedState,
-    machine::Mailboxes,
     mailbox::{Batch, Mailbox, Phase},
     state::Content,
 };
-use crate::{Message, Value};
 
 /// Most mailboxes that are gone and whose memory is kept: as many as may be gone while a delivery is handled.
 const SPARE_MAX: usize = 256;
@@ -20,8 +18,8 @@ const SPARE_MAX: usize = 256;
 /// A request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId {
-    pub(super) slot: u32,
-    pub(super) number: u64,
+    pub(crate) slot: u32,
+    pub(crate) number: u64,
 }
 
 /// Messages of one address that are to be handled.
@@ -30,9 +28,9 @@ pub struct RequestId {
 pub struct Request {
     /// What the answer refers to.
     pub id: RequestId,
-    /// Who serves the function.
+    /// The group that serves the function.
     pub group: GroupId,
-    /// Whom the messages are for.
+    /// The address that the messages are for.
     pub target: Address,
     /// All states that the function has declared since the start, with their values.
     pub states: Vec<(Arc<str>, Option<Value>)>,
@@ -44,7 +42,7 @@ pub struct Request {
     pub tried_since: Timestamp,
 }
 
-impl<T> Mailboxes<T> {
+impl Mailboxes {
     /// The next request that may go out now, if there is one.
     pub fn next_request(&mut self, now: Timestamp) -> Option<Request> {
         if self.outgoing.len() >= self.limits.egress_records || self.outgoing.bytes() >= self.limits.egress_bytes {
@@ -86,17 +84,27 @@ impl<T> Mailboxes<T> {
             return Some(slot);
         }
         while let Some(slot) = self.groups[index].cold.front().copied() {
-            let is_known = self.is_known(slot);
-            if !is_known && !self.begin_load(index, slot) {
+            if self.mailboxes[slot as usize].is_empty() {
+                self.groups[index].cold.pop_front();
+                self.go_on(slot);
+                continue;
+            }
+            let is_complete = self.is_complete(slot);
+            if !is_complete && !self.begin_load(index, slot) {
                 break;
             }
             self.groups[index].cold.pop_front();
-            if is_known {
+            if is_complete {
                 return Some(slot);
             }
         }
         while let Some(slot) = self.groups[index].ready.pop_front() {
-            if self.is_known(slot) {
+            if self.mailboxes[slot as usize].is_empty() {
+                // The store had none of the messages for which it waited.
+                self.go_on(slot);
+                continue;
+            }
+            if self.is_complete(slot) {
                 return Some(slot);
             }
             if !self.groups[index].cold.is_empty() || !self.begin_load(index, slot) {
@@ -106,8 +114,10 @@ impl<T> Mailboxes<T> {
         None
     }
 
-    fn is_known(&self, slot: u32) -> bool {
-        self.instances.get(self.mailboxes[slot as usize].instance).knowledge == Knowledge::Known
+    /// Whether the states and the next messages of an address are in memory.
+    fn is_complete(&self, slot: u32) -> bool {
+        let mailbox = &self.mailboxes[slot as usize];
+        mailbox.has_next() && self.instances.get(mailbox.instance).is_known()
     }
 
     fn dispatch(&mut self, slot: u32, now: Timestamp) -> Request {
@@ -117,9 +127,9 @@ impl<T> Mailboxes<T> {
         let index = mailbox.function;
         let function = &mut self.functions[index as usize];
         let group = &mut self.groups[function.group.index()];
-        let before = mailbox.waiting.len();
-        mailbox.fill_batch(group.settings.max_batch_messages.get() as usize, group.settings.max_batch_bytes);
-        function.counts.backlog -= (before - mailbox.waiting.len()) as u64;
+        let max_messages = group.settings.max_batch_messages.get() as usize;
+        mailbox.fill_batch(max_messages, group.settings.max_batch_bytes);
+        function.messages_in_flight += mailbox.batch.as_ref().map_or(0, |batch| batch.numbers.len() as u64);
         function.counts.in_flight += 1;
         group.in_flight += 1;
         mailbox.phase = Phase::InFlight;
@@ -134,10 +144,8 @@ impl<T> Mailboxes<T> {
         if !cells.is_empty() && (specs.expires_by_use() || cells.first_expiry().is_some()) {
             self.instances.change(place, |Instance { id, cells, written, .. }| {
                 let mut changed = |spec, content, expires| {
-                    if let Some(journal) = journal {
-                        let name = Arc::clone(specs.name(spec));
-                        journal.state_changed(written, index, id, ChangedState { name, content, expires });
-                    }
+                    let name = Arc::clone(specs.name(spec));
+                    journal.state_changed(written, index, id, ChangedState { name, content, expires });
                 };
                 cells.expire(now, |spec| changed(spec, None, None));
                 cells.invoked(specs, now, |spec, content, expires| changed(spec, Some(content.clone()), expires));
@@ -156,35 +164,26 @@ impl<T> Mailboxes<T> {
             attempt: mailbox.attempt,
             tried_since: *mailbox.tried_since.get_or_insert(now),
         };
-        self.release_waiters(slot);
+        let mailbox = &self.mailboxes[slot as usize];
+        if mailbox.gap.is_some() && mailbox.waiting.len() <= max_messages / 2 {
+            // Ahead of its next turn.
+            self.want_messages(slot);
+        }
         request
     }
 
-    /// Lets those go on who wait for room in a mailbox, if there is room.
-    pub(super) fn release_waiters(&mut self, slot: u32) {
-        if self.mailboxes[slot as usize].waiters.is_empty() || self.is_full(slot) {
-            return;
-        }
-        for waiter in std::mem::take(&mut self.mailboxes[slot as usize].waiters) {
-            self.go_on(waiter);
-        }
-    }
-
     /// Gives a mailbox its next turn, or removes it when it has nothing to do.
-    pub(super) fn go_on(&mut self, slot: u32) {
+    pub(crate) fn go_on(&mut self, slot: u32) {
         let mailbox = &mut self.mailboxes[slot as usize];
         let place = mailbox.instance;
-        if mailbox.batch.is_some() || !mailbox.waiting.is_empty() {
-            self.make_ready(slot);
-        } else {
-            mailbox.phase = Phase::Idle;
-            if mailbox.waiters.is_empty() {
-                let Mailbox { waiting, .. } = self.mailboxes.remove(slot as usize);
-                if self.spare.len() < SPARE_MAX {
-                    self.spare.push(waiting);
-                }
-                self.instances.get_mut(place).mailbox = None;
+        if mailbox.is_empty() {
+            let Mailbox { waiting, .. } = self.mailboxes.remove(slot as usize);
+            if self.spare.len() < SPARE_MAX {
+                self.spare.push(waiting);
             }
+            self.instances.get_mut(place).mailbox = None;
+        } else {
+            self.make_ready(slot);
         }
         self.settle(place);
     }
@@ -197,9 +196,15 @@ impl<T> Mailboxes<T> {
             return;
         }
         self.land(request.slot, true);
-        self.mailboxes[request.slot as usize].phase = Phase::Parked(until);
+        let mailbox = &mut self.mailboxes[request.slot as usize];
+        mailbox.phase = Phase::Parked(until);
+        let (function, place) = (mailbox.function as usize, mailbox.instance);
         self.parked.insert((until, request.slot));
-        self.settle(self.mailboxes[request.slot as usize].instance);
+        self.settle(place);
+        if self.is_saturated(function) {
+            self.put_out_waiting(request.slot);
+        }
+        self.put_out_parked();
         self.evict();
     }
 
@@ -210,13 +215,13 @@ impl<T> Mailboxes<T> {
             return false;
         }
         let mailbox = &mut self.mailboxes[request.slot as usize];
-        let count = mailbox.batch.as_ref().map_or(0, |batch| batch.tags.len());
-        if !mailbox.split_batch() {
+        if mailbox.batch.as_ref().is_none_or(|batch| batch.numbers.len() < 2) {
             return false;
         }
-        self.functions[mailbox.function as usize].counts.backlog += count as u64;
         self.land(request.slot, true);
-        self.mailboxes[request.slot as usize].starts_anew();
+        let mailbox = &mut self.mailboxes[request.slot as usize];
+        mailbox.split_batch();
+        mailbox.reset_attempts();
         self.go_on(request.slot);
         self.evict();
         true
@@ -228,26 +233,30 @@ impl<T> Mailboxes<T> {
             return;
         }
         self.land(request.slot, true);
-        if let Some(batch) = self.mailboxes[request.slot as usize].batch.take() {
-            self.finish(&batch);
+        let mailbox = &mut self.mailboxes[request.slot as usize];
+        let (function, place) = (mailbox.function, mailbox.instance);
+        mailbox.reset_attempts();
+        if let Some(batch) = mailbox.batch.take() {
+            let id = Arc::clone(&self.instances.get(place).id);
+            self.finish_batch(function, &id, &batch);
         }
-        self.mailboxes[request.slot as usize].starts_anew();
         self.go_on(request.slot);
         self.evict();
     }
 
-    pub(super) fn is_in_flight(&self, request: RequestId) -> bool {
+    pub(crate) fn is_in_flight(&self, request: RequestId) -> bool {
         self.mailboxes
             .get(request.slot as usize)
             .is_some_and(|mailbox| mailbox.phase == Phase::InFlight && mailbox.request == request.number)
     }
 
     /// A request is not in flight any more. Its instance is to be settled after it.
-    pub(super) fn land(&mut self, slot: u32, failed: bool) {
+    pub(crate) fn land(&mut self, slot: u32, failed: bool) {
         let mailbox = &mut self.mailboxes[slot as usize];
         self.instances.get_mut(mailbox.instance).is_pinned = false;
         let function = &mut self.functions[mailbox.function as usize];
         function.counts.in_flight -= 1;
+        function.messages_in_flight -= mailbox.batch.as_ref().map_or(0, |batch| batch.numbers.len() as u64);
         self.groups[function.group.index()].in_flight -= 1;
         function.is_tried = false;
         if failed {
@@ -259,12 +268,10 @@ impl<T> Mailboxes<T> {
         }
     }
 
-    /// Messages are handled.
-    pub(super) fn finish(&mut self, batch: &Batch<T>) {
-        self.messages -= batch.tags.len();
-        self.bytes -= batch.messages.iter().map(Message::footprint).sum::<usize>();
-        if let Some(journal) = &mut self.journal {
-            batch.tags.iter().for_each(|tag| journal.messages.remove(tag.id));
+    /// The messages of a batch are handled, or left out.
+    pub(crate) fn finish_batch(&mut self, function: u32, id: &Arc<str>, batch: &Batch) {
+        for (number, message) in batch.numbers.iter().zip(batch.messages.iter()) {
+            self.finish(function, id, *number, message);
         }
     }
 }

@@ -9,18 +9,18 @@ use crate::{Expiration, StateSpec, Value};
 
 /// A value in memory. Clones share its bytes: the cell, the journal and requests have one copy together.
 #[derive(Clone, Debug)]
-pub(super) struct Content {
+pub(crate) struct Content {
     typename: Arc<str>,
     /// Not a slice of an answer, which would keep all of the answer for as long as the state lives.
     bytes: Arc<[u8]>,
 }
 
 impl Content {
-    pub(super) fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         Value { typename: Arc::clone(&self.typename), bytes: Some(Bytes::from_owner(Arc::clone(&self.bytes))) }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 }
@@ -36,28 +36,28 @@ struct Cell {
 
 /// The states of an instance that are set.
 #[derive(Debug, Default)]
-pub(super) struct Cells(Vec<Cell>);
+pub(crate) struct Cells(Vec<Cell>);
 
 impl Cells {
     /// What a state takes beside the bytes of its value, about: its cell, and what comes with an allocation or two.
     const OVERHEAD: usize = 96;
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// About how many bytes of memory they take.
-    pub(super) fn footprint(&self) -> usize {
+    pub(crate) fn footprint(&self) -> usize {
         self.0.iter().map(|cell| Self::OVERHEAD + cell.content.len()).sum()
     }
 
     /// When the first of them expires, if one does.
-    pub(super) fn first_expiry(&self) -> Option<Timestamp> {
+    pub(crate) fn first_expiry(&self) -> Option<Timestamp> {
         self.0.iter().filter_map(|cell| cell.expires).min()
     }
 
     /// Removes what has expired, calling `changed` with the place of each such state.
-    pub(super) fn expire(&mut self, now: Timestamp, mut changed: impl FnMut(u16)) {
+    pub(crate) fn expire(&mut self, now: Timestamp, mut changed: impl FnMut(u16)) {
         self.0.retain(|cell| {
             let stays = cell.expires.is_none_or(|at| at > now);
             if !stays {
@@ -69,7 +69,7 @@ impl Cells {
 
     /// The address gets a message: puts expiry off where that is what counts, calling `changed` with each such state.
     /// Expired values have to be removed before.
-    pub(super) fn invoked(
+    pub(crate) fn invoked(
         &mut self,
         specs: &Specs,
         now: Timestamp,
@@ -84,12 +84,12 @@ impl Cells {
         }
     }
 
-    pub(super) fn get(&self, spec: u16) -> Option<&Content> {
+    pub(crate) fn get(&self, spec: u16) -> Option<&Content> {
         self.0.iter().find(|cell| cell.spec == spec).map(|cell| &cell.content)
     }
 
     /// Sets a state, or unsets it when the value is absent, and gives what it has from now on.
-    pub(super) fn set(
+    pub(crate) fn set(
         &mut self,
         spec: u16,
         declared: &StateSpec,
@@ -119,14 +119,14 @@ impl Cells {
         Some(&self.0[place].content)
     }
 
-    pub(super) fn clear(&mut self, spec: u16) {
+    pub(crate) fn clear(&mut self, spec: u16) {
         self.0.retain(|cell| cell.spec != spec);
     }
 }
 
 /// The states that a function has declared: since the start, or in an earlier run. Places do not change.
 #[derive(Debug, Default)]
-pub(super) struct Specs {
+pub(crate) struct Specs {
     specs: Vec<StateSpec>,
     /// For each of them, how many were declared since the start before it; none where only an earlier run has.
     since_start: Vec<Option<u16>>,
@@ -138,7 +138,7 @@ pub(super) struct Specs {
 
 impl Specs {
     /// Adds a state that an earlier run has declared. The function has it when it is declared again.
-    pub(super) fn remember(&mut self, spec: StateSpec) {
+    pub(crate) fn remember(&mut self, spec: StateSpec) {
         if !self.by_name.contains_key(&spec.name) {
             self.add(spec, None);
         }
@@ -146,7 +146,7 @@ impl Specs {
 
     /// Registers a state, unless it was since the start: the first registration of a run counts. Gives it if it is
     /// new, or another one than an earlier run has declared.
-    pub(super) fn register(&mut self, spec: StateSpec) -> Option<&StateSpec> {
+    pub(crate) fn register(&mut self, spec: StateSpec) -> Option<&StateSpec> {
         let declared = self.declared;
         let Some(place) = self.by_name.get(&spec.name).map(|place| usize::from(*place)) else {
             self.add(spec, Some(declared))?;
@@ -176,51 +176,51 @@ impl Specs {
     }
 
     /// Whether there are none, not even of an earlier run.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.specs.is_empty()
     }
 
     /// The place of a state, also of one that only an earlier run has declared.
-    pub(super) fn place(&self, name: &str) -> Option<u16> {
+    pub(crate) fn place(&self, name: &str) -> Option<u16> {
         self.by_name.get(name).copied()
     }
 
     /// The place of a state that was declared since the start.
-    pub(super) fn declared_place(&self, name: &str) -> Option<u16> {
+    pub(crate) fn declared_place(&self, name: &str) -> Option<u16> {
         self.place(name).filter(|place| self.since_start[usize::from(*place)].is_some())
     }
 
     /// Those that were declared since the start, with their places.
-    pub(super) fn declared(&self) -> impl Iterator<Item = (u16, &StateSpec)> {
+    pub(crate) fn declared(&self) -> impl Iterator<Item = (u16, &StateSpec)> {
         let all = (0..).zip(&self.specs).zip(&self.since_start);
         all.filter(|(_, since_start)| since_start.is_some()).map(|(spec, _)| spec)
     }
 
     /// How many were declared since the start.
-    pub(super) fn declared_count(&self) -> u16 {
+    pub(crate) fn declared_count(&self) -> u16 {
         self.declared
     }
 
     /// Whether a state was among the first so many that were declared since the start.
-    pub(super) fn was_among(&self, first: u16, name: &str) -> bool {
+    pub(crate) fn was_among(&self, first: u16, name: &str) -> bool {
         let place = self.place(name).map(usize::from);
         place.and_then(|place| self.since_start[place]).is_some_and(|since_start| since_start < first)
     }
 
-    pub(super) fn get(&self, place: u16) -> &StateSpec {
+    pub(crate) fn get(&self, place: u16) -> &StateSpec {
         &self.specs[usize::from(place)]
     }
 
-    pub(super) fn name(&self, place: u16) -> &Arc<str> {
+    pub(crate) fn name(&self, place: u16) -> &Arc<str> {
         &self.specs[usize::from(place)].name
     }
 
-    pub(super) fn expiration(&self, place: u16) -> Expiration {
+    pub(crate) fn expiration(&self, place: u16) -> Expiration {
         self.specs[usize::from(place)].expiration
     }
 
     /// Whether messages put off the expiry of one of them.
-    pub(super) fn expires_by_use(&self) -> bool {
+    pub(crate) fn expires_by_use(&self) -> bool {
         self.expires_by_use
     }
 }

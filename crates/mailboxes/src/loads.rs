@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 
 use statefun_kinesis_types::{Address, Timestamp};
 
-use super::{
-    change::StoredState,
+use crate::{
+    Mailboxes, StoredState,
     instances::{Instance, Knowledge, Queue},
-    machine::Mailboxes,
     mailbox::Phase,
 };
 
@@ -20,7 +19,7 @@ const SWEEPS_AT_ONCE: usize = 64;
 
 /// Addresses whose states are asked for.
 #[derive(Debug)]
-pub(super) struct Loads {
+pub(crate) struct Loads {
     /// Instances whose states are to be asked for.
     wanted: VecDeque<u32>,
     /// How many were asked for and have not come.
@@ -39,24 +38,12 @@ impl Default for Loads {
 }
 
 impl Loads {
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.wanted.len() + self.under_way
     }
 }
 
-impl<T> Mailboxes<T> {
-    /// The same mailboxes, whose states live in a store, and in memory only as far as [`Limits::state_bytes`] goes.
-    ///
-    /// An address of which nothing is in memory is unknown: before its next request goes out, its states are asked for
-    /// by [`take_loads`](Self::take_loads). What was changed stays in memory until its cut is
-    /// [`durable`](Self::durable); so what the store has is what counts for every address that is asked for.
-    ///
-    /// [`Limits::state_bytes`]: super::machine::Limits::state_bytes
-    #[must_use]
-    pub fn backed(self) -> Self {
-        Self { is_backed: true, ..self.journalled() }
-    }
-
+impl Mailboxes {
     /// Addresses whose states are asked for since the last call. Each has to be told of once by
     /// [`loaded`](Self::loaded) or [`load_failed`](Self::load_failed); what the store had at any time after this call
     /// will do.
@@ -96,14 +83,11 @@ impl<T> Mailboxes<T> {
         self.instances.schedule(place, &mut self.expiries, false);
         let bytes = self.instances.bytes() - before;
         self.loads.expected_bytes = (self.loads.expected_bytes * 15 + bytes).div_ceil(16);
-        let slot =
-            self.instances.get(place).mailbox.filter(|slot| self.mailboxes[*slot as usize].phase == Phase::Loading);
-        if let Some(slot) = slot {
+        if let Some(slot) = self.instances.get(place).mailbox
+            && self.mailboxes[slot as usize].phase == Phase::Loading
+        {
             self.instances.get_mut(place).is_pinned = true;
-            let mailbox = &mut self.mailboxes[slot as usize];
-            mailbox.phase = Phase::Ready;
-            let group = self.functions[mailbox.function as usize].group;
-            self.groups[group.index()].loaded.push_back(slot);
+            self.loaded_if_complete(slot);
         }
         self.settle(place);
         self.evict();
@@ -132,7 +116,7 @@ impl<T> Mailboxes<T> {
     pub fn sweep(&mut self, states: Vec<StoredState>, now: Timestamp) {
         for state in states {
             let is_over = state.expires.is_some_and(|at| at <= now);
-            if is_over && self.is_backed && self.loads.sweeps.back() != Some(&state.address) {
+            if is_over && self.loads.sweeps.back() != Some(&state.address) {
                 self.loads.sweeps.push_back(state.address);
             }
         }
@@ -143,22 +127,31 @@ impl<T> Mailboxes<T> {
         self.loads.sweeps.len()
     }
 
-    /// Lets a mailbox whose turn it is wait for its states. Says whether there was room for them.
-    pub(super) fn begin_load(&mut self, group: usize, slot: u32) -> bool {
+    /// Lets a mailbox whose turn it is wait for its states or messages. Says whether there was room for them.
+    pub(crate) fn begin_load(&mut self, group: usize, slot: u32) -> bool {
         let loads = self.groups[group].loads;
-        let expected = (self.loads.count() + 1) * self.loads.expected_bytes;
-        while self.instances.kept_bytes() + expected > self.limits.state_bytes && self.settle_first() {}
-        let has_room = loads < LOADS_AT_ONCE && self.instances.kept_bytes() + expected <= self.limits.state_bytes;
+        let place = self.mailboxes[slot as usize].instance;
+        let needs_states = !self.instances.get(place).is_known();
+        let expected = if needs_states { (self.loads.count() + 1) * self.loads.expected_bytes } else { 0 };
+        while needs_states && self.instances.kept_bytes() + expected > self.limits.state_bytes && self.settle_first() {}
+        let has_bytes = !needs_states || self.instances.kept_bytes() + expected <= self.limits.state_bytes;
+        let has_room = loads < LOADS_AT_ONCE && has_bytes;
         // One goes on in any case, so that a group is not held up by what others keep in memory.
         if loads > 0 && !has_room {
             return false;
         }
         self.groups[group].loads += 1;
-        let mailbox = &mut self.mailboxes[slot as usize];
-        mailbox.phase = Phase::Loading;
-        let place = mailbox.instance;
-        if self.instances.get(place).knowledge == Knowledge::Unknown {
-            self.want(place);
+        self.mailboxes[slot as usize].phase = Phase::Loading;
+        match self.instances.get(place).knowledge {
+            Knowledge::Unknown => self.want(place),
+            Knowledge::Wanted | Knowledge::Loading => {}
+            Knowledge::Known => {
+                self.instances.unlink(place);
+                self.instances.get_mut(place).is_pinned = true;
+            }
+        }
+        if !self.mailboxes[slot as usize].has_next() {
+            self.want_messages(slot);
         }
         true
     }
@@ -169,7 +162,7 @@ impl<T> Mailboxes<T> {
     }
 
     /// Puts a value where it is in the store.
-    pub(super) fn put_state(&mut self, place: u32, state: &StoredState) {
+    pub(crate) fn put_state(&mut self, place: u32, state: &StoredState) {
         let specs = &self.functions[self.instances.get(place).function as usize].specs;
         // One that the function never declared cannot be seen by it.
         let (Some(spec), Some(value)) = (specs.place(&state.name), &state.value) else { return };
@@ -179,7 +172,7 @@ impl<T> Mailboxes<T> {
     }
 
     /// Puts an instance where it waits to go, or removes it when nobody will miss it.
-    pub(super) fn settle(&mut self, place: u32) {
+    pub(crate) fn settle(&mut self, place: u32) {
         self.instances.unlink(place);
         let instance = self.instances.get(place);
         match instance.knowledge {
@@ -194,39 +187,31 @@ impl<T> Mailboxes<T> {
         }
         let is_saved = self.is_saved(instance);
         if instance.is_idle_and_empty() && is_saved {
-            // In a store, that an address has no states is worth knowing as long as there is room for it.
+            // Where others may have states in the store, that an address has none is worth knowing while there is room.
             let has_specs = !self.functions[instance.function as usize].specs.is_empty();
-            if !self.is_backed || !has_specs {
+            if !self.has_stored_states || !has_specs {
                 return self.forget(place);
             }
         }
-        if is_saved && self.is_backed {
+        if is_saved {
             self.instances.link(place, Queue::Saved);
-        } else if !is_saved {
+        } else {
             self.instances.link(place, Queue::Unsaved);
         }
     }
 
-    /// Whether the last change of an instance does not need it any more: it is in a cut, which is durable where states
-    /// live in a store.
+    /// Whether the last change of an instance is durable, so that it can be read again.
     fn is_saved(&self, instance: &Instance) -> bool {
-        match &self.journal {
-            None => true,
-            Some(_) if self.is_backed => instance.written.cut <= self.durable,
-            Some(journal) => instance.written.cut < journal.number,
-        }
+        instance.written.cut <= self.durable
     }
 
     /// Puts out of memory what is not needed.
-    pub(super) fn evict(&mut self) {
+    pub(crate) fn evict(&mut self) {
         // More than one each time, so that what waits here gets less when it can.
         for _ in 0..4 {
             if !self.settle_first() {
                 break;
             }
-        }
-        if !self.is_backed {
-            return;
         }
         while self.instances.bytes() > self.limits.state_bytes {
             match self.instances.first(Queue::Saved) {
@@ -243,8 +228,9 @@ impl<T> Mailboxes<T> {
         first.inspect(|place| self.settle(*place)).is_some()
     }
 
-    /// Removes an instance, or only what is known of its states when it has messages.
+    /// Removes an instance, or only what is known of its states when it has messages. Its states are in the store.
     fn forget(&mut self, place: u32) {
+        self.has_stored_states |= !self.instances.get(place).cells.is_empty();
         if self.instances.get(place).mailbox.is_none() {
             let instance = self.instances.remove(place, &mut self.expiries);
             self.functions[instance.function as usize].instances.remove(&instance.id);

@@ -1,10 +1,10 @@
-//! What mailboxes promise whose changes are written down, and whose states live in a store; one promise per test.
+//! What mailboxes promise about states, which are in a store behind them; one promise per test.
 
 use std::time::Duration;
 
-use statefun_kinesis_functions::{
-    Answer, Delayed, Effects, Expiration, GroupSettings, Image, Limits, Mailboxes, Message, Request, StateChange,
-    StateSpec, StoredState, Value,
+use statefun_kinesis_mailboxes::{
+    Answer, Delayed, Effects, Expiration, GroupSettings, Image, Limits, Mailboxes, Message, Request, Restored,
+    StateChange, StateSpec, StoredKey, StoredMessage, StoredState, Value,
 };
 use statefun_kinesis_types::{Address, Timestamp};
 
@@ -33,7 +33,7 @@ fn stored(address: &str, name: &str, text: &str, expires: Option<i64>) -> Stored
 
 /// Mailboxes and the store behind them.
 struct Scene {
-    mailboxes: Mailboxes<()>,
+    mailboxes: Mailboxes,
     image: Image,
 }
 
@@ -60,10 +60,11 @@ impl Scene {
     }
 
     fn restored(image: Image, limits: Limits, settings: GroupSettings) -> Self {
-        let mut mailboxes = Mailboxes::new(limits).backed();
+        let mut mailboxes = Mailboxes::new(limits);
         let group = mailboxes.add_group(settings);
         mailboxes.serve_namespace("t", group);
-        mailboxes.restore(&image).unwrap();
+        let restored = Restored { has_states: true, ..image.restored() };
+        mailboxes.restore(restored).unwrap();
         for (function, spec) in image.specs() {
             mailboxes.declare(function, spec.clone()).unwrap();
         }
@@ -73,7 +74,7 @@ impl Scene {
 
     fn deliver(&mut self, address: &str, text: &str) {
         let message = Message { caller: None, value: value(text), origin: None };
-        self.mailboxes.deliver((), [(to(address), message)]).unwrap();
+        self.mailboxes.deliver([(to(address), message)]).unwrap();
     }
 
     /// Answers all loads that are asked for, from what is durable; says for which addresses.
@@ -138,7 +139,7 @@ fn an_address_is_asked_for_before_its_first_request() {
     scene.deliver("t/f/1", "a");
     assert_eq!(scene.mailboxes.next_request(NOW), None);
     let addresses = scene.mailboxes.take_loads();
-    assert_eq!((&addresses[..], scene.mailboxes.usage().loads), (&[to("t/f/1")][..], 1));
+    assert_eq!((&addresses[..], scene.mailboxes.usage().reads), (&[to("t/f/1")][..], 1));
     assert!(scene.mailboxes.take_loads().is_empty(), "it is asked for once");
     // What comes meanwhile is in the same batch.
     scene.deliver("t/f/1", "b");
@@ -146,7 +147,7 @@ fn an_address_is_asked_for_before_its_first_request() {
     scene.mailboxes.loaded(&addresses[0], vec![stored("t/f/1", "s", "x", None)], NOW);
     let request = scene.mailboxes.next_request(NOW).unwrap();
     assert_eq!((request.messages.len(), &request.states[0].1), (2, &Some(value("x"))));
-    assert_eq!(scene.mailboxes.usage().loads, 0);
+    assert_eq!(scene.mailboxes.usage().reads, 0);
     // From then on it is in memory.
     scene.set(&request, "s", Some("y"), NOW);
     assert_eq!(scene.look("t/f/1", NOW), [some("y"), None, None]);
@@ -204,7 +205,7 @@ fn a_load_that_failed_is_asked_for_again() {
         assert_eq!(scene.mailboxes.next_request(NOW), None);
         assert_eq!(scene.mailboxes.take_loads(), [to("t/f/1")]);
         scene.mailboxes.load_failed(&to("t/f/1"));
-        assert_eq!(scene.mailboxes.usage().loads, 1);
+        assert_eq!(scene.mailboxes.usage().reads, 1);
     }
     assert_eq!(scene.load(NOW), ["t/f/1"]);
     assert_eq!(scene.mailboxes.next_request(NOW).unwrap().states[0].1, Some(value("x")));
@@ -291,31 +292,6 @@ fn states_of_an_address_that_is_parked_may_go() {
     assert_eq!(scene.load(at(1_000)), ["t/f/1"]);
     let again = scene.mailboxes.next_request(at(1_000)).unwrap();
     assert_eq!((again.attempt, &again.states[0].1), (1, &Some(value("x"))));
-}
-
-#[test]
-fn states_of_an_address_that_is_held_up_may_go() {
-    let settings = GroupSettings { max_batch_messages: 2.try_into().unwrap(), ..GroupSettings::default() };
-    let large = "x".repeat(1_000);
-    let image = Scene::with(&[stored("t/f/1", "s", &large, None)]).image;
-    let mut scene = Scene::restored(image, Limits { state_bytes: 0, ..Limits::default() }, settings);
-    scene.deliver("t/slow/1", "in flight");
-    let slow = scene.mailboxes.next_request(NOW).unwrap();
-    scene.deliver("t/f/1", "a");
-    assert_eq!(scene.mailboxes.next_request(NOW), None);
-    scene.load(NOW);
-    let request = scene.mailboxes.next_request(NOW).unwrap();
-    scene.deliver("t/f/1", "b");
-    let messages = vec![(to("t/slow/1"), value("1")), (to("t/slow/1"), value("2"))];
-    let effects = Effects { messages, ..Effects::default() };
-    scene.mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap();
-    assert_eq!(scene.mailboxes.next_request(NOW), None, "the slow one has as many as it may have");
-    assert!(scene.mailboxes.usage().state_bytes < 1_000, "{:?}", scene.mailboxes.usage());
-    scene.handled(&slow, NOW);
-    assert_eq!(scene.mailboxes.next_request(NOW).unwrap().target, to("t/slow/1"));
-    assert_eq!(scene.mailboxes.next_request(NOW), None);
-    assert_eq!(scene.load(NOW), ["t/f/1"]);
-    assert_eq!(scene.mailboxes.next_request(NOW).unwrap().states[0].1, Some(value(&large)));
 }
 
 /// What is in the store at 0 and expires at 50; a message at that time; what the function sees, what the store has then.
@@ -479,7 +455,7 @@ fn states_of_an_address_that_waits_for_another_one_may_go() {
 
 #[test]
 fn a_cut_has_each_address_once() {
-    let mut mailboxes = Mailboxes::new(Limits::default()).journalled();
+    let mut mailboxes = Mailboxes::new(Limits::default());
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("t", group);
     let mut scene = Scene { mailboxes, image: Image::default() };
@@ -533,7 +509,8 @@ fn a_cut_has_what_is_left_of_all_changes() {
     let effects = Effects { delayed: vec![send], ..Effects::default() };
     scene.mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap();
     let third = scene.mailboxes.cut();
-    let handled: Vec<u64> = second.changes.messages().map(|message| message.id).collect();
+    let key = |message: &StoredMessage| StoredKey { owner: message.to.id.clone(), number: message.id };
+    let handled: Vec<StoredKey> = second.changes.messages().map(key).collect();
     assert_eq!(third.changes.messages_done(), handled);
     assert_eq!(third.changes.specs(), [("t/f".parse().unwrap(), spec)]);
     assert_eq!((third.changes.states().count(), third.changes.timers().count()), (0, 1));
@@ -542,10 +519,11 @@ fn a_cut_has_what_is_left_of_all_changes() {
 /// Restarts, lets a message go to an address, and has the function declare these states in its answer. Gives the request
 /// that went out with them.
 fn restarted(image: Image, declared: &[(&str, Expiration)], now: Timestamp) -> (Scene, Request) {
-    let mut mailboxes = Mailboxes::new(Limits::default()).backed();
+    let mut mailboxes = Mailboxes::new(Limits::default());
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("t", group);
-    mailboxes.restore(&image).unwrap();
+    let restored = Restored { has_states: true, ..image.restored() };
+    mailboxes.restore(restored).unwrap();
     let mut scene = Scene { mailboxes, image };
     scene.deliver("t/f/1", "a");
     assert_eq!(scene.mailboxes.next_request(now), None);

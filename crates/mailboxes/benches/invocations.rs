@@ -7,7 +7,7 @@ use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use divan::{Bencher, counter::ItemsCount};
 use fastrand::Rng;
-use statefun_kinesis_functions::{
+use statefun_kinesis_mailboxes::{
     Answer, Effects, Expiration, GroupSettings, Limits, Mailboxes, Message, Request, StateChange, StateSpec,
     StoredState, Value,
 };
