@@ -158,6 +158,7 @@ fn hint(kind: ErrorKind, by: UsedBy) -> Option<&'static str> {
         (ErrorKind::NotAStore, UsedBy::Run) => "name a directory that is empty or not there yet",
         (ErrorKind::NotAStore, UsedBy::State) => "name the directory that a run has as --state",
         (ErrorKind::Newer, _) => "use the version that wrote it, or a newer one",
+        (ErrorKind::Older, _) => "upgrade it first, while no run uses it: statefun-kinesis state upgrade DIR",
         (ErrorKind::Damaged, _) => {
             "restore the directory from a copy; or begin anew, which forgets all positions and states: \
              statefun-kinesis state reset DIR --all"
@@ -199,6 +200,7 @@ mod tests {
         for by in [UsedBy::Run, UsedBy::State] {
             check(ErrorKind::Missing, by, Some("a run with --state makes it"));
             check(ErrorKind::Newer, by, Some("the version that wrote it"));
+            check(ErrorKind::Older, by, Some("state upgrade DIR"));
             check(ErrorKind::Damaged, by, Some("state reset DIR --all"));
             check(ErrorKind::Full, by, Some("make room"));
             check(ErrorKind::Io, by, Some("may make and write the directory"));

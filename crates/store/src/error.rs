@@ -57,6 +57,9 @@ pub enum ErrorKind {
     NotAStore,
     /// A newer version of this program wrote the store. Nothing of it was touched.
     Newer,
+    /// An older version of this program wrote the store, in a format that has to be upgraded before it can be used.
+    /// Nothing of it was touched.
+    Older,
     /// What is stored cannot be trusted: a file is missing, a checksum is wrong, an acknowledged commit is not there.
     /// Restore the directory from a copy, or reset it.
     Damaged,

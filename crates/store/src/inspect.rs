@@ -101,12 +101,12 @@ pub struct Exported {
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let store = MemoryStore::new();
 /// let mut commit = Commit::new();
-/// commit.put(Table::Mailboxes, key::number(7), "hello");
+/// commit.put(Table::Mailboxes, key::numbered("anna", 7), "hello");
 /// store.commit(commit).await?;
 ///
 /// let mut export = Export::new(&store);
 /// while let Some(entry) = export.next().await? {
-///     assert_eq!(entry.meaning, Some(key::StoredKey::Number { number: 7 }));
+///     assert_eq!(entry.meaning, Some(key::StoredKey::Numbered { hash: key::hash("anna"), number: 7 }));
 /// }
 /// # Ok::<(), statefun_kinesis_store::Error>(())
 /// # })?;
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(overview.module, Some(ModuleRecord::default()));
         assert_eq!(overview.positions.len(), 1);
         let sizes: Vec<_> = overview.tables.iter().map(|size| (size.table, size.entries)).collect();
-        let expect = [1, 2, 3, 0, 0, 1];
+        let expect = [1, 2, 3, 0, 0, 1, 0, 0];
         assert_eq!(sizes, Table::ALL.into_iter().zip(expect).collect::<Vec<_>>());
         assert_eq!(overview.tables[Table::State.index()].value_bytes, 4);
     }

@@ -16,12 +16,13 @@
 //! | `meta` | name, as it is |
 //! | `positions` | text of the ingress, text of the stream's ARN, then the shard's id as it is; without a shard, the stream itself |
 //! | `state` | hash of the id, text of the function type, text of the id, then the value's name as it is |
-//! | `mailboxes`, `egress` | number |
-//! | `timers` | time at which it is due, number, hash of the id of the address that it belongs to; or the number alone |
+//! | `mailboxes` | hash of the target's id, number |
+//! | `timers`, `egress`, `cancellations` | hash of the sender's id, number |
+//! | `due` | time at which the delayed message is due, hash of the sender's id, number |
 //!
-//! What waits is keyed by the number that it got when it came, since whoever is done with it knows that number and
-//! often nothing else, and since it is read again in that order. There is as much of it as the queues hold, so that
-//! moving a part of it to another worker is a scan with a look at the values.
+//! Keys that begin with a hash can be cut by ranges of the hash key space: all that belongs to the addresses of a range
+//! is one range of each of these tables ([`hash_range`]), so that it can be copied out without a look at the values.
+//! Within an id, entries sort by number, which is the order in which they came.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use md5::{Digest, Md5};
@@ -79,31 +80,64 @@ pub fn state(address: &Address, name: &str) -> Bytes {
     key.freeze()
 }
 
-/// The key of a message, of a record for an egress, or of a timer, by its number alone. They sort by their numbers.
-pub fn number(number: u64) -> Bytes {
-    Bytes::copy_from_slice(&number.to_be_bytes())
+/// The beginning of the keys of everything that is numbered and belongs to an id: of its messages in
+/// [`Table::Mailboxes`], and of what it has sent in [`Table::Timers`], [`Table::Egress`] and [`Table::Cancellations`].
+///
+/// Two ids with the same hash share it; the values tell them apart.
+pub fn id(id: &str) -> Bytes {
+    Bytes::copy_from_slice(&hash(id).get().to_be_bytes())
 }
 
-/// The addresses whose ids lie in a part of the hash key space, in [`Table::State`].
+/// The key of a message (with the id of its target), or of a delayed message, a record for an egress or a cancellation
+/// (with the id of its sender). Keys of one id sort by their numbers.
+pub fn numbered(id: &str, number: u64) -> Bytes {
+    numbered_at(hash(id), number)
+}
+
+/// The key of [`numbered`](numbered()), for callers that have the hash of the id already.
+pub fn numbered_at(hash: HashKey, number: u64) -> Bytes {
+    let mut key = BytesMut::with_capacity(HASH_BYTES + NUMBER_BYTES);
+    key.put_u128(hash.get());
+    key.put_u64(number);
+    key.freeze()
+}
+
+/// The part of a table whose ids lie in a part of the hash key space: in [`Table::State`], [`Table::Mailboxes`],
+/// [`Table::Timers`], [`Table::Egress`] and [`Table::Cancellations`].
 pub fn hash_range(range: HashKeyRange) -> KeyRange {
     let end = range.end().get().checked_add(1);
     KeyRange::new(range.start().get().to_be_bytes().to_vec(), end.map(|end| end.to_be_bytes().to_vec().into()))
 }
 
-/// The key of a timer that belongs to `owner`. Timers sort by when they are due, then by their number.
-pub fn timer(due: Timestamp, number: u64, owner: &Address) -> Bytes {
+/// The key of a delayed message in [`Table::Due`]. `id` is the id of its sender and `number` its number, as in
+/// [`Table::Timers`]. Keys sort by when messages are due.
+pub fn due(at: Timestamp, id: &str, number: u64) -> Bytes {
+    due_at(at, hash(id), number)
+}
+
+/// The key of [`due`], for callers that have the hash of the id already.
+pub fn due_at(at: Timestamp, hash: HashKey, number: u64) -> Bytes {
     let mut key = BytesMut::with_capacity(2 * NUMBER_BYTES + HASH_BYTES);
-    put_time(&mut key, due);
+    put_time(&mut key, at);
+    key.put_u128(hash.get());
     key.put_u64(number);
-    key.put_u128(hash(&owner.id).get());
     key.freeze()
 }
 
-/// The timers that are due before an instant, in [`Table::Timers`].
+/// The delayed messages that are due before an instant, in [`Table::Due`].
+///
+/// Those of them that come after one that is known already are [`KeyRange::after`] its key.
 pub fn due_before(instant: Timestamp) -> KeyRange {
     let mut end = BytesMut::with_capacity(NUMBER_BYTES);
     put_time(&mut end, instant);
     KeyRange::new(Bytes::new(), Some(end.freeze()))
+}
+
+/// The delayed messages that are due at an instant or later, in [`Table::Due`].
+pub fn due_from(instant: Timestamp) -> KeyRange {
+    let mut start = BytesMut::with_capacity(NUMBER_BYTES);
+    put_time(&mut start, instant);
+    KeyRange::new(start.freeze(), None)
 }
 
 /// A key, taken apart again.
@@ -138,19 +172,21 @@ pub enum StoredKey {
         /// The value's name.
         name: String,
     },
-    /// Of [`number`](number()).
-    Number {
+    /// Of [`numbered`](numbered()).
+    Numbered {
+        /// The hash of the id that it belongs to.
+        hash: HashKey,
         /// The number.
         number: u64,
     },
-    /// Of [`timer`].
-    Timer {
-        /// When it is due.
-        due: Timestamp,
+    /// Of [`due`].
+    Due {
+        /// When the delayed message is due.
+        at: Timestamp,
+        /// The hash of its sender's id.
+        hash: HashKey,
         /// Its number.
         number: u64,
-        /// Where the address lies that it belongs to.
-        owner: HashKey,
     },
 }
 
@@ -169,13 +205,10 @@ impl StoredKey {
                 }
             }
             Table::State => Self::State { address: take_address(rest)?, name: take_all(rest)? },
-            Table::Mailboxes | Table::Egress => Self::Number { number: take_number(rest)? },
-            Table::Timers if rest.len() == NUMBER_BYTES => Self::Number { number: take_number(rest)? },
-            Table::Timers => Self::Timer {
-                due: take_time(rest)?,
-                number: take_number(rest)?,
-                owner: HashKey::new(u128::from_be_bytes(take(rest)?)),
-            },
+            Table::Mailboxes | Table::Timers | Table::Egress | Table::Cancellations => {
+                Self::Numbered { hash: take_hash(rest)?, number: take_number(rest)? }
+            }
+            Table::Due => Self::Due { at: take_time(rest)?, hash: take_hash(rest)?, number: take_number(rest)? },
         };
         rest.is_empty().then_some(parsed)
     }
@@ -220,6 +253,10 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 
 fn take_number(rest: &mut &[u8]) -> Option<u64> {
     take(rest).map(u64::from_be_bytes)
+}
+
+fn take_hash(rest: &mut &[u8]) -> Option<HashKey> {
+    take(rest).map(|bytes| HashKey::new(u128::from_be_bytes(bytes)))
 }
 
 fn take_time(rest: &mut &[u8]) -> Option<Timestamp> {
@@ -284,8 +321,10 @@ mod tests {
         let a = at("n/f", "a\0");
         let md5 = "4144e195f46de78a3623da7364d04f11";
         assert_eq!(hex(state(&a, "v")), format!("{md5}6e2f66000161{}76", "00ff0001"));
-        assert_eq!(hex(number(258)), "0000000000000102");
-        assert_eq!(hex(timer(Timestamp::from_millis(-1), 2, &a)), format!("7fffffffffffffff0000000000000002{md5}"));
+        assert_eq!(hex(id(&a.id)), md5);
+        assert_eq!(hex(numbered(&a.id, 258)), format!("{md5}0000000000000102"));
+        let at = Timestamp::from_millis(-1);
+        assert_eq!(hex(due(at, &a.id, 2)), format!("7fffffffffffffff{md5}0000000000000002"));
         let ingress: TypeName = "n/in".parse().unwrap();
         let text = format!("n/in\0\u{1}{arn}\0\u{1}shardId-1");
         assert_eq!(&shard(&ingress, &arn, &"shardId-1".parse().unwrap())[..], text.as_bytes());
@@ -297,15 +336,14 @@ mod tests {
         fn keys_come_apart_as_they_were_put_together(
             address in addresses(), name in "[a\\x00]{0,3}", number: u64, millis in -1_000_i64..4_000_000_000_000,
         ) {
-            let due = Timestamp::from_millis(millis);
-            let owner = hash(&address.id);
+            let (at, hash) = (Timestamp::from_millis(millis), hash(&address.id));
             prop_assert_eq!(
-                StoredKey::parse(Table::Timers, &timer(due, number, &address)),
-                Some(StoredKey::Timer { due, number, owner })
+                StoredKey::parse(Table::Due, &due(at, &address.id, number)),
+                Some(StoredKey::Due { at, hash, number })
             );
-            for table in [Table::Mailboxes, Table::Egress, Table::Timers] {
-                let parsed = StoredKey::parse(table, &super::number(number));
-                prop_assert_eq!(parsed, Some(StoredKey::Number { number }));
+            for table in [Table::Mailboxes, Table::Timers, Table::Egress, Table::Cancellations] {
+                let parsed = StoredKey::parse(table, &numbered(&address.id, number));
+                prop_assert_eq!(parsed, Some(StoredKey::Numbered { hash, number }));
             }
             prop_assert_eq!(
                 StoredKey::parse(Table::State, &state(&address, &name)),
@@ -320,13 +358,24 @@ mod tests {
         }
 
         #[test]
-        fn keys_sort_as_what_they_mean(a in (any::<i32>(), any::<u64>()), b in (any::<i32>(), any::<u64>())) {
-            let owner = at("n/f", "a");
-            let timer = |(due, number): (i32, u64)| timer(Timestamp::from_millis(due.into()), number, &owner);
-            prop_assert_eq!(timer(a).cmp(&timer(b)), a.cmp(&b));
-            let due = due_before(Timestamp::from_millis(b.0.into())).contains(&timer(a));
-            prop_assert_eq!(due, a.0 < b.0);
-            prop_assert_eq!(number(a.1).cmp(&number(b.1)), a.1.cmp(&b.1));
+        fn keys_sort_as_what_they_mean(
+            a in (any::<i32>(), any::<u128>(), any::<u64>()), b in (any::<i32>(), any::<u128>(), any::<u64>()),
+        ) {
+            let due = |(at, hash, number): (i32, u128, u64)| {
+                due_at(Timestamp::from_millis(at.into()), HashKey::new(hash), number)
+            };
+            let numbered = |(_, hash, number): (i32, u128, u64)| numbered_at(HashKey::new(hash), number);
+            prop_assert_eq!(due(a).cmp(&due(b)), a.cmp(&b));
+            prop_assert_eq!(numbered(a).cmp(&numbered(b)), (a.1, a.2).cmp(&(b.1, b.2)));
+            let instant = Timestamp::from_millis(b.0.into());
+            prop_assert_eq!(due_before(instant).contains(&due(a)), a.0 < b.0);
+            prop_assert_eq!(due_from(instant).contains(&due(a)), a.0 >= b.0);
+        }
+
+        #[test]
+        fn an_id_holds_what_belongs_to_it(a in "[a-c]{0,2}", b in "[a-c]{0,2}", number: u64) {
+            let inside = KeyRange::prefix(id(&a)).contains(&numbered(&b, number));
+            prop_assert_eq!(inside, a == b);
         }
 
         #[test]
@@ -336,11 +385,12 @@ mod tests {
         }
 
         #[test]
-        fn a_hash_range_holds_its_addresses(address in addresses(), start: u128, end: u128) {
+        fn a_hash_range_holds_its_addresses(address in addresses(), number: u64, start: u128, end: u128) {
             let (start, end) = (HashKey::new(start.min(end)), HashKey::new(start.max(end)));
             let range = HashKeyRange::new(start, end).unwrap();
-            let inside = hash_range(range).contains(&state(&address, "v"));
-            prop_assert_eq!(inside, range.contains(hash(&address.id)));
+            let inside = range.contains(hash(&address.id));
+            prop_assert_eq!(hash_range(range).contains(&state(&address, "v")), inside);
+            prop_assert_eq!(hash_range(range).contains(&numbered(&address.id, number)), inside);
         }
 
         #[test]

@@ -15,7 +15,7 @@
 //!
 //! let mut commit = Commit::new();
 //! commit.put(Table::State, key::state(&counter, "total"), "42");
-//! commit.delete(Table::Mailboxes, key::number(7));
+//! commit.delete(Table::Mailboxes, key::numbered(&counter.id, 7));
 //! store.commit(commit).await?; // All of it is durable now.
 //!
 //! let total = store.get_one(Table::State, key::state(&counter, "total")).await?;

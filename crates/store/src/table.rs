@@ -12,17 +12,33 @@ pub enum Table {
     /// Values of functions. Keys: [`key::state`](crate::key::state).
     State,
     /// Messages that an address has not processed yet, those of its request in flight included.
-    /// Keys: [`key::number`](crate::key::number()).
+    /// Keys: [`key::numbered`](crate::key::numbered()) with the id of the target.
     Mailboxes,
-    /// Messages that are to be delivered later. Keys: [`key::timer`](crate::key::timer) or [`key::number`](crate::key::number()).
+    /// Delayed messages that are not delivered yet. Keys: [`key::numbered`](crate::key::numbered()) with the id of the
+    /// sender, because the sender is who can cancel them.
     Timers,
-    /// Records for streams that were not acknowledged yet. Keys: [`key::number`](crate::key::number()).
+    /// Records for streams that were not acknowledged yet. Keys: [`key::numbered`](crate::key::numbered()) with the id
+    /// of the sender.
     Egress,
+    /// The index of [`Timers`](Self::Timers) by due time; values are empty. Keys: [`key::due`](crate::key::due).
+    Due,
+    /// Cancellations of delayed messages whose timers have not been looked up yet.
+    /// Keys: [`key::numbered`](crate::key::numbered()) with the id of the sender.
+    Cancellations,
 }
 
 impl Table {
     /// Every table, in the order of their declaration.
-    pub const ALL: [Self; 6] = [Self::Meta, Self::Positions, Self::State, Self::Mailboxes, Self::Timers, Self::Egress];
+    pub const ALL: [Self; 8] = [
+        Self::Meta,
+        Self::Positions,
+        Self::State,
+        Self::Mailboxes,
+        Self::Timers,
+        Self::Egress,
+        Self::Due,
+        Self::Cancellations,
+    ];
 
     /// The table's name, as people and directories see it.
     pub const fn name(self) -> &'static str {
@@ -33,6 +49,8 @@ impl Table {
             Self::Mailboxes => "mailboxes",
             Self::Timers => "timers",
             Self::Egress => "egress",
+            Self::Due => "due",
+            Self::Cancellations => "cancellations",
         }
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use statefun_kinesis_consumer::{Extent, ShardPosition};
 use statefun_kinesis_functions::{Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, Value};
-use statefun_kinesis_store::{Exported, key::StoredKey};
+use statefun_kinesis_store::{Exported, Table, key::StoredKey};
 use statefun_kinesis_types::{Address, StartPosition};
 
 use crate::records::text_or_base64;
@@ -19,6 +19,9 @@ pub(super) struct Line {
     /// Of a message, a delayed message or a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<u64>,
+    /// The MD5 of the sender's id, of an entry that does not have the id itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender_id_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ingress: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,12 +128,12 @@ impl Line {
                 let line = Self::of_state(name, &StoredValue::decode(stored())?);
                 Some(Self { function: Some(address.function.to_string()), id: Some(address.id.to_string()), ..line })
             }
-            StoredKey::Number { number } => match entry.table {
-                statefun_kinesis_store::Table::Mailboxes => {
+            StoredKey::Numbered { hash, number } => match entry.table {
+                Table::Mailboxes => {
                     let StoredMessage { to, message, .. } = StoredMessage::decode(*number, stored())?;
                     Some(Self::of_message(*number, &to, message.caller.as_ref(), &message.value))
                 }
-                statefun_kinesis_store::Table::Timers => {
+                Table::Timers => {
                     let StoredTimer { at, to, message, token, .. } = StoredTimer::decode(*number, stored())?;
                     Some(Self {
                         due: Some(at.to_string()),
@@ -138,7 +141,7 @@ impl Line {
                         ..Self::of_message(*number, &to, message.caller.as_ref(), &message.value)
                     })
                 }
-                statefun_kinesis_store::Table::Egress => {
+                Table::Egress => {
                     let message = StoredEgress::decode(*number, stored())?.message;
                     Some(Self {
                         number: Some(*number),
@@ -149,8 +152,19 @@ impl Line {
                         ..Self::of_bytes(&message.record.data)
                     })
                 }
+                Table::Cancellations => Some(Self {
+                    number: Some(*number),
+                    sender_id_hash: Some(hash.to_string()),
+                    ..Self::of_bytes(&entry.value)
+                }),
                 _ => None,
             },
+            StoredKey::Due { at, hash, number } => Some(Self {
+                number: Some(*number),
+                sender_id_hash: Some(hash.to_string()),
+                due: Some(at.to_string()),
+                ..Self::default()
+            }),
             _ => None,
         }
     }

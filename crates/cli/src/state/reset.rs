@@ -41,7 +41,8 @@ async fn remove(arguments: &ResetArguments) -> Result<(), Failure> {
     match DiskStore::open_existing(directory, DiskSettings::default()).await {
         Ok(store) => store.close().await.map_err(|error| unusable(&error))?,
         // There is something to remove, whatever is wrong with it.
-        Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Newer | ErrorKind::Io) => {}
+        Err(error)
+            if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Newer | ErrorKind::Older | ErrorKind::Io) => {}
         Err(error) => return Err(unusable(&error)),
     }
     confirm(arguments, "positions, states, messages and delayed messages are gone for good; the next run begins anew")?;

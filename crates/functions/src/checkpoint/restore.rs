@@ -42,13 +42,13 @@ impl Restored {
                 specs.iter().for_each(|spec| self.image.declare(function.clone(), spec.clone()));
                 self.specs.insert(function, specs);
             }
-            (Table::Mailboxes, StoredKey::Number { number }) => {
+            (Table::Mailboxes, StoredKey::Numbered { number, .. }) => {
                 self.image.add_message(StoredMessage::decode(number, value)?);
             }
-            (Table::Timers, StoredKey::Number { number }) => {
+            (Table::Timers, StoredKey::Numbered { number, .. }) => {
                 self.image.add_timer(StoredTimer::decode(number, value)?);
             }
-            (Table::Egress, StoredKey::Number { number }) => {
+            (Table::Egress, StoredKey::Numbered { number, .. }) => {
                 self.image.add_egress(StoredEgress::decode(number, value)?);
             }
             _ => return None,

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use statefun_kinesis_store::{Commit, Table, key};
-use statefun_kinesis_types::FunctionType;
+use statefun_kinesis_types::{FunctionType, HashKey};
 
 use super::format::{encode_specs, specs_name};
 use crate::{Cut, StateSpec};
@@ -71,19 +71,24 @@ pub(super) fn write(moment: &Arc<Moment>, specs: &mut HashMap<FunctionType, Vec<
     (commit, size)
 }
 
+/// The key of a number, whatever address it belongs to: what is removed is known by its number alone, as yet.
+fn numbered(number: u64) -> Bytes {
+    key::numbered_at(HashKey::new(0), number)
+}
+
 fn write_changes(moment: &Moment, commit: &mut Commit, size: &Size) {
     let changes = &moment.cut.changes;
     for state in changes.states() {
         size.add(commit, Table::State, key::state(&state.address, &state.name), state.encode());
     }
     for message in changes.messages() {
-        size.add(commit, Table::Mailboxes, key::number(message.id), Some(message.encode()));
+        size.add(commit, Table::Mailboxes, numbered(message.id), Some(message.encode()));
     }
     for timer in changes.timers() {
-        size.add(commit, Table::Timers, key::number(timer.id), Some(timer.encode()));
+        size.add(commit, Table::Timers, numbered(timer.id), Some(timer.encode()));
     }
     for record in changes.egress() {
-        size.add(commit, Table::Egress, key::number(record.id), Some(record.encode()));
+        size.add(commit, Table::Egress, numbered(record.id), Some(record.encode()));
     }
     let done = [
         (Table::Mailboxes, changes.messages_done()),
@@ -92,7 +97,7 @@ fn write_changes(moment: &Moment, commit: &mut Commit, size: &Size) {
     ];
     for (table, numbers) in done {
         for number in numbers {
-            size.add(commit, table, key::number(*number), None);
+            size.add(commit, table, numbered(*number), None);
         }
     }
 }

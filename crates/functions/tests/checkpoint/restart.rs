@@ -534,7 +534,7 @@ async fn messages_for_functions_that_nobody_serves_are_told_at_the_start() {
     assert_eq!(unknown.function.as_str(), "t/f");
 
     let mut commit = Commit::new();
-    commit.put(Table::Mailboxes, key::number(1_000), "what is this?");
+    commit.put(Table::Mailboxes, key::numbered("a", 1_000), "what is this?");
     store.commit(commit).await.unwrap();
     let error = world.functions(store, remembering()).await.unwrap_err();
     assert!(matches!(error, StartError::Store(_)), "{error}");

@@ -450,10 +450,10 @@ impl World {
                         let value = StoredValue::decode(entry.value).unwrap().value;
                         found.state(&address, &name, &value);
                     }
-                    StoredKey::Number { number } if table == Table::Mailboxes => {
+                    StoredKey::Numbered { number, .. } if table == Table::Mailboxes => {
                         found.messages.push(StoredMessage::decode(number, entry.value).unwrap());
                     }
-                    StoredKey::Number { number } if table == Table::Timers => {
+                    StoredKey::Numbered { number, .. } if table == Table::Timers => {
                         found.timers.push(StoredTimer::decode(number, entry.value).unwrap());
                     }
                     _ => found.egress += 1,

@@ -18,7 +18,7 @@ use std::{
 use crate::{Error, ErrorKind, Result};
 
 /// The version of the format that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const LOCK: &str = "LOCK";
 const STORE: &str = "store";
@@ -196,6 +196,13 @@ fn check_format(text: &str, root: &Path) -> Result<()> {
             );
             Err(Error::new(ErrorKind::Newer, message))
         }
+        Some(version @ 1..FORMAT_VERSION) => {
+            let root = root.display();
+            let message = format!(
+                "the store in {root} has the format {version}, which has to be upgraded to format {FORMAT_VERSION} first"
+            );
+            Err(Error::new(ErrorKind::Older, message))
+        }
         _ => Err(damaged(root, "its file FORMAT does not tell a version")),
     }
 }
@@ -254,10 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn formats_up_to_ours_are_read() {
-        check("statefun-kinesis-store\nformat: 1\n", None);
-        check("statefun-kinesis-store\nformat: 1\nmore: facts\n", None);
-        check("statefun-kinesis-store\nformat: 2\n", Some(ErrorKind::Newer));
+    fn our_format_is_read_and_others_are_told_apart() {
+        check("statefun-kinesis-store\nformat: 2\n", None);
+        check("statefun-kinesis-store\nformat: 2\nmore: facts\n", None);
+        check("statefun-kinesis-store\nformat: 1\n", Some(ErrorKind::Older));
+        check("statefun-kinesis-store\nformat: 3\n", Some(ErrorKind::Newer));
+        check("statefun-kinesis-store\nformat: 0\n", Some(ErrorKind::Damaged));
         for text in ["", "statefun-kinesis-store\n", "statefun-kinesis-store\nformat: x\n", "format: 1\n", "\0\0\0"] {
             check(text, Some(ErrorKind::Damaged));
         }

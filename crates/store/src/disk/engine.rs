@@ -35,7 +35,7 @@ const OPEN_FILES_MAX: usize = 256;
 /// for work again and again without a pause. A third takes that off it, and so half of the processor's time.
 const WORKERS: usize = 3;
 
-/// Memory for writes to the table of the commit's number and to that of facts: they are small.
+/// Memory for writes to the table of the commit's number, and to those of ours that are small.
 const SMALL_BUFFER_BYTES: u64 = 1024 * 1024;
 
 /// The library lets a commit wait at four full buffers that are not flushed yet, for ever if flushing has failed. A
@@ -239,8 +239,8 @@ fn open_database(store: &Path, settings: &DiskSettings) -> fjall::Result<Databas
 
 fn options(table: Table, settings: &DiskSettings) -> KeyspaceCreateOptions {
     let buffer = match table {
-        Table::Meta | Table::Positions => SMALL_BUFFER_BYTES,
-        Table::State | Table::Mailboxes | Table::Timers | Table::Egress => settings.write_buffer_bytes,
+        Table::Meta | Table::Positions | Table::Cancellations => SMALL_BUFFER_BYTES,
+        Table::State | Table::Mailboxes | Table::Timers | Table::Egress | Table::Due => settings.write_buffer_bytes,
     };
     bounded(buffer)
 }

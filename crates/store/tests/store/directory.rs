@@ -63,12 +63,14 @@ async fn a_directory_that_is_used_for_something_else_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_newer_store_is_left_alone() {
+async fn a_store_of_another_format_is_left_alone() {
     let directory = filled().await;
     let format = directory.path().join("store/FORMAT");
     let text = fs::read_to_string(&format).unwrap();
-    fs::write(&format, text.replace("format: 1", "format: 7")).unwrap();
-    refused(directory.path(), ErrorKind::Newer, "format 7").await;
+    for (version, kind, says) in [(7, ErrorKind::Newer, "format 7"), (1, ErrorKind::Older, "format 1")] {
+        fs::write(&format, text.replace("format: 2", &format!("format: {version}"))).unwrap();
+        refused(directory.path(), kind, says).await;
+    }
     fs::write(&format, text).unwrap();
     assert_eq!(contents(&open(directory.path()).await.unwrap(), Table::State).await.len(), 1);
 }
