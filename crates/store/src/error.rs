@@ -70,6 +70,10 @@ pub enum ErrorKind {
     Io,
     /// The store was closed, or this handle lost it in a crash that was simulated.
     Closed,
+    /// Another writer has taken the store over, and this handle never writes again; what it wrote before is in the
+    /// store of the other one. It ends whatever uses this handle, and nothing else: other stores of the process are not
+    /// concerned.
+    Fenced,
     /// A key is empty or longer than [`KEY_MAX_BYTES`](crate::KEY_MAX_BYTES), or a value longer than
     /// [`VALUE_MAX_BYTES`](crate::VALUE_MAX_BYTES). Nothing was written.
     Invalid,
@@ -78,6 +82,16 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether the same call may succeed later without anybody changing what is stored.
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Locked | Self::Full | Self::Io)
+        match self {
+            Self::Locked | Self::Full | Self::Io => true,
+            Self::Missing
+            | Self::NotAStore
+            | Self::Newer
+            | Self::Older
+            | Self::Damaged
+            | Self::Closed
+            | Self::Fenced
+            | Self::Invalid => false,
+        }
     }
 }

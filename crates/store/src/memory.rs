@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -68,6 +68,8 @@ struct Disk {
     /// Which handle holds the store. Handles have numbers of their own, so that one from before a crash is told apart.
     holder: Option<u64>,
     handles: u64,
+    /// Handles from which the store was taken over.
+    fenced: BTreeSet<u64>,
     seed: u64,
     random: fastrand::Rng,
     plan: Plan,
@@ -98,6 +100,7 @@ impl MemoryDisk {
             doubtful: None,
             holder: None,
             handles: 0,
+            fenced: BTreeSet::new(),
             seed,
             random: fastrand::Rng::with_seed(seed),
             plan: Plan::default(),
@@ -115,11 +118,38 @@ impl MemoryDisk {
         if disk.holder.is_some() {
             return Err(Error::new(ErrorKind::Locked, "another handle holds the store in memory"));
         }
+        Ok(self.hold(&mut disk))
+    }
+
+    /// Opens the store on the disk although another handle may hold it, which is fenced from then on: its commits and
+    /// reads fail as [`ErrorKind::Fenced`]. The fate of a commit that was under way is decided before.
+    ///
+    /// ```
+    /// use statefun_kinesis_store::{Commit, ErrorKind, MemoryDisk, Store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let disk = MemoryDisk::new();
+    /// let stalled = disk.open()?;
+    /// let store = disk.take_over();
+    /// assert_eq!(stalled.commit(Commit::new()).await.unwrap_err().kind(), ErrorKind::Fenced);
+    /// store.commit(Commit::new()).await?;
+    /// # Ok::<(), statefun_kinesis_store::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take_over(&self) -> MemoryStore {
+        let mut disk = self.disk();
+        if let Some(holder) = disk.holder.take() {
+            disk.fenced.insert(holder);
+        }
+        disk.decide();
+        self.hold(&mut disk)
+    }
+
+    fn hold(&self, disk: &mut Disk) -> MemoryStore {
         disk.handles += 1;
-        let handle = disk.handles;
-        disk.holder = Some(handle);
-        drop(disk);
-        Ok(MemoryStore { disk: self.clone(), handle, writer: tokio::sync::Mutex::new(()) })
+        disk.holder = Some(disk.handles);
+        MemoryStore { disk: self.clone(), handle: disk.handles, writer: tokio::sync::Mutex::new(()) }
     }
 
     /// Stops the process that holds the store, as far as the disk can tell: its handle does nothing any more, and the
@@ -195,6 +225,8 @@ impl Disk {
     fn check(&self, handle: u64) -> Result<()> {
         if self.holder == Some(handle) {
             Ok(())
+        } else if self.fenced.contains(&handle) {
+            Err(Error::new(ErrorKind::Fenced, "another handle has taken the store in memory over"))
         } else {
             Err(Error::new(ErrorKind::Closed, "this handle lost the store in memory in a crash"))
         }

@@ -14,7 +14,7 @@ pub struct Entry {
     pub value: Bytes,
 }
 
-/// A piece of a range.
+/// A part of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The entries, in the order of their keys.
@@ -61,6 +61,9 @@ pub struct Usage {
 /// A store holds ordered keys in [tables](Table) and has one writer. All changes go through [`commit`](Self::commit).
 /// The functions of [`key`](crate::key) make the keys.
 ///
+/// Each bullet under *Behavior* has a function in the package `statefun-kinesis-store-conformance`: whoever implements
+/// the trait runs them against the implementation.
+///
 /// Futures may be dropped at any await. A commit that was dropped so happens as a whole or not at all, and before any
 /// commit that is made later.
 #[async_trait]
@@ -76,12 +79,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// * The number is one more than that of the last commit, also across restarts, unless a commit failed in between.
     /// * One commit is made at a time, in the order in which the futures were first polled.
     /// * A commit without changes is one too.
+    /// * A commit with a key or a value that no store takes fails as a whole, and changes nothing.
+    /// * Once another writer has taken the store over, every commit of this one fails as
+    ///   [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) and changes nothing.
     ///
     /// # Errors
     ///
     /// Reads show what they showed before. After [`ErrorKind::Full`](crate::ErrorKind::Full) and
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) the changes may appear at the next commit or at the next start, all of
-    /// them: whoever goes on repeats them in the next commit, together with what has changed since.
+    /// them: whoever goes on repeats them in the next commit, together with what has changed since. After
+    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) a commit that was under way is in the store of the other writer or
+    /// not; reads may fail or show an older state.
     async fn commit(&self, commit: Commit) -> Result<CommitNumber>;
 
     /// Gives the value of each key, in the order asked for; none where there is no such key.
@@ -121,7 +129,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn scan(&self, table: Table, range: KeyRange, max_bytes: usize) -> Result<Page>;
 
-    /// Gives the number of the last commit; 0 when there was none.
+    /// Gives the number of the last commit.
+    ///
+    /// # Behavior
+    ///
+    /// * It is 0 in a new store, and then what the last commit returned, also after a restart.
     ///
     /// # Errors
     ///

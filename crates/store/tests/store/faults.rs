@@ -135,6 +135,54 @@ async fn one_handle_at_a_time_holds_the_disk() {
 }
 
 #[tokio::test]
+async fn a_handle_whose_store_was_taken_over_writes_nothing_any_more() {
+    let disk = MemoryDisk::new();
+    let stalled = disk.open().unwrap();
+    stalled.commit(pair("1")).await.unwrap();
+    let store = disk.take_over();
+    for _ in 0..2 {
+        let error = stalled.commit(pair("2")).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Fenced && !error.kind().is_retryable(), "{error}");
+        fails(stalled.get(Table::State, Vec::new()).await, ErrorKind::Fenced);
+    }
+    assert_eq!(found(&store).await, ("1".to_owned(), "1".to_owned()));
+    assert_eq!(store.commit(pair("3")).await.unwrap(), CommitNumber(2));
+
+    // A crash of the second one makes the first one no less fenced, and its end gives nothing free.
+    disk.crash();
+    fails(store.commit(pair("4")).await, ErrorKind::Closed);
+    fails(stalled.commit(pair("4")).await, ErrorKind::Fenced);
+    let third = disk.open().unwrap();
+    drop(stalled);
+    fails(disk.open(), ErrorKind::Locked);
+    drop(third);
+    drop(disk.take_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_is_under_way_at_a_take_over_is_there_or_not_for_the_next_writer() {
+    for (fate, expect) in [(Fate::Kept, "2"), (Fate::Lost, "1")] {
+        let disk = MemoryDisk::new();
+        disk.set_fate(fate);
+        let stalled = disk.open().unwrap();
+        stalled.commit(pair("1")).await.unwrap();
+        disk.set_commit_takes(Duration::from_secs(10));
+        let take_over = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let store = disk.take_over();
+            let first = found(&store).await;
+            // When the old commit would have been done.
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(found(&store).await, first);
+            first
+        };
+        let (result, found) = tokio::join!(stalled.commit(pair("2")), take_over);
+        fails(result, ErrorKind::Fenced);
+        assert_eq!(found, (expect.to_owned(), expect.to_owned()), "{fate:?}");
+    }
+}
+
+#[tokio::test]
 async fn reads_fail_as_often_as_asked() {
     let disk = MemoryDisk::new();
     let store = disk.open().unwrap();
