@@ -96,6 +96,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Behavior
     ///
+    /// * A value is there for each key, in the order asked for.
     /// * All values are of one moment, between two commits.
     ///
     /// # Errors
@@ -107,6 +108,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Behavior
     ///
+    /// * There is a list for each prefix, in the order asked for; one without entries is empty.
     /// * All entries are of one moment, between two commits.
     /// * The entries of a prefix are in the order of their keys.
     ///
@@ -141,6 +143,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn last_commit(&self) -> Result<CommitNumber>;
 
     /// Tells roughly how much a table takes, without reading it.
+    ///
+    /// # Behavior
+    ///
+    /// * There is an answer for every table, also for an empty one.
     ///
     /// # Errors
     ///

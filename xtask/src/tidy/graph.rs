@@ -18,7 +18,12 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("aws", &["types", "client"], &["conformance", "fake", "consumer"]),
     ("consumer", &["types", "aggregation", "client"], &["fake"]),
     ("producer", &["types", "aggregation", "client"], &["fake"]),
+<<<<<<< HEAD
     ("store", &["types", "client"], &[]),
+=======
+    ("store", &["types", "consumer"], &["store-conformance"]),
+    ("store-conformance", &["store"], &[]),
+>>>>>>> 7b4ee3c (Give the behaviours of a store a suite that any store can run)
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
     ("functions", &["types", "spec", "client", "protocol", "store", "router"], &["fake"]),
     ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "router", "functions"], &[]),
@@ -59,6 +64,7 @@ pub(crate) fn directions(tree: &Tree) -> Vec<Finding> {
 
 fn forbidden(tree: &Tree, package: &Package, dependency: &Dependency, target: &str, only_tests: bool) -> Finding {
     let why = match target {
+        "store-conformance" => "`store-conformance` is a suite of tests: only tests depend on it",
         "conformance" => "`conformance` is a suite of tests: only tests depend on it",
         "aws" => "only the command line picks a backend; everything else stands on the traits of `client`",
         "fake" => {

@@ -7,7 +7,7 @@ use std::{
 
 use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, ErrorKind, KeyRange, Result, Store, Table};
 
-use crate::behaviours::{contents, puts};
+use crate::contents::{contents, puts};
 
 type Contents = Vec<Vec<(String, String)>>;
 

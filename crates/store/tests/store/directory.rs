@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use statefun_kinesis_store::{DiskSettings, DiskStore, ErrorKind, Result, Store};
 
-use crate::behaviours::{contents, puts};
+use crate::contents::{contents, puts};
 use statefun_kinesis_store::Table;
 
 async fn open(directory: &Path) -> Result<DiskStore> {

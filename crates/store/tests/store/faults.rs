@@ -6,7 +6,7 @@ use statefun_kinesis_store::{
     Commit, CommitFailure, CommitNumber, ErrorKind, Fate, MemoryDisk, MemoryStore, Result, Store, StoreExt, Table,
 };
 
-use crate::behaviours::{contents, puts};
+use crate::contents::{contents, puts};
 
 /// A commit of two keys in different tables.
 fn pair(value: &'static str) -> Commit {
