@@ -46,7 +46,7 @@ mod table;
 mod wire;
 
 pub use commit::{Change, Changes, Commit, CommitNumber, KEY_MAX_BYTES, VALUE_MAX_BYTES};
-pub use disk::{DiskSettings, DiskStore, FORMAT_VERSION};
+pub use disk::{DiskSettings, DiskStore, FORMAT_VERSION, OldEntries, OldEntry};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{Export, Exported, Overview, TableSize, overview, values_of};
 pub use memory::{CommitFailure, Fate, MemoryDisk, MemoryStore};

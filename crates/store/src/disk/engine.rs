@@ -12,17 +12,23 @@ use crate::{Change, Changes, CommitNumber, Entry, Error, ErrorKind, KeyRange, Pa
 
 use super::{
     DiskSettings,
-    directory::{damaged, failed, is_full},
-    journal::{self, Tail},
+    directory::{FORMAT_VERSION, damaged, failed, is_full, older},
+    files::SystemFiles,
+    journal::{self, NUMBER, Tail},
+    upgrade::OldEntries,
 };
 
 const DATA: &str = "data";
 /// By this file the library knows its directory.
 const MARKER: &str = "version";
-/// Beside the data: what was cut off the journal last.
-const CUT: &str = "CUT";
+/// The keyspace of what no table has: the number of the last commit, and the format of the data.
 const INTERNAL: &str = "internal";
-const NUMBER: &[u8] = b"commit";
+/// The version of the data's format, big-endian in four bytes. Data of the first version have none.
+const FORMAT: &[u8] = b"format";
+const FIRST_FORMAT: u32 = 1;
+/// How a commit is made durable. `fdatasync` is enough: it takes along what of the metadata is needed to read the data
+/// again.
+const COMMIT: PersistMode = PersistMode::SyncData;
 
 /// Most bytes of the journals together, after which tables that are written rarely are flushed too. It bounds what is
 /// replayed at a start. The library takes no less than 64 MiB, at which a journal ends.
@@ -55,9 +61,39 @@ pub(super) struct Engine {
     write_buffer_bytes: u64,
 }
 
+/// Data that are open, whatever their format.
+pub(super) struct Opening {
+    database: Database,
+    internal: Keyspace,
+    format: u32,
+    last: CommitNumber,
+}
+
+/// What became of the last commit, before data are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastCommit {
+    /// It is there or not, as a whole: at a start, or after the background work has failed.
+    Unknown,
+    /// It has failed, and is not there: the library applies a commit only once it is in the journal.
+    Failed {
+        /// Whether there was no room for it, and nothing else was wrong.
+        for_want_of_room: bool,
+    },
+}
+
+impl LastCommit {
+    /// What became of a commit that [`Engine::commit`] has refused.
+    pub(super) fn of(failure: &Failure) -> Self {
+        match failure {
+            Failure::Poisoned => Self::Unknown,
+            Failure::Other(error) => Self::Failed { for_want_of_room: error.kind() == ErrorKind::Full },
+        }
+    }
+}
+
 /// Why an engine could not do what was asked.
 pub(super) enum Failure {
-    /// The background work or an earlier commit failed; it takes nothing any more and has to be opened anew.
+    /// The background work or an earlier commit failed; it takes nothing any more and has to be opened again.
     Poisoned,
     /// Anything else.
     Other(Error),
@@ -78,51 +114,43 @@ impl Engine {
             }
             let internal = database.keyspace(INTERNAL, || bounded(SMALL_BUFFER_BYTES))?;
             let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&internal, FORMAT, Bytes::copy_from_slice(&FORMAT_VERSION.to_be_bytes()));
             batch.insert(&internal, NUMBER, number_bytes(CommitNumber(0)));
             batch.commit()
         });
         made.map_err(|error| translate("make", store, error))
     }
 
-    /// Opens the data of a store, and tells its last commit.
-    pub(super) fn open(store: &Path, settings: &DiskSettings) -> Result<(Self, CommitNumber)> {
-        let open = |error| translate("open", store, error);
-        let root = store.parent().unwrap_or(store);
-        // Without this file the library would begin anew, on top of what is there.
-        let data = store.join(DATA);
-        if !data.join(MARKER).exists() {
-            return Err(damaged(root, "its data is missing"));
+    /// Opens the data of a store, and tells its last commit. `acknowledged` is the last one that has to be there.
+    pub(super) fn open(
+        store: &Path,
+        settings: &DiskSettings,
+        acknowledged: CommitNumber,
+        last: LastCommit,
+    ) -> Result<(Self, CommitNumber)> {
+        let opening = Opening::open(store, settings, acknowledged, last)?;
+        if opening.format != FORMAT_VERSION {
+            return Err(older(store.parent().unwrap_or(store), opening.format));
         }
-        mend(root, store, &data)?;
-        let database = open_database(store, settings).map_err(open)?;
-        let keyspace = |name: &str| {
-            // The library forgets a keyspace whose directory is damaged, and would make an empty one here.
-            if !database.keyspace_exists(name) {
-                return Err(damaged(root, &format!("its table `{name}` is missing")));
-            }
-            database.keyspace(name, KeyspaceCreateOptions::default).map_err(open)
-        };
-        let mut tables = Vec::with_capacity(Table::ALL.len());
-        for table in Table::ALL {
-            tables.push(keyspace(table.name())?);
-        }
-        let Ok(tables) = tables.try_into() else { unreachable!("one keyspace was opened per table") };
-        let internal = keyspace(INTERNAL)?;
-        let stored = internal.get(NUMBER).map_err(open)?;
-        let number = stored.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-        let number = number.ok_or_else(|| damaged(root, "the number of its last commit is missing"))?;
-        let write_buffer_bytes = settings.write_buffer_bytes;
-        Ok((Self { database, tables, internal, write_buffer_bytes }, CommitNumber(number)))
+        opening.into_engine(store, settings)
     }
 
     /// Writes changes, and returns when they are on the disk.
     pub(super) fn commit(&self, store: &Path, changes: &Changes, number: CommitNumber) -> Result<(), Failure> {
+        self.write(store, changes, number, None)
+    }
+
+    /// The same for the changes that bring the data to the format of this program.
+    pub(super) fn upgrade(&self, store: &Path, changes: &Changes, number: CommitNumber) -> Result<(), Failure> {
+        self.write(store, changes, number, Some(FORMAT_VERSION))
+    }
+
+    fn write(&self, store: &Path, changes: &Changes, number: CommitNumber, format: Option<u32>) -> Result<(), Failure> {
         let fail = |error| match error {
             fjall::Error::Poisoned => Failure::Poisoned,
             error => Failure::Other(translate("write to", store, error)),
         };
-        // `fdatasync` is enough: it takes along what of the metadata is needed to read the data again.
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut batch = self.database.batch().durability(Some(COMMIT));
         for (table, range) in changes.ranges() {
             let keyspace = self.keyspace(*table);
             for stored in keyspace.range(range.bounds()) {
@@ -138,6 +166,10 @@ impl Engine {
                 None => batch.remove(self.keyspace(*table), key.clone()),
             }
         }
+        if let Some(format) = format {
+            batch.insert(&self.internal, FORMAT, Bytes::copy_from_slice(&format.to_be_bytes()));
+        }
+        // The last entry: by it the number of a commit is found in the journal.
         batch.insert(&self.internal, NUMBER, number_bytes(number));
         batch.commit().map_err(fail)
     }
@@ -211,20 +243,120 @@ impl Engine {
     }
 }
 
-/// Cuts off the journal what a crash has left of a commit.
-fn mend(root: &Path, store: &Path, data: &Path) -> Result<()> {
-    match journal::mend(data).map_err(|error| failed("read the journal in", data, error))? {
-        Tail::Clean => Ok(()),
-        Tail::Torn(cut) => {
-            tracing::debug!(directory = %root.display(), bytes = cut.len(), "a commit was under way at the last end");
-            // It is of use only to somebody who looks for a fault, and there may be no room for it.
-            if let Err(error) = std::fs::write(store.join(CUT), cut) {
-                tracing::debug!(%error, "cannot keep what was cut off the journal");
+impl Opening {
+    /// Opens the data of a store. `acknowledged` is the last commit that has to be there.
+    pub(super) fn open(
+        store: &Path,
+        settings: &DiskSettings,
+        acknowledged: CommitNumber,
+        last: LastCommit,
+    ) -> Result<Self> {
+        let open = |error| translate("open", store, error);
+        let root = store.parent().unwrap_or(store);
+        // Without this file the library would make new data, on top of what is there.
+        let data = store.join(DATA);
+        if !data.join(MARKER).exists() {
+            return Err(damaged(root, "its data is missing"));
+        }
+        repair(root, store, &data, acknowledged, last)?;
+        let database = open_database(store, settings).map_err(open)?;
+        let internal = keyspace(&database, store, INTERNAL)?;
+        let found = internal.get(NUMBER).map_err(open)?;
+        let last = found.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+        let last = last.map(CommitNumber).ok_or_else(|| damaged(root, "the number of its last commit is missing"))?;
+        if last < acknowledged {
+            drop((internal, database));
+            // Should the journal have been cut wrongly, it is as it was for whoever looks at it next.
+            if let Err(error) = journal::put_back(&SystemFiles, store, &data) {
+                tracing::debug!(%error, "cannot put back what was cut off the journal");
             }
+            return Err(incomplete(root, acknowledged, last));
+        }
+        let format = match internal.get(FORMAT).map_err(open)? {
+            None => FIRST_FORMAT,
+            Some(format) => {
+                let format = (*format).try_into().map(u32::from_be_bytes);
+                format.map_err(|_| damaged(root, "the format of its data is not a number"))?
+            }
+        };
+        Ok(Self { database, internal, format, last })
+    }
+
+    /// The version of the data's format.
+    pub(super) fn format(&self) -> u32 {
+        self.format
+    }
+
+    /// The entries of an older format that have to be brought to the one of this program.
+    pub(super) fn old_entries(&self, store: &Path) -> Result<OldEntries> {
+        let mut entries = Vec::with_capacity(OldEntries::TABLES.len());
+        for table in OldEntries::TABLES {
+            let keyspace = keyspace(&self.database, store, table.name())?;
+            let store = store.to_owned();
+            let all = keyspace.iter().map(move |guard| {
+                let (key, value) = guard.into_inner().map_err(|error| translate("read", &store, error))?;
+                Ok((table, Entry { key: key.into(), value: value.into() }))
+            });
+            entries.push(all);
+        }
+        Ok(OldEntries::new(entries.into_iter().flatten()))
+    }
+
+    /// Makes the tables that an older format does not have.
+    pub(super) fn add_tables(&self, store: &Path, settings: &DiskSettings) -> Result<()> {
+        for table in Table::ALL {
+            let made = self.database.keyspace(table.name(), || options(table, settings));
+            made.map_err(|error| translate("add a table to", store, error))?;
+        }
+        Ok(())
+    }
+
+    /// Opens all tables, and tells the last commit.
+    pub(super) fn into_engine(self, store: &Path, settings: &DiskSettings) -> Result<(Engine, CommitNumber)> {
+        let Self { database, internal, last, .. } = self;
+        let mut tables = Vec::with_capacity(Table::ALL.len());
+        for table in Table::ALL {
+            tables.push(keyspace(&database, store, table.name())?);
+        }
+        let Ok(tables) = tables.try_into() else { unreachable!("one keyspace was opened per table") };
+        let write_buffer_bytes = settings.write_buffer_bytes;
+        Ok((Engine { database, tables, internal, write_buffer_bytes }, last))
+    }
+}
+
+/// Opens a keyspace that has to be there.
+fn keyspace(database: &Database, store: &Path, name: &str) -> Result<Keyspace> {
+    // The library forgets a keyspace whose directory is damaged, and would make an empty one here.
+    if !database.keyspace_exists(name) {
+        return Err(damaged(store.parent().unwrap_or(store), &format!("its table `{name}` is missing")));
+    }
+    database.keyspace(name, KeyspaceCreateOptions::default).map_err(|error| translate("open", store, error))
+}
+
+/// Brings the journal into a form that the library takes, and loses nothing of.
+fn repair(root: &Path, store: &Path, data: &Path, acknowledged: CommitNumber, last: LastCommit) -> Result<()> {
+    let tail = match last {
+        LastCommit::Unknown => journal::repair(&SystemFiles, store, data, acknowledged),
+        // A full disk drops nothing that it took before. Another journal would let the library move this one to the
+        // tables, for which there is no room either.
+        LastCommit::Failed { for_want_of_room } => {
+            journal::take_back(&SystemFiles, store, data, acknowledged, !for_want_of_room)
+        }
+    };
+    match tail.map_err(|error| failed("repair the journal in", data, error))? {
+        Tail::Clean => Ok(()),
+        Tail::Torn(bytes) => {
+            tracing::debug!(directory = %root.display(), bytes, "an unfinished commit was cut off the journal");
             Ok(())
         }
         Tail::Broken => Err(damaged(root, "a part of its journal is broken, and there are commits behind it")),
+        Tail::Missing(last) => Err(incomplete(root, acknowledged, last)),
     }
+}
+
+fn incomplete(root: &Path, acknowledged: CommitNumber, last: CommitNumber) -> Error {
+    let why = format!("commit {} was acknowledged, but commit {} is the last one in it", acknowledged.0, last.0);
+    damaged(root, &why)
 }
 
 fn open_database(store: &Path, settings: &DiskSettings) -> fjall::Result<Database> {

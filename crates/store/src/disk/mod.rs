@@ -2,9 +2,12 @@
 
 mod directory;
 mod engine;
+mod files;
 mod high_water;
 mod journal;
 mod store;
+mod upgrade;
 
 pub use directory::FORMAT_VERSION;
 pub use store::{DiskSettings, DiskStore};
+pub use upgrade::{OldEntries, OldEntry};

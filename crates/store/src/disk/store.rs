@@ -11,9 +11,10 @@ use tokio::{sync::Mutex, task};
 use crate::{Changes, Commit, CommitNumber, Entry, Error, ErrorKind, KeyRange, Page, Result, Store, Table, Usage};
 
 use super::{
-    directory::{Directory, damaged, failed, is_full},
-    engine::{Engine, Failure},
+    directory::{Directory, FORMAT_VERSION, damaged, failed, is_full, older},
+    engine::{Engine, Failure, LastCommit, Opening},
     high_water::HighWater,
+    upgrade::{OldEntries, upgrade},
 };
 
 /// How much memory a [`DiskStore`] may take.
@@ -68,13 +69,15 @@ pub struct DiskStore {
 struct Shared {
     engine: RwLock<State>,
     settings: DiskSettings,
+    /// The version of the format in which the data were found.
+    opened_format: u32,
     /// Last, so that the lock is released after all else is closed.
     directory: Directory,
 }
 
 enum State {
     Open(Engine),
-    /// It was closed to be opened anew, which has not succeeded yet.
+    /// It was closed to be opened again, which has not succeeded yet.
     Down,
     Closed,
 }
@@ -83,8 +86,9 @@ enum State {
 struct Writer {
     /// The last commit that was acknowledged, or found at the start.
     last: CommitNumber,
-    /// Whether a commit broke off, by an error or a panic. The library takes no more then until it is opened anew.
-    broken: bool,
+    /// What became of a commit that did not succeed, if that was the last one. The library takes no more then until it
+    /// is opened again.
+    broken: Option<LastCommit>,
     high_water: HighWater,
 }
 
@@ -97,7 +101,7 @@ impl DiskStore {
     /// program wrote it, when it is damaged, or when the disk is full or fails. [`Error::kind`] tells which.
     pub async fn open(directory: impl Into<PathBuf>, settings: DiskSettings) -> Result<Self> {
         let directory = directory.into();
-        blocking(move || Self::open_blocking(&directory, settings, true)).await
+        blocking(move || Self::open_blocking(&directory, settings, true, NO_UPGRADE)).await
     }
 
     /// Opens the store in a directory that has one, as [`open`](Self::open) does.
@@ -107,7 +111,69 @@ impl DiskStore {
     /// Those of [`open`](Self::open), and [`ErrorKind::Missing`] when there is none.
     pub async fn open_existing(directory: impl Into<PathBuf>, settings: DiskSettings) -> Result<Self> {
         let directory = directory.into();
-        blocking(move || Self::open_blocking(&directory, settings, false)).await
+        blocking(move || Self::open_blocking(&directory, settings, false, NO_UPGRADE)).await
+    }
+
+    /// Opens the store in a directory as [`open`](Self::open) does, and brings it to the format of this program first
+    /// when an older one wrote it: [`FORMAT_VERSION`].
+    ///
+    /// `convert` is called when there is something to convert. It is given all entries whose keys have changed, and
+    /// returns a commit that puts them again under their new keys, with what else has to be in the store from now on.
+    /// The old entries are removed by the same commit. All of it is in memory meanwhile.
+    ///
+    /// The upgrade is one atomic step. The store is marked first, so that from then on older programs refuse it as
+    /// [`ErrorKind::Newer`]; after a crash the data are still as they were, or upgraded, and the next call goes on from
+    /// there. When `convert` fails nothing was changed.
+    ///
+    /// ```
+    /// use statefun_kinesis_store::{Commit, DiskStore, key};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let directory = directory.path();
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let store = DiskStore::open_upgrading(directory, Default::default(), |entries| {
+    ///     let mut commit = Commit::new();
+    ///     for entry in entries {
+    ///         let entry = entry?;
+    ///         let id = std::str::from_utf8(&entry.value).unwrap_or_default(); // Whatever the values have of it.
+    ///         commit.put(entry.table, key::numbered(id, entry.number), entry.value.clone());
+    ///     }
+    ///     Ok(commit)
+    /// });
+    /// store.await?;
+    /// # Ok::<(), statefun_kinesis_store::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and those of `convert`.
+    pub async fn open_upgrading(
+        directory: impl Into<PathBuf>,
+        settings: DiskSettings,
+        convert: impl FnOnce(OldEntries) -> Result<Commit> + Send + 'static,
+    ) -> Result<Self> {
+        let directory = directory.into();
+        blocking(move || Self::open_blocking(&directory, settings, true, Some(convert))).await
+    }
+
+    /// Brings the store in a directory to the format of this program, as [`open_upgrading`](Self::open_upgrading) does,
+    /// and closes it. Tells the version that it had before, which is [`FORMAT_VERSION`] when there was nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_upgrading`](Self::open_upgrading), and [`ErrorKind::Missing`] when there is no store.
+    pub async fn upgrade(
+        directory: impl Into<PathBuf>,
+        settings: DiskSettings,
+        convert: impl FnOnce(OldEntries) -> Result<Commit> + Send + 'static,
+    ) -> Result<u32> {
+        let directory = directory.into();
+        let store = blocking(move || Self::open_blocking(&directory, settings, false, Some(convert))).await?;
+        let format = store.shared.opened_format;
+        store.close().await?;
+        Ok(format)
     }
 
     /// Whether there is a store in a directory. It may be one that is held, damaged or of a newer version: only opening
@@ -154,22 +220,42 @@ impl DiskStore {
         self.shared.directory.root()
     }
 
-    fn open_blocking(root: &Path, settings: DiskSettings, create: bool) -> Result<Self> {
+    fn open_blocking(
+        root: &Path,
+        settings: DiskSettings,
+        create: bool,
+        convert: Option<impl FnOnce(OldEntries) -> Result<Commit>>,
+    ) -> Result<Self> {
         let directory = Directory::lock(root, create)?;
-        if !directory.has_store()? {
-            if !create {
-                return Err(Error::new(ErrorKind::Missing, format!("there is no store in {}", root.display())));
+        let marked = match directory.format()? {
+            Some(format) => format,
+            None if create => {
+                directory.make_store(|store| Engine::create(store, &settings))?;
+                FORMAT_VERSION
             }
-            directory.make_store(|store| Engine::create(store, &settings))?;
+            None => return Err(Error::new(ErrorKind::Missing, format!("there is no store in {}", root.display()))),
+        };
+        if marked != FORMAT_VERSION && convert.is_none() {
+            return Err(older(root, marked));
         }
         let store = directory.store();
         let (mut high_water, acknowledged) = HighWater::open(&store)?;
-        let (engine, last) = Engine::open(&store, &settings)?;
-        complete(root, acknowledged, last)?;
+        let opening = Opening::open(&store, &settings, acknowledged, LastCommit::Unknown)?;
+        let opened_format = opening.format();
+        let (engine, last) = match convert {
+            _ if opened_format == FORMAT_VERSION => {
+                if marked != FORMAT_VERSION {
+                    return Err(damaged(root, "its file FORMAT is older than its data"));
+                }
+                opening.into_engine(&store, &settings)?
+            }
+            Some(convert) if opened_format < FORMAT_VERSION => upgrade(&directory, &settings, opening, convert)?,
+            _ => return Err(older(root, opened_format)),
+        };
         // After a crash it may lag behind; the disk may be full, and then it goes on doing so.
         let _ = high_water.write(last);
-        let shared = Shared { engine: RwLock::new(State::Open(engine)), settings, directory };
-        let writer = Writer { last, broken: false, high_water };
+        let shared = Shared { engine: RwLock::new(State::Open(engine)), settings, opened_format, directory };
+        let writer = Writer { last, broken: None, high_water };
         Ok(Self { shared: Arc::new(shared), writer: Arc::new(Mutex::new(writer)) })
     }
 
@@ -201,13 +287,13 @@ impl Shared {
 
     fn commit(&self, writer: &mut Writer, commit: Commit) -> Result<CommitNumber> {
         let changes = commit.into_changes()?;
-        if writer.broken {
-            self.reopen(writer)?;
+        if let Some(last) = writer.broken {
+            self.reopen(writer, last)?;
         }
         let result = match self.attempt(writer, &changes) {
             // The background work has failed since the last commit; nothing of this one is written yet.
             Err(Failure::Poisoned) => {
-                self.reopen(writer)?;
+                self.reopen(writer, LastCommit::Unknown)?;
                 self.attempt(writer, &changes)
             }
             result => result,
@@ -216,6 +302,7 @@ impl Shared {
             Failure::Poisoned => self.background_failure(),
             Failure::Other(error) => error,
         })?;
+        // Before anybody hears of the commit: what has been acknowledged is never more than one ahead of it.
         if let Err(error) = writer.high_water.write(writer.last) {
             tracing::debug!(%error, "cannot note the last commit beside the store");
         }
@@ -225,30 +312,33 @@ impl Shared {
     fn attempt(&self, writer: &mut Writer, changes: &Changes) -> Result<(), Failure> {
         let state = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         let engine = self.opened(&state)?;
-        writer.broken = true;
+        // Should the library panic, nobody knows how far the commit has come.
+        writer.broken = Some(LastCommit::Unknown);
         engine.catch_up()?;
         let number = CommitNumber(writer.last.0 + 1);
-        engine.commit(&self.directory.store(), changes, number)?;
+        engine.commit(&self.directory.store(), changes, number).inspect_err(|failure| {
+            writer.broken = Some(LastCommit::of(failure));
+        })?;
         writer.last = number;
-        writer.broken = false;
+        writer.broken = None;
         Ok(())
     }
 
-    /// Opens the data anew, after a commit or the background work has failed.
-    fn reopen(&self, writer: &mut Writer) -> Result<()> {
+    /// Opens the data again, after a commit or the background work has failed.
+    fn reopen(&self, writer: &mut Writer, last: LastCommit) -> Result<()> {
         let mut state = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Closed) {
             return self.opened(&state).map(|_| ());
         }
         // The old one has to be closed first: it holds the directory.
         *state = State::Down;
-        let (engine, last) = Engine::open(&self.directory.store(), &self.settings)?;
-        complete(self.directory.root(), writer.last, last)?;
-        tracing::debug!(directory = %self.directory.root().display(), commit = last.0, "the store was opened anew");
+        // Not even an attempt that fails may forget how the last commit ended.
+        writer.broken = Some(last);
+        let (engine, found) = Engine::open(&self.directory.store(), &self.settings, writer.last, last)?;
+        tracing::debug!(directory = %self.directory.root().display(), commit = found.0, "the store was opened again");
         *state = State::Open(engine);
-        // The commit that failed may be there.
-        writer.last = last;
-        writer.broken = false;
+        writer.last = found;
+        writer.broken = None;
         Ok(())
     }
 
@@ -270,14 +360,8 @@ impl Shared {
     }
 }
 
-/// Checks that no acknowledged commit is missing.
-fn complete(root: &Path, acknowledged: CommitNumber, last: CommitNumber) -> Result<()> {
-    if last < acknowledged {
-        let why = format!("commit {} was acknowledged, but commit {} is the last one in it", acknowledged.0, last.0);
-        return Err(damaged(root, &why));
-    }
-    Ok(())
-}
+/// No upgrade: a store of an older format is refused.
+const NO_UPGRADE: Option<fn(OldEntries) -> Result<Commit>> = None;
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -327,5 +411,71 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
             Err(Error::new(ErrorKind::Damaged, message).with_source(error))
         }
         Err(_) => Err(Error::new(ErrorKind::Closed, "the runtime has ended")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreExt;
+
+    fn put(key: &'static str) -> Commit {
+        let mut commit = Commit::new();
+        commit.put(Table::State, key, "value");
+        commit
+    }
+
+    /// Writes a commit whole, and lets it fail all the same, as one does whose journal cannot be synced.
+    async fn fail_to_sync(store: &DiskStore, key: &'static str, kind: ErrorKind) {
+        let mut writer = store.writer.lock().await;
+        let state = store.shared.engine.read().unwrap();
+        let number = CommitNumber(writer.last.0 + 1);
+        let changes = put(key).into_changes().unwrap();
+        let written = store.shared.opened(&state).unwrap().commit(&store.shared.directory.store(), &changes, number);
+        assert!(written.is_ok());
+        writer.broken = Some(LastCommit::of(&Failure::Other(Error::new(kind, "it cannot be synced"))));
+    }
+
+    /// The journal that the library appends to. Older ones go once they are in the tables.
+    fn newest_journal(store: &DiskStore) -> String {
+        let data = store.directory().join("store/data");
+        let names = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".jnl")).max().unwrap()
+    }
+
+    /// The operating system may have dropped what could not be synced, and show it all the same.
+    #[tokio::test]
+    async fn after_an_error_nothing_is_appended_to_the_same_journal() {
+        for (kind, expected) in [(ErrorKind::Io, "1.jnl"), (ErrorKind::Full, "0.jnl")] {
+            let directory = tempfile::tempdir().unwrap();
+            let store = DiskStore::open(directory.path(), DiskSettings::default()).await.unwrap();
+            store.commit(put("first")).await.unwrap();
+            for key in ["failed", "failed too"] {
+                fail_to_sync(&store, key, kind).await;
+                let mut writer = store.writer.lock().await;
+                let last = writer.broken.unwrap();
+                store.shared.reopen(&mut writer, last).unwrap();
+                assert_eq!(newest_journal(&store), expected, "{kind:?}");
+            }
+            assert_eq!(store.commit(put("second")).await.unwrap(), CommitNumber(2));
+            store.close().await.unwrap();
+
+            let store = DiskStore::open(directory.path(), DiskSettings::default()).await.unwrap();
+            for (key, there) in [("first", true), ("failed", false), ("failed too", false), ("second", true)] {
+                let found = store.get_one(Table::State, key.into()).await.unwrap();
+                assert_eq!(found.is_some(), there, "{key}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_repeated_under_its_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(directory.path(), DiskSettings::default()).await.unwrap();
+        store.commit(put("first")).await.unwrap();
+        fail_to_sync(&store, "failed", ErrorKind::Io).await;
+        assert_eq!(store.commit(put("again")).await.unwrap(), CommitNumber(2));
+        assert_eq!(store.get_one(Table::State, "failed".into()).await.unwrap(), None);
+        assert_eq!(store.get_one(Table::State, "again".into()).await.unwrap(), Some("value".into()));
     }
 }

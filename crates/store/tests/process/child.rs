@@ -9,7 +9,7 @@ use std::{
 
 use statefun_kinesis_store::{DiskSettings, DiskStore, Store as _};
 
-use crate::history;
+use crate::{history, upgrade};
 
 /// What makes this binary a child.
 pub(crate) const ARGUMENT: &str = "run-as-child";
@@ -69,10 +69,13 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let [mode, directory] = arguments else { return ExitCode::FAILURE };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = DiskStore::open(directory, settings()).await.unwrap();
+        let store = match mode.as_str() {
+            "upgrade" => DiskStore::open_upgrading(directory, settings(), upgrade::convert).await.unwrap(),
+            _ => DiskStore::open(directory, settings()).await.unwrap(),
+        };
         match mode.as_str() {
             "commit" => commit(&store).await,
-            "hold" => {
+            "hold" | "upgrade" => {
                 say("held");
                 std::future::pending::<()>().await;
             }

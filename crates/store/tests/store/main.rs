@@ -5,4 +5,7 @@ mod contents;
 mod damage;
 mod directory;
 mod faults;
+#[path = "../format_1/mod.rs"]
+mod format_1;
 mod model;
+mod upgrade;
