@@ -24,15 +24,9 @@ fn main() {
     for addresses in [1_000, 100_000] {
         cut(addresses);
     }
-    println!("memory: value, kind | bytes per idle address");
+    println!("memory: value | bytes per idle address");
     for bytes in [8, VALUE_BYTES, 1_000] {
-        for (kind, mailboxes) in [
-            ("in memory", Mailboxes::new(roomy())),
-            ("journalled", Mailboxes::new(roomy()).journalled()),
-            ("backed", Mailboxes::new(roomy()).backed()),
-        ] {
-            memory(kind, mailboxes, bytes);
-        }
+        memory(Mailboxes::new(roomy()), bytes);
     }
     println!("memory: payload, token | bytes per delayed message");
     for (bytes, token) in [(8, false), (8, true), (VALUE_BYTES, true)] {
@@ -44,14 +38,14 @@ fn roomy() -> Limits {
     Limits { state_bytes: usize::MAX, unsaved_bytes: usize::MAX, ..Limits::default() }
 }
 
-fn serve(mut mailboxes: Mailboxes<()>) -> Mailboxes<()> {
+fn serve(mut mailboxes: Mailboxes) -> Mailboxes {
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("bench", group);
     mailboxes
 }
 
 /// Lets each of so many addresses set a state. Says how long the longest call took.
-fn set_all(mailboxes: &mut Mailboxes<()>, addresses: usize, bytes: usize) -> Duration {
+fn set_all(mailboxes: &mut Mailboxes, addresses: usize, bytes: usize) -> Duration {
     let function: FunctionType = "bench/counter".parse().expect("it is a name");
     let message = Message { caller: None, value: Value::new("bench/number", vec![1; 8]), origin: None };
     let mut most = Duration::ZERO;
@@ -60,7 +54,7 @@ fn set_all(mailboxes: &mut Mailboxes<()>, addresses: usize, bytes: usize) -> Dur
         let to = Address { function: function.clone(), id: format!("customer-{id:07}").into() };
         let messages = [(to, message.clone())];
         let began = Instant::now();
-        mailboxes.deliver((), messages).expect("it is served");
+        mailboxes.deliver(messages).expect("it is served");
         timed(began);
         loop {
             let began = Instant::now();
@@ -90,7 +84,6 @@ fn set_all(mailboxes: &mut Mailboxes<()>, addresses: usize, bytes: usize) -> Dur
             mailboxes.answered(request.id, answer, NOW).expect("the answer is right");
             timed(began);
         }
-        drop(mailboxes.take_finished());
     }
     most
 }
@@ -102,7 +95,7 @@ fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 fn cut(addresses: usize) {
-    let mut mailboxes = serve(Mailboxes::new(roomy()).backed());
+    let mut mailboxes = serve(Mailboxes::new(roomy()));
     set_all(&mut mailboxes, addresses, VALUE_BYTES);
     let first = mailboxes.cut();
     mailboxes.durable(first.number);
@@ -121,7 +114,7 @@ fn cut(addresses: usize) {
     println!("  {addresses} | {cut_took:?} | {read:?} | {dropped:?} | {durable:?} | {most:?}");
 }
 
-fn memory(kind: &str, mailboxes: Mailboxes<()>, bytes: usize) {
+fn memory(mailboxes: Mailboxes, bytes: usize) {
     const ADDRESSES: usize = 100_000;
     let before = MEMORY.current_usage();
     let mut mailboxes = serve(mailboxes);
@@ -133,26 +126,25 @@ fn memory(kind: &str, mailboxes: Mailboxes<()>, bytes: usize) {
     drop(mailboxes.cut());
     let each = (MEMORY.current_usage() - before) as f64 / ADDRESSES as f64;
     let counted = mailboxes.usage().state_bytes / ADDRESSES;
-    println!("  {bytes} B, {kind} | {each:.0} ({counted} by their own account)");
+    println!("  {bytes} B | {each:.0} ({counted} by their own account)");
 }
 
 /// What delayed messages take once they are durable: each of another sender to itself, as reminders are.
 fn delayed_memory(bytes: usize, has_token: bool) {
     const TIMERS: usize = 100_000;
-    let mut mailboxes = serve(Mailboxes::new(roomy()).backed());
+    let mut mailboxes = serve(Mailboxes::new(roomy()));
     let function: FunctionType = "bench/reminder".parse().expect("it is a name");
     let before = MEMORY.current_usage();
     for id in 0..TIMERS {
         let to = Address { function: function.clone(), id: format!("customer-{id:07}").into() };
         let message = Message { caller: None, value: Value::new("bench/number", vec![1; 8]), origin: None };
-        mailboxes.deliver((), [(to.clone(), message)]).expect("it is served");
+        mailboxes.deliver([(to.clone(), message)]).expect("it is served");
         let request = mailboxes.next_request(NOW).expect("a function without states waits for none");
         let value = Value::new("bench/bytes", vec![7; bytes]);
         let token = has_token.then(|| format!("reminder-{id:07}").into());
         let delay = Duration::from_secs(60 + id as u64 % 86_400);
         let effects = Effects { delayed: vec![Delayed::Send { delay, to, value, token }], ..Effects::default() };
         mailboxes.answered(request.id, Answer::Handled(effects), NOW).expect("the answer is right");
-        drop(mailboxes.take_finished());
     }
     let cut = mailboxes.cut();
     mailboxes.durable(cut.number);

@@ -60,13 +60,13 @@ mod mailboxes {
 
     /// Mailboxes, and what is taken for a store.
     struct Machine {
-        mailboxes: Mailboxes<()>,
+        mailboxes: Mailboxes,
         typename: Arc<str>,
     }
 
     impl Machine {
         /// Mailboxes in which each of the addresses has a state.
-        fn new(mailboxes: Mailboxes<()>, addresses: &[Address]) -> Self {
+        fn new(mailboxes: Mailboxes, addresses: &[Address]) -> Self {
             let mut machine = Self { mailboxes, typename: "bench/number".into() };
             let group = machine.mailboxes.add_group(GroupSettings::default());
             machine.mailboxes.serve_namespace("bench", group);
@@ -85,13 +85,13 @@ mod mailboxes {
         fn handle(&mut self, messages: Vec<(Address, Message)>) {
             let mut messages = messages.into_iter().peekable();
             while messages.peek().is_some() {
-                self.mailboxes.deliver((), messages.by_ref().take(DELIVERY)).expect("all addresses are served");
+                self.mailboxes.deliver(messages.by_ref().take(DELIVERY)).expect("all addresses are served");
                 while let Some(request) = self.next_request() {
                     let answer = count(&request, &self.typename);
                     let answered = self.mailboxes.answered(request.id, answer, Timestamp::EPOCH);
                     answered.expect("the answer is right");
                 }
-                black_box(self.mailboxes.take_finished());
+                black_box(self.mailboxes.take_done());
             }
         }
 
@@ -121,7 +121,7 @@ mod mailboxes {
         }
     }
 
-    fn bench(bencher: Bencher<'_, '_>, mailboxes: Mailboxes<()>, count: usize) {
+    fn bench(bencher: Bencher<'_, '_>, mailboxes: Mailboxes, count: usize) {
         let addresses = addresses(count);
         let mut machine = Machine::new(mailboxes, &addresses);
         let mut rng = Rng::with_seed(1);
@@ -148,21 +148,16 @@ mod mailboxes {
         );
     }
 
-    #[divan::bench(args = ADDRESSES, sample_size = 1)]
-    fn in_memory(bencher: Bencher<'_, '_>, count: usize) {
-        bench(bencher, Mailboxes::new(Limits::default()), count);
-    }
-
     /// With a cut, which is dropped, after every twenty thousand messages.
     #[divan::bench(args = ADDRESSES, sample_size = 1)]
-    fn journalled(bencher: Bencher<'_, '_>, count: usize) {
-        bench(bencher, Mailboxes::new(Limits::default()).journalled(), count);
+    fn in_memory(bencher: Bencher<'_, '_>, count: usize) {
+        bench(bencher, Mailboxes::new(Limits { state_bytes: usize::MAX, ..Limits::default() }), count);
     }
 
     /// The same with room for a tenth of a million addresses in memory, and a store that takes no time.
     #[divan::bench(args = ADDRESSES, sample_size = 1)]
-    fn backed(bencher: Bencher<'_, '_>, count: usize) {
+    fn states_in_the_store(bencher: Bencher<'_, '_>, count: usize) {
         let limits = Limits { state_bytes: 32 << 20, ..Limits::default() };
-        bench(bencher, Mailboxes::new(limits).backed(), count);
+        bench(bencher, Mailboxes::new(limits), count);
     }
 }

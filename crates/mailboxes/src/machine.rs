@@ -1,13 +1,14 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use slab::Slab;
 use statefun_kinesis_types::{Address, FunctionType, HashKey, Timestamp};
 
 use crate::{
-    Changes, Cut, FunctionCounts, FunctionTotals, GroupId, GroupSettings, Message, StateSpec, StoredEgress,
+    Changes, Cut, FunctionCounts, FunctionTotals, GroupId, GroupSettings, Message, Now, StateSpec, StoredEgress,
     StoredMessage, Totals, UnknownFunction,
     change::StoredKey,
     egress::Outgoing,
@@ -134,7 +135,8 @@ pub struct Mailboxes {
     pub(crate) mailboxes: Slab<Mailbox>,
     /// Memory of mailboxes that are gone, for the next ones: most live for a message or two.
     pub(crate) spare: Vec<VecDeque<Envelope>>,
-    pub(crate) parked: BTreeSet<(Timestamp, u32)>,
+    /// Mailboxes that wait after a failure, by when their wait ends.
+    pub(crate) parked: BTreeSet<(Duration, u32)>,
     pub(crate) timers: Timers,
     pub(crate) expiries: Expiries,
     pub(crate) outgoing: Outgoing,
@@ -291,24 +293,24 @@ impl Mailboxes {
         Ok(())
     }
 
-    /// Whether there is room for another delivery; [`blocker`](Self::blocker) tells why not.
+    /// Whether there is room for another delivery.
     ///
     /// There is as long as one function has fewer messages in memory than its share: the messages of the others wait in
-    /// the store, so that they do not hold up this one.
+    /// the store, so that they do not hold up this one. There is none while the mailboxes are [full](Self::is_full), or
+    /// when more came than could be made durable so far.
     pub fn has_room(&self) -> bool {
         let has_share = self.functions.is_empty() || (0..self.functions.len()).any(|place| !self.is_saturated(place));
-        has_share
-            && self.waiting_bytes < self.limits.waiting_bytes
-            && self.undurable_message_bytes() < self.limits.bytes
+        has_share && !self.is_full() && self.undurable_message_bytes() < self.limits.bytes
     }
 
-    /// The function that has most messages waiting, while there is no [room](Self::has_room).
-    pub fn blocker(&self) -> Option<(&FunctionType, u64)> {
-        if self.has_room() {
-            return None;
-        }
-        let most = self.functions.iter().max_by_key(|function| function.messages)?;
-        Some((&most.name, most.messages))
+    /// Whether as many bytes of messages wait as [`Limits::waiting_bytes`] says.
+    pub fn is_full(&self) -> bool {
+        self.waiting_bytes >= self.limits.waiting_bytes
+    }
+
+    /// How many messages wait for each function, in memory and in the store, those in flight too.
+    pub fn waiting(&self) -> impl Iterator<Item = (&FunctionType, u64)> {
+        self.functions.iter().map(|function| (&function.name, function.messages))
     }
 
     /// Whether a function has as many messages in memory as its share of the limits is.
@@ -446,22 +448,28 @@ impl Mailboxes {
         self.undurable.iter().map(|cut| cut.message_bytes).sum::<usize>() + self.journal.message_bytes
     }
 
-    /// When [`on_time`](Self::on_time) has something to do next.
+    /// The time of day at which [`on_time`](Self::on_time) has something to do next: a delayed message is due, or a state
+    /// expires.
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        [self.timers.next_at(), self.expiries.next_at()].into_iter().flatten().min()
+    }
+
+    /// The same by the clock that never goes back: a wait after a failure ends.
+    pub fn next_retry(&self) -> Option<Duration> {
         let parked = self.parked.first().map(|(until, _)| *until);
-        let deadlines = [parked, self.timers.next_at(), self.expiries.next_at(), self.stored_only.not_before];
-        deadlines.into_iter().flatten().min()
+        [parked, self.stored_only.not_before].into_iter().flatten().min()
     }
 
     /// Does what is due: delivers delayed messages, wakes what was parked, forgets expired values.
     ///
     /// Of very many delayed messages that are due some are left, and the next deadline is in the past then.
-    pub fn on_time(&mut self, now: Timestamp) {
-        while let Some((_, slot)) = self.parked.first().copied().filter(|(until, _)| *until <= now) {
+    pub fn on_time(&mut self, now: impl Into<Now>) {
+        let Now { time: now, elapsed } = now.into();
+        while let Some((_, slot)) = self.parked.first().copied().filter(|(until, _)| *until <= elapsed) {
             self.parked.pop_first();
             self.make_ready(slot);
         }
-        if self.stored_only.not_before.is_some_and(|at| at <= now) {
+        if self.stored_only.not_before.is_some_and(|at| at <= elapsed) {
             self.stored_only.not_before = None;
         }
         for _ in 0..DUE_AT_ONCE {

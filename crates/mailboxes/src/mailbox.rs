@@ -1,8 +1,6 @@
 //! The mailbox of one address.
 
-use std::{collections::VecDeque, sync::Arc};
-
-use statefun_kinesis_types::Timestamp;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{Message, stored::Gap};
 
@@ -34,7 +32,7 @@ pub(crate) enum Phase {
     /// For an answer.
     InFlight,
     /// For a time, after a failure.
-    Parked(Timestamp),
+    Parked(Duration),
 }
 
 /// An address with messages. There is at most one batch of it at any time, and so one request.
@@ -60,7 +58,7 @@ pub(crate) struct Mailbox {
     /// How often the batch has failed.
     pub(crate) attempt: u32,
     /// When the batch went out first.
-    pub(crate) tried_since: Option<Timestamp>,
+    pub(crate) tried_since: Option<Duration>,
     /// How many messages go out one by one, to find the one that fails.
     pub(crate) alone: usize,
 }

@@ -1,8 +1,8 @@
 //! What comes back from the store: messages and delayed messages.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use statefun_kinesis_types::{Address, HashKey, Timestamp};
+use statefun_kinesis_types::{Address, HashKey};
 
 use crate::{
     Found, Mailboxes, MessagePlace, Read, ReadId, StoredMessage, UnknownFunction,
@@ -13,7 +13,7 @@ use crate::{
 impl Mailboxes {
     /// What the store is asked for since the last call. Each read has to be told of once, by [`found`](Self::found) or by
     /// [`read_failed`](Self::read_failed).
-    pub fn take_reads(&mut self, now: Timestamp) -> Vec<(ReadId, Read)> {
+    pub fn take_reads(&mut self) -> Vec<(ReadId, Read)> {
         if let Some(from) = self.timers.begin_read(self.timer_window()) {
             self.reads.want(Read::Delayed { from });
         }
@@ -21,7 +21,7 @@ impl Mailboxes {
             self.reads.want(Read::DelayedBy { sender });
         }
         if let Some(from) = self.stored_only.next()
-            && self.stored_only.not_before.is_none_or(|at| at <= now)
+            && self.stored_only.not_before.is_none()
             && self.mailboxes.len() <= self.limits.messages / 2
             && (self.functions.is_empty() || (0..self.functions.len()).any(|place| !self.is_saturated(place)))
         {
@@ -130,7 +130,7 @@ impl Mailboxes {
     ) -> Result<(), UnknownFunction> {
         let mut rest = rest;
         let mut result = Ok(());
-        let mut opened: HashSet<u32> = HashSet::new();
+        let mut opened = BTreeSet::new();
         for StoredMessage { id: number, to, message } in messages {
             if self.removed.contains(number) {
                 continue;
@@ -228,7 +228,7 @@ impl Mailboxes {
         if self.mailboxes.len() < self.limits.messages {
             return;
         }
-        let last: Vec<(Timestamp, u32)> = self.parked.iter().rev().take(AT_ONCE).copied().collect();
+        let last: Vec<(Duration, u32)> = self.parked.iter().rev().take(AT_ONCE).copied().collect();
         for (until, slot) in last {
             self.parked.remove(&(until, slot));
             let mut mailbox = self.mailboxes.remove(slot as usize);

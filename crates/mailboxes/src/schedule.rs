@@ -1,11 +1,11 @@
 //! Whose turn it is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use statefun_kinesis_types::{Address, Timestamp};
+use statefun_kinesis_types::Address;
 
 use crate::{
-    GroupId, Mailboxes, Message, Value,
+    GroupId, Mailboxes, Message, Now, Value,
     instances::Instance,
     journal::ChangedState,
     mailbox::{Batch, Mailbox, Phase},
@@ -38,13 +38,14 @@ pub struct Request {
     pub messages: Arc<[Message]>,
     /// How often the same messages went out before and failed.
     pub attempt: u32,
-    /// When they went out first.
-    pub tried_since: Timestamp,
+    /// When they went out first, by the clock that never goes back.
+    pub tried_since: Duration,
 }
 
 impl Mailboxes {
     /// The next request that may go out now, if there is one.
-    pub fn next_request(&mut self, now: Timestamp) -> Option<Request> {
+    pub fn next_request(&mut self, now: impl Into<Now>) -> Option<Request> {
+        let now = now.into();
         if self.outgoing.len() >= self.limits.egress_records || self.outgoing.bytes() >= self.limits.egress_bytes {
             return None;
         }
@@ -120,7 +121,7 @@ impl Mailboxes {
         mailbox.has_next() && self.instances.get(mailbox.instance).is_known()
     }
 
-    fn dispatch(&mut self, slot: u32, now: Timestamp) -> Request {
+    fn dispatch(&mut self, slot: u32, Now { time: now, elapsed }: Now) -> Request {
         let number = self.next_request;
         self.next_request += 1;
         let mailbox = &mut self.mailboxes[slot as usize];
@@ -162,7 +163,7 @@ impl Mailboxes {
             states,
             messages: mailbox.batch.as_ref().map_or_else(|| [].into(), |batch| Arc::clone(&batch.messages)),
             attempt: mailbox.attempt,
-            tried_since: *mailbox.tried_since.get_or_insert(now),
+            tried_since: *mailbox.tried_since.get_or_insert(elapsed),
         };
         let mailbox = &self.mailboxes[slot as usize];
         if mailbox.gap.is_some() && mailbox.waiting.len() <= max_messages / 2 {
@@ -188,10 +189,11 @@ impl Mailboxes {
         self.settle(place);
     }
 
-    /// Tries the same messages again at that time; the address waits until then, and all others go on.
+    /// Lets the same messages go out again at that time, by the clock that never goes back. The address waits until then,
+    /// and all others go on.
     ///
     /// Of a function that never answered, another address is tried next: it may be one message that fails.
-    pub fn park(&mut self, request: RequestId, until: Timestamp) {
+    pub fn park(&mut self, request: RequestId, until: Duration) {
         if !self.is_in_flight(request) {
             return;
         }

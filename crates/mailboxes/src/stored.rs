@@ -1,6 +1,6 @@
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
-use statefun_kinesis_types::{HashKey, Timestamp};
+use statefun_kinesis_types::HashKey;
 
 use crate::MessagePlace;
 
@@ -36,7 +36,7 @@ pub(crate) struct StoredOnly {
     /// The lowest place of what became durable during that read, which may have come too late for it.
     since_read: Option<MessagePlace>,
     /// No read before this time, so that addresses that were parked are not tried again at once.
-    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) not_before: Option<Duration>,
 }
 
 impl StoredOnly {

@@ -1,7 +1,7 @@
 //! Messages for later.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -206,14 +206,14 @@ impl Timers {
 
     /// Senders whose delayed messages are to be read from the store because some were cancelled.
     pub(crate) fn begin_lookups(&mut self) -> Vec<Address> {
-        let unread = self.cancellations.values_mut().filter(|(_, is_read)| !is_read);
-        let senders: HashSet<Address> = unread
-            .map(|(cancellation, is_read)| {
-                *is_read = true;
-                cancellation.sender.clone()
-            })
-            .collect();
-        senders.into_iter().collect()
+        let mut senders: Vec<Address> = Vec::new();
+        for (cancellation, is_read) in self.cancellations.values_mut().filter(|(_, is_read)| !is_read) {
+            *is_read = true;
+            if !senders.contains(&cancellation.sender) {
+                senders.push(cancellation.sender.clone());
+            }
+        }
+        senders
     }
 
     /// All that the store has of a sender: removes what was cancelled, and gives it.
@@ -370,6 +370,22 @@ mod tests {
         }
         assert_eq!(came, [8, 7, 6, 5, 4, 3, 2, 1, 0]);
         assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn what_becomes_durable_during_a_read_stays_until_its_end() {
+        let (mut timers, mut journal) = (Timers::default(), Journal::new(1));
+        let all: Vec<StoredTimer> = (0..6).map(|id| timer(id, 10 * id as i64, None)).collect();
+        all.iter().for_each(|timer| timers.insert(timer.clone(), &mut journal));
+        drop(journal.take());
+        timers.shrink(WINDOW, 6);
+        assert_eq!(pop_all(&mut timers, &mut journal), [0, 1]);
+        timers.begin_read(WINDOW).unwrap();
+        // The read has looked before these came.
+        (6..10).for_each(|id| timers.insert(timer(id, 10 * id as i64, None), &mut journal));
+        timers.shrink(WINDOW, 10);
+        timers.end_read(all, None);
+        assert_eq!(pop_all(&mut timers, &mut journal), [2, 3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]

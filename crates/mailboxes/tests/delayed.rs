@@ -103,7 +103,7 @@ fn read_all(machine: &mut Mailboxes, image: &Image, now: Timestamp) {
             let states = image.states().filter(|state| state.address == address).cloned().collect();
             machine.loaded(&address, states, now);
         }
-        let reads = machine.take_reads(now);
+        let reads = machine.take_reads();
         if reads.is_empty() {
             return;
         }

@@ -285,7 +285,7 @@ fn states_of_an_address_that_is_parked_may_go() {
     scene.load(NOW);
     let request = scene.mailboxes.next_request(NOW).unwrap();
     assert!(scene.mailboxes.usage().state_bytes > 250, "what is in flight stays");
-    scene.mailboxes.park(request.id, at(1_000));
+    scene.mailboxes.park(request.id, Duration::from_millis(1_000));
     assert!(scene.mailboxes.usage().state_bytes < 250, "{:?}", scene.mailboxes.usage());
     scene.mailboxes.on_time(at(1_000));
     assert_eq!(scene.mailboxes.next_request(at(1_000)), None);

@@ -18,15 +18,12 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("aws", &["types", "client"], &["conformance", "fake", "consumer"]),
     ("consumer", &["types", "aggregation", "client"], &["fake"]),
     ("producer", &["types", "aggregation", "client"], &["fake"]),
-<<<<<<< HEAD
-    ("store", &["types", "client"], &[]),
-=======
-    ("store", &["types", "consumer"], &["store-conformance"]),
+    ("store", &["types", "client"], &["store-conformance"]),
     ("store-conformance", &["store"], &[]),
->>>>>>> 7b4ee3c (Give the behaviours of a store a suite that any store can run)
+    ("mailboxes", &["types", "protocol"], &[]),
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
-    ("functions", &["types", "spec", "client", "protocol", "store", "router"], &["fake"]),
-    ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "router", "functions"], &[]),
+    ("functions", &["types", "spec", "client", "protocol", "store", "mailboxes", "router"], &["fake"]),
+    ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "mailboxes", "router", "functions"], &[]),
     ("example-counter", &["types", "spec", "client", "aws", "store", "router", "functions"], &["fake"]),
     ("xtask", &[], &[]),
 ];

@@ -4,7 +4,9 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use serde_json::Value as Json;
 use statefun_kinesis_consumer::{Extent, ShardPosition};
-use statefun_kinesis_functions::{Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, Value};
+use statefun_kinesis_functions::{
+    NumberedEntry, Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, Value,
+};
 use statefun_kinesis_store::{Exported, Table, key::StoredKey};
 use statefun_kinesis_types::{Address, StartPosition};
 
@@ -231,7 +233,6 @@ pub(super) fn position_text(position: ShardPosition) -> String {
             Extent::UpTo(sub) => format!("{}/{sub}", at.sequence_number),
         },
         // It cannot be stored without a text of its own.
-        _ => "other".to_owned(),
     }
 }
 

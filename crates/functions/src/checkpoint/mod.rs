@@ -7,7 +7,7 @@ mod status;
 mod write;
 
 pub(crate) use driver::{Checkpoint, Source};
-pub use format::StoredValue;
-pub(crate) use restore::{Restored, restore};
+pub use format::{NumberedEntry, StoredValue};
+pub(crate) use restore::{damaged, decode, restore, specs_by_function};
 pub use status::CheckpointStatus;
 pub(crate) use write::Moment;

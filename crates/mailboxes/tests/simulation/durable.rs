@@ -275,7 +275,8 @@ impl World {
             }
             Event::Park => {
                 let Some(at) = pick(self.in_flight.len()) else { return };
-                self.mailboxes.park(self.in_flight.swap_remove(at).id, self.now);
+                let until = self.now.since(Timestamp::EPOCH);
+                self.mailboxes.park(self.in_flight.swap_remove(at).id, until);
             }
             Event::Split => {
                 let Some(at) = pick(self.in_flight.len()) else { return };
@@ -317,7 +318,7 @@ impl World {
                     self.loads.push(Load { address, read: None });
                     self.met.states += 1;
                 }
-                for (id, read) in self.mailboxes.take_reads(self.now) {
+                for (id, read) in self.mailboxes.take_reads() {
                     match read {
                         Read::Messages { .. } => self.met.messages += 1,
                         Read::Waiting { .. } => self.met.waiting += 1,
@@ -381,7 +382,8 @@ impl World {
         let read = self.positions.iter().all(|position| *position == 2 * (phase + 1));
         let usage = self.mailboxes.usage();
         let has_work = usage.messages > 0 || usage.egress_records > 0 || usage.reads > 0;
-        let is_due = self.mailboxes.next_deadline().is_some_and(|at| at <= self.now);
+        let is_due =
+            self.mailboxes.next_deadline().is_some_and(|at| at <= self.now) || self.mailboxes.next_retry().is_some();
         // Until the first of them is in memory, it is not known when it is due.
         let is_unknown = usage.timers > 0 && self.mailboxes.next_deadline().is_none();
         let is_saved = !self.mailboxes.has_changes() && self.cuts.is_empty() && self.told.is_empty();

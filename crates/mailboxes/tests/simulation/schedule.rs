@@ -92,7 +92,8 @@ impl World {
         let request = self.in_flight.swap_remove(self.rng.usize(0..self.in_flight.len()));
         match self.rng.u32(0..10) {
             0 => {
-                let until = self.now.after(Duration::from_millis(self.rng.u64(0..2_000)));
+                let wait = Duration::from_millis(self.rng.u64(0..2_000));
+                let until = self.now.since(Timestamp::EPOCH) + wait;
                 self.mailboxes.park(request.id, until);
             }
             1 => {
@@ -126,7 +127,8 @@ impl World {
 
     fn pass_time(&mut self) {
         let step = Duration::from_millis(self.rng.u64(0..300));
-        self.now = match self.mailboxes.next_deadline() {
+        let retry = self.mailboxes.next_retry().map(|elapsed| Timestamp::EPOCH.after(elapsed));
+        self.now = match self.mailboxes.next_deadline().into_iter().chain(retry).min() {
             Some(at) if self.rng.bool() => self.now.max(at),
             _ => self.now.after(step),
         };
@@ -140,7 +142,7 @@ impl World {
             let states = self.image.states().filter(|state| state.address == address).cloned().collect();
             self.mailboxes.loaded(&address, states, self.now);
         }
-        for (id, read) in self.mailboxes.take_reads(self.now) {
+        for (id, read) in self.mailboxes.take_reads() {
             self.mailboxes.found(id, self.image.read(&read, 5)).unwrap();
         }
     }

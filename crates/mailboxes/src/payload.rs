@@ -3,14 +3,16 @@ use std::{marker::PhantomData, sync::Arc, time::Duration};
 use bytes::Bytes;
 use statefun_kinesis_protocol::Primitive;
 
-use super::context::BoxError;
 use crate::{Expiration, Message, StateSpec, Value};
+
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A type of messages and states: StateFun's primitive ones, and whatever else says how its bytes are written and read.
 ///
 /// ```
 /// use bytes::Bytes;
-/// use statefun_kinesis_functions::{BoxError, Payload};
+/// use statefun_kinesis_mailboxes::{BoxError, Payload};
 ///
 /// struct Celsius(i16);
 ///
