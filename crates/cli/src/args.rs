@@ -16,14 +16,15 @@ pub(crate) struct Arguments {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  done, or stopped by a signal with everything in hand finished
+    0  done, or stopped by a signal with nothing left unfinished
     2  a module file has errors, or warnings under --deny-warnings
     3  a stream, a region, credentials or a permission is missing, or the service cannot be reached
-    4  Kinesis failed for good
-    5  a function failed for good
+    4  Kinesis failed permanently
+    5  a function failed permanently
     6  the file of --input has errors
     7  stdout or the file of --output could not be written
     8  a record of a stream cannot become a message
+    9  stopped by a signal, and not everything could be finished in time
    64  the command line is wrong
   101  a bug of this program
   130  a second signal asked to stop at once";

@@ -2,16 +2,16 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// All was done, or a signal asked to stop and what was in hand was finished.
+    /// Everything was done, or a signal asked to stop and nothing was left unfinished.
     Done = 0,
     /// A module file has errors, or warnings where these are denied, or cannot be read. Nothing was started.
     InvalidModule = 2,
     /// What the module asks for is not there: a stream, a region, credentials, a permission, or the service itself.
     /// Nothing was read. `check --live` ends so when it finds something missing.
     Setup = 3,
-    /// Kinesis failed for good while records were read or written.
+    /// Kinesis failed permanently while records were read or written.
     Kinesis = 4,
-    /// A function failed for good.
+    /// A function failed permanently.
     Functions = 5,
     /// The file of records for `--input` has errors, or cannot be read. Nothing was started.
     InvalidInput = 6,
@@ -19,11 +19,13 @@ pub enum ExitCode {
     Output = 7,
     /// A record of a stream cannot become a message; the error names its stream, shard and sequence number.
     InvalidRecord = 8,
+    /// A signal asked to stop, and not everything could be finished in time. The last line says how many of what.
+    Unfinished = 9,
     /// The command line is wrong (as `EX_USAGE` of `sysexits.h`).
     Usage = 64,
     /// A bug of this program: it panicked. Please report what it printed.
     Bug = 101,
-    /// A second signal asked to stop at once; records in hand were not finished, and will be read again.
+    /// A second signal asked to stop at once; in-flight records were not finished.
     Interrupted = 130,
 }
 

@@ -3,62 +3,27 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use statefun_kinesis_client::KinesisClient;
-use statefun_kinesis_consumer::{CheckpointStore, MemoryCheckpoints, Settings};
+use statefun_kinesis_consumer::Settings;
 use statefun_kinesis_router::Ingress;
 use statefun_kinesis_spec::{IngressSpec, Module};
-use statefun_kinesis_store::StoredCheckpoints;
-use statefun_kinesis_types::{InvalidRecordHandling, StreamArn, TypeName};
+use statefun_kinesis_types::{InvalidRecordHandling, StreamArn};
 
-use crate::{
-    ExitCode, args::Functions, backend::Backend, clients::Service, failure::Failure, state_directory::StateDirectory,
-};
+use crate::{ExitCode, backend::Backend, clients::Service, failure::Failure};
 
-/// Streams of one ingress in one place, with the client that reads them and the store of their positions.
+/// Streams of one ingress in one place, with the client that reads them.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) spec: IngressSpec,
     pub(crate) service: Arc<dyn Service>,
     /// Where dead letters go, if that is another place.
     dead_letters: Option<Arc<dyn KinesisClient>>,
-    positions: Positions,
-}
-
-/// Where the positions of an ingress are kept.
-#[derive(Clone, Debug)]
-enum Positions {
-    Memory(Arc<MemoryCheckpoints>),
-    Stored(StoredCheckpoints),
-}
-
-impl Positions {
-    fn of(ingress: &TypeName, state: Option<&StateDirectory>, functions: Functions) -> Self {
-        let Some(state) = state else { return Self::Memory(Arc::default()) };
-        Self::Stored(match functions {
-            Functions::Echo | Functions::Log => StoredCheckpoints::new(state.store(), ingress.clone()),
-            // They belong into one commit with the states.
-            Functions::Remote => StoredCheckpoints::by_others(state.store(), ingress.clone()),
-        })
-    }
-
-    fn store(&self) -> Arc<dyn CheckpointStore> {
-        match self {
-            Self::Memory(memory) => memory.clone(),
-            Self::Stored(stored) => Arc::new(stored.clone()),
-        }
-    }
 }
 
 impl Lane {
-    /// The lanes of a module, in its order. Positions are kept in the state directory, if there is one.
-    pub(crate) async fn all_of(
-        module: &Module,
-        backend: &Backend,
-        state: Option<&StateDirectory>,
-        functions: Functions,
-    ) -> Result<Vec<Self>, Failure> {
+    /// The lanes of a module, in its order.
+    pub(crate) async fn all_of(module: &Module, backend: &Backend) -> Result<Vec<Self>, Failure> {
         let mut lanes = Vec::new();
         for ingress in &module.ingresses {
-            let positions = Positions::of(&ingress.id, state, functions);
             for spec in by_place(ingress) {
                 let place = spec.streams.iter().find_map(|route| route.stream.arn());
                 let service = backend.reader(&spec, place).await?;
@@ -66,7 +31,7 @@ impl Lane {
                     Some(other) => Some(backend.reader(&spec, Some(&other)).await? as Arc<dyn KinesisClient>),
                     None => None,
                 };
-                lanes.push(Self { spec, service, dead_letters, positions: positions.clone() });
+                lanes.push(Self { spec, service, dead_letters });
             }
         }
         Ok(lanes)
@@ -76,20 +41,11 @@ impl Lane {
     pub(crate) fn ingress(&self, settings: Settings) -> Ingress {
         let mut ingress = Ingress::new(self.spec.clone(), Arc::clone(&self.service) as Arc<_>)
             .fan_out(Arc::clone(&self.service) as Arc<_>)
-            .checkpoints(self.positions.store())
             .settings(settings);
         if let Some(client) = &self.dead_letters {
             ingress = ingress.dead_letters(Arc::clone(client));
         }
         ingress
-    }
-
-    /// The positions, if they are kept in memory, where one can wait for them.
-    pub(crate) fn in_memory(&self) -> Option<&MemoryCheckpoints> {
-        match &self.positions {
-            Positions::Memory(memory) => Some(memory),
-            Positions::Stored(_) => None,
-        }
     }
 }
 

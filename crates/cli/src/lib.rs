@@ -17,6 +17,7 @@ mod failure;
 mod feed;
 mod functions;
 mod github;
+mod handler;
 mod lanes;
 mod live;
 mod module;

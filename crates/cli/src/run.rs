@@ -3,15 +3,14 @@
 use std::{
     error::Error,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use statefun_kinesis_consumer::Settings;
-use statefun_kinesis_functions::{Limits, StartError, StatefulFunctions};
-use statefun_kinesis_router::{Echo, Progress, Router, RunError};
+use statefun_kinesis_router::{Progress, Router, RunError};
 use statefun_kinesis_spec::{Module, Severity, StartupPosition};
 use statefun_kinesis_store::DiskStore;
 use tokio_util::sync::CancellationToken;
@@ -23,17 +22,17 @@ use crate::{
     args::{Client, Functions, RunArguments},
     backend::Backend,
     failure::Failure,
-    feed::{self, Intake, LastPlaces},
-    functions::Log,
+    feed::{self, Intake},
+    handler::RunHandler,
     lanes::Lane,
     module::ReadModule,
     output::Output,
     records::InputRecord,
     signals::Signals,
-    state_directory::{self, StateDirectory, UsedBy},
+    state_directory::StateDirectory,
     summary,
     terminal::{self, ProgressLine},
-    writers::{EndpointDeadLetters, Writer},
+    writers::Writer,
 };
 
 /// Runs a module until it is asked to stop, or until all input is processed.
@@ -98,31 +97,6 @@ fn check_functions(functions: Functions, module: &Module) -> Result<(), Failure>
     }
 }
 
-/// The functions that the module's endpoints serve. With a state directory they go on with what it has.
-async fn remote(
-    module: &Module,
-    backend: &Arc<Backend>,
-    state: Option<&StateDirectory>,
-    arguments: &RunArguments,
-) -> Result<StatefulFunctions, Failure> {
-    let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
-    let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
-    if let Some(state) = state {
-        let state_bytes = arguments.state_bytes();
-        let limits = Limits { state_bytes, unsaved_bytes: state_bytes / 4, ..Limits::default() };
-        functions = functions.limits(limits).store(state.store()).checkpoint_interval(arguments.checkpoint_interval);
-    }
-    for endpoint in &module.endpoints {
-        functions = functions.endpoint(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
-    }
-    functions.build().await.map_err(|error| match error {
-        StartError::Store(error) => state_directory::unusable(&error, UsedBy::Run),
-        StartError::Unserved(_) => Failure::from_error(ExitCode::InvalidModule, &error)
-            .hint("bring its endpoint back until its messages are handled, or begin anew in another directory"),
-        StartError::Endpoint(_) => Failure::from_error(ExitCode::Setup, &error),
-    })
-}
-
 fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
     let usage = |message: &str, hint: &str| Err(Failure::new(ExitCode::Usage, message).hint(hint));
     match arguments.client {
@@ -152,7 +126,7 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
         Some(directory) => Some(StateDirectory::open(directory, arguments.state_bytes()).await?),
         None => None,
     };
-    let lanes = Lane::all_of(module, &backend, state.as_ref(), arguments.functions).await?;
+    let lanes = Lane::all_of(module, &backend).await?;
     if let Some(state) = &state {
         state.fit(module, &lanes, &arguments.allowed).await?;
     }
@@ -167,20 +141,10 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
 
     let output = arguments.output.as_ref().map(|path| Output::open(path, shutdown.clone())).transpose()?;
     let stdout = Output::stdout(shutdown.clone());
-    let mut stateful = Weak::new();
-    let mut builder = match arguments.functions {
-        Functions::Echo => Router::builder(Arc::new(Echo)),
-        Functions::Log => Router::builder(Arc::new(Log::new(stdout.clone()))),
-        Functions::Remote => {
-            let functions = Arc::new(remote(module, &backend, state.as_ref(), arguments).await?);
-            stateful = Arc::downgrade(&functions);
-            Router::builder(functions)
-        }
-    };
-    builder = builder.clock(backend.clock());
+    let handler = RunHandler::new(arguments, module, &backend, state.as_ref(), &stdout).await?;
+    let mut builder = Router::builder(handler.handler.clone()).clock(backend.clock());
     for lane in &lanes {
-        let settings = Settings { checkpoint_interval: arguments.checkpoint_interval, ..backend.reading() };
-        builder = builder.ingress(lane.ingress(settings));
+        builder = builder.ingress(lane.ingress(reading(arguments, &backend)));
     }
     for egress in &module.egresses {
         let writer = Writer::of_egress(Arc::clone(&backend), egress, output.clone());
@@ -193,16 +157,16 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     let started = Instant::now();
     let progress = router.progress();
     if let Some(admin) = &admin {
-        admin.reading(Sources::new(&router, stateful, backend.clock()));
+        admin.reading(Sources::new(&router, handler.functions(), backend.clock()));
     }
-    // Whoever reads the next line may send a signal, and has what is in hand finished.
+    // From the next line on, a signal stops the run in an orderly way.
     reads.store(true, Ordering::Release);
     terminal::tell(&ready(module, arguments));
     let reporter = tokio::spawn(report(Arc::clone(&progress), started));
 
     let feeding = async {
         if let Some((records, intake)) = input {
-            feed(records, &intake, &lanes).await?;
+            feed(records, &intake, &lanes, &handler).await?;
             shutdown.cancel();
         }
         Ok(())
@@ -228,9 +192,24 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
     if let Some(output) = &output {
         output.result()?;
     }
-    ran.map_err(|error| run_failure(&error))?;
+    let unfinished = ran.map_err(|error| run_failure(&error))?;
     terminal::tell(&summary::at_the_end(&progress, started.elapsed()));
-    Ok(ExitCode::Done)
+    if unfinished.is_empty() {
+        return Ok(ExitCode::Done);
+    }
+    let message = format!("the run was stopped with work left: {unfinished} were not finished in time");
+    Err(Failure::new(ExitCode::Unfinished, message).hint(match (&arguments.state, arguments.functions) {
+        (Some(_), _) => "their records are read again by the next run with this --state",
+        (None, Functions::Remote) => "with --state DIR they wait in the directory, and a stop takes a second at most",
+        (None, _) => "with --state DIR the next run reads their records again",
+    }))
+}
+
+/// How streams are read.
+fn reading(arguments: &RunArguments, backend: &Backend) -> Settings {
+    // In memory a save costs nothing.
+    let checkpoint_interval = if arguments.state.is_some() { arguments.checkpoint_interval } else { Duration::ZERO };
+    Settings { checkpoint_interval, ..backend.reading() }
 }
 
 /// The streams into which input can be put.
@@ -247,7 +226,7 @@ async fn intake(lanes: &[Lane]) -> Result<Intake, Failure> {
 }
 
 /// Puts the input into its streams, and waits until all of it is processed.
-async fn feed(records: Vec<InputRecord>, intake: &Intake, lanes: &[Lane]) -> Result<(), Failure> {
+async fn feed(records: Vec<InputRecord>, intake: &Intake, lanes: &[Lane], handler: &RunHandler) -> Result<(), Failure> {
     let put = statefun_kinesis_types::Timestamp::now();
     let last = feed::put_records(records, intake).await?;
     for lane in lanes {
@@ -257,19 +236,9 @@ async fn feed(records: Vec<InputRecord>, intake: &Intake, lanes: &[Lane]) -> Res
             warn!(ingress = %lane.spec.id, %start, "the startup position lies in the future: no record of the input is read");
             continue;
         }
-        wait_until_processed(&last, lane).await;
+        handler.processed(&lane.spec.id, &last).await;
     }
     Ok(())
-}
-
-async fn wait_until_processed(last: &LastPlaces, lane: &Lane) {
-    let Some(positions) = lane.in_memory() else { return };
-    for ((stream, shard), sequence_number) in last {
-        // The store knows the streams that the lane's ingress reads, from before the first record.
-        if positions.get(stream).is_some() {
-            positions.reached(stream, shard, *sequence_number).await;
-        }
-    }
 }
 
 /// Stops the run at the first SIGINT or SIGTERM, and the process at the second, or at the first while nothing is read.
@@ -279,10 +248,10 @@ async fn stop_on_signals(mut signals: Signals, shutdown: CancellationToken, read
         terminal::tell("stopped before anything was read");
         std::process::exit(ExitCode::Done as i32);
     }
-    terminal::tell("stopping: what is in hand is being finished; a second signal stops at once");
+    terminal::tell("stopping: in-flight records are being finished or saved; a second signal stops at once");
     shutdown.cancel();
     signals.next().await;
-    terminal::tell("stopped at once; what was not finished will be read again");
+    terminal::tell("stopped at once; in-flight records were not finished");
     std::process::exit(ExitCode::Interrupted as i32);
 }
 

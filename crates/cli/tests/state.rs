@@ -16,11 +16,9 @@ use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::{
     BoxError, Context, Function, Message, Payload, Registry, StateSpec, StatefulFunctions, ValueSpec,
 };
-use statefun_kinesis_router::{Ingress, Router};
+use statefun_kinesis_router::{Handler, Ingress, Router};
 use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
-use statefun_kinesis_store::{
-    Commit, DiskSettings, DiskStore, ModuleRecord, Store, StoredCheckpoints, StreamRecord, Table,
-};
+use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, ModuleRecord, Store, StreamRecord, Table};
 use statefun_kinesis_types::{PutRecord, StreamArn};
 use tokio_util::sync::CancellationToken;
 
@@ -104,13 +102,9 @@ async fn left_behind(test: &str) -> PathBuf {
     let route = StreamRoute::new(orders, spec.value_type, spec.targets);
     let mut ingress = IngressSpec::new("example/orders".parse().unwrap(), vec![route]);
     ingress.startup = StartupPosition::TrimHorizon;
-    let id = ingress.id.clone();
     let client = Arc::new(kinesis.clone());
-    let router = Router::builder(functions.clone())
-        .ingress(
-            Ingress::new(ingress, client.clone())
-                .checkpoints(Arc::new(StoredCheckpoints::by_others(store.clone(), id))),
-        )
+    let router = Router::builder(Handler::stateful(functions.clone()))
+        .ingress(Ingress::new(ingress, client.clone()))
         .egress(EgressSpec::new("example/results".parse().unwrap(), "orders".parse().unwrap()), client)
         .clock(kinesis.clock())
         .drain(Duration::from_millis(100))

@@ -4,6 +4,7 @@
 //! no default bodies, is object safe, and each method lists the behaviour that the conformance suite holds every
 //! backend to. [`KinesisClientExt`] is what callers add on top. Powers that not every caller needs are traits of their
 //! own: [`KinesisAdmin`] makes, reshapes and removes streams, [`FanOutClient`] reads by enhanced fan-out.
+//! [`PositionStore`] and [`CheckpointStore`] are the other seam: where the positions of readers are kept.
 //!
 //! ```
 //! use statefun_kinesis_client::{KinesisClient, KinesisClientExt, Result, ShardFilter};
@@ -30,6 +31,7 @@
 
 mod admin;
 mod backoff;
+mod checkpoint;
 mod client;
 mod clock;
 mod error;
@@ -42,6 +44,7 @@ mod values;
 
 pub use admin::KinesisAdmin;
 pub use backoff::Backoff;
+pub use checkpoint::{CheckpointError, CheckpointStore, PositionStore};
 pub use client::KinesisClient;
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, ErrorKind, Operation, RETRY_AFTER_MAX, Result};

@@ -14,8 +14,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CheckpointStore, Consumer, ConsumerError, FanOut, MemoryCheckpoints, Metrics, Positions, Settings, ShardPosition,
-    StreamCheckpoint,
+    CheckpointStore, Consumer, ConsumerError, FanOut, MemoryCheckpoints, Metrics, PositionStore, Positions, Settings,
+    ShardPosition, StreamCheckpoint,
     ack::Moved,
     consumer::Parts,
     dead_letter::{DeadLetterWriter, Letter, Target},
@@ -147,12 +147,32 @@ impl ConsumerBuilder {
     /// When there is no stream, or one that does not exist, is not permitted or not usable in time; when positions
     /// cannot be read or stored; when the shutdown token is cancelled.
     pub async fn build(self) -> Result<Consumer, ConsumerError> {
-        let shutdown = self.shutdown.clone();
-        shutdown.run_until_cancelled(self.prepare()).await.unwrap_or(Err(ConsumerError::ShutDown))
+        let checkpoints = Arc::clone(&self.checkpoints);
+        let (consumer, _) = self.prepare_or_stop(Keeping::Saved(checkpoints)).await?;
+        Ok(consumer)
     }
 
-    async fn prepare(self) -> Result<Consumer, ConsumerError> {
-        let Self { client, streams: wanted, start, checkpoints, clock, settings, shutdown, .. } = self;
+    /// Like [`build`](Self::build), for a program that makes positions durable by itself, in one commit with what came of
+    /// the records. The consumer stores in `positions` where reading of each stream begins, and saves nothing afterwards:
+    /// the program takes what has moved from the [`Positions`]. [`checkpoints`](Self::checkpoints) does not count.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`build`](Self::build).
+    pub async fn build_with_positions(
+        self,
+        positions: Arc<dyn PositionStore>,
+    ) -> Result<(Consumer, Positions), ConsumerError> {
+        self.prepare_or_stop(Keeping::Taken(positions)).await
+    }
+
+    async fn prepare_or_stop(self, keeping: Keeping) -> Result<(Consumer, Positions), ConsumerError> {
+        let shutdown = self.shutdown.clone();
+        shutdown.run_until_cancelled(self.prepare(keeping)).await.unwrap_or(Err(ConsumerError::ShutDown))
+    }
+
+    async fn prepare(self, keeping: Keeping) -> Result<(Consumer, Positions), ConsumerError> {
+        let Self { client, streams: wanted, start, clock, settings, shutdown, .. } = self;
         let settings = settings.in_range();
         let mut random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         let deadline = Instant::now().saturating_add(settings.startup_timeout);
@@ -161,7 +181,7 @@ impl ConsumerBuilder {
             service: service(&client, random.fork()),
             settings: &settings,
             random: random.fork(),
-            checkpoints: &*checkpoints,
+            positions: keeping.positions(),
             // Taken before anything else: what arrives while streams are being found belongs to this start.
             now: clock.now(),
             start,
@@ -217,8 +237,11 @@ impl ConsumerBuilder {
         });
         let (interval, backoff) = (settings.checkpoint_interval, settings.backoff);
         let streams: Vec<Arc<Stream>> = sources.iter().map(|source| Arc::clone(&source.stream)).collect();
-        let positions = Positions::new(&streams, Arc::clone(&moved), checkpoints.saving());
-        let saver = Saver::new(checkpoints, streams, moved, interval, backoff, random.fork());
+        let positions = Positions::new(streams.clone(), Arc::clone(&moved));
+        let saver = match keeping {
+            Keeping::Saved(store) => Some(Saver::new(store, streams, moved, interval, backoff, random.fork())),
+            Keeping::Taken(_) => None,
+        };
         let (output, batches) = mpsc::unbounded_channel();
         let dead_letters = post.into_writer(dead_letter_client, backoff, random.fork());
         let enrolments = sources.iter().filter_map(|source| source.enrolment.clone()).collect();
@@ -229,7 +252,25 @@ impl ConsumerBuilder {
         };
         let readers = sources.into_iter().zip(graphs).map(reader).collect();
         let parts = Parts { readers, saver, output, dead_letters, enrolments, random: random.fork() };
-        Ok(Consumer::start(shared.stop.clone(), arns, metrics, positions, parts, batches))
+        Ok((Consumer::start(shared.stop.clone(), arns, metrics, parts, batches), positions))
+    }
+}
+
+/// How positions become durable.
+#[derive(Debug)]
+enum Keeping {
+    /// The consumer saves them there.
+    Saved(Arc<dyn CheckpointStore>),
+    /// The program takes them; the consumer stores there where reading begins.
+    Taken(Arc<dyn PositionStore>),
+}
+
+impl Keeping {
+    fn positions(&self) -> &dyn PositionStore {
+        match self {
+            Self::Saved(store) => &**store,
+            Self::Taken(store) => &**store,
+        }
     }
 }
 
@@ -288,7 +329,7 @@ struct Opening<'a> {
     service: Service,
     settings: &'a Settings,
     random: fastrand::Rng,
-    checkpoints: &'a dyn CheckpointStore,
+    positions: &'a dyn PositionStore,
     now: Timestamp,
     start: StartupPosition,
 }
@@ -343,7 +384,7 @@ impl Opening<'_> {
         moved: &Moved,
     ) -> Result<ShardGraph, ConsumerError> {
         let checkpoint = |source| ConsumerError::Checkpoint { stream: stream.arn.clone(), source };
-        let stored = self.checkpoints.load(&stream.arn).await.map_err(checkpoint)?;
+        let stored = self.positions.load(&stream.arn).await.map_err(checkpoint)?;
         let (start, filter) = match stored {
             Some(stored) if stored.created == summary.created => return self.resume(stream, stored, moved).await,
             Some(stored) => {
@@ -358,7 +399,7 @@ impl Opening<'_> {
         let shards = self.list(stream, filter).await?;
         let mut begin = StreamCheckpoint::new(summary.created, start);
         begin.shards = shards.iter().map(|shard| (shard.id.clone(), ShardPosition::Unread)).collect();
-        self.checkpoints.begin(&stream.arn, begin).await.map_err(checkpoint)?;
+        self.positions.begin(&stream.arn, begin).await.map_err(checkpoint)?;
         Ok(ShardGraph::first(start, shards))
     }
 

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    Batch, ConsumerBuilder, ConsumerError, Metrics, Positions,
+    Batch, ConsumerBuilder, ConsumerError, Metrics,
     dead_letter::DeadLetterWriter,
     fan_out::Enrolment,
     reader::{Delivery, Output},
@@ -30,7 +30,6 @@ use crate::{
 pub struct Consumer {
     streams: Vec<StreamArn>,
     metrics: Metrics,
-    positions: Positions,
     batches: mpsc::UnboundedReceiver<Result<Delivery, ConsumerError>>,
     stop: CancellationToken,
     closing: CancellationToken,
@@ -48,13 +47,12 @@ impl Consumer {
         stop: CancellationToken,
         streams: Vec<StreamArn>,
         metrics: Metrics,
-        positions: Positions,
         parts: Parts,
         batches: mpsc::UnboundedReceiver<Result<Delivery, ConsumerError>>,
     ) -> Self {
         let closing = CancellationToken::new();
         let supervisor = tokio::spawn(supervise(parts, stop.clone(), closing.clone()));
-        Self { streams, metrics, positions, batches, stop, closing, supervisor: AbortOnDropHandle::new(supervisor) }
+        Self { streams, metrics, batches, stop, closing, supervisor: AbortOnDropHandle::new(supervisor) }
     }
 
     /// The ARNs of the streams, in the order in which the builder was given them.
@@ -65,11 +63,6 @@ impl Consumer {
     /// What was done so far, in numbers. The counts outlive the consumer.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
-    }
-
-    /// The positions, for who saves them in the consumer's stead; see [`Saving::ByOthers`](crate::Saving::ByOthers).
-    pub fn positions(&self) -> Positions {
-        self.positions.clone()
     }
 
     /// Waits for the next batch.
@@ -124,7 +117,8 @@ fn hand_out(delivery: Result<Delivery, ConsumerError>) -> Result<Batch, Consumer
 pub(crate) struct Parts {
     /// They put into `output` what they read.
     pub(crate) readers: JoinSet<Result<(), ConsumerError>>,
-    pub(crate) saver: Saver,
+    /// Saves positions, unless the program takes them.
+    pub(crate) saver: Option<Saver>,
     pub(crate) output: Output,
     pub(crate) dead_letters: Option<DeadLetterWriter>,
     pub(crate) enrolments: Vec<Arc<Enrolment>>,
@@ -139,7 +133,7 @@ async fn supervise(parts: Parts, stop: CancellationToken, closing: CancellationT
     let Parts { readers: mut streams, mut saver, output, dead_letters, enrolments, mut random } = parts;
     let mut letters = Letters::start(dead_letters, &closing);
     let mut failure = {
-        let mut saving = std::pin::pin!(saver.run());
+        let mut saving = std::pin::pin!(save(&mut saver));
         loop {
             tokio::select! {
                 biased;
@@ -159,7 +153,7 @@ async fn supervise(parts: Parts, stop: CancellationToken, closing: CancellationT
 
     // A store that just gave up is not asked again here: closing does that.
     if failure.is_none() {
-        failure = saver.save().await.err();
+        failure = save_all(&mut saver).await.err();
     }
     if let Some(error) = failure {
         let _ = output.send(Err(error));
@@ -168,7 +162,7 @@ async fn supervise(parts: Parts, stop: CancellationToken, closing: CancellationT
 
     // What was delivered can still be acknowledged.
     {
-        let mut saving = std::pin::pin!(saver.run());
+        let mut saving = std::pin::pin!(save(&mut saver));
         tokio::select! {
             biased;
             () = closing.cancelled() => {}
@@ -177,11 +171,27 @@ async fn supervise(parts: Parts, stop: CancellationToken, closing: CancellationT
     }
     closing.cancelled().await;
     let stored = letters.finish().await;
-    let saved = saver.save().await;
+    let saved = save_all(&mut saver).await;
     for enrolment in enrolments {
         enrolment.end(&mut random).await;
     }
     saved.and(stored)
+}
+
+/// Saves positions as they move, if that is the consumer's to do; returns when it fails.
+async fn save(saver: &mut Option<Saver>) -> ConsumerError {
+    match saver {
+        Some(saver) => saver.run().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Saves all that has moved until now, if that is the consumer's to do.
+async fn save_all(saver: &mut Option<Saver>) -> Result<(), ConsumerError> {
+    match saver {
+        Some(saver) => saver.save().await,
+        None => Ok(()),
+    }
 }
 
 /// The writer of dead letters, if there is one.

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use statefun_kinesis_types::{StartPosition, StreamArn};
 
 use crate::{
-    CheckpointChanges, CheckpointError, CheckpointStore, Extent, Position, Saving, ShardPosition, StreamCheckpoint,
+    CheckpointChanges, CheckpointError, CheckpointStore, Extent, Position, PositionStore, ShardPosition,
+    StreamCheckpoint,
 };
 
 /// Positions in a directory of this machine: they outlive the process, and a crash at any instant.
@@ -125,7 +126,7 @@ impl FileCheckpoints {
 }
 
 #[async_trait]
-impl CheckpointStore for FileCheckpoints {
+impl PositionStore for FileCheckpoints {
     async fn load(&self, stream: &StreamArn) -> Result<Option<StreamCheckpoint>, CheckpointError> {
         let stream = stream.clone();
         self.blocking(move |store| store.load(&stream)).await
@@ -135,14 +136,13 @@ impl CheckpointStore for FileCheckpoints {
         let stream = stream.clone();
         self.blocking(move |store| store.replace(&mut store.streams(), &stream, checkpoint)).await
     }
+}
 
+#[async_trait]
+impl CheckpointStore for FileCheckpoints {
     async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError> {
         let (stream, changes) = (stream.clone(), changes.clone());
         self.blocking(move |store| store.save(&stream, changes)).await
-    }
-
-    fn saving(&self) -> Saving {
-        Saving::AtIntervals
     }
 }
 

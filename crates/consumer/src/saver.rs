@@ -6,29 +6,24 @@ use statefun_kinesis_client::{Backoff, InstantExt as _};
 use statefun_kinesis_types::{ErrorChain, StreamArn};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{CheckpointChanges, CheckpointStore, ConsumerError, Saving, ack::Moved, service::Stream};
+use crate::{CheckpointChanges, CheckpointStore, ConsumerError, ack::Moved, service::Stream};
 
 /// Tries of one save, with growing delays between them, before the store counts as broken: about half a minute.
 const SAVE_TRIES: u32 = 8;
 
-/// The positions of a consumer's shards, for who saves them together with what came of the records: a store that says
-/// [`Saving::ByOthers`]. Cheap to clone, and of use as long as acknowledgements come, also after the consumer was closed.
-#[derive(Clone, Debug)]
+/// The positions of a consumer's shards, for a program that writes them itself, in one commit with what came of the
+/// records; see [`ConsumerBuilder::build_with_positions`](crate::ConsumerBuilder::build_with_positions).
+///
+/// Positions move as long as batches are acknowledged, also after the consumer was closed.
+#[derive(Debug)]
 pub struct Positions {
-    streams: Arc<[Arc<Stream>]>,
+    streams: Vec<Arc<Stream>>,
     moved: Arc<Moved>,
-    saving: Saving,
 }
 
 impl Positions {
-    pub(crate) fn new(streams: &[Arc<Stream>], moved: Arc<Moved>, saving: Saving) -> Self {
-        Self { streams: streams.into(), moved, saving }
-    }
-
-    /// Whether the positions are for somebody else to take: [`Saving::ByOthers`]. If not, the consumer saves them, and
-    /// what is taken is missing there.
-    pub fn is_for_others(&self) -> bool {
-        self.saving == Saving::ByOthers
+    pub(crate) fn new(streams: Vec<Arc<Stream>>, moved: Arc<Moved>) -> Self {
+        Self { streams, moved }
     }
 
     /// Takes everything that moved since the last time, by stream. An acknowledgement whose
@@ -68,7 +63,6 @@ pub(crate) struct Saver {
     moved: Arc<Moved>,
     /// What is still to be saved, per stream.
     pending: Vec<CheckpointChanges>,
-    saving: Saving,
     interval: Duration,
     /// No save before this, but for the last one.
     next: Instant,
@@ -85,17 +79,12 @@ impl Saver {
         backoff: Backoff,
         random: fastrand::Rng,
     ) -> Self {
-        let saving = store.saving();
-        let interval = if saving == Saving::AtOnce { Duration::ZERO } else { interval };
         let pending = streams.iter().map(|_| CheckpointChanges::default()).collect();
-        Self { store, streams, moved, pending, saving, interval, next: Instant::now(), backoff, random }
+        Self { store, streams, moved, pending, interval, next: Instant::now(), backoff, random }
     }
 
     /// Saves what moves; returns when the store cannot.
     pub(crate) async fn run(&mut self) -> ConsumerError {
-        if self.saving == Saving::ByOthers {
-            std::future::pending::<()>().await;
-        }
         loop {
             self.moved.wait().await;
             sleep_until(self.next).await;
@@ -108,9 +97,6 @@ impl Saver {
 
     /// Saves all that moved until now.
     pub(crate) async fn save(&mut self) -> Result<(), ConsumerError> {
-        if self.saving == Saving::ByOthers {
-            return Ok(());
-        }
         collect(&self.moved, &mut self.pending);
         for (stream, pending) in self.streams.iter().zip(&mut self.pending) {
             if pending.is_empty() {

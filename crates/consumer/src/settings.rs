@@ -40,8 +40,7 @@ pub struct Settings {
     pub prefetch_bytes: usize,
     /// Delays before a failed call is tried again. Default: 100 ms to 10 s.
     pub backoff: Backoff,
-    /// Least time between two saves of positions. Default: 1 s. It counts where [`Saving`](crate::Saving) is
-    /// [`AtIntervals`](crate::Saving::AtIntervals).
+    /// Least time between two saves of positions. Default: 1 s. With zero a position is saved as soon as it moves.
     pub checkpoint_interval: Duration,
     /// How long [`build`](crate::ConsumerBuilder::build) waits for a stream that is CREATING, and how long it tries to
     /// reach a service that does not answer. Default: 2 minutes. Later a service may be away for any time.

@@ -32,14 +32,13 @@ use statefun_kinesis_functions::{
     BoxError, Context, Function, Limits, Message, Payload, Registry, StateSpec, StatefulFunctions,
     StatefulFunctionsBuilder, ValueSpec,
 };
-use statefun_kinesis_store::{
-    Commit, DiskSettings, DiskStore, KeyRange, Store, StoreExt, StoredCheckpoints, Table, key,
-};
+use statefun_kinesis_router::Handler;
+use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, KeyRange, Store, StoreExt, Table, key};
 use statefun_kinesis_types::{Address, PartitionKey};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::scene::{INGRESS, Pages, Run, TARGET, page};
+use crate::scene::{Pages, Run, TARGET, page};
 
 mod scene;
 
@@ -209,18 +208,18 @@ fn one_run(kept: Kept, addresses: usize, length: Duration) -> Figures {
             builder = builder.checkpoint_interval(NEVER);
         }
         let functions = Arc::new(builder.limits(limits).build().await.expect("the store is empty"));
-        let run = start(endless(addresses), &functions, store).await;
+        let run = Run::start(endless(addresses), Handler::stateful(functions.clone())).await;
         // All addresses are there, and as warm as they get.
         let warm = 2 * addresses as u64 + RECORDS_PER_PAGE as u64;
         run.until(|_| handled.load(Ordering::Relaxed) >= warm).await;
-        let commits = || functions.checkpoint().map(|status| status.commits).unwrap_or_default();
+        let commits = || functions.checkpoint().commits;
         let (began, before, commits_before) = (Instant::now(), handled.load(Ordering::Relaxed), commits());
         let cpu_before = processor_seconds();
         tokio::time::sleep(length).await;
         let messages = handled.load(Ordering::Relaxed) - before;
         let messages_per_second = messages as f64 / began.elapsed().as_secs_f64();
         let micros = (processor_seconds() - cpu_before) * 1e6 / messages as f64;
-        let status = functions.checkpoint().unwrap_or_default();
+        let status = functions.checkpoint();
         let commits = status.commits - commits_before;
         assert!(kept == Kept::Committed || commits == 0, "a run without commits has made one");
         run.stop().await;
@@ -239,17 +238,6 @@ fn processor_seconds() -> f64 {
 
 async fn open(directory: &Path) -> Arc<dyn Store> {
     Arc::new(DiskStore::open(directory, DiskSettings::default()).await.expect("the directory has a store or nothing"))
-}
-
-/// Lets functions have a stream, whose positions are in their store.
-async fn start(pages: Pages, functions: &Arc<StatefulFunctions>, store: Option<Arc<dyn Store>>) -> Run {
-    let ingress: statefun_kinesis_types::TypeName = INGRESS.parse().expect("it is a name");
-    let positions = store.map(|store| Arc::new(StoredCheckpoints::by_others(store, ingress)));
-    Run::start(pages, Arc::clone(functions) as _, |ingress| match positions {
-        Some(positions) => ingress.checkpoints(positions),
-        None => ingress,
-    })
-    .await
 }
 
 /// Remembers what it is told, and lets as many others wait as it is told to.
@@ -306,7 +294,8 @@ async fn filled(megabytes: u64, pending: u64) -> TempDir {
     let store = Arc::new(store);
     let functions = Arc::new(keeping(pending).store(Arc::clone(&store) as _).build().await.expect("it is empty"));
     let mut only = Some(page(0, ["customer-0000000".parse().expect("it is short")], &Payload::to_bytes(&1_i64)));
-    let run = start(Pages::new(1, move || only.take()), &functions, Some(Arc::clone(&store) as _)).await;
+    let pages = Pages::new(1, move || only.take());
+    let run = Run::start(pages, Handler::stateful(functions.clone())).await;
     run.until(|_| {
         let has_come =
             functions.counts().iter().any(|(name, counts)| name.as_str() == TARGET && counts.messages_in > 0);

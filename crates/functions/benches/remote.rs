@@ -102,13 +102,13 @@ async fn serve(sent: mpsc::UnboundedSender<Bytes>) -> String {
 
 /// A request with one message and one state.
 fn request() -> Request {
-    let mut mailboxes: Mailboxes<()> = Mailboxes::new(Limits::default());
+    let mut mailboxes: Mailboxes = Mailboxes::new(Limits::default());
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("bench", group);
     let to = Address { function: "bench/counter".parse().expect("it is a name"), id: "customer-17".into() };
-    let deliver = |mailboxes: &mut Mailboxes<()>| {
+    let deliver = |mailboxes: &mut Mailboxes| {
         let message = Message { caller: None, value: Value::new("bench/command", vec![7; 100]), origin: None };
-        mailboxes.deliver((), [(to.clone(), message)]).expect("it is served");
+        mailboxes.deliver([(to.clone(), message)]).expect("it is served");
     };
     let now = Timestamp::EPOCH;
     deliver(&mut mailboxes);

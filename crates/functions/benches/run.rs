@@ -10,10 +10,10 @@ use divan::{Bencher, counter::ItemsCount};
 use statefun_kinesis_functions::{
     BoxError, Context, Function, Message, Payload, Registry, StateSpec, StatefulFunctions, ValueSpec,
 };
-use statefun_kinesis_router::{Delivery, FunctionError, Functions, Ingress};
-use statefun_kinesis_store::{MemoryStore, Store, StoredCheckpoints};
+use statefun_kinesis_router::{Delivery, FunctionError, Functions, Handler};
+use statefun_kinesis_store::MemoryStore;
 
-use crate::scene::{INGRESS, Pages, Run, TARGET, page};
+use crate::scene::{Pages, Run, TARGET, page};
 
 mod scene;
 
@@ -74,8 +74,8 @@ impl Functions for DoneAtOnce {
 }
 
 /// Runs until all records are done.
-async fn run(pages: Pages, functions: Arc<dyn Functions>, with: impl FnOnce(Ingress) -> Ingress) {
-    let run = Run::start(pages, functions, with).await;
+async fn run(pages: Pages, handler: impl Into<Handler>) {
+    let run = Run::start(pages, handler).await;
     run.until(|progress| progress.counts().records_done >= RECORDS as u64).await;
     run.stop().await;
 }
@@ -93,14 +93,14 @@ fn bench(bencher: Bencher<'_, '_>, addresses: usize, run: impl AsyncFn(Pages) + 
 
 #[divan::bench(args = ADDRESSES, sample_size = 1, sample_count = 10)]
 fn floor_done_at_once(bencher: Bencher<'_, '_>, addresses: usize) {
-    bench(bencher, addresses, |pages| run(pages, Arc::new(DoneAtOnce), |ingress| ingress));
+    bench(bencher, addresses, |pages| run(pages, Arc::new(DoneAtOnce)));
 }
 
 #[divan::bench(args = ADDRESSES, sample_size = 1, sample_count = 10)]
 fn in_process(bencher: Bencher<'_, '_>, addresses: usize) {
     bench(bencher, addresses, async |pages| {
         let functions = StatefulFunctions::builder().in_process(registry()).build().await;
-        run(pages, Arc::new(functions.expect("they need nothing")), |ingress| ingress).await;
+        run(pages, Handler::stateful(Arc::new(functions.expect("they need nothing")))).await;
     });
 }
 
@@ -108,10 +108,8 @@ fn in_process(bencher: Bencher<'_, '_>, addresses: usize) {
 #[divan::bench(args = ADDRESSES, sample_size = 1, sample_count = 10)]
 fn in_process_with_a_store_in_memory(bencher: Bencher<'_, '_>, addresses: usize) {
     bench(bencher, addresses, async |pages| {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let positions = StoredCheckpoints::by_others(Arc::clone(&store), INGRESS.parse().expect("it is a name"));
+        let store = Arc::new(MemoryStore::new());
         let functions = StatefulFunctions::builder().in_process(registry()).store(store).build().await;
-        let functions = Arc::new(functions.expect("they need nothing"));
-        run(pages, functions, |ingress| ingress.checkpoints(Arc::new(positions))).await;
+        run(pages, Handler::stateful(Arc::new(functions.expect("they need nothing")))).await;
     });
 }

@@ -64,12 +64,12 @@ impl Function for Everything {
 
 /// A request of these messages, after the handshake; of an address that has these states.
 async fn request(registry: &Registry, states: Effects, messages: &[(Option<&str>, &str)]) -> Request {
-    let mut mailboxes: Mailboxes<()> = Mailboxes::new(Limits::default());
+    let mut mailboxes: Mailboxes = Mailboxes::new(Limits::default());
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("t", group);
     let to = address("t/everything/1");
     mailboxes
-        .deliver((), [(to.clone(), Message { caller: None, value: Value::of(&String::new()), origin: None })])
+        .deliver([(to.clone(), Message { caller: None, value: Value::of(&String::new()), origin: None })])
         .unwrap();
     let first = mailboxes.next_request(NOW).unwrap();
     let missing = registry.invoke(&first, LONG).await.unwrap();
@@ -86,7 +86,7 @@ async fn request(registry: &Registry, states: Effects, messages: &[(Option<&str>
     let message = |(caller, text): &(Option<&str>, &str)| {
         (to.clone(), Message { caller: caller.map(address), value: Value::of(&(*text).to_owned()), origin: None })
     };
-    mailboxes.deliver((), messages.iter().map(message)).unwrap();
+    mailboxes.deliver(messages.iter().map(message)).unwrap();
     mailboxes.next_request(NOW).unwrap()
 }
 

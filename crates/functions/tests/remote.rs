@@ -158,12 +158,12 @@ fn wire_address(id: &str) -> reqreply::Address {
 
 /// A request with a state that is set, one that is not, and two messages: from an ingress and from a function.
 fn request_with(payload: Bytes) -> Request {
-    let mut mailboxes: Mailboxes<()> = Mailboxes::new(Limits::default());
+    let mut mailboxes: Mailboxes = Mailboxes::new(Limits::default());
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("t", group);
     let now = Timestamp::EPOCH;
     let message = |caller, payload: Bytes| Message { caller, value: Value::new("t/text", payload), origin: None };
-    mailboxes.deliver((), [(address("1"), message(None, Bytes::from_static(b"first")))]).unwrap();
+    mailboxes.deliver([(address("1"), message(None, Bytes::from_static(b"first")))]).unwrap();
     let first = mailboxes.next_request(now).unwrap();
     let spec = |name: &str| StateSpec { name: name.into(), typename: "t/text".into(), expiration: Expiration::Never };
     mailboxes.answered(first.id, Answer::StatesMissing(vec![spec("set"), spec("unset")]), now).unwrap();
@@ -171,7 +171,7 @@ fn request_with(payload: Bytes) -> Request {
     let states = vec![StateChange { name: "set".into(), value: Some(Value::new("t/text", "state")) }];
     mailboxes.answered(first.id, Answer::Handled(Effects { states, ..Effects::default() }), now).unwrap();
     let messages = [(address("1"), message(None, payload)), (address("1"), message(Some(address("2")), Bytes::new()))];
-    mailboxes.deliver((), messages).unwrap();
+    mailboxes.deliver(messages).unwrap();
     mailboxes.next_request(now).unwrap()
 }
 

@@ -6,11 +6,12 @@ use statefun_kinesis_types::{ShardId, StreamArn, Timestamp};
 
 use crate::{EgressReceipt, Egresses, RoutedBatch, RunHandle, progress::arrivals, run::Run};
 
-/// What handles messages: stateful functions, in process or remote, or something as plain as [`Echo`](crate::Echo).
+/// What handles messages and keeps no state: something as plain as [`Echo`](crate::Echo), or a program's own.
+///
+/// Functions with state implement [`StatefulHandler`](crate::StatefulHandler) instead.
 #[async_trait]
 pub trait Functions: fmt::Debug + Send + Sync + 'static {
-    /// A run begins; called once, before the first delivery. Functions that have something to go on with from before,
-    /// such as what a store kept, go on with it now. The default does nothing.
+    /// A run begins; called once, before the first delivery. The default does nothing.
     fn begin(&self, run: RunHandle) {
         let _ = run;
     }
@@ -21,21 +22,22 @@ pub trait Functions: fmt::Debug + Send + Sync + 'static {
     /// other, in the order of the shard, and not returning is how functions slow reading down. The delivery has to be
     /// completed when everything that came of it is done: that alone moves the position of its shard. A delivery that
     /// is dropped was not processed: its shard's position would never move again, so it ends the run with
-    /// [`RunError::Dropped`](crate::RunError::Dropped), unless the run is ending already. Its records are read again after the next start.
+    /// [`RunError::Dropped`](crate::RunError::Dropped), unless the run is ending already. Its records are read again
+    /// after the next start.
     ///
     /// # Errors
     ///
-    /// When functions fail for good. The run ends with the error; the delivery counts as not processed.
+    /// When functions fail permanently. The run ends with the error; the delivery counts as not processed.
     async fn deliver(&self, delivery: Delivery) -> Result<(), FunctionError>;
 
-    /// The run has ended: nothing more is delivered, what was in hand is done or given up, egresses and ingresses are
-    /// closed. Functions that keep what they do make the rest of it durable here. The default does nothing.
+    /// The run has ended: nothing more is delivered, in-flight deliveries are done or given up, egresses and ingresses
+    /// are closed. The default does nothing.
     ///
     /// It is called once at the end of every run that was not dropped, also of one that ends with an error.
     ///
     /// # Errors
     ///
-    /// When that cannot be done.
+    /// When functions cannot end in an orderly way. The run then ends with this error, if it had no other.
     async fn close(&self) -> Result<(), FunctionError> {
         Ok(())
     }
@@ -55,7 +57,7 @@ impl Delivery {
             shard: batch.shard().clone(),
             acknowledgement: Some(acknowledgement),
             arrivals: arrivals(batch.records()),
-            _in_hand: run.in_hand.token(),
+            _in_flight: run.in_flight.token(),
             run,
         };
         Self { batch, completion }
@@ -92,8 +94,7 @@ impl Delivery {
     }
 }
 
-/// The means to say that a delivery is done. Dropped, it says that the delivery was not processed, which ends the run,
-/// unless it was [acknowledged](Self::acknowledge).
+/// The means to say that a delivery is done. Dropped, it says that the delivery was not processed, which ends the run.
 #[derive(Debug)]
 #[must_use = "a delivery that is not completed counts as not processed"]
 pub struct Completion {
@@ -104,35 +105,16 @@ pub struct Completion {
     arrivals: Vec<Timestamp>,
     run: Arc<Run>,
     /// Keeps a stopping router waiting.
-    _in_hand: tokio_util::task::task_tracker::TaskTrackerToken,
+    _in_flight: tokio_util::task::task_tracker::TaskTrackerToken,
 }
 
 impl Completion {
-    /// Waits until an acknowledgement of the delivery moves the position of its shard at once: until nothing that comes
-    /// before it is open, and the dead letters of its records are stored. Gives `false` when that will never be, because
-    /// reading has failed: the completion is then to be dropped.
-    ///
-    /// For functions that make positions durable together with what they took.
-    pub async fn ready(&self) -> bool {
-        match &self.acknowledgement {
-            Some(acknowledgement) => acknowledgement.ready().await,
-            None => true,
-        }
-    }
-
-    /// Moves the position of the shard over the delivery now, for functions that keep its messages themselves and
-    /// [take positions](RunHandle::positions) together with them. The delivery stays in hand: a stopping router waits
-    /// for it, and it counts as done with [`done`](Self::done). Dropped after this it ends nothing.
-    pub fn acknowledge(&mut self) {
-        if let Some(acknowledgement) = self.acknowledgement.take() {
-            acknowledgement.done();
-        }
-    }
-
     /// Says that the delivery is done, and that nothing was sent for it.
     pub fn done(mut self) {
         self.run.progress.done(&self.arrivals, self.run.clock.now());
-        self.acknowledge();
+        if let Some(acknowledgement) = self.acknowledgement.take() {
+            acknowledgement.done();
+        }
     }
 
     /// Says that the delivery is done once all these records have reached their egress. One that cannot reach it ends
@@ -142,7 +124,7 @@ impl Completion {
             return self.done();
         }
         let run = Arc::clone(&self.run);
-        run.in_hand.clone().spawn(async move {
+        run.in_flight.clone().spawn(async move {
             for receipt in receipts {
                 match receipt.stored().await {
                     Ok((records, bytes)) => self.run.progress.stored(records, bytes),
@@ -162,7 +144,7 @@ impl Drop for Completion {
     }
 }
 
-/// Why functions failed for good.
+/// Why functions failed permanently.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct FunctionError {

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
-use statefun_kinesis_consumer::Positions;
-use statefun_kinesis_types::{Timestamp, TypeName};
+use statefun_kinesis_types::Timestamp;
 
 use crate::{EgressError, Egresses, FunctionError, RunError, run::Run};
 
@@ -24,10 +23,9 @@ impl RunHandle {
         self.0.clock.now()
     }
 
-    /// The positions of what is read, each with its ingress, for functions that make them durable together with what
-    /// came of the records. An ingress whose streams are in several places is there several times.
-    pub fn positions(&self) -> &[(TypeName, Positions)] {
-        &self.0.positions
+    /// Counts records of ingresses whose messages were handled, by when the service took each of them.
+    pub fn count_done(&self, arrivals: &[Timestamp]) {
+        self.0.progress.done(arrivals, self.0.clock.now());
     }
 
     /// Counts records that an egress has stored, for those who wait for receipts themselves.
@@ -35,7 +33,7 @@ impl RunHandle {
         self.0.progress.stored(records, bytes);
     }
 
-    /// Ends the run because functions have failed for good. Deliveries that are not completed count as not processed.
+    /// Ends the run because functions have failed permanently. Deliveries that are not completed count as not processed.
     pub fn fail(&self, error: FunctionError) {
         self.0.fail(RunError::Functions(error));
     }

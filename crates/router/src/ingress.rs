@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use statefun_kinesis_client::{FanOutClient, KinesisClient};
-use statefun_kinesis_consumer::{CheckpointStore, MemoryCheckpoints, Settings};
+use statefun_kinesis_consumer::Settings;
 use statefun_kinesis_spec::IngressSpec;
 
 use crate::Deserializer;
@@ -13,25 +13,16 @@ pub struct Ingress {
     pub(crate) client: Arc<dyn KinesisClient>,
     pub(crate) fan_out: Option<Arc<dyn FanOutClient>>,
     pub(crate) dead_letters: Option<Arc<dyn KinesisClient>>,
-    pub(crate) checkpoints: Arc<dyn CheckpointStore>,
     pub(crate) deserializer: Option<Arc<dyn Deserializer>>,
     pub(crate) settings: Settings,
 }
 
 impl Ingress {
-    /// An ingress whose positions are kept in memory, and whose records are routed as its module file says.
+    /// An ingress whose records are routed as its module file says.
     ///
     /// All its streams have to be where the client is: in one region of one account.
     pub fn new(spec: IngressSpec, client: Arc<dyn KinesisClient>) -> Self {
-        Self {
-            spec,
-            client,
-            fan_out: None,
-            dead_letters: None,
-            checkpoints: Arc::new(MemoryCheckpoints::default()),
-            deserializer: None,
-            settings: Settings::default(),
-        }
+        Self { spec, client, fan_out: None, dead_letters: None, deserializer: None, settings: Settings::default() }
     }
 
     /// Subscribes through this client, if the ingress asks for enhanced fan-out.
@@ -45,13 +36,6 @@ impl Ingress {
     #[must_use]
     pub fn dead_letters(mut self, client: Arc<dyn KinesisClient>) -> Self {
         self.dead_letters = Some(client);
-        self
-    }
-
-    /// Keeps positions there.
-    #[must_use]
-    pub fn checkpoints(mut self, store: Arc<dyn CheckpointStore>) -> Self {
-        self.checkpoints = store;
         self
     }
 

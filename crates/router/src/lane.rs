@@ -11,8 +11,8 @@ use statefun_kinesis_types::{ErrorChain, Record, ShardId, StreamArn, TypeName};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BuildError, Deserializer, Functions, Ingress, MessageCollector, RoutedBatch, RoutingTable, RunError,
-    functions::Delivery, run::Run,
+    BuildError, Deserializer, Ingress, MessageCollector, RoutedBatch, RoutingTable, RunError, functions::Delivery,
+    handler::Kind, run::Run,
 };
 
 /// An ingress on its way: its consumer and its routes.
@@ -20,6 +20,8 @@ use crate::{
 pub(crate) struct Lane {
     ingress: TypeName,
     consumer: Consumer,
+    /// There when the handler commits positions, until the run begins.
+    positions: Option<Positions>,
     routes: RoutingTable,
     deserializer: Option<Arc<dyn Deserializer>>,
 }
@@ -27,13 +29,13 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) async fn open(
         ingress: Ingress,
+        handler: &Kind,
         clock: &Arc<dyn Clock>,
         stop_reading: &CancellationToken,
     ) -> Result<Self, BuildError> {
-        let Ingress { spec, client, fan_out, dead_letters, checkpoints, deserializer, settings } = ingress;
+        let Ingress { spec, client, fan_out, dead_letters, deserializer, settings } = ingress;
         let mut builder = Consumer::builder(client)
             .start(spec.startup)
-            .checkpoints(checkpoints)
             .clock(Arc::clone(clock))
             .settings(settings_of(&spec.consumer, settings))
             .shutdown(stop_reading.clone());
@@ -48,29 +50,38 @@ impl Lane {
             let handling = spec.invalid_records_of(route).clone();
             builder.stream(route.stream.clone()).invalid_records_of(route.stream.clone(), handling)
         });
-        let consumer = builder.build().await;
-        let consumer = consumer.map_err(|source| BuildError::Ingress { ingress: spec.id.clone(), source })?;
+        let built = match handler {
+            Kind::Stateless(stateless) => {
+                builder.checkpoints(stateless.checkpoints_of(&spec.id)).build().await.map(|consumer| (consumer, None))
+            }
+            Kind::Stateful(handler) => {
+                let built = builder.build_with_positions(handler.positions(&spec.id)).await;
+                built.map(|(consumer, positions)| (consumer, Some(positions)))
+            }
+        };
+        let (consumer, positions) = built.map_err(|source| BuildError::Ingress { ingress: spec.id.clone(), source })?;
         let routes = RoutingTable::new(&spec, consumer.streams())?;
-        Ok(Self { ingress: spec.id, consumer, routes, deserializer })
+        Ok(Self { ingress: spec.id, consumer, positions, routes, deserializer })
     }
 
     pub(crate) fn metrics(&self) -> (TypeName, Metrics) {
         (self.ingress.clone(), self.consumer.metrics().clone())
     }
 
-    pub(crate) fn positions(&self) -> (TypeName, Positions) {
-        (self.ingress.clone(), self.consumer.positions())
+    /// The positions of what is read, when the handler commits them. They are taken once.
+    pub(crate) fn take_positions(&mut self) -> Option<(TypeName, Positions)> {
+        Some((self.ingress.clone(), self.positions.take()?))
     }
 
     /// Reads until there is nothing more to read, and gives itself back so that its positions can be saved.
-    pub(crate) async fn drive(mut self, functions: &dyn Functions, run: &Arc<Run>) -> Self {
+    pub(crate) async fn drive(mut self, handler: &Kind, run: &Arc<Run>) -> Self {
         while let Some(read) = self.consumer.next().await
-            && !run.give_up.is_cancelled()
+            && !run.stop_delivering.is_cancelled()
         {
             let delivered = match read {
                 Ok(batch) => tokio::select! {
-                    delivered = self.deliver(batch, functions, run) => delivered,
-                    () = run.give_up.cancelled() => Ok(()),
+                    delivered = self.deliver(batch, handler, run) => delivered,
+                    () = run.stop_delivering.cancelled() => Ok(()),
                 },
                 Err(source) => Err(self.failed(source)),
             };
@@ -82,13 +93,13 @@ impl Lane {
         self
     }
 
-    /// Ends reading for good, with what it has on its way: dead letters, and positions that nobody else saves.
+    /// Ends reading: stores the dead letters that are on their way, and saves positions that the handler does not commit.
     pub(crate) async fn close(self) -> Result<(), RunError> {
         let ingress = self.ingress;
         self.consumer.close().await.map_err(|source| failed(&ingress, source))
     }
 
-    async fn deliver(&self, batch: Batch, functions: &dyn Functions, run: &Arc<Run>) -> Result<(), RunError> {
+    async fn deliver(&self, batch: Batch, handler: &Kind, run: &Arc<Run>) -> Result<(), RunError> {
         let (origin, records, acknowledgement) = batch.into_parts();
         let bytes = records.iter().map(|record| record.data.len() as u64).sum();
         run.progress.read(records.len() as u64, bytes);
@@ -106,8 +117,13 @@ impl Lane {
             return Ok(());
         }
         run.progress.routed(routed.message_count() as u64);
-        let delivery = Delivery::new(routed, acknowledgement, Arc::clone(run));
-        functions.deliver(delivery).await.map_err(RunError::Functions)
+        let taken = match handler {
+            Kind::Stateless(stateless) => {
+                stateless.functions.deliver(Delivery::new(routed, acknowledgement, Arc::clone(run))).await
+            }
+            Kind::Stateful(handler) => handler.take(routed, acknowledgement).await,
+        };
+        taken.map_err(RunError::Functions)
     }
 
     /// Addresses records by their partition keys.

@@ -44,8 +44,7 @@
 //! # }
 //! ```
 //!
-//! The crate knows no backend: clients are handed in. It keeps no state for functions; whoever implements
-//! [`Functions`] does.
+//! The crate knows no backend: clients are handed in. It keeps no state for functions: a [`StatefulHandler`] does that.
 
 mod deserializer;
 mod echo;
@@ -53,6 +52,7 @@ mod egress;
 mod error;
 mod functions;
 mod handle;
+mod handler;
 mod ingress;
 mod lane;
 mod message;
@@ -60,6 +60,7 @@ mod progress;
 mod route;
 mod router;
 mod run;
+mod unfinished;
 
 pub use deserializer::{DeserializeError, Deserializer};
 pub use echo::Echo;
@@ -67,8 +68,12 @@ pub use egress::{EgressError, EgressMetrics, EgressReceipt, EgressStreamMetrics,
 pub use error::{BuildError, RunError};
 pub use functions::{Completion, Delivery, FunctionError, Functions};
 pub use handle::RunHandle;
+pub use handler::{Handler, StatefulHandler, Stateless};
 pub use ingress::Ingress;
 pub use message::{Message, MessageCollector, RoutedBatch};
 pub use progress::{Counts, LatencyHistogram, LatencySummary, Progress};
 pub use route::{Route, RoutingTable};
 pub use router::{Router, RouterBuilder};
+pub use statefun_kinesis_client::{CheckpointStore, PositionStore};
+pub use statefun_kinesis_consumer::{Acknowledgement, Positions};
+pub use unfinished::Unfinished;

@@ -37,7 +37,8 @@ pub struct Counts {
     pub records_out: u64,
     /// Bytes of their payloads.
     pub bytes_out: u64,
-    /// Records of the ingress that are done: handled, and all that came of them acknowledged.
+    /// Records of ingresses that are done. Without state: handled, and everything that was sent for them stored. With
+    /// state: each of their messages was handled.
     pub records_done: u64,
     /// Records that could not become messages, and were left out or put into a dead-letter stream.
     pub records_invalid: u64,
@@ -118,6 +119,12 @@ impl Progress {
     pub(crate) fn stored(&self, records: u64, bytes: u64) {
         self.records_out.fetch_add(records, Relaxed);
         self.bytes_out.fetch_add(bytes, Relaxed);
+    }
+
+    /// Records that were read and neither done nor rejected.
+    pub(crate) fn unfinished(&self) -> u64 {
+        let counts = self.counts();
+        counts.records_in.saturating_sub(counts.records_done + counts.records_invalid)
     }
 
     pub(crate) fn done(&self, arrivals: &[Timestamp], now: Timestamp) {

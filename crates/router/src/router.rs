@@ -7,16 +7,19 @@ use statefun_kinesis_spec::EgressSpec;
 use statefun_kinesis_types::TypeName;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::{
-    BuildError, EgressMetrics, Egresses, Functions, Ingress, Progress, RunError, RunHandle, lane::Lane, run::Run,
+    BuildError, EgressMetrics, Egresses, Handler, Ingress, Progress, RunError, RunHandle, Unfinished, handler::Kind,
+    lane::Lane, run::Run,
 };
+
+/// How long a run that ends at once waits for answers that are on their way.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What is needed to build a [`Router`].
 #[derive(Debug)]
 pub struct RouterBuilder {
-    functions: Arc<dyn Functions>,
+    handler: Kind,
     ingresses: Vec<Ingress>,
     egresses: Vec<(EgressSpec, Arc<dyn Clients>)>,
     clock: Arc<dyn Clock>,
@@ -24,7 +27,7 @@ pub struct RouterBuilder {
 }
 
 impl RouterBuilder {
-    /// How long a stopping router waits for what is in hand, unless told otherwise.
+    /// How long a stopping router waits for in-flight records by default.
     pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
     /// Reads this ingress too.
@@ -54,7 +57,8 @@ impl RouterBuilder {
         self
     }
 
-    /// How long a stopping router waits for what is in hand. What is not done by then counts as not processed.
+    /// How long a stopping router waits for in-flight records at most. What is not done by then counts as not processed.
+    /// Default: 30 s. Handlers that are durable need no such wait, and get a second at most.
     #[must_use]
     pub fn drain(mut self, deadline: Duration) -> Self {
         self.drain = deadline;
@@ -75,28 +79,28 @@ impl RouterBuilder {
         let stop_reading = CancellationToken::new();
         let mut lanes = Vec::with_capacity(self.ingresses.len());
         for ingress in self.ingresses {
-            lanes.push(Lane::open(ingress, &self.clock, &stop_reading).await?);
+            lanes.push(Lane::open(ingress, &self.handler, &self.clock, &stop_reading).await?);
         }
-        let positions = lanes.iter().map(Lane::positions).collect();
-        let run = Arc::new(Run::new(egresses, self.clock, positions, stop_reading));
-        Ok(Router { functions: self.functions, lanes, run, drain: self.drain })
+        let run = Arc::new(Run::new(egresses, self.clock, stop_reading));
+        Ok(Router { handler: self.handler, lanes, run, drain: self.drain })
     }
 }
 
 /// The engine: it reads ingresses, routes their records to functions, and writes what these send to egresses.
 #[derive(Debug)]
 pub struct Router {
-    functions: Arc<dyn Functions>,
+    handler: Kind,
     lanes: Vec<Lane>,
     run: Arc<Run>,
     drain: Duration,
 }
 
 impl Router {
-    /// A router for these functions.
-    pub fn builder(functions: Arc<dyn Functions>) -> RouterBuilder {
+    /// A router that gives messages to this handler: [`Stateless`](crate::Stateless) functions, also as a plain `Arc`,
+    /// or a [`StatefulHandler`](crate::StatefulHandler) as a [`Handler::stateful`].
+    pub fn builder(handler: impl Into<Handler>) -> RouterBuilder {
         RouterBuilder {
-            functions,
+            handler: handler.into().0,
             ingresses: Vec::new(),
             egresses: Vec::new(),
             clock: Arc::new(SystemClock),
@@ -120,18 +124,28 @@ impl Router {
         EgressMetrics::new(&self.run)
     }
 
-    /// Runs until `shutdown` is cancelled, or until every stream has ended.
+    /// Runs until `shutdown` is cancelled, or until every stream has ended. Gives what could not be finished, which is
+    /// nothing after an orderly stop.
     ///
-    /// Stopping means: reading ends, what is in hand is finished and flushed within the deadline, positions are saved.
-    /// What is not finished by then is read again after the next start. Dropping the future ends everything at once.
+    /// Stopping ends reading. With a durable handler the run then commits and returns, within a second or two, whatever
+    /// functions do. Otherwise in-flight records are finished and flushed within the [deadline](RouterBuilder::drain), and
+    /// positions are saved. What is not finished by then is read again after the next start. Dropping the future ends
+    /// everything at once.
     ///
     /// # Errors
     ///
-    /// What made going on impossible, first come. What was in hand and did not depend on it was finished.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { functions, lanes, run, drain } = self;
-        functions.begin(RunHandle::new(Arc::clone(&run)));
-        let lanes = futures::future::join_all(lanes.into_iter().map(|lane| lane.drive(&*functions, &run)));
+    /// The first error that made it impossible to go on. It ends the run at once: other in-flight records have a second
+    /// to be finished.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<Unfinished, RunError> {
+        let Self { handler, mut lanes, run, drain } = self;
+        let handle = RunHandle::new(Arc::clone(&run));
+        match &handler {
+            Kind::Stateless(stateless) => stateless.functions.begin(handle),
+            Kind::Stateful(handler) => {
+                handler.begin(handle, lanes.iter_mut().filter_map(Lane::take_positions).collect());
+            }
+        }
+        let lanes = futures::future::join_all(lanes.into_iter().map(|lane| lane.drive(&handler, &run)));
         tokio::pin!(lanes);
         let mut ended = None;
         tokio::select! {
@@ -139,33 +153,56 @@ impl Router {
             () = shutdown.cancelled() => run.stop_reading.cancel(),
             () = run.stop_reading.cancelled() => {}
         }
+        let drain = if handler.is_durable() { drain.min(AT_ONCE) } else { drain };
         let deadline = Instant::now().saturating_add(drain);
+        if handler.is_durable() {
+            run.stop_delivering.cancel();
+        }
         let lanes = match ended {
             Some(lanes) => lanes,
-            None => match timeout_at(deadline, &mut lanes).await {
-                Ok(lanes) => lanes,
-                Err(_) => {
-                    // Functions take nothing more: what they were offered last counts as not processed.
-                    run.give_up.cancel();
+            None => match run.within(deadline, &mut lanes).await {
+                Some(lanes) => lanes,
+                None => {
+                    run.stop_delivering.cancel();
                     lanes.await
                 }
             },
         };
-        run.in_hand.close();
-        if timeout_at(deadline, run.in_hand.wait()).await.is_err() {
-            warn!(deliveries = run.in_hand.len(), "not everything in hand was finished in time; it will be read again");
+        let mut unfinished = Unfinished::default();
+        match &handler {
+            Kind::Stateless(_) => {
+                run.in_flight.close();
+                if run.within(deadline, run.in_flight.wait()).await.is_none() {
+                    unfinished.records = run.progress.unfinished();
+                }
+            }
+            // What it has not finished, it tells when it is closed.
+            Kind::Stateful(handler) => drop(run.within(deadline, handler.stop(deadline)).await),
         }
-        for (stream, records) in run.egresses.close(deadline).await {
-            warn!(%stream, records, "not every record reached its egress in time; what they came of will be read again");
-        }
+        let deadline = run.shortened(deadline);
+        let unsent = run.egresses.close(deadline).await;
         for lane in lanes {
-            if let Err(error) = lane.close().await {
+            let closed = match &handler {
+                Kind::Stateless(_) => lane.close().await,
+                // What is not closed in time costs nothing: the handler has the positions.
+                Kind::Stateful(_) => timeout_at(deadline.saturating_add(AT_ONCE), lane.close()).await.unwrap_or(Ok(())),
+            };
+            if let Err(error) = closed {
                 run.fail(error);
             }
         }
-        if let Err(error) = functions.close().await {
+        let closed = match &handler {
+            Kind::Stateless(stateless) => {
+                unfinished.egress_records =
+                    unsent.into_iter().map(|(stream, records)| (stream, records as u64)).collect();
+                stateless.functions.close().await
+            }
+            // It knows of its records for egresses, too.
+            Kind::Stateful(handler) => handler.close().await.map(|of_handler| unfinished = of_handler),
+        };
+        if let Err(error) = closed {
             run.fail(RunError::Functions(error));
         }
-        run.take_error().map_or(Ok(()), Err)
+        run.take_error().map_or(Ok(unfinished), Err)
     }
 }

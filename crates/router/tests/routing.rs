@@ -16,7 +16,7 @@ use statefun_kinesis_consumer::{MemoryCheckpoints, Position};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_router::{
     BuildError, Delivery, DeserializeError, Deserializer, Echo, FunctionError, Functions, Ingress, MessageCollector,
-    Route, RoutedBatch, Router, RouterBuilder, RunError,
+    Route, RoutedBatch, Router, RouterBuilder, RunError, Stateless,
 };
 use statefun_kinesis_spec::{ConsumerLifecycle, ConsumerSpec, EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_types::{
@@ -64,6 +64,12 @@ fn echo(kinesis: &FakeKinesis, spec: IngressSpec) -> RouterBuilder {
         .ingress(Ingress::new(spec, client.clone()))
         .egress(egress, client)
         .clock(kinesis.clock())
+}
+
+/// Functions whose positions are kept there.
+fn kept_in(functions: Arc<impl Functions>, checkpoints: &Arc<MemoryCheckpoints>) -> Stateless {
+    let checkpoints = Arc::clone(checkpoints);
+    Stateless::new(functions).checkpoints(move |_| Arc::clone(&checkpoints) as Arc<_>)
 }
 
 /// Runs a router until so many records of its ingresses are done, then stops it.
@@ -134,7 +140,7 @@ async fn a_record_becomes_one_message_per_target_in_the_order_of_the_targets() {
     kinesis.put_records(&stream("orders"), &[record("k", "1"), record("k", "2")]).await.unwrap();
     let functions = Arc::new(Remember::default());
     let spec = ingress(vec![route("orders", &["z/first", "a/second", "m/third"])]);
-    let router = Router::builder(Arc::clone(&functions) as Arc<dyn Functions>)
+    let router = Router::builder(Arc::clone(&functions))
         .ingress(Ingress::new(spec, Arc::new(kinesis.clone())))
         .clock(kinesis.clock());
     run_until_done(router.build().await.unwrap(), 2).await;
@@ -153,7 +159,7 @@ async fn payload_bytes_are_shared_and_never_copied() {
     kinesis.put_record(&stream("orders"), record("k", payload.clone())).await.unwrap();
     let functions = Arc::new(Remember::default());
     let spec = ingress(vec![route("orders", &["example/a", "example/b"])]);
-    let router = Router::builder(Arc::clone(&functions) as Arc<dyn Functions>)
+    let router = Router::builder(Arc::clone(&functions))
         .ingress(Ingress::new(spec, Arc::new(kinesis.clone())))
         .clock(kinesis.clock());
     run_until_done(router.build().await.unwrap(), 1).await;
@@ -183,7 +189,7 @@ impl Deserializer for ByStream {
     }
 }
 
-fn custom(kinesis: &FakeKinesis, functions: Arc<dyn Functions>) -> RouterBuilder {
+fn custom(kinesis: &FakeKinesis, functions: Arc<impl Functions>) -> RouterBuilder {
     let spec = ingress(vec![route("orders", &["example/unused"])]);
     let ingress = Ingress::new(spec, Arc::new(kinesis.clone())).deserializer(Arc::new(ByStream));
     Router::builder(functions).ingress(ingress).clock(kinesis.clock())
@@ -247,10 +253,9 @@ async fn an_invalid_record_is_left_out_or_put_elsewhere_where_the_stream_says_so
         spec.invalid_records = of_ingress;
         spec.streams[0].invalid_records = of_stream;
         let (functions, checkpoints) = (Arc::new(Remember::default()), Arc::new(MemoryCheckpoints::default()));
-        let ingress = Ingress::new(spec, Arc::new(kinesis.clone()))
-            .deserializer(Arc::new(ByStream))
-            .checkpoints(checkpoints.clone());
-        let router = Router::builder(functions.clone()).ingress(ingress).clock(kinesis.clock()).build().await.unwrap();
+        let ingress = Ingress::new(spec, Arc::new(kinesis.clone())).deserializer(Arc::new(ByStream));
+        let handler = kept_in(Arc::clone(&functions), &checkpoints);
+        let router = Router::builder(handler).ingress(ingress).clock(kinesis.clock()).build().await.unwrap();
         let progress = router.progress();
         run_until_done(router, 3).await;
         assert_eq!((functions.lines().len(), progress.counts().records_invalid), (3, 2));
@@ -350,8 +355,8 @@ async fn a_position_does_not_move_before_the_egress_has_acknowledged() {
     let build = |spec: IngressSpec| {
         let client = Arc::new(kinesis.clone());
         let egress = EgressSpec::new("example/out".parse().unwrap(), "out".parse().unwrap());
-        Router::builder(Arc::new(Echo))
-            .ingress(Ingress::new(spec, client.clone()).checkpoints(Arc::clone(&checkpoints) as Arc<_>))
+        Router::builder(kept_in(Arc::new(Echo), &checkpoints))
+            .ingress(Ingress::new(spec, client.clone()))
             .egress(egress, client)
             .clock(kinesis.clock())
             .build()
@@ -425,8 +430,10 @@ async fn functions_that_take_nothing_more_do_not_hold_up_stopping_for_ever() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
     let checkpoints = Arc::new(MemoryCheckpoints::default());
     let spec = ingress(vec![route("orders", &["example/a"])]);
-    let ingress = Ingress::new(spec, Arc::new(kinesis.clone())).checkpoints(Arc::clone(&checkpoints) as Arc<_>);
-    let router = Router::builder(Arc::new(StuckAfterOne::default())).ingress(ingress).clock(kinesis.clock());
+    let ingress = Ingress::new(spec, Arc::new(kinesis.clone()));
+    let router = Router::builder(kept_in(Arc::new(StuckAfterOne::default()), &checkpoints))
+        .ingress(ingress)
+        .clock(kinesis.clock());
     let router = router.drain(Duration::from_secs(30)).build().await.unwrap();
     let (progress, shutdown) = (router.progress(), CancellationToken::new());
     let running = tokio::spawn(router.run(shutdown.clone()));

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClient, KinesisClientExt, Operation, ShardFilter};
 use statefun_kinesis_consumer::{CheckpointStore, MemoryCheckpoints};
 use statefun_kinesis_fake::FakeKinesis;
-use statefun_kinesis_router::{Echo, Ingress, Router};
+use statefun_kinesis_router::{Echo, Ingress, Router, Stateless, Unfinished};
 use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_types::{HashKey, PutRecord, StreamArn, StreamRef};
 use tokio::time::sleep;
@@ -123,7 +123,7 @@ async fn simulate(seed: u64) -> Seen {
 /// A router at work.
 struct Engine {
     shutdown: CancellationToken,
-    running: tokio::task::JoinHandle<Result<(), statefun_kinesis_router::RunError>>,
+    running: tokio::task::JoinHandle<Result<Unfinished, statefun_kinesis_router::RunError>>,
 }
 
 impl Engine {
@@ -134,8 +134,9 @@ impl Engine {
         };
         let mut ingress = IngressSpec::new("example/in".parse().unwrap(), STREAMS.map(route).into());
         ingress.startup = StartupPosition::Latest;
-        let router = Router::builder(Arc::new(Echo))
-            .ingress(Ingress::new(ingress, client.clone()).checkpoints(Arc::clone(checkpoints)))
+        let kept = Arc::clone(checkpoints);
+        let router = Router::builder(Stateless::new(Arc::new(Echo)).checkpoints(move |_| Arc::clone(&kept)))
+            .ingress(Ingress::new(ingress, client.clone()))
             .egress(EgressSpec::new("example/out".parse().unwrap(), "out".parse().unwrap()), client)
             .clock(kinesis.clock());
         let router = router.build().await.expect("a start meets no fault that is final");

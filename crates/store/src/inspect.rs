@@ -1,8 +1,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use statefun_kinesis_consumer::StreamCheckpoint;
-use statefun_kinesis_types::{Address, StreamArn, TypeName};
+use statefun_kinesis_types::{Address, StreamArn, StreamCheckpoint, TypeName};
 
 use crate::{
     CommitNumber, Entries, KeyRange, ModuleRecord, Result, Store, StoreExt, Table,
@@ -148,8 +147,7 @@ impl<'a, S: Store + ?Sized> Export<'a, S> {
 
 #[cfg(test)]
 mod tests {
-    use statefun_kinesis_consumer::ShardPosition;
-    use statefun_kinesis_types::{StartPosition, Timestamp};
+    use statefun_kinesis_types::{ShardPosition, StartPosition, Timestamp};
 
     use super::*;
     use crate::{Commit, MemoryStore};

@@ -12,10 +12,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use statefun_kinesis_consumer::{
-    CheckpointChanges, CheckpointError, CheckpointStore, Extent, Position, Saving, ShardPosition, StreamCheckpoint,
+use statefun_kinesis_client::{CheckpointError, CheckpointStore, PositionStore};
+use statefun_kinesis_types::{
+    CheckpointChanges, Extent, Position, ShardId, ShardPosition, StartPosition, StreamArn, StreamCheckpoint, TypeName,
 };
-use statefun_kinesis_types::{ShardId, StartPosition, StreamArn, TypeName};
 
 use crate::{
     Commit, Entry, Error, ErrorKind, KeyRange, Result, Store, StoreExt, Table,
@@ -152,24 +152,18 @@ fn parse_position(value: &Bytes) -> Option<ShardPosition> {
 
 /// The positions of an ingress in a store.
 ///
-/// Where reading starts is a commit of its own. Positions that move are either commits of their own too, or somebody
-/// else's: an engine that stores what came of the records takes them along.
+/// As a [`PositionStore`] it is for an engine that commits positions together with what came of the records. As a
+/// [`CheckpointStore`] each save is a commit of its own.
 #[derive(Clone, Debug)]
 pub struct StoredCheckpoints {
     store: Arc<dyn Store>,
     ingress: TypeName,
-    saving: Saving,
 }
 
 impl StoredCheckpoints {
-    /// Positions in this store, which the consumer saves by itself at intervals.
+    /// The positions of this ingress in this store.
     pub fn new(store: Arc<dyn Store>, ingress: TypeName) -> Self {
-        Self { store, ingress, saving: Saving::AtIntervals }
-    }
-
-    /// Positions in this store, of which the consumer stores the beginning only: [`Saving::ByOthers`].
-    pub fn by_others(store: Arc<dyn Store>, ingress: TypeName) -> Self {
-        Self { store, ingress, saving: Saving::ByOthers }
+        Self { store, ingress }
     }
 
     async fn commit(&self, stream: &StreamArn, commit: Commit) -> Result<(), CheckpointError> {
@@ -183,7 +177,7 @@ fn failed(what: &str, stream: &StreamArn, error: Error) -> CheckpointError {
 }
 
 #[async_trait]
-impl CheckpointStore for StoredCheckpoints {
+impl PositionStore for StoredCheckpoints {
     async fn load(&self, stream: &StreamArn) -> Result<Option<StreamCheckpoint>, CheckpointError> {
         load(&*self.store, &self.ingress, stream).await.map_err(|error| failed("read", stream, error))
     }
@@ -193,7 +187,10 @@ impl CheckpointStore for StoredCheckpoints {
         put_begin(&mut commit, &self.ingress, stream, &checkpoint);
         self.commit(stream, commit).await
     }
+}
 
+#[async_trait]
+impl CheckpointStore for StoredCheckpoints {
     async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError> {
         let begun = self.store.get_one(Table::Positions, key::stream(&self.ingress, stream)).await;
         if begun.map_err(|error| failed("read", stream, error))?.is_none() {
@@ -202,10 +199,6 @@ impl CheckpointStore for StoredCheckpoints {
         let mut commit = Commit::new();
         put_changes(&mut commit, &self.ingress, stream, changes);
         self.commit(stream, commit).await
-    }
-
-    fn saving(&self) -> Saving {
-        self.saving
     }
 }
 
@@ -297,7 +290,7 @@ mod tests {
         assert_eq!(checkpoints.load(&orders).await.unwrap(), Some(after.clone()));
         // Another ingress reads the same stream from elsewhere.
         let second: TypeName = "example/in-2".parse().unwrap();
-        let of_second = StoredCheckpoints::by_others(Arc::clone(&store), second.clone());
+        let of_second = StoredCheckpoints::new(Arc::clone(&store), second.clone());
         assert_eq!(of_second.load(&orders).await.unwrap(), None);
         of_second.begin(&orders, expected.clone()).await.unwrap();
         let all = BTreeMap::from([

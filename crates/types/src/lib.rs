@@ -30,6 +30,7 @@ mod handling;
 mod hash;
 mod invalid;
 mod limits;
+mod position;
 mod record;
 mod sequence;
 mod shard;
@@ -49,6 +50,7 @@ pub use limits::{
     SHARD_READ_BYTES_PER_SECOND, SHARD_READ_CALLS_PER_SECOND, SHARD_WRITE_BYTES_PER_SECOND,
     SHARD_WRITE_RECORDS_PER_SECOND,
 };
+pub use position::{CheckpointChanges, Extent, Position, ShardPosition, StreamCheckpoint};
 pub use record::{PartitionKey, PutRecord, Record};
 pub use sequence::SequenceNumber;
 pub use shard::{Shard, ShardId, StartPosition, StartupPosition};

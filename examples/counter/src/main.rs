@@ -9,9 +9,9 @@ use statefun_kinesis_client::KinesisClient;
 use statefun_kinesis_functions::{
     BoxError, Context, Function, Message, Registry, StateSpec, StatefulFunctions, ValueSpec,
 };
-use statefun_kinesis_router::{Ingress, Router};
+use statefun_kinesis_router::{Handler, Ingress, Router};
 use statefun_kinesis_spec::{Options, SourceFile, read_module};
-use statefun_kinesis_store::{DiskSettings, DiskStore, Store, StoredCheckpoints};
+use statefun_kinesis_store::{DiskSettings, DiskStore, Store};
 use statefun_kinesis_types::PutRecord;
 use tokio_util::sync::CancellationToken;
 
@@ -53,17 +53,18 @@ async fn run(
     let module = read_module(&[file], &Options::default()).module.ok_or("the module has errors")?;
     let counter = Counter { total: ValueSpec::new("total") };
     let registry = Registry::new().function("counter.kinesis/fn".parse()?, counter);
-    let functions = StatefulFunctions::builder().in_process(registry).store(Arc::clone(&store)).build().await?;
+    let functions = StatefulFunctions::builder().in_process(registry).store(store).build().await?;
 
-    let mut router = Router::builder(Arc::new(functions));
+    let mut router = Router::builder(Handler::stateful(Arc::new(functions)));
     for ingress in module.ingresses {
-        let positions = StoredCheckpoints::by_others(Arc::clone(&store), ingress.id.clone());
-        router = router.ingress(Ingress::new(ingress, Arc::clone(&kinesis)).checkpoints(Arc::new(positions)));
+        router = router.ingress(Ingress::new(ingress, Arc::clone(&kinesis)));
     }
     for egress in module.egresses {
         router = router.egress(egress, Arc::clone(&kinesis));
     }
-    Ok(router.build().await?.run(shutdown).await?)
+    // What is not done is in the store, and goes on at the next start.
+    router.build().await?.run(shutdown).await?;
+    Ok(())
 }
 
 #[cfg(test)]

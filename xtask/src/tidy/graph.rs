@@ -21,9 +21,10 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("producer", &["types", "aggregation", "client", "dead-letter"], &["fake"]),
     ("store", &["types", "client"], &["store-conformance"]),
     ("store-conformance", &["store"], &[]),
+    ("mailboxes", &["types", "protocol"], &[]),
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
-    ("functions", &["types", "spec", "client", "protocol", "store", "router"], &["fake"]),
-    ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "router", "functions"], &[]),
+    ("functions", &["types", "spec", "client", "protocol", "store", "mailboxes", "router"], &["fake"]),
+    ("cli", &["types", "spec", "client", "fake", "aws", "consumer", "producer", "store", "mailboxes", "router", "functions"], &[]),
     ("example-counter", &["types", "spec", "client", "aws", "store", "router", "functions"], &["fake"]),
     ("xtask", &[], &[]),
 ];

@@ -43,14 +43,17 @@ impl Watched {
     /// What keeps it from its work, in a sentence.
     pub(super) fn ready(&self) -> Result<(), String> {
         if self.shutdown.is_cancelled() {
-            return Err("stopping: what is in hand is being finished".to_owned());
+            return Err("stopping: in-flight records are being finished or saved".to_owned());
         }
         let Some(sources) = self.sources.get() else {
             return Err("starting: the streams of the module are being connected".to_owned());
         };
-        match sources.checkpoint() {
-            Some(durable) => fresh(&durable),
-            None => Ok(()),
+        if let Some(durable) = sources.checkpoint() {
+            fresh(&durable)?;
+        }
+        match sources.blocked() {
+            Some(blocked) if blocked.reason.is_outage() => Err(blocked.to_string()),
+            _ => Ok(()),
         }
     }
 

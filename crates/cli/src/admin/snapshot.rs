@@ -7,7 +7,9 @@ use std::{
 
 use statefun_kinesis_client::Clock;
 use statefun_kinesis_consumer::{Metrics, StreamMetrics};
-use statefun_kinesis_functions::{CheckpointStatus, FunctionCounts, InvocationLatency, StatefulFunctions, Usage};
+use statefun_kinesis_functions::{
+    Blocked, CheckpointStatus, FunctionCounts, InvocationLatency, StatefulFunctions, Usage,
+};
 use statefun_kinesis_router::{Counts, EgressMetrics, EgressStreamMetrics, LatencyHistogram, Progress, Router};
 use statefun_kinesis_types::{FunctionType, TypeName};
 
@@ -37,9 +39,15 @@ impl Sources {
         }
     }
 
-    /// How checkpoints are doing, if there are any.
+    /// Why reading waits, if it does.
+    pub(super) fn blocked(&self) -> Option<Blocked> {
+        self.functions.upgrade()?.blocked()
+    }
+
+    /// How durable checkpoints are doing, if there are any.
     pub(super) fn checkpoint(&self) -> Option<Durable> {
-        let status = self.functions.upgrade()?.checkpoint()?;
+        let functions = self.functions.upgrade().filter(|functions| functions.has_durable_store())?;
+        let status = functions.checkpoint();
         Some(Durable { status, age: status.age(self.clock.now()) })
     }
 }
@@ -84,6 +92,8 @@ pub(super) struct FunctionsSnapshot {
     pub(super) usage: Usage,
     pub(super) counts: Vec<(FunctionType, FunctionCounts)>,
     pub(super) latencies: Vec<(FunctionType, InvocationLatency)>,
+    /// Why reading waits, if it does.
+    pub(super) blocked: Option<Blocked>,
 }
 
 impl RunSnapshot {
@@ -126,6 +136,6 @@ impl FunctionsSnapshot {
         let (mut counts, mut latencies) = (functions.counts(), functions.latencies());
         counts.sort_by(|(a, _), (b, _)| a.cmp(b));
         latencies.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Self { usage: functions.usage(), counts, latencies }
+        Self { usage: functions.usage(), counts, latencies, blocked: functions.blocked() }
     }
 }

@@ -4,7 +4,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use statefun_kinesis_consumer::{Extent, ShardPosition};
-use statefun_kinesis_functions::{NextNumbers, Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, Value};
+use statefun_kinesis_functions::{
+    FunctionTotals, NumberedEntry, Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, TOTALS, Value,
+    decode_totals,
+};
 use statefun_kinesis_store::{Exported, Table, key::StoredKey};
 use statefun_kinesis_types::{Address, StartPosition};
 
@@ -106,9 +109,17 @@ impl Line {
         let stored = || entry.value.clone();
         let text = || std::str::from_utf8(&entry.value).ok();
         match meaning {
-            StoredKey::Meta { name } if name == NextNumbers::NAME => {
-                let NextNumbers { message, timer, egress } = NextNumbers::decode(&entry.value)?;
-                let value = Some(json!({"message": message, "timer": timer, "egress": egress}));
+            StoredKey::Meta { name } if name == TOTALS => {
+                let totals = decode_totals(stored())?;
+                let of_function = |of: &FunctionTotals| {
+                    json!({"function": of.function.as_str(), "messages": of.messages, "delayed": of.timers})
+                };
+                let value = Some(json!({
+                    "nextMessage": totals.next_message,
+                    "nextDelayed": totals.next_timer,
+                    "nextRecord": totals.next_record,
+                    "functions": totals.functions.iter().map(of_function).collect::<Vec<_>>(),
+                }));
                 Some(Self { name: Some(name.clone()), value, ..Self::default() })
             }
             StoredKey::Meta { name } => Some(Self { name: Some(name.clone()), ..Self::of_bytes(&entry.value) }),

@@ -89,7 +89,8 @@ impl Scene {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings { seed: Some(7), ..Settings::default() }
+    // Positions are in memory, and saved as soon as they move.
+    Settings { seed: Some(7), checkpoint_interval: Duration::ZERO, ..Settings::default() }
 }
 
 pub(crate) fn shard_id(number: usize) -> ShardId {

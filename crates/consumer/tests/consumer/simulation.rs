@@ -24,7 +24,7 @@ use statefun_kinesis_client::{
 };
 use statefun_kinesis_consumer::{
     Batch, CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerBuilder, ConsumerError, FanOut,
-    FileCheckpoints, InvalidKind, MemoryCheckpoints, Position, ReadingMode, Saving, Settings, StreamCheckpoint,
+    FileCheckpoints, InvalidKind, MemoryCheckpoints, Position, PositionStore, ReadingMode, Settings, StreamCheckpoint,
 };
 use statefun_kinesis_dead_letter::{DeadLetterReader, Origin};
 use statefun_kinesis_fake::{FakeKinesis, SubscriptionFault};
@@ -79,12 +79,11 @@ struct SlowStore {
     kept: MemoryCheckpoints,
     before: Duration,
     after: Duration,
-    at_once: bool,
     fails: AtomicBool,
 }
 
 #[async_trait]
-impl CheckpointStore for SlowStore {
+impl PositionStore for SlowStore {
     async fn load(&self, stream: &StreamArn) -> Result<Option<StreamCheckpoint>, CheckpointError> {
         self.kept.load(stream).await
     }
@@ -95,7 +94,10 @@ impl CheckpointStore for SlowStore {
         sleep(self.after).await;
         Ok(())
     }
+}
 
+#[async_trait]
+impl CheckpointStore for SlowStore {
     async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError> {
         sleep(self.before).await;
         if self.fails.swap(false, Ordering::Relaxed) {
@@ -104,10 +106,6 @@ impl CheckpointStore for SlowStore {
         self.kept.save(stream, changes).await?;
         sleep(self.after).await;
         Ok(())
-    }
-
-    fn saving(&self) -> Saving {
-        if self.at_once { Saving::AtOnce } else { Saving::AtIntervals }
     }
 }
 
@@ -174,7 +172,7 @@ impl World {
         let tap = Tap::new(&fake);
         tap.ignores_filters.store(random.usize(0..4) == 0, Ordering::Relaxed);
         tap.hides_children.store(random.usize(0..3) == 0, Ordering::Relaxed);
-        let settings = Settings {
+        let mut settings = Settings {
             seed: Some(seed),
             prefetch_records: random.usize(3..60),
             max_records_per_call: random.usize(1..20),
@@ -190,7 +188,10 @@ impl World {
         let mut millis = || Duration::from_millis(*random.choice(&[0, 0, 3, 50]).unwrap());
         let (before, after) = (millis(), millis());
         let (kept, fails) = (MemoryCheckpoints::new(), AtomicBool::new(false));
-        let store = Arc::new(SlowStore { kept, before, after, at_once: random.bool(), fails });
+        if random.bool() {
+            settings.checkpoint_interval = Duration::ZERO;
+        }
+        let store = Arc::new(SlowStore { kept, before, after, fails });
         let aggregates = random.usize(0..3) > 0;
         let mut world = Self {
             random,

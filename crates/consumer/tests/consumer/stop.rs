@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use statefun_kinesis_client::{ErrorKind, Operation};
 use statefun_kinesis_consumer::{
-    CheckpointChanges, CheckpointError, CheckpointStore, ConsumerError, MemoryCheckpoints, Saving, ShardPosition,
-    StreamCheckpoint,
+    CheckpointChanges, CheckpointError, CheckpointStore, ConsumerError, MemoryCheckpoints, PositionStore,
+    ShardPosition, StreamCheckpoint,
 };
 use statefun_kinesis_types::{StartupPosition, StreamArn};
 use tokio::time::{Instant, sleep, timeout};
@@ -151,7 +151,7 @@ struct Disk {
 }
 
 #[async_trait]
-impl CheckpointStore for Disk {
+impl PositionStore for Disk {
     async fn load(&self, stream: &StreamArn) -> Result<Option<StreamCheckpoint>, CheckpointError> {
         self.kept.load(stream).await
     }
@@ -159,7 +159,10 @@ impl CheckpointStore for Disk {
     async fn begin(&self, stream: &StreamArn, checkpoint: StreamCheckpoint) -> Result<(), CheckpointError> {
         self.kept.begin(stream, checkpoint).await
     }
+}
 
+#[async_trait]
+impl CheckpointStore for Disk {
     async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError> {
         let fail = |failures: usize| failures.checked_sub(1);
         if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fail).is_ok() {
@@ -167,10 +170,6 @@ impl CheckpointStore for Disk {
         }
         self.saves.lock().unwrap().push(Instant::now());
         self.kept.save(stream, changes).await
-    }
-
-    fn saving(&self) -> Saving {
-        Saving::AtIntervals
     }
 }
 
@@ -180,6 +179,7 @@ async fn saves_are_batched_and_the_last_one_comes_before_the_end() {
     let disk = Arc::<Disk>::default();
     let mut fast = settings();
     fast.read_calls_per_second = 100;
+    fast.checkpoint_interval = Duration::from_secs(1);
     let builder = scene.builder(StartupPosition::TrimHorizon).checkpoints(disk.clone()).settings(fast);
     let mut consumer = builder.build().await.unwrap();
     let mut last = None;

@@ -3,5 +3,5 @@
 mod run;
 mod shard;
 
-pub(crate) use run::{INGRESS, Run, TARGET};
+pub(crate) use run::{Run, TARGET};
 pub(crate) use shard::{Pages, page};

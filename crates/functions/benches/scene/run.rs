@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use statefun_kinesis_router::{Functions, Ingress, Progress, Router, RunError};
+use statefun_kinesis_router::{Handler, Ingress, Progress, Router, RunError, Unfinished};
 use statefun_kinesis_spec::{IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_types::StreamArn;
 use tokio::task::JoinHandle;
@@ -11,7 +11,7 @@ use super::shard::Pages;
 pub(super) const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/numbers";
 
 /// The ingress that reads the stream.
-pub(crate) const INGRESS: &str = "bench/numbers";
+const INGRESS: &str = "bench/numbers";
 
 /// The function that each record is a message for.
 pub(crate) const TARGET: &str = "bench/sum";
@@ -20,25 +20,21 @@ pub(crate) const TARGET: &str = "bench/sum";
 pub(crate) struct Run {
     progress: Arc<Progress>,
     shutdown: CancellationToken,
-    running: JoinHandle<Result<(), RunError>>,
+    running: JoinHandle<Result<Unfinished, RunError>>,
 }
 
 impl Run {
-    /// Lets functions have what the shard has; `with` says what else the ingress is.
-    pub(crate) async fn start(
-        pages: Pages,
-        functions: Arc<dyn Functions>,
-        with: impl FnOnce(Ingress) -> Ingress,
-    ) -> Self {
+    /// Gives a handler what the shard has.
+    pub(crate) async fn start(pages: Pages, handler: impl Into<Handler>) -> Self {
         let value_type = "io.statefun.types/long".parse().expect("it is a name");
         let targets = vec![TARGET.parse().expect("it is a name")];
         let stream: StreamArn = STREAM.parse().expect("it is an ARN");
         let route = StreamRoute::new(stream, value_type, targets);
         let mut spec = IngressSpec::new(INGRESS.parse().expect("it is a name"), vec![route]);
         spec.startup = StartupPosition::TrimHorizon;
-        let ingress = with(Ingress::new(spec, Arc::new(pages)));
-        // What is in hand at the end is in the last checkpoint, or nobody wants to know.
-        let router = Router::builder(functions).ingress(ingress).drain(Duration::ZERO).build().await;
+        let ingress = Ingress::new(spec, Arc::new(pages));
+        // What is not handled at the end is in the last checkpoint, or of no interest.
+        let router = Router::builder(handler).ingress(ingress).drain(Duration::ZERO).build().await;
         let router = router.expect("the ingress is right");
         let (progress, shutdown) = (router.progress(), CancellationToken::new());
         let running = tokio::spawn(router.run(shutdown.clone()));

@@ -41,8 +41,6 @@ pub(crate) struct Checkpoint {
     interval: Duration,
     status: Mutex<CheckpointStatus>,
     failing: AtomicBool,
-    /// Commits work again.
-    works: Notify,
     /// So much has changed that the next commit does not wait for its time.
     hurry: Notify,
     /// Ends the intervals: what is left is committed now.
@@ -53,7 +51,7 @@ pub(crate) struct Checkpoint {
     specs: Mutex<HashMap<FunctionType, Vec<StateSpec>>>,
 }
 
-/// Those whose changes are made durable.
+/// What changes are taken from.
 pub(crate) trait Source: Send + Sync {
     /// The time of day.
     fn now(&self) -> Timestamp;
@@ -72,16 +70,11 @@ impl Checkpoint {
             interval,
             status: Mutex::new(CheckpointStatus { interval, ..CheckpointStatus::default() }),
             failing: AtomicBool::new(false),
-            works: Notify::new(),
             hurry: Notify::new(),
             closing: CancellationToken::new(),
             has_expiring_states: AtomicBool::new(specs.values().flatten().any(expires)),
             specs: Mutex::new(specs),
         }
-    }
-
-    pub(crate) fn store(&self) -> &Arc<dyn Store> {
-        &self.store
     }
 
     /// Whether there is something to look for in the store beside what is asked for.
@@ -93,18 +86,9 @@ impl Checkpoint {
         *self.lock()
     }
 
-    /// Waits while commits fail: what is taken in meanwhile could not leave memory.
-    pub(crate) async fn works(&self) {
-        loop {
-            let works = self.works.notified();
-            tokio::pin!(works);
-            // Before the look, so that what happens after it is not missed.
-            works.as_mut().enable();
-            if !self.failing.load(Ordering::Acquire) {
-                return;
-            }
-            works.await;
-        }
+    /// Whether the last commit failed: what is taken over meanwhile could not leave memory.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
     }
 
     /// Whether the driver was told to make the last commit.
@@ -168,7 +152,6 @@ impl Checkpoint {
             // It is written anew for each try, so that a commit that succeeds at once, as nearly all do, is not copied.
             let (commit, size) = write(&moment, specs);
             let Err(error) = self.store.commit(commit).await else {
-                source.durable(moment.cut.number);
                 let mut status = self.lock();
                 status.commits += 1;
                 status.durable_at = Some(now);
@@ -180,8 +163,9 @@ impl Checkpoint {
                 if let Some(since) = failed_since {
                     info!(%since, failures, "checkpoints are written again");
                     self.failing.store(false, Ordering::Release);
-                    self.works.notify_waiters();
                 }
+                // Behind all else, so that what waits for it finds that commits work.
+                source.durable(moment.cut.number);
                 return Ok(());
             };
             failures += 1;

@@ -10,7 +10,8 @@ use prost::Message as _;
 use statefun_kinesis_types::{Address, FunctionType, HashKey, PutRecord, Timestamp};
 
 use crate::{
-    EgressMessage, Expiration, Message, Origin, StateSpec, StoredEgress, StoredMessage, StoredState, StoredTimer, Value,
+    EgressMessage, Expiration, FunctionTotals, Message, Origin, StateSpec, StoredCancellation, StoredEgress,
+    StoredMessage, StoredState, StoredTimer, Totals, Value,
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -58,6 +59,9 @@ struct OriginFormat {
     sub_sequence_number: u64,
     #[prost(sint64, tag = "5")]
     arrival_millis: i64,
+    /// Other messages of the record follow this one.
+    #[prost(bool, tag = "6")]
+    is_not_last: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -83,6 +87,39 @@ struct EgressFormat {
     explicit_hash_key: Option<String>,
     #[prost(bytes = "bytes", tag = "5")]
     data: Bytes,
+    /// The id of the address that sent it. Programs of format 1 did not write it down.
+    #[prost(string, tag = "6")]
+    sender: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CancellationFormat {
+    #[prost(message, required, tag = "1")]
+    sender: AddressFormat,
+    #[prost(string, tag = "2")]
+    token: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TotalsFormat {
+    #[prost(uint64, tag = "1")]
+    next_message: u64,
+    #[prost(uint64, tag = "2")]
+    next_timer: u64,
+    #[prost(uint64, tag = "3")]
+    next_record: u64,
+    #[prost(message, repeated, tag = "4")]
+    functions: Vec<FunctionTotalsFormat>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct FunctionTotalsFormat {
+    #[prost(string, tag = "1")]
+    function: String,
+    #[prost(uint64, tag = "2")]
+    messages: u64,
+    #[prost(uint64, tag = "3")]
+    timers: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -146,6 +183,7 @@ impl OriginFormat {
             sequence_number: origin.sequence_number.to_string(),
             sub_sequence_number: origin.sub_sequence_number,
             arrival_millis: origin.arrival.as_millis(),
+            is_not_last: !origin.is_last,
         }
     }
 
@@ -156,6 +194,7 @@ impl OriginFormat {
             sequence_number: self.sequence_number.parse().ok()?,
             sub_sequence_number: self.sub_sequence_number,
             arrival: Timestamp::from_millis(self.arrival_millis),
+            is_last: !self.is_not_last,
         })
     }
 }
@@ -178,42 +217,47 @@ impl StoredValue {
     }
 }
 
-impl StoredState {
-    /// What the table [`State`](statefun_kinesis_store::Table::State) has of it; none when the state is not set.
-    pub(super) fn encode(&self) -> Option<Bytes> {
-        let value = self.value.as_ref()?;
-        let format = StateFormat {
-            typename: value.typename.as_ref().to_owned(),
-            bytes: value.bytes.clone()?,
-            expires_millis: self.expires.map(Timestamp::as_millis),
-        };
-        Some(format.encode_to_vec().into())
-    }
+/// The value of a state as it is stored; none when it is not set.
+pub(super) fn encode_state(state: &StoredState) -> Option<Bytes> {
+    let value = state.value.as_ref()?;
+    let format = StateFormat {
+        typename: value.typename.as_ref().to_owned(),
+        bytes: value.bytes.clone()?,
+        expires_millis: state.expires.map(Timestamp::as_millis),
+    };
+    Some(format.encode_to_vec().into())
 }
 
-impl StoredMessage {
-    pub(super) fn encode(&self) -> Bytes {
+/// What a store has under the id of an address and a number; see [`statefun_kinesis_store::key::numbered`].
+pub trait NumberedEntry: Sized {
+    /// The value.
+    fn encode(&self) -> Bytes;
+
+    /// Reads a value; none when it is not one.
+    fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self>;
+}
+
+/// An entry of the table [`Mailboxes`](statefun_kinesis_store::Table::Mailboxes).
+impl NumberedEntry for StoredMessage {
+    fn encode(&self) -> Bytes {
         MessageFormat::of(&self.to, &self.message).encode_to_vec().into()
     }
 
-    /// Reads an entry of the table [`Mailboxes`](statefun_kinesis_store::Table::Mailboxes), whose key is the number; none
-    /// when it is not one.
-    pub fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
+    fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
         let (to, message) = MessageFormat::decode(stored.into()).ok()?.message()?;
         Some(Self { id: number, to, message })
     }
 }
 
-impl StoredTimer {
-    pub(super) fn encode(&self) -> Bytes {
+/// An entry of the table [`Timers`](statefun_kinesis_store::Table::Timers).
+impl NumberedEntry for StoredTimer {
+    fn encode(&self) -> Bytes {
         let message = MessageFormat::of(&self.to, &self.message);
         let token = self.token.as_ref().map(|token| token.as_ref().to_owned());
         TimerFormat { message, at_millis: self.at.as_millis(), token }.encode_to_vec().into()
     }
 
-    /// Reads an entry of the table [`Timers`](statefun_kinesis_store::Table::Timers), whose key is the number; none when
-    /// it is not one.
-    pub fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
+    fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
         let TimerFormat { message, at_millis, token } = TimerFormat::decode(stored.into()).ok()?;
         let (to, message) = message.message()?;
         let at = Timestamp::from_millis(at_millis);
@@ -221,8 +265,23 @@ impl StoredTimer {
     }
 }
 
-impl StoredEgress {
-    pub(super) fn encode(&self) -> Bytes {
+/// An entry of the table [`Cancellations`](statefun_kinesis_store::Table::Cancellations).
+impl NumberedEntry for StoredCancellation {
+    fn encode(&self) -> Bytes {
+        let format =
+            CancellationFormat { sender: AddressFormat::of(&self.sender), token: self.token.as_ref().to_owned() };
+        format.encode_to_vec().into()
+    }
+
+    fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
+        let CancellationFormat { sender, token } = CancellationFormat::decode(stored.into()).ok()?;
+        Some(Self { id: number, sender: sender.address()?, token: token.into() })
+    }
+}
+
+/// An entry of the table [`Egress`](statefun_kinesis_store::Table::Egress).
+impl NumberedEntry for StoredEgress {
+    fn encode(&self) -> Bytes {
         let EgressMessage { egress, stream, record } = &self.message;
         let format = EgressFormat {
             egress: egress.as_str().to_owned(),
@@ -230,14 +289,13 @@ impl StoredEgress {
             partition_key: record.partition_key.as_str().to_owned(),
             explicit_hash_key: record.explicit_hash_key.map(|key| key.to_string()),
             data: record.data.clone(),
+            sender: self.sender.as_ref().to_owned(),
         };
         format.encode_to_vec().into()
     }
 
-    /// Reads an entry of the table [`Egress`](statefun_kinesis_store::Table::Egress), whose key is the number; none when
-    /// it is not one.
-    pub fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
-        let EgressFormat { egress, stream, partition_key, explicit_hash_key, data } =
+    fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
+        let EgressFormat { egress, stream, partition_key, explicit_hash_key, data, sender } =
             EgressFormat::decode(stored.into()).ok()?;
         let explicit_hash_key = match explicit_hash_key {
             Some(key) => Some(key.parse::<HashKey>().ok()?),
@@ -249,8 +307,37 @@ impl StoredEgress {
             Some(stream) => Some(stream.parse().ok()?),
             None => None,
         };
-        Some(Self { id: number, message: EgressMessage { egress: egress.parse().ok()?, stream, record } })
+        let message = EgressMessage { egress: egress.parse().ok()?, stream, record };
+        Some(Self { id: number, sender: sender.into(), message })
     }
+}
+
+/// The name under which [`Table::Meta`](statefun_kinesis_store::Table::Meta) has what there is in all.
+pub const TOTALS: &str = "totals";
+
+pub(super) fn encode_totals(totals: &Totals) -> Bytes {
+    let of_function = |of: &FunctionTotals| FunctionTotalsFormat {
+        function: of.function.as_str().to_owned(),
+        messages: of.messages,
+        timers: of.timers,
+    };
+    let format = TotalsFormat {
+        next_message: totals.next_message,
+        next_timer: totals.next_timer,
+        next_record: totals.next_record,
+        functions: totals.functions.iter().map(of_function).collect(),
+    };
+    format.encode_to_vec().into()
+}
+
+/// Reads the value of [`TOTALS`]; none when it is not one.
+pub fn decode_totals(stored: Bytes) -> Option<Totals> {
+    let TotalsFormat { next_message, next_timer, next_record, functions } = TotalsFormat::decode(stored).ok()?;
+    let of_function = |FunctionTotalsFormat { function, messages, timers }| {
+        Some(FunctionTotals { function: function.parse().ok()?, messages, timers })
+    };
+    let functions = functions.into_iter().map(of_function).collect::<Option<_>>()?;
+    Some(Totals { next_message, next_timer, next_record, functions })
 }
 
 /// The beginning of the names under which [`Table::Meta`](statefun_kinesis_store::Table::Meta) has the states that each
@@ -310,10 +397,10 @@ mod tests {
             let value = Value::new("t/x", bytes);
             let stored = StoredValue { value: value.clone(), expires };
             let state = StoredState { address: address("a"), name: "total".into(), value: Some(value), expires };
-            assert_eq!(StoredValue::decode(state.encode().unwrap()), Some(stored));
+            assert_eq!(StoredValue::decode(encode_state(&state).unwrap()), Some(stored));
         }
         let unset = StoredState { address: address("a"), name: "total".into(), value: None, expires: None };
-        assert_eq!(unset.encode(), None);
+        assert_eq!(encode_state(&unset), None);
         for message in [message(None, None), message(Some("b"), Some("")), message(Some(""), Some("hello"))] {
             let stored = StoredMessage { id: 7, to: address("ü\0"), message: message.clone() };
             assert_eq!(StoredMessage::decode(7, stored.encode()), Some(stored));
@@ -328,7 +415,7 @@ mod tests {
             record.explicit_hash_key = hash.map(|hash| hash.parse().unwrap());
             let stream = stream.map(|stream| stream.parse().unwrap());
             let message = EgressMessage { egress: "example/out".parse().unwrap(), stream, record };
-            let stored = StoredEgress { id: 9, message };
+            let stored = StoredEgress { id: 9, sender: "a".into(), message };
             assert_eq!(StoredEgress::decode(9, stored.encode()), Some(stored));
         }
         let mut from_a_record = message(None, Some("x"));
@@ -338,9 +425,17 @@ mod tests {
             sequence_number: "49590338271490256608559692538361571095921575989136588898".parse().unwrap(),
             sub_sequence_number: 3,
             arrival: Timestamp::from_millis(-5),
+            is_last: false,
         }));
         let stored = StoredMessage { id: 10, to: address("a"), message: from_a_record };
         assert_eq!(StoredMessage::decode(10, stored.encode()), Some(stored));
+        let stored = StoredCancellation { id: 11, sender: address("a"), token: "token".into() };
+        assert_eq!(StoredCancellation::decode(11, stored.encode()), Some(stored));
+        let of_function = FunctionTotals { function: "example/counter".parse().unwrap(), messages: 4, timers: 5 };
+        for functions in [vec![], vec![of_function]] {
+            let totals = Totals { next_message: 1, next_timer: 2, next_record: 3, functions };
+            assert_eq!(decode_totals(encode_totals(&totals)), Some(totals));
+        }
         let week = Duration::from_secs(7 * 24 * 60 * 60);
         let expirations = [Expiration::Never, Expiration::AfterWrite(Duration::ZERO), Expiration::AfterInvoke(week)];
         let spec = |expiration| StateSpec { name: "total".into(), typename: "t/x".into(), expiration };
@@ -354,7 +449,7 @@ mod tests {
         let value = Some(Value::new("t/x", "42"));
         let expires = Some(Timestamp::from_millis(1));
         let state = StoredState { address: address("a"), name: "total".into(), value, expires };
-        assert_eq!(hex(&state.encode().unwrap()), "0a03742f78120234321802");
+        assert_eq!(hex(&encode_state(&state).unwrap()), "0a03742f78120234321802");
         let stored = StoredMessage { id: 7, to: address("a"), message: message(Some("b"), Some("x")) };
         let [to, caller] = ["61", "62"].map(|id| format!("120a0f{}1201{id}", hex(&"example/counter".into())));
         let to = format!("0a14{}", to.trim_start_matches("12"));

@@ -2,16 +2,14 @@
 
 mod driver;
 mod format;
-mod numbers;
 mod restore;
 mod status;
 mod upgrade;
 mod write;
 
 pub(crate) use driver::{Checkpoint, Source};
-pub use format::StoredValue;
-pub use numbers::NextNumbers;
-pub(crate) use restore::{Restored, restore};
+pub use format::{NumberedEntry, StoredValue, TOTALS, decode_totals};
+pub(crate) use restore::{damaged, decode, restore, specs_by_function};
 pub use status::CheckpointStatus;
 pub use upgrade::upgrade_entries;
 pub(crate) use write::Moment;

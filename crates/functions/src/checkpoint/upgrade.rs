@@ -4,9 +4,10 @@ use std::cmp::max;
 
 use bytes::Bytes;
 use statefun_kinesis_store::{Commit, Error, ErrorKind, OldEntries, OldEntry, Result, Table, key};
+use statefun_kinesis_types::FunctionType;
 
-use super::NextNumbers;
-use crate::{StoredEgress, StoredMessage, StoredTimer};
+use super::format::{NumberedEntry, TOTALS, encode_totals};
+use crate::{FunctionTotals, StoredEgress, StoredMessage, StoredTimer, Totals};
 
 /// Puts the messages, delayed messages and records of a store of format 1 under the keys that they have now: for
 /// [`DiskStore::open_upgrading`](statefun_kinesis_store::DiskStore::open_upgrading) and
@@ -14,23 +15,22 @@ use crate::{StoredEgress, StoredMessage, StoredTimer};
 ///
 /// Values and numbers stay as they are. Messages belong to the address that they are for, and delayed messages to the
 /// one that sent them, under which they can be cancelled; each gets its entry in [`Table::Due`]. Format 1 does not tell
-/// who sent a record for an egress: it belongs to the id that its partition key is, so that records of one key stay
-/// together. The [numbers](NextNumbers) that come next are written down.
+/// who sent a record for an egress: it belongs to the empty id. The [totals](Totals) are written down.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Damaged`] when a value cannot be read, and what `entries` fails with.
 pub fn upgrade_entries(entries: OldEntries) -> Result<Commit> {
     let mut commit = Commit::new();
-    let mut next = NextNumbers::default();
+    let mut totals = Totals::default();
     for entry in entries {
-        add(&mut commit, &mut next, entry?)?;
+        add(&mut commit, &mut totals, entry?)?;
     }
-    commit.put(Table::Meta, key::meta(NextNumbers::NAME), next.encode());
+    commit.put(Table::Meta, key::meta(TOTALS), encode_totals(&totals));
     Ok(commit)
 }
 
-fn add(commit: &mut Commit, next: &mut NextNumbers, entry: OldEntry) -> Result<()> {
+fn add(commit: &mut Commit, totals: &mut Totals, entry: OldEntry) -> Result<()> {
     let OldEntry { table, number, value, .. } = entry;
     let unreadable = || {
         let message = format!("the entry {number} of the table `{table}` cannot be read");
@@ -39,22 +39,33 @@ fn add(commit: &mut Commit, next: &mut NextNumbers, entry: OldEntry) -> Result<(
     let (next, id) = match table {
         Table::Mailboxes => {
             let message = StoredMessage::decode(number, value.clone()).ok_or_else(unreadable)?;
-            (&mut next.message, message.to.id)
+            of_function(totals, &message.to.function).messages += 1;
+            (&mut totals.next_message, message.to.id)
         }
         Table::Timers => {
             let timer = StoredTimer::decode(number, value.clone()).ok_or_else(unreadable)?;
             // Only functions delay messages, so that there is a sender.
             let sender = timer.message.caller.ok_or_else(unreadable)?.id;
             commit.put(Table::Due, key::due(timer.at, &sender, number), Bytes::new());
-            (&mut next.timer, sender)
+            of_function(totals, &timer.to.function).timers += 1;
+            (&mut totals.next_timer, sender)
         }
         Table::Egress => {
             let record = StoredEgress::decode(number, value.clone()).ok_or_else(unreadable)?;
-            (&mut next.egress, record.message.record.partition_key.as_str().into())
+            (&mut totals.next_record, record.sender)
         }
         _ => return Err(unreadable()),
     };
     commit.put(table, key::numbered(&id, number), value);
     *next = max(*next, number.saturating_add(1));
     Ok(())
+}
+
+/// What waits for a function, so far.
+fn of_function<'a>(totals: &'a mut Totals, function: &FunctionType) -> &'a mut FunctionTotals {
+    let place = totals.functions.iter().position(|of| of.function == *function).unwrap_or_else(|| {
+        totals.functions.push(FunctionTotals { function: function.clone(), messages: 0, timers: 0 });
+        totals.functions.len() - 1
+    });
+    &mut totals.functions[place]
 }

@@ -10,10 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use statefun_kinesis_store::{Commit, Table, key};
-use statefun_kinesis_types::{FunctionType, HashKey};
+use statefun_kinesis_types::FunctionType;
 
-use super::format::{encode_specs, specs_name};
-use crate::{Cut, StateSpec};
+use super::format::{NumberedEntry, TOTALS, encode_specs, encode_state, encode_totals, specs_name};
+use crate::{Cut, StateSpec, StoredKey, TimerKey};
 
 /// What is to become durable together: all of one moment.
 #[derive(Debug)]
@@ -71,33 +71,39 @@ pub(super) fn write(moment: &Arc<Moment>, specs: &mut HashMap<FunctionType, Vec<
     (commit, size)
 }
 
-/// The key of a number, whatever address it belongs to: what is removed is known by its number alone, as yet.
-fn numbered(number: u64) -> Bytes {
-    key::numbered_at(HashKey::new(0), number)
-}
-
 fn write_changes(moment: &Moment, commit: &mut Commit, size: &Size) {
     let changes = &moment.cut.changes;
     for state in changes.states() {
-        size.add(commit, Table::State, key::state(&state.address, &state.name), state.encode());
+        size.add(commit, Table::State, key::state(&state.address, &state.name), encode_state(&state));
     }
     for message in changes.messages() {
-        size.add(commit, Table::Mailboxes, numbered(message.id), Some(message.encode()));
+        size.add(commit, Table::Mailboxes, key::numbered(&message.to.id, message.id), Some(message.encode()));
     }
     for timer in changes.timers() {
-        size.add(commit, Table::Timers, numbered(timer.id), Some(timer.encode()));
+        let TimerKey { at, key: StoredKey { owner, number } } = TimerKey::of(timer);
+        size.add(commit, Table::Timers, key::numbered(&owner, number), Some(timer.encode()));
+        size.add(commit, Table::Due, key::due(at, &owner, number), Some(Bytes::new()));
+    }
+    for cancellation in changes.cancellations() {
+        let key = key::numbered(&cancellation.sender.id, cancellation.id);
+        size.add(commit, Table::Cancellations, key, Some(cancellation.encode()));
     }
     for record in changes.egress() {
-        size.add(commit, Table::Egress, numbered(record.id), Some(record.encode()));
+        size.add(commit, Table::Egress, key::numbered(&record.sender, record.id), Some(record.encode()));
+    }
+    for TimerKey { at, key: StoredKey { owner, number } } in changes.timers_done() {
+        size.add(commit, Table::Timers, key::numbered(owner, *number), None);
+        size.add(commit, Table::Due, key::due(*at, owner, *number), None);
     }
     let done = [
         (Table::Mailboxes, changes.messages_done()),
-        (Table::Timers, changes.timers_done()),
+        (Table::Cancellations, changes.cancellations_done()),
         (Table::Egress, changes.egress_done()),
     ];
-    for (table, numbers) in done {
-        for number in numbers {
-            size.add(commit, table, numbered(*number), None);
+    for (table, keys) in done {
+        for StoredKey { owner, number } in keys {
+            size.add(commit, table, key::numbered(owner, *number), None);
         }
     }
+    size.add(commit, Table::Meta, key::meta(TOTALS), Some(encode_totals(changes.totals())));
 }

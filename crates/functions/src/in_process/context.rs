@@ -2,11 +2,9 @@ use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_types::{Address, PutRecord, StreamRef, TypeName};
 
-use super::payload::{Payload, ValueSpec};
-use crate::{Delayed, Effects, EgressMessage, Message, Origin, Request, StateChange, Value};
-
-/// Any error.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::{
+    BoxError, Delayed, Effects, EgressMessage, Message, Origin, Payload, Request, StateChange, Value, ValueSpec,
+};
 
 /// Why a state cannot be used.
 #[derive(Debug, thiserror::Error)]

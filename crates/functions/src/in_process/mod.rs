@@ -1,7 +1,5 @@
 mod context;
-mod payload;
 mod registry;
 
-pub use context::{BoxError, Context, StateError};
-pub use payload::{Payload, ValueSpec};
+pub use context::{Context, StateError};
 pub use registry::{Function, Registry};

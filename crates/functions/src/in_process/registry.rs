@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use statefun_kinesis_types::FunctionType;
 use tokio::time::timeout;
 
-use super::context::{BoxError, Context};
-use crate::{Answer, Invoke, InvokeError, Message, Request, StateSpec};
+use super::context::Context;
+use crate::{Answer, BoxError, Invoke, InvokeError, Message, Request, StateSpec};
 
 /// A stateful function in process.
 #[async_trait]

@@ -6,24 +6,20 @@ use std::{
 use async_trait::async_trait;
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_spec::{EndpointSpec, FailureHandling, FunctionPattern};
-use statefun_kinesis_store::Store;
+use statefun_kinesis_store::{MemoryStore, Store};
 use statefun_kinesis_types::{FunctionType, PutRecord, StreamRef};
-use tokio::sync::Notify;
-use tokio_util::{
-    sync::CancellationToken,
-    task::{AbortOnDropHandle, TaskTracker},
-};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    blocked::Blocked,
     error::StartError,
-    failures::FailureLog,
     latency::InvocationLatency,
-    shared::{Group, Inner, Shared},
+    shared::{Group, Parts, Shared},
 };
 use crate::{
     CheckpointStatus, EndpointError, FunctionCounts, GroupSettings, Invoke, Limits, Mailboxes, Registry,
     RemoteEndpoint, StateSpec, Usage,
-    checkpoint::{Checkpoint, Restored, restore},
+    checkpoint::{Checkpoint, restore, specs_by_function},
 };
 
 /// Takes messages for which no request succeeded.
@@ -41,16 +37,30 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// Stateful functions for a [`Router`](statefun_kinesis_router::Router): mailboxes, states and timers, and those who
-/// handle messages.
+/// Stateful functions for a [`Router`](statefun_kinesis_router::Router): mailboxes, states and delayed messages, and what
+/// handles the messages.
 ///
 /// They belong to one run of one router.
 ///
-/// # With a store
+/// ```
+/// use std::sync::Arc;
+/// use statefun_kinesis_functions::{Registry, StatefulFunctions};
+/// use statefun_kinesis_router::{Handler, Router};
 ///
-/// Every [interval](StatefulFunctionsBuilder::checkpoint_interval) what has changed becomes durable, in one commit: read
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let functions = StatefulFunctions::builder().in_process(Registry::new()).build().await?;
+/// let router = Router::builder(Handler::stateful(Arc::new(functions)));
+/// # Ok::<(), statefun_kinesis_functions::StartError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # The checkpoint
+///
+/// Everything is in a store: in memory, unless another one is [given](StatefulFunctionsBuilder::store). Every
+/// [interval](StatefulFunctionsBuilder::checkpoint_interval) what has changed is written to it in one commit: read
 /// positions, states, messages that are not handled, delayed messages, and records that no egress has acknowledged. So
-/// after a crash at any instant the next run goes on as if there had been none:
+/// after a crash at any instant the next run on the same store goes on as if there had been none:
 ///
 /// * States, messages between functions and delayed messages are what they would be: each message has had its effects
 ///   exactly once, whatever was repeated behind the scenes. A message that a crash found in flight goes out again, so
@@ -59,7 +69,7 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 ///   commit before a crash is written again.
 /// * Delayed messages that became due meanwhile are delivered at once.
 ///
-/// States belong to a function by their names, and each start asks anew which ones it has: the first request of a
+/// States belong to a function by their names, and each start asks again which ones it has: the first request of a
 /// function goes out alone and without states, and its answer declares them, as it does in StateFun. That is one request
 /// more per function and start, and none for functions in process. What is declared then counts for the whole run, also
 /// where an earlier run was told something else:
@@ -70,21 +80,23 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 ///   declared last, and a later start that declares it finds its value.
 /// * Where a state is declared with another type, its value stays one of the old type until the function sets it.
 ///
-/// The positions of the ingresses have to be kept in the same store, by
-/// [`StoredCheckpoints::by_others`](statefun_kinesis_store::StoredCheckpoints::by_others). A position moves as soon as
-/// messages are taken in, and is written with them.
+/// A position moves as soon as messages are taken over, and is written with them. A cut holds the mailboxes for as long
+/// as it takes to swap what was written down: less than a millisecond. It waits for no request. All else, encoding and
+/// writing, happens beside the work; the next cut is made when the commit before it is durable. A commit costs what has
+/// changed since the last one, not what there is. While commits fail because the disk is full or does not answer, they
+/// are retried with growing delays, and nothing more is taken over; any other failure ends the run.
 ///
-/// A cut holds the mailboxes for as long as it takes to swap what was written down: less than a millisecond. It waits for
-/// no request. All else, encoding and writing, happens beside the work; the next cut is made when the commit before it is
-/// durable. A commit costs what has changed since the last one, not what there is. While commits fail because the disk is
-/// full or does not answer, they are tried again with growing delays, and nothing more is taken in; any other failure
-/// ends the run.
+/// # Memory
 ///
-/// # Without one
+/// Memory is a window of the store: states that were not used for longest, messages that wait behind many others and
+/// delayed messages that are due late are read back when they are needed; see [`Limits`]. A function or an address that
+/// fails or is slow therefore holds up no other one. [`blocked`](Self::blocked) tells when reading waits all the same.
 ///
-/// Everything is in memory. A delivery is completed when all messages that came of it are handled and all records that
-/// came of it are stored, so that no message of a stream is lost; after a restart some come again. States and delayed
-/// messages end with the process.
+/// # The end
+///
+/// With a store of your own a stop ends requests, makes the last commit and returns: what is not done waits in the store.
+/// In memory, everything that waits is handled first, within the router's deadline; states and delayed messages end with
+/// the process.
 #[derive(Debug)]
 pub struct StatefulFunctions {
     shared: Arc<Shared>,
@@ -95,7 +107,7 @@ pub struct StatefulFunctions {
 type Driver = AbortOnDropHandle<Result<(), FunctionError>>;
 
 impl StatefulFunctions {
-    /// Functions that nobody serves yet.
+    /// A builder without functions.
     pub fn builder() -> StatefulFunctionsBuilder {
         StatefulFunctionsBuilder {
             limits: Limits::default(),
@@ -122,9 +134,19 @@ impl StatefulFunctions {
         self.shared.lock().latencies.all()
     }
 
-    /// How the checkpoints are doing; none without a store.
-    pub fn checkpoint(&self) -> Option<CheckpointStatus> {
-        self.shared.checkpoint.as_ref().map(Checkpoint::status)
+    /// How the checkpoints are doing.
+    pub fn checkpoint(&self) -> CheckpointStatus {
+        self.shared.checkpoint.status()
+    }
+
+    /// Whether all of it outlives the process: when a [store](StatefulFunctionsBuilder::store) was given.
+    pub fn has_durable_store(&self) -> bool {
+        self.shared.is_durable
+    }
+
+    /// Why reading waits now; none while it does not.
+    pub fn blocked(&self) -> Option<Blocked> {
+        self.shared.blocked.get()
     }
 
     pub(super) fn set_driver(&self, driver: Driver) {
@@ -141,9 +163,10 @@ impl StatefulFunctions {
 }
 
 impl Drop for StatefulFunctions {
-    /// Ends what is in flight. It counts as not processed.
+    /// Ends what is in flight. It counts as not handled.
     fn drop(&mut self) {
         self.shared.stop();
+        self.shared.dropped.cancel();
     }
 }
 
@@ -163,6 +186,9 @@ impl StatefulFunctionsBuilder {
     /// Time between two checkpoints, unless told otherwise.
     pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
+    /// Bytes of messages that may wait when the store is in memory.
+    const WAITING_IN_MEMORY_BYTES: usize = 256 << 20;
+
     /// Functions in process may take that long, as remote ones may by default.
     const CALL: Duration = Duration::from_secs(120);
 
@@ -173,8 +199,7 @@ impl StatefulFunctionsBuilder {
         self
     }
 
-    /// Keeps everything there, and goes on with what is there. The positions of the ingresses have to be in the same
-    /// store; see [`StatefulFunctions`]. Without a store everything is in memory.
+    /// Keeps everything there, and goes on with what is there. Default: in memory, until the end of the process.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
@@ -249,20 +274,25 @@ impl StatefulFunctionsBuilder {
         self
     }
 
-    /// The functions, ready for a router. With a store, what it has is read; it goes on when the run begins.
+    /// The functions, ready for a router. What the store has goes on when the run begins.
     ///
     /// # Errors
     ///
-    /// When messages of an endpoint become dead letters, and nobody takes these. When the store cannot be read, or has
-    /// messages or states of functions that nobody serves.
+    /// When messages of an endpoint become dead letters, and no [`DeadLetters`] were given. When the store cannot be read,
+    /// or has messages for functions that are not served.
     pub async fn build(self) -> Result<StatefulFunctions, StartError> {
-        let mut mailboxes: Mailboxes<usize> = Mailboxes::new(self.limits);
+        let is_durable = self.store.is_some();
+        let mut limits = self.limits;
+        if !is_durable {
+            limits.waiting_bytes = limits.waiting_bytes.min(Self::WAITING_IN_MEMORY_BYTES);
+        }
+        let mut mailboxes = Mailboxes::new(limits);
         let mut groups = Vec::with_capacity(self.groups.len());
         for (functions, settings, group) in self.groups {
             if let FailureHandling::DeadLetter { stream, .. } = &group.failures
                 && self.dead_letters.is_none()
             {
-                let what = format!("messages of {functions} go to the dead letters in {stream}, and nobody takes them");
+                let what = format!("messages of {functions} go to the dead letters in {stream}, and none are taken");
                 return Err(EndpointError::new(what).into());
             }
             let id = mailboxes.add_group(settings);
@@ -272,28 +302,15 @@ impl StatefulFunctionsBuilder {
             }
             groups.push(group);
         }
-        let mut checkpoint = None;
-        if let Some(store) = self.store {
-            mailboxes = mailboxes.backed();
-            let Restored { image, specs } = restore(&*store).await?;
-            mailboxes.restore(&image)?;
-            checkpoint = Some(Checkpoint::new(store, self.interval, specs));
-        }
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let restored = restore(&*store).await?;
+        let checkpoint = Checkpoint::new(Arc::clone(&store), self.interval, specs_by_function(&restored));
+        mailboxes.restore(restored)?;
         for (function, spec) in self.declared {
             mailboxes.declare(&function, spec)?;
         }
-        let shared = Shared {
-            inner: std::sync::Mutex::new(Inner::new(mailboxes)),
-            groups,
-            dead_letters: self.dead_letters,
-            checkpoint,
-            run: std::sync::OnceLock::new(),
-            moved: Notify::new(),
-            rearmed: Notify::new(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            log: FailureLog::default(),
-        };
+        let dead_letters = self.dead_letters;
+        let shared = Shared::new(Parts { mailboxes, groups, dead_letters, store, is_durable, checkpoint });
         Ok(StatefulFunctions { shared: Arc::new(shared), driver: Mutex::new(None) })
     }
 }

@@ -34,8 +34,8 @@ impl Shared {
 
     async fn ask(&self, request: &Request) -> Result<Answer, InvokeError> {
         let group = &self.groups[request.group.index()];
-        let elapsed = self.now().since(request.tried_since);
-        // The time of a call is for all its attempts. Who keeps trying after that has it anew for each attempt.
+        let elapsed = self.elapsed().saturating_sub(request.tried_since);
+        // The time of a call is for all its attempts. Beyond that, each attempt has all of it.
         let time = group.call.checked_sub(elapsed).filter(|time| !time.is_zero()).unwrap_or(group.call);
         let invoked = AssertUnwindSafe(group.invoke.invoke(request, time)).catch_unwind().await;
         invoked.unwrap_or_else(|panic| {
@@ -45,19 +45,23 @@ impl Shared {
     }
 
     fn apply(&self, request: &Request, answer: Answer, took: Duration) -> Result<(), InvokeError> {
-        if let (Answer::Handled(effects), Some(run)) = (&answer, self.run.get()) {
+        if let (Answer::Handled(effects), Some(run)) = (&answer, self.run()) {
             for message in &effects.egress {
                 run.egresses().check(&message.egress, message.stream.as_ref(), &message.record).map_err(|error| {
                     InvokeError::new("the function sent a record that no egress takes").because(error)
                 })?;
             }
         }
-        if let (Answer::Handled(effects), Some(_)) = (&answer, &self.checkpoint) {
+        if let Answer::Handled(effects) = &answer {
             for change in &effects.states {
                 check_key(request, &change.name)?;
             }
         }
         let mut inner = self.lock();
+        if inner.closed {
+            // The last cut is made, or will be: what comes now is asked for again after the next start.
+            return Ok(());
+        }
         let answered = inner.mailboxes.answered(request.id, answer, self.now());
         if answered.is_ok() {
             // Here, and not at once, as the lock is taken here anyway.
@@ -69,10 +73,10 @@ impl Shared {
     async fn failed(&self, request: &Request, error: InvokeError, took: Duration) {
         self.lock().latencies.record(&request.target.function, took);
         let group = &self.groups[request.group.index()];
-        let now = self.now();
+        let now = self.elapsed();
         let attempts = request.attempt + 1;
         let wait = backoff(attempts);
-        let elapsed = now.since(request.tried_since);
+        let elapsed = now.saturating_sub(request.tried_since);
         let over = is_over(&group.failures, attempts, elapsed, wait, group.call);
         // A batch that cannot be handled may be one bad message among many good ones.
         if over && !matches!(group.failures, FailureHandling::Fail { .. }) && self.lock().mailboxes.split(request.id) {
@@ -108,16 +112,12 @@ impl Shared {
             }
             FailureHandling::Fail { .. } => {
                 let message = format!("{} failed {attempts} times", request.target);
-                if let Some(run) = self.run.get() {
-                    run.fail(FunctionError::new(message).because(error));
-                }
-                // What it was asked to do counts as not processed.
-                self.stop();
-                return;
+                // What it was asked to do counts as not handled.
+                return self.fail(FunctionError::new(message).because(error));
             }
             FailureHandling::KeepTrying => self.log.failed(request, &error),
         }
-        self.lock().mailboxes.park(request.id, now.after(wait));
+        self.lock().mailboxes.park(request.id, now + wait);
     }
 }
 

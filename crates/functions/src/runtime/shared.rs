@@ -1,25 +1,32 @@
 //! What the tasks of a runtime share.
 
 use std::{
+    any::Any,
     collections::HashMap,
-    mem,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use slab::Slab;
-use statefun_kinesis_router::{Completion, RunHandle};
+use futures::FutureExt;
+use statefun_kinesis_router::{FunctionError, Positions, RunHandle};
 use statefun_kinesis_spec::FailureHandling;
-use statefun_kinesis_store::{Commit, positions};
+use statefun_kinesis_store::{Commit, Store, positions};
 use statefun_kinesis_types::{Timestamp, TypeName};
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{builder::DeadLetters, failures::FailureLog, latency::Latencies};
+use super::{blocked::BlockedLog, builder::DeadLetters, failures::FailureLog, latency::Latencies};
 use crate::{
-    Invoke, Mailboxes, StoredEgress,
+    Invoke, Mailboxes, Now, Request, StoredEgress,
     checkpoint::{Checkpoint, Moment, Source},
 };
+
+/// How long the alarm trusts the time of day at most.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Functions that are served by one place.
 #[derive(Debug)]
@@ -32,148 +39,228 @@ pub(super) struct Group {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) inner: Mutex<Inner>,
+    inner: Mutex<Inner>,
     pub(super) groups: Vec<Group>,
     pub(super) dead_letters: Option<Arc<dyn DeadLetters>>,
-    /// Where everything becomes durable, if it does.
-    pub(super) checkpoint: Option<Checkpoint>,
-    /// The run that deliveries come from; there is none before it begins.
-    pub(super) run: OnceLock<RunHandle>,
-    /// Something was handled, and there is room: whoever waits for it may look.
+    pub(super) store: Arc<dyn Store>,
+    /// Whether the store outlives the process.
+    pub(super) is_durable: bool,
+    pub(super) checkpoint: Checkpoint,
+    /// The run that messages come from, and the positions of what it reads; there is none before it begins.
+    pub(super) run: OnceLock<(RunHandle, Vec<(TypeName, Positions)>)>,
+    started: Instant,
+    /// Something was handled, or there is room: tasks that wait for it look.
     pub(super) moved: Notify,
     /// The next deadline is another one.
     pub(super) rearmed: Notify,
-    /// Ends all tasks but that of the checkpoint.
+    /// Ends all tasks but those that note what egresses have stored, and that of the checkpoint.
     pub(super) stop: CancellationToken,
+    /// Ends all tasks.
+    pub(super) dropped: CancellationToken,
     /// All tasks but that of the checkpoint.
     pub(super) tasks: TaskTracker,
     pub(super) log: FailureLog,
+    pub(super) blocked: BlockedLog,
 }
 
+/// What the lock protects. Everything that has to be of one moment changes under it: a batch of messages is taken and its
+/// position moves, effects are applied, a cut is made, and records get their order.
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) mailboxes: Mailboxes<usize>,
-    /// Deliveries that are not done, at the places that the mailboxes know them by.
-    pub(super) in_hand: Slab<Completion>,
-    /// Nothing more is taken, and nothing is done any more.
+    pub(super) mailboxes: Mailboxes,
+    /// Nothing more is taken, and no effects are applied any more.
     pub(super) closed: bool,
     /// Where records for each egress go.
     pub(super) outlets: HashMap<TypeName, mpsc::UnboundedSender<Vec<StoredEgress>>>,
     /// How long the requests of each function took.
     pub(super) latencies: Latencies,
-    /// The deadline for which the alarm is set.
-    armed: Option<Timestamp>,
+    /// The deadlines for which the alarm is set.
+    armed: Deadlines,
 }
 
+/// When something is to be done next: by the time of day, and by the clock that never goes back.
+type Deadlines = (Option<Timestamp>, Option<Duration>);
+
 impl Inner {
-    pub(super) fn new(mailboxes: Mailboxes<usize>) -> Self {
-        Self {
-            mailboxes,
-            in_hand: Slab::new(),
-            closed: false,
-            outlets: HashMap::new(),
-            latencies: Latencies::default(),
-            armed: None,
-        }
+    fn new(mailboxes: Mailboxes) -> Self {
+        Self { mailboxes, closed: false, outlets: HashMap::new(), latencies: Latencies::default(), armed: (None, None) }
     }
 
-    /// The deliveries that are finished.
-    fn take_finished(&mut self) -> Vec<Completion> {
-        let finished = self.mailboxes.take_finished();
-        if self.closed {
-            return Vec::new();
-        }
-        finished.into_iter().map(|place| self.in_hand.remove(place)).collect()
+    /// Does what is due, and takes all requests that may go out now.
+    fn take_requests(&mut self, now: Now) -> Vec<Request> {
+        self.mailboxes.on_time(now);
+        std::iter::from_fn(|| self.mailboxes.next_request(now)).collect()
     }
+
+    /// Sets the alarm for the next deadlines. Says whether these are others than before.
+    fn arm(&mut self) -> bool {
+        let deadlines = (self.mailboxes.next_deadline(), self.mailboxes.next_retry());
+        std::mem::replace(&mut self.armed, deadlines) != deadlines
+    }
+}
+
+/// What a [`Shared`] is made of.
+pub(super) struct Parts {
+    pub(super) mailboxes: Mailboxes,
+    pub(super) groups: Vec<Group>,
+    pub(super) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) is_durable: bool,
+    pub(super) checkpoint: Checkpoint,
 }
 
 impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { mailboxes, groups, dead_letters, store, is_durable, checkpoint } = parts;
+        Self {
+            inner: Mutex::new(Inner::new(mailboxes)),
+            groups,
+            dead_letters,
+            store,
+            is_durable,
+            checkpoint,
+            run: OnceLock::new(),
+            started: Instant::now(),
+            moved: Notify::new(),
+            rearmed: Notify::new(),
+            stop: CancellationToken::new(),
+            dropped: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            log: FailureLog::default(),
+            blocked: BlockedLog::default(),
+        }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.run.get().map_or_else(Timestamp::now, RunHandle::now)
+    pub(super) fn run(&self) -> Option<&RunHandle> {
+        self.run.get().map(|(run, _)| run)
     }
 
-    /// Does all that can be done now: what is due, requests, records, deliveries that are finished.
-    pub(super) fn pump(self: &Arc<Self>) {
-        let now = self.now();
-        let mut requests = Vec::new();
-        let (loads, has_room);
-        let finished = {
-            let mut inner = self.lock();
-            inner.mailboxes.on_time(now);
-            while let Some(request) = inner.mailboxes.next_request(now) {
-                requests.push(request);
-            }
-            loads = inner.mailboxes.take_loads();
-            if let Some(checkpoint) = self.checkpoint.as_ref().filter(|_| inner.mailboxes.wants_cut()) {
-                checkpoint.hurry();
-            }
-            // Under the lock, so that records keep their order.
-            self.hand_out_records(&mut inner);
-            let deadline = inner.mailboxes.next_deadline();
-            if deadline != inner.armed {
-                inner.armed = deadline;
-                self.rearmed.notify_one();
-            }
-            has_room = inner.mailboxes.has_room();
-            inner.take_finished()
-        };
-        self.load_all(&loads);
-        for request in requests {
-            let shared = Arc::clone(self);
-            self.tasks.spawn(async move {
-                let stop = shared.stop.clone();
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => {}
-                    () = shared.carry_out(request) => {}
+    /// The time of day.
+    pub(super) fn now(&self) -> Timestamp {
+        self.run().map_or_else(Timestamp::now, RunHandle::now)
+    }
+
+    /// The time since the functions were built, by a clock that never goes back.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Ends the run with an error.
+    pub(super) fn fail(&self, error: FunctionError) {
+        if let Some(run) = self.run() {
+            run.fail(error);
+        }
+    }
+
+    /// Runs a task until it is done or [`stop`](Self::stop) ends all tasks. A panic in it ends the run: nothing else would
+    /// tell that it is gone.
+    pub(super) fn spawn(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.supervise(name, self.stop.clone(), task);
+    }
+
+    /// The same for a task that [`stop`](Self::stop) does not end, and only the end of everything does.
+    pub(super) fn spawn_to_end(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.supervise(name, self.dropped.clone(), task);
+    }
+
+    fn supervise(
+        self: &Arc<Self>,
+        name: &'static str,
+        end: CancellationToken,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let task = AssertUnwindSafe(task).catch_unwind();
+            tokio::select! {
+                biased;
+                () = end.cancelled() => {}
+                done = task => {
+                    if let Err(panic) = done {
+                        shared.fail(panicked(name, &*panic));
+                    }
                 }
-            });
+            }
+        });
+    }
+
+    /// Does all that can be done now: what is due, requests, reads, and records for egresses.
+    pub(super) fn pump(self: &Arc<Self>) {
+        let now = Now { time: self.now(), elapsed: self.elapsed() };
+        let mut inner = self.lock();
+        if inner.closed {
+            return;
         }
-        for completion in finished {
-            completion.done();
+        let requests = inner.take_requests(now);
+        let (loads, reads) = (inner.mailboxes.take_loads(), inner.mailboxes.take_reads());
+        // Under the lock, so that records keep their order.
+        self.hand_out_records(&mut inner);
+        let done = inner.mailboxes.take_done();
+        let (wants_cut, has_room) = (inner.mailboxes.wants_cut(), inner.mailboxes.has_room());
+        let is_rearmed = inner.arm();
+        drop(inner);
+
+        if wants_cut {
+            self.checkpoint.hurry();
         }
-        // Where there is no room at all, dozens would look for it in vain after each request.
+        if is_rearmed {
+            self.rearmed.notify_one();
+        }
+        self.load_all(&loads);
+        for (id, read) in reads {
+            self.spawn("reading what waits from the store", Arc::clone(self).read(id, read));
+        }
+        for request in requests {
+            self.spawn("a request to a function", Arc::clone(self).carry_out(request));
+        }
+        if let Some(run) = self.run().filter(|_| !done.is_empty()) {
+            run.count_done(&done);
+        }
+        // Where there is no room at all, dozens of tasks would look for it in vain after each request.
         if has_room {
             self.moved.notify_waiters();
         }
     }
 
-    /// Ends all tasks, and lets go of deliveries: what they were for is not done any more by this run.
+    /// Ends all tasks. What is not handled waits in the store.
     pub(super) fn stop(&self) {
+        self.lock().closed = true;
         self.stop.cancel();
-        let in_hand = {
-            let mut inner = self.lock();
-            inner.closed = true;
-            mem::take(&mut inner.in_hand)
-        };
-        drop(in_hand);
     }
 
     /// Wakes up when something is due.
     pub(super) async fn alarm(self: Arc<Self>) {
         loop {
-            let armed = self.lock().armed;
+            let (deadline, retry) = self.lock().armed;
+            let until_deadline = deadline.map(|at| at.since(self.now()));
+            let until_retry = retry.map(|at| at.saturating_sub(self.elapsed()));
             let due = async {
-                match armed {
-                    // A clock that jumps back must not make this a busy loop.
-                    Some(at) => tokio::time::sleep(at.since(self.now()).max(Duration::from_millis(1))).await,
+                match until_deadline.into_iter().chain(until_retry).min() {
+                    // A clock that jumps back must not make this a busy loop, and one that jumps forwards is seen soon.
+                    Some(wait) => tokio::time::sleep(wait.clamp(Duration::from_millis(1), LOOK_AGAIN)).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = due => {
-                    self.lock().armed = None;
+                    self.lock().armed = (None, None);
                     self.pump();
                 }
                 () = self.rearmed.notified() => {}
-                () = self.stop.cancelled() => return,
             }
         }
     }
+}
+
+/// The error of a task that has panicked.
+pub(super) fn panicked(name: &str, panic: &(dyn Any + Send)) -> FunctionError {
+    let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    let said = said.unwrap_or("without a message");
+    FunctionError::new(format!("the task for {name} has panicked, which is a bug of this program: {said}"))
 }
 
 impl Source for Arc<Shared> {
@@ -182,13 +269,12 @@ impl Source for Arc<Shared> {
     }
 
     fn take(&self) -> Option<Moment> {
-        let run = self.run.get()?;
+        let (_, of_ingresses) = self.run.get()?;
         let (cut, moved) = {
             let mut inner = self.lock();
-            // Under the lock under which deliveries are taken and acknowledged: no position without its messages, and no
+            // Under the lock under which messages are taken and acknowledged: no position without its messages, and no
             // message without its position.
-            let moved: Vec<_> =
-                run.positions().iter().map(|(ingress, positions)| (ingress, positions.take())).collect();
+            let moved: Vec<_> = of_ingresses.iter().map(|(ingress, positions)| (ingress, positions.take())).collect();
             if !inner.mailboxes.has_changes() && moved.iter().all(|(_, moved)| moved.is_empty()) {
                 return None;
             }

@@ -15,12 +15,14 @@ use fastrand::Rng;
 use statefun_kinesis_client::{KinesisAdmin, KinesisClient};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::{
-    BoxError, Context, Function, GroupSettings, Limits, Message, Payload, Registry, StateSpec, StatefulFunctions,
-    StoredMessage, StoredTimer, StoredValue, Value, ValueSpec,
+    BoxError, Context, Function, GroupSettings, Limits, Message, NumberedEntry, Payload, Registry, StateSpec,
+    StatefulFunctions, StoredMessage, StoredTimer, StoredValue, Value, ValueSpec,
 };
-use statefun_kinesis_router::{DeserializeError, Deserializer, Ingress, MessageCollector, Router, RunError};
+use statefun_kinesis_router::{
+    DeserializeError, Deserializer, Handler, Ingress, MessageCollector, Router, RunError, Unfinished,
+};
 use statefun_kinesis_spec::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
-use statefun_kinesis_store::{KeyRange, MemoryDisk, Store, StoreExt, StoredCheckpoints, Table, key::StoredKey};
+use statefun_kinesis_store::{KeyRange, MemoryDisk, Store, StoreExt, Table, key::StoredKey};
 use statefun_kinesis_types::{
     Address, InvalidRecordHandling, LogLevel, PutRecord, Record, ShardId, StreamArn, StreamRef, TypedValue,
 };
@@ -421,14 +423,11 @@ impl World {
             spec.invalid_records = InvalidRecordHandling::DeadLetter { stream: arn(DEAD).into(), log: LogLevel::Trace };
             Ok(spec)
         };
-        let positions =
-            |spec: &IngressSpec| Arc::new(StoredCheckpoints::by_others(Arc::clone(&store), spec.id.clone()));
         let (everything, first) =
             (ingress("sim/in", &STREAMS, "sim/entry")?, ingress("sim/in-2", &["alpha"], "sim/audit")?);
-        let (of_everything, of_first) = (positions(&everything), positions(&first));
-        let router = Router::builder(functions)
-            .ingress(Ingress::new(everything, client.clone()).checkpoints(of_everything).deserializer(Arc::new(Reader)))
-            .ingress(Ingress::new(first, client.clone()).checkpoints(of_first))
+        let router = Router::builder(Handler::stateful(functions))
+            .ingress(Ingress::new(everything, client.clone()).deserializer(Arc::new(Reader)))
+            .ingress(Ingress::new(first, client.clone()))
             .egress(EgressSpec::new("sim/out".parse()?, OUT.parse()?), client)
             .clock(self.kinesis.clock())
             .drain(self.setting.drain)
@@ -442,7 +441,7 @@ impl World {
     /// What the disk has.
     pub(crate) async fn found(&self, store: &dyn Store) -> Found {
         let mut found = Found::default();
-        for table in [Table::State, Table::Mailboxes, Table::Timers, Table::Egress] {
+        for table in [Table::State, Table::Mailboxes, Table::Timers, Table::Cancellations, Table::Egress] {
             let mut entries = store.entries(table, KeyRange::ALL);
             while let Some(entry) = entries.next().await.unwrap() {
                 match StoredKey::parse(table, &entry.key).unwrap() {
@@ -483,7 +482,11 @@ impl World {
         for _ in 0..3_000 {
             let Some(usage) = engine.functions.upgrade().map(|functions| functions.usage()) else { break };
             let out = self.came_out().0 == self.expected.egress();
-            if out && usage.messages == 0 && usage.egress_records == 0 && usage.timers == self.expected.tokens.len() {
+            if out
+                && usage.messages == 0
+                && usage.egress_records == 0
+                && usage.timers == self.expected.tokens.len() as u64
+            {
                 break;
             }
             engine.check();
@@ -492,7 +495,7 @@ impl World {
         // What happens twice may happen late.
         sleep(Duration::from_secs(20)).await;
         engine.check();
-        let status = engine.functions.upgrade().and_then(|functions| functions.checkpoint()).unwrap();
+        let status = engine.functions.upgrade().map(|functions| functions.checkpoint()).unwrap();
         assert!(status.commits > 0 && status.failing_since.is_none(), "{status:?}");
         engine.shutdown.cancel();
         (&mut engine.running).await.expect("no panic").expect("an orderly end");
@@ -570,7 +573,7 @@ impl Found {
 pub(crate) struct Engine {
     pub(crate) functions: Weak<StatefulFunctions>,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) running: JoinHandle<Result<(), RunError>>,
+    pub(crate) running: JoinHandle<Result<Unfinished, RunError>>,
 }
 
 impl Engine {
@@ -586,7 +589,7 @@ impl Engine {
     }
 
     /// The orderly end.
-    pub(crate) async fn stop(self) -> Result<(), RunError> {
+    pub(crate) async fn stop(self) -> Result<Unfinished, RunError> {
         self.shutdown.cancel();
         self.running.await.expect("no panic")
     }

@@ -1,6 +1,6 @@
 //! Functions, what they keep, and how durable that is.
 
-use statefun_kinesis_functions::{FunctionCounts, Usage};
+use statefun_kinesis_functions::{BlockReason, FunctionCounts, Usage};
 
 use super::{About, COUNTER, Family, GAUGE, Kind, family, of_run};
 use crate::admin::{
@@ -43,7 +43,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_function_num_backlog",
         GAUGE,
         FUNCTION,
-        "Messages for the function that wait now.",
+        "Messages for the function that wait now, in memory or in the store.",
         |all, to| per_function(all, to, |counts| counts.backlog),
     )
     .known_as("numBacklog"),
@@ -85,19 +85,47 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_mailbox_messages",
         GAUGE,
         &[],
-        "Messages that are not handled, those in flight too.",
+        "Messages that are not handled, those in flight and those in the store too.",
         |all, to| of_mailboxes(all, to, |usage| usage.messages),
+    ),
+    family(
+        About::Mailboxes,
+        "statefun_mailbox_messages_in_memory",
+        GAUGE,
+        &[],
+        "Those of them that are in memory.",
+        |all, to| of_mailboxes(all, to, |usage| usage.messages_in_memory as u64),
+    ),
+    family(
+        About::Mailboxes,
+        "statefun_reading_blocked",
+        GAUGE,
+        &["reason", "function"],
+        "1 while reading waits because no more messages can be taken over, with the function for which most messages wait. \
+         busy: functions have as many messages in memory as they may. full: no more fit into memory, and there is no state \
+         directory. store-fails: the store cannot be written.",
+        |all, to| {
+            of_functions(all, |functions| {
+                let blocked = functions.blocked.as_ref();
+                for reason in BlockReason::ALL {
+                    let is_it = blocked.filter(|blocked| blocked.reason == reason);
+                    let function = is_it.and_then(|blocked| blocked.function.as_ref());
+                    let function = function.map_or("", |function| function.as_str());
+                    to.count([reason.as_str(), function], u64::from(is_it.is_some()));
+                }
+            });
+        },
     ),
     family(
         About::Mailboxes,
         "statefun_mailbox",
         Kind::Gauge(Some(In::Bytes)),
         &[],
-        "Memory that they take, roughly.",
-        |all, to| of_mailboxes(all, to, |usage| usage.bytes),
+        "Memory that these take, roughly.",
+        |all, to| of_mailboxes(all, to, |usage| usage.bytes as u64),
     ),
     family(About::Mailboxes, "statefun_mailboxes", GAUGE, &[], "Addresses with messages.", |all, to| {
-        of_mailboxes(all, to, |usage| usage.mailboxes);
+        of_mailboxes(all, to, |usage| usage.mailboxes as u64);
     }),
     family(
         About::Mailboxes,
@@ -105,7 +133,7 @@ pub(super) const FAMILIES: &[Family] = &[
         GAUGE,
         &[],
         "Addresses with messages or states that are in memory.",
-        |all, to| of_mailboxes(all, to, |usage| usage.instances),
+        |all, to| of_mailboxes(all, to, |usage| usage.instances as u64),
     ),
     family(
         About::Mailboxes,
@@ -113,30 +141,30 @@ pub(super) const FAMILIES: &[Family] = &[
         Kind::Gauge(Some(In::Bytes)),
         &[],
         "Memory that these addresses take, roughly, without their messages.",
-        |all, to| of_mailboxes(all, to, |usage| usage.state_bytes),
+        |all, to| of_mailboxes(all, to, |usage| usage.state_bytes as u64),
     ),
     family(
         About::Mailboxes,
         "statefun_unsaved_states",
         Kind::Gauge(Some(In::Bytes)),
         &[],
-        "Bytes of changed states that are in no durable checkpoint, roughly; 0 without a store.",
-        |all, to| of_mailboxes(all, to, |usage| usage.unsaved_bytes),
+        "Bytes of changed states that are in no durable checkpoint, roughly.",
+        |all, to| of_mailboxes(all, to, |usage| usage.unsaved_bytes as u64),
     ),
     family(
         About::Mailboxes,
-        "statefun_addresses_loading",
+        "statefun_store_reads",
         GAUGE,
         &[],
-        "Addresses whose states are being read from the store, and whose messages wait for that.",
-        |all, to| of_mailboxes(all, to, |usage| usage.loads),
+        "Reads of the store that are under way: of states, and of messages that are not in memory.",
+        |all, to| of_mailboxes(all, to, |usage| usage.reads as u64),
     ),
     family(
         About::Mailboxes,
         "statefun_delayed_messages",
         GAUGE,
         &[],
-        "Delayed messages that are not due yet.",
+        "Delayed messages that are not due yet, those in the store too.",
         |all, to| of_mailboxes(all, to, |usage| usage.timers),
     ),
     family(
@@ -145,7 +173,7 @@ pub(super) const FAMILIES: &[Family] = &[
         GAUGE,
         &[],
         "Records that functions sent and that their egress has not stored.",
-        |all, to| of_mailboxes(all, to, |usage| usage.egress_records),
+        |all, to| of_mailboxes(all, to, |usage| usage.egress_records as u64),
     ),
     family(
         About::Mailboxes,
@@ -153,7 +181,7 @@ pub(super) const FAMILIES: &[Family] = &[
         Kind::Gauge(Some(In::Bytes)),
         &[],
         "Bytes of these records.",
-        |all, to| of_mailboxes(all, to, |usage| usage.egress_bytes),
+        |all, to| of_mailboxes(all, to, |usage| usage.egress_bytes as u64),
     ),
     family(
         About::Checkpoint,
@@ -238,8 +266,8 @@ fn per_function(all: &Snapshot, to: &mut Samples<'_>, number: fn(&FunctionCounts
     });
 }
 
-fn of_mailboxes(all: &Snapshot, to: &mut Samples<'_>, number: fn(&Usage) -> usize) {
-    of_functions(all, |functions| to.count([], number(&functions.usage) as u64));
+fn of_mailboxes(all: &Snapshot, to: &mut Samples<'_>, number: fn(&Usage) -> u64) {
+    of_functions(all, |functions| to.count([], number(&functions.usage)));
 }
 
 fn of_checkpoint(all: &Snapshot, tell: impl FnOnce(&Durable)) {

@@ -8,9 +8,9 @@ use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::{
     BoxError, Context, Function, Message, Registry, StateSpec, StatefulFunctions, ValueSpec,
 };
-use statefun_kinesis_router::{Ingress, Progress, Router, RunError};
+use statefun_kinesis_router::{Handler, Ingress, Progress, Router, RunError, Unfinished};
 use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
-use statefun_kinesis_store::{MemoryDisk, Store, StoredCheckpoints};
+use statefun_kinesis_store::MemoryDisk;
 use statefun_kinesis_types::{PutRecord, StreamArn};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ pub(super) struct Scene {
     progress: Arc<Progress>,
     sources: Option<Sources>,
     shutdown: CancellationToken,
-    running: Option<JoinHandle<Result<(), RunError>>>,
+    running: Option<JoinHandle<Result<Unfinished, RunError>>>,
 }
 
 impl Scene {
@@ -74,10 +74,9 @@ impl Scene {
         let registry = Registry::new()
             .function("example/counter".parse().unwrap(), counter)
             .function("example/audit".parse().unwrap(), Audit);
-        let store = disk.map(|disk| Arc::new(disk.open().unwrap()) as Arc<dyn Store>);
         let mut functions = StatefulFunctions::builder().in_process(registry);
-        if let Some(store) = &store {
-            functions = functions.store(Arc::clone(store));
+        if let Some(disk) = disk {
+            functions = functions.store(Arc::new(disk.open().unwrap()));
         }
         let functions = Arc::new(functions.build().await.unwrap());
         let orders: StreamArn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders".parse().unwrap();
@@ -87,13 +86,9 @@ impl Scene {
         ingress.startup = StartupPosition::TrimHorizon;
         let egress = EgressSpec::new("example/results".parse().unwrap(), "results".parse().unwrap());
         let client = Arc::new(kinesis.clone());
-        let id = ingress.id.clone();
-        let mut ingress = Ingress::new(ingress, client.clone());
-        if let Some(store) = store {
-            ingress = ingress.checkpoints(Arc::new(StoredCheckpoints::by_others(store, id)));
-        }
+        let ingress = Ingress::new(ingress, client.clone());
         let watched = Arc::downgrade(&functions);
-        let router = Router::builder(functions)
+        let router = Router::builder(Handler::stateful(functions))
             .ingress(ingress)
             .egress(egress, client)
             .clock(kinesis.clock())

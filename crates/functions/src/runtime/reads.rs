@@ -1,0 +1,201 @@
+//! What is in the store and not in memory.
+
+use std::{sync::Arc, time::Duration};
+
+use statefun_kinesis_router::FunctionError;
+use statefun_kinesis_store::{Entry, Error, ErrorKind, KeyRange, Result, Store, Table, key, key::StoredKey};
+use statefun_kinesis_types::{Address, ErrorChain, Timestamp};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::warn;
+
+use super::{failures::backoff, shared::Shared};
+use crate::{
+    DuePlace, Found, MessagePlace, NumberedEntry, Read, ReadId, StoredMessage, StoredState, StoredTimer, StoredValue,
+    checkpoint::{damaged, decode},
+};
+
+/// Most addresses whose states are asked for by one call.
+const ADDRESSES_PER_CALL: usize = 256;
+/// How much of the store is looked through at a time for values that have expired. With one look per second this is a
+/// gigabyte in a little more than an hour, and no load to speak of.
+const SWEEP_BYTES: usize = 256 << 10;
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// Least time from the beginning of one search through the whole store to the next.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// How much of the index of delayed messages is read at a time: 4 096 entries, whose values follow.
+const DUE_PAGE_BYTES: usize = 4_096 * 32;
+
+/// How much of what waits is read at a time.
+const PAGE_BYTES: usize = 1 << 20;
+
+impl Shared {
+    /// Asks the store for the states of addresses, beside the work.
+    pub(super) fn load_all(self: &Arc<Self>, addresses: &[Address]) {
+        for addresses in addresses.chunks(ADDRESSES_PER_CALL) {
+            self.spawn("reading states from the store", Arc::clone(self).load(addresses.to_vec()));
+        }
+    }
+
+    async fn load(self: Arc<Self>, addresses: Vec<Address>) {
+        let Some(found) = self.patiently("states", || states_of(&*self.store, &addresses)).await else { return };
+        let now = self.now();
+        {
+            let mut inner = self.lock();
+            for (address, states) in addresses.iter().zip(found) {
+                inner.mailboxes.loaded(address, states, now);
+            }
+        }
+        self.pump();
+    }
+
+    /// Reads messages or delayed messages that are in the store only.
+    pub(super) async fn read(self: Arc<Self>, id: ReadId, read: Read) {
+        let Some(found) = self.patiently("what waits", || found(&*self.store, &read)).await else { return };
+        let taken = self.lock().mailboxes.found(id, found);
+        if let Err(unknown) = taken {
+            return self.fail(FunctionError::new("a message in the store cannot be handled").because(unknown));
+        }
+        self.pump();
+    }
+
+    /// Reads, as often as it takes. None when the store cannot be read at all, which ends the run.
+    async fn patiently<T, R: Future<Output = Result<T>>>(&self, what: &str, read: impl Fn() -> R) -> Option<T> {
+        let mut failures = 0;
+        loop {
+            let error = match read().await {
+                Ok(found) => return Some(found),
+                Err(error) => error,
+            };
+            if !error.kind().is_retryable() {
+                self.fail(FunctionError::new(format!("{what} cannot be read from the store")).because(error));
+                return None;
+            }
+            if failures == 0 {
+                let error = ErrorChain(&error);
+                warn!(%error, "{what} could not be read from the store; retrying, and only their addresses wait");
+            }
+            failures += 1;
+            sleep(backoff(failures)).await;
+        }
+    }
+
+    /// Looks through the store, slowly, for values that have expired and that nothing else asks for.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        self.sweep_on().await;
+    }
+
+    async fn sweep_on(self: &Arc<Self>) {
+        loop {
+            let next = Instant::now() + SWEEP_INTERVAL;
+            let mut rest = Some(KeyRange::ALL);
+            while let Some(range) = rest {
+                sleep(SWEEP_PAUSE).await;
+                // Where nothing expires there is nothing to look for, and what was found last goes first.
+                if !self.checkpoint.has_expiring_states() || self.lock().mailboxes.sweeps_left() > 0 {
+                    rest = Some(range);
+                    continue;
+                }
+                // What cannot be read now is found another time.
+                let Ok(page) = self.store.scan(Table::State, range, SWEEP_BYTES).await else { break };
+                let now = self.now();
+                let expired: Vec<StoredState> = page.entries.iter().filter_map(|entry| expired(entry, now)).collect();
+                if !expired.is_empty() {
+                    self.lock().mailboxes.sweep(expired, now);
+                    self.pump();
+                }
+                rest = page.rest;
+            }
+            sleep_until(next).await;
+        }
+    }
+}
+
+async fn found(store: &dyn Store, read: &Read) -> Result<Found> {
+    Ok(match read {
+        Read::Messages { to, from, until } => {
+            let range = KeyRange::new(key::numbered(&to.id, *from), Some(key::numbered(&to.id, *until)));
+            let page = store.scan(Table::Mailboxes, range, PAGE_BYTES).await?;
+            let mut messages: Vec<StoredMessage> = decode_all(Table::Mailboxes, page.entries)?;
+            let rest = page.rest.and_then(|_| messages.last().map(|last| last.id + 1));
+            // Other functions have messages for the same id, and other ids may have the same hash.
+            messages.retain(|message| message.to == *to);
+            Found::Messages { messages, rest }
+        }
+        Read::Waiting { from: MessagePlace { hash, number } } => {
+            let page =
+                store.scan(Table::Mailboxes, KeyRange::new(key::numbered_at(*hash, *number), None), PAGE_BYTES).await?;
+            let rest = match page.rest.is_some().then(|| page.entries.last()).flatten() {
+                Some(last) => match StoredKey::parse(Table::Mailboxes, &last.key) {
+                    Some(StoredKey::Numbered { hash, number }) => Some(MessagePlace { hash, number: number + 1 }),
+                    _ => return Err(damaged(Table::Mailboxes, &last.key)),
+                },
+                None => None,
+            };
+            Found::Waiting { messages: decode_all(Table::Mailboxes, page.entries)?, rest }
+        }
+        Read::Delayed { from } => {
+            let start = from.map(|place| key::due_at(place.at, place.hash, place.number)).unwrap_or_default();
+            let page = store.scan(Table::Due, KeyRange::new(start, None), DUE_PAGE_BYTES).await?;
+            let places = page.entries.iter().map(|entry| match StoredKey::parse(Table::Due, &entry.key) {
+                Some(StoredKey::Due { at, hash, number }) => Ok(DuePlace { at, hash, number }),
+                _ => Err(damaged(Table::Due, &entry.key)),
+            });
+            let places = places.collect::<Result<Vec<_>>>()?;
+            let keys: Vec<_> = places.iter().map(|place| key::numbered_at(place.hash, place.number)).collect();
+            let values = store.get(Table::Timers, keys.clone()).await?;
+            let mut timers = Vec::with_capacity(values.len());
+            for (key, value) in keys.iter().zip(values) {
+                // One that was delivered or cancelled between the two reads is not there any more.
+                if let Some(value) = value {
+                    timers.push(decode::<StoredTimer>(Table::Timers, key, value)?);
+                }
+            }
+            let last = page.rest.and_then(|_| places.last().copied());
+            Found::Delayed { timers, rest: last.map(|last| DuePlace { number: last.number + 1, ..last }) }
+        }
+        Read::DelayedBy { sender } => {
+            let loaded = store.load(Table::Timers, vec![key::id(&sender.id)]).await?;
+            let mut timers: Vec<StoredTimer> = decode_all(Table::Timers, loaded.into_iter().flatten())?;
+            timers.retain(|timer| timer.message.caller.as_ref() == Some(sender));
+            Found::DelayedBy { timers }
+        }
+    })
+}
+
+fn decode_all<T: NumberedEntry>(table: Table, entries: impl IntoIterator<Item = Entry>) -> Result<Vec<T>> {
+    entries.into_iter().map(|entry| decode(table, &entry.key, entry.value)).collect()
+}
+
+/// Reads the states of addresses, those that have expired too.
+async fn states_of(store: &dyn Store, addresses: &[Address]) -> Result<Vec<Vec<StoredState>>> {
+    let loaded = store.load(Table::State, addresses.iter().map(key::address).collect()).await?;
+    let states = addresses.iter().zip(loaded).map(|(address, entries)| {
+        entries.into_iter().map(|entry| state(address, entry)).collect::<Result<Vec<StoredState>>>()
+    });
+    states.collect()
+}
+
+fn state(address: &Address, entry: Entry) -> Result<StoredState> {
+    let name = match StoredKey::parse(Table::State, &entry.key) {
+        Some(StoredKey::State { name, .. }) => Some(name),
+        _ => None,
+    };
+    let state = name.zip(StoredValue::decode(entry.value)).map(|(name, StoredValue { value, expires })| StoredState {
+        address: address.clone(),
+        name: name.into(),
+        value: Some(value),
+        expires,
+    });
+    state.ok_or_else(|| Error::new(ErrorKind::Damaged, format!("a state of {address} cannot be read")))
+}
+
+/// The state of an entry, if it has expired.
+fn expired(entry: &Entry, now: Timestamp) -> Option<StoredState> {
+    let StoredValue { value, expires } = StoredValue::decode(entry.value.clone())?;
+    if expires.is_none_or(|at| at > now) {
+        return None;
+    }
+    let Some(StoredKey::State { address, name }) = StoredKey::parse(Table::State, &entry.key) else { return None };
+    Some(StoredState { address, name: name.into(), value: Some(value), expires })
+}

@@ -1,0 +1,201 @@
+//! A run: its beginning, the messages that it takes, its end.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use statefun_kinesis_router::{
+    Acknowledgement, FunctionError, Message as RoutedMessage, PositionStore, Positions, RoutedBatch, RunHandle,
+    StatefulHandler, Unfinished,
+};
+use statefun_kinesis_store::StoredCheckpoints;
+use statefun_kinesis_types::{Address, TypeName};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    blocked::{BlockReason, Blocked, BlockedLog},
+    builder::StatefulFunctions,
+    shared::{Inner, Shared, panicked},
+};
+use crate::{Message, Origin, Value};
+
+/// How long the end of a run waits for functions that block their thread.
+const BLOCKED_THREAD_MAX: Duration = Duration::from_secs(1);
+
+#[async_trait]
+impl StatefulHandler for StatefulFunctions {
+    fn positions(&self, ingress: &TypeName) -> Arc<dyn PositionStore> {
+        Arc::new(StoredCheckpoints::new(Arc::clone(&self.shared().store), ingress.clone()))
+    }
+
+    fn is_durable(&self) -> bool {
+        self.shared().is_durable
+    }
+
+    fn begin(&self, run: RunHandle, positions: Vec<(TypeName, Positions)>) {
+        let shared = self.shared();
+        if shared.run.set((run.clone(), positions)).is_err() {
+            return run.fail(FunctionError::new("the functions belong to another run, and can have only one"));
+        }
+        shared.spawn("delayed messages", Arc::clone(shared).alarm());
+        shared.spawn("values that expire", Arc::clone(shared).sweep());
+        let shared = Arc::clone(shared);
+        let driver = Arc::clone(&shared);
+        self.set_driver(AbortOnDropHandle::new(tokio::spawn(async move {
+            let driven = AssertUnwindSafe(driver.checkpoint.drive(&driver)).catch_unwind().await;
+            match driven.unwrap_or_else(|panic| Err(panicked("the checkpoint", &*panic))) {
+                // The run goes on, and has to be told. Later, its end asks for the result.
+                Err(error) if !driver.checkpoint.is_closed() => {
+                    run.fail(error);
+                    Ok(())
+                }
+                driven => driven,
+            }
+        })));
+        // What was restored goes on.
+        shared.pump();
+    }
+
+    async fn take(&self, batch: RoutedBatch, acknowledgement: Acknowledgement) -> Result<(), FunctionError> {
+        let shared = self.shared();
+        // A position moves with the messages or not at all, so that nothing else may hold it.
+        if !acknowledgement.ready().await {
+            return Ok(());
+        }
+        let mut messages = messages_of(&batch);
+        loop {
+            let moved = shared.moved.notified();
+            tokio::pin!(moved);
+            // Before the look, so that what happens after it is not missed.
+            moved.as_mut().enable();
+            {
+                let mut inner = shared.lock();
+                if inner.closed {
+                    return Ok(());
+                }
+                match shared.blocked_by(&inner) {
+                    None => {
+                        let taken = inner.mailboxes.deliver(std::mem::take(&mut messages));
+                        taken.map_err(|unknown| {
+                            let stream = batch.stream();
+                            FunctionError::new(format!("nothing serves a target of the stream {stream}"))
+                                .because(unknown)
+                        })?;
+                        // Under the same lock, so that a cut has the messages and the position, or neither.
+                        acknowledgement.done();
+                        break;
+                    }
+                    Some(blocked) => shared.blocked.waits(blocked),
+                }
+            }
+            let _ = timeout(BlockedLog::look_again(), moved).await;
+        }
+        shared.blocked.goes_on();
+        shared.pump();
+        Ok(())
+    }
+
+    async fn stop(&self, deadline: Instant) {
+        let shared = self.shared();
+        if !shared.is_durable {
+            let _ = timeout_at(deadline, shared.idle()).await;
+        }
+        shared.stop();
+    }
+
+    async fn close(&self) -> Result<Unfinished, FunctionError> {
+        let shared = self.shared();
+        shared.stop();
+        // Receipts that are there are noted, so that what reached its egress does not go there again. And no task has the
+        // store any more when the run has ended, but for a function that blocks its thread.
+        shared.tasks.close();
+        let _ = timeout(BLOCKED_THREAD_MAX, shared.tasks.wait()).await;
+        shared.dropped.cancel();
+        if let Some(driver) = self.take_driver() {
+            shared.checkpoint.close();
+            driver.await.unwrap_or_else(|_| Err(FunctionError::new("the task for the checkpoint was aborted")))?;
+        }
+        let mut unfinished = Unfinished::default();
+        if !shared.is_durable {
+            let inner = shared.lock();
+            let waiting = inner.mailboxes.waiting().filter(|(_, messages)| *messages > 0);
+            unfinished.messages = waiting.map(|(function, messages)| (function.clone(), messages)).collect();
+        }
+        Ok(unfinished)
+    }
+}
+
+impl Shared {
+    /// Why nothing may be taken over now; none when something may.
+    fn blocked_by(&self, inner: &Inner) -> Option<Blocked> {
+        let reason = if self.checkpoint.is_failing() {
+            BlockReason::StoreFails
+        } else if inner.mailboxes.is_full() {
+            BlockReason::Full
+        } else if !inner.mailboxes.has_room() {
+            BlockReason::Busy
+        } else {
+            return None;
+        };
+        let most = inner.mailboxes.waiting().max_by_key(|(_, messages)| *messages);
+        let (function, messages) = most.map_or((None, 0), |(function, messages)| (Some(function.clone()), messages));
+        Some(Blocked { reason, function, messages, since: self.now() })
+    }
+
+    /// Waits until no message waits and every egress has stored its records. Delayed messages do not count.
+    async fn idle(&self) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let usage = self.lock().mailboxes.usage();
+            if usage.messages == 0 && usage.egress_records == 0 {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+/// The messages of a batch, with the addresses to which they go.
+fn messages_of(batch: &RoutedBatch) -> Vec<(Address, Message)> {
+    let place = |message: &RoutedMessage<'_>| (message.sequence_number(), message.sub_sequence_number());
+    let mut messages = Vec::with_capacity(batch.message_count());
+    let mut typename: Option<(&TypeName, Arc<str>)> = None;
+    let mut origin: Option<Arc<Origin>> = None;
+    let mut routed = batch.messages().peekable();
+    while let Some(message) = routed.next() {
+        let (sequence_number, sub_sequence_number) = place(&message);
+        let is_last = routed.peek().is_none_or(|next| place(next) != (sequence_number, sub_sequence_number));
+        // All messages of a record but the last one share its origin.
+        let of_record = origin.take().unwrap_or_else(|| {
+            Arc::new(Origin {
+                stream: batch.stream().clone(),
+                shard: batch.shard().clone(),
+                sequence_number,
+                sub_sequence_number,
+                arrival: message.arrival(),
+                is_last,
+            })
+        });
+        let of_message = if of_record.is_last == is_last {
+            Arc::clone(&of_record)
+        } else {
+            Arc::new(Origin { is_last, ..(*of_record).clone() })
+        };
+        origin = (!is_last).then_some(of_record);
+        // All messages of a route have values of one type.
+        let of_type = match &typename {
+            Some((name, text)) if *name == message.value_type() => Arc::clone(text),
+            _ => {
+                let text: Arc<str> = message.value_type().as_str().into();
+                typename = Some((message.value_type(), Arc::clone(&text)));
+                text
+            }
+        };
+        let value = Value { typename: of_type, bytes: message.payload().cloned() };
+        messages.push((message.to_address(), Message { caller: None, value, origin: Some(of_message) }));
+    }
+    messages
+}

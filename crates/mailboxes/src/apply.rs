@@ -1,0 +1,171 @@
+//! What comes of a request.
+
+use std::sync::Arc;
+
+use statefun_kinesis_types::Timestamp;
+
+use crate::{
+    Delayed, Effects, Mailboxes, Message, RequestId, StateChange, StateSpec, StoredEgress, StoredTimer,
+    UnknownFunction, instances::Instance, journal::ChangedState, mailbox::Phase,
+};
+
+/// What a function says to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All messages are handled.
+    Handled(Effects),
+    /// None is: the request left states out that the function has.
+    StatesMissing(Vec<StateSpec>),
+}
+
+/// Why an answer cannot be used. It has had no effect, and its request is still in flight.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A message is for a function that no group serves.
+    #[error(transparent)]
+    UnknownFunction(#[from] UnknownFunction),
+    /// A state is to be changed that the function did not declare.
+    #[error("the state `{name}` was changed and never declared")]
+    UndeclaredState {
+        /// The state.
+        name: Arc<str>,
+    },
+    /// States are said to be missing, and all of them were in the request.
+    #[error("states are said to be missing that the request had")]
+    NothingMissing,
+}
+
+impl Mailboxes {
+    /// Takes the answer to a request. An answer to a request that is not in flight any more is ignored.
+    ///
+    /// # Errors
+    ///
+    /// When the answer cannot be used; it counts as none then.
+    pub fn answered(&mut self, request: RequestId, answer: Answer, now: Timestamp) -> Result<(), Refused> {
+        if !self.is_in_flight(request) {
+            return Ok(());
+        }
+        let applied = match answer {
+            Answer::Handled(effects) => self.handled(request.slot, effects, now),
+            Answer::StatesMissing(specs) => self.states_missing(request.slot, specs),
+        };
+        self.evict();
+        applied
+    }
+
+    fn states_missing(&mut self, slot: u32, missing: Vec<StateSpec>) -> Result<(), Refused> {
+        let mailbox = &self.mailboxes[slot as usize];
+        let function = &self.functions[mailbox.function as usize];
+        if missing.iter().all(|spec| function.specs.was_among(mailbox.states_sent, &spec.name)) {
+            return Err(Refused::NothingMissing);
+        }
+        // The same messages go out again, ahead of the others of their function.
+        let (place, group) = (mailbox.function, function.group);
+        for spec in missing {
+            self.register(place, spec);
+        }
+        self.land(slot, false);
+        let mailbox = &mut self.mailboxes[slot as usize];
+        mailbox.phase = Phase::Ready;
+        let place = mailbox.instance;
+        self.groups[group.index()].ready.push_front(slot);
+        self.settle(place);
+        Ok(())
+    }
+
+    fn handled(&mut self, slot: u32, effects: Effects, now: Timestamp) -> Result<(), Refused> {
+        let Effects { messages, delayed, egress, states } = effects;
+        for (to, _) in &messages {
+            self.function(&to.function)?;
+        }
+        for delayed in &delayed {
+            if let Delayed::Send { to, .. } = delayed {
+                self.function(&to.function)?;
+            }
+        }
+        let sender_function = self.mailboxes[slot as usize].function;
+        let specs = &self.functions[sender_function as usize].specs;
+        if let Some(change) = states.iter().find(|change| specs.declared_place(&change.name).is_none()) {
+            return Err(Refused::UndeclaredState { name: Arc::clone(&change.name) });
+        }
+
+        self.land(slot, false);
+        let mailbox = &mut self.mailboxes[slot as usize];
+        let own = mailbox.instance;
+        let batch = mailbox.batch.take().expect("what is in flight is a batch");
+        mailbox.reset_attempts();
+        let id = Arc::clone(&self.instances.get(own).id);
+        let sender = self.functions[sender_function as usize].address(&id);
+        let counts = &mut self.functions[sender_function as usize].counts;
+        counts.messages_out += messages.len() as u64;
+        counts.egress_out += egress.len() as u64;
+
+        for (to, value) in messages {
+            let function = self.function(&to.function)?;
+            self.post(function, to.id, Message { caller: Some(sender.clone()), value, origin: None });
+        }
+        for delayed in delayed {
+            match delayed {
+                Delayed::Send { delay, to, value, token } => {
+                    self.functions[sender_function as usize].counts.messages_out += 1;
+                    let function = self.function(&to.function)?;
+                    self.functions[function as usize].timers += 1;
+                    let message = Message { caller: Some(sender.clone()), value, origin: None };
+                    let timer = StoredTimer { id: self.next.take_timer(), at: now.after(delay), to, message, token };
+                    self.timers.insert(timer, &mut self.journal);
+                }
+                Delayed::Cancel { token } => {
+                    let number = || self.next.take_timer();
+                    for cancelled in self.timers.cancel(&sender, &token, number, &mut self.journal) {
+                        let function = self.function(&cancelled.to.function)?;
+                        self.functions[function as usize].timers -= 1;
+                    }
+                }
+            }
+        }
+        for message in egress {
+            let record = StoredEgress { id: self.next.take_record(), sender: Arc::clone(&id), message };
+            self.journal.egress.add(record.id, record.clone());
+            self.outgoing.push(record);
+        }
+        self.change_states(own, &states, now);
+        self.finish_batch(sender_function, &id, &batch);
+        self.timers.shrink(self.timer_window(), self.durable_numbers.timer);
+
+        let function = &mut self.functions[sender_function as usize];
+        if !function.is_known {
+            function.is_known = true;
+            for aside in std::mem::take(&mut function.aside) {
+                self.make_ready(aside);
+            }
+        }
+        self.go_on(slot);
+        Ok(())
+    }
+
+    fn change_states(&mut self, place: u32, changes: &[StateChange], now: Timestamp) {
+        if changes.is_empty() {
+            return;
+        }
+        let journal = &mut self.journal;
+        let specs = &self.functions[self.instances.get(place).function as usize].specs;
+        self.instances.change(place, |Instance { id, function, cells, written, .. }| {
+            for change in changes {
+                let spec = specs.place(&change.name).expect("it was looked up before");
+                let expires = specs.expiration(spec).at_write(now);
+                let content = match &change.value {
+                    Some(value) => cells.set(spec, specs.get(spec), value, expires),
+                    None => {
+                        cells.clear(spec);
+                        None
+                    }
+                };
+                let expires = expires.filter(|_| content.is_some());
+                let name = Arc::clone(specs.name(spec));
+                let state = ChangedState { name, content: content.cloned(), expires };
+                journal.state_changed(written, *function, id, state);
+            }
+        });
+        self.instances.schedule(place, &mut self.expiries, false);
+    }
+}

@@ -1,0 +1,47 @@
+//! Records on their way to egresses.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    StoredEgress,
+    change::StoredKey,
+    journal::{Journal, NumberHashing},
+};
+
+/// Records that were sent and that their egress has not stored yet.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// Of each its size and the id of its sender.
+    outstanding: HashMap<u64, (usize, Arc<str>), NumberHashing>,
+    outbox: Vec<StoredEgress>,
+    bytes: usize,
+}
+
+impl Outgoing {
+    pub(crate) fn push(&mut self, record: StoredEgress) {
+        let size = record.message.record.size();
+        self.bytes += size;
+        self.outstanding.insert(record.id, (size, Arc::clone(&record.sender)));
+        self.outbox.push(record);
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<StoredEgress> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// The egress has stored a record.
+    pub(crate) fn stored(&mut self, number: u64, journal: &mut Journal) {
+        if let Some((size, owner)) = self.outstanding.remove(&number) {
+            self.bytes -= size;
+            journal.egress.remove(number, || StoredKey { owner, number });
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

@@ -1,0 +1,68 @@
+//! The state machine of stateful functions: mailboxes, states and delayed messages of addresses. No I/O, no async.
+//!
+//! [`Mailboxes`] take messages, give requests, and apply what came of these. All that changes is in the next
+//! [cut](Mailboxes::cut), for a store, and what does not fit into memory is read back from there.
+//!
+//! ```
+//! use statefun_kinesis_mailboxes::{Answer, Effects, GroupSettings, Limits, Mailboxes, Message, Value};
+//! use statefun_kinesis_types::{Address, Timestamp};
+//!
+//! let mut mailboxes = Mailboxes::new(Limits::default());
+//! let everything = mailboxes.add_group(GroupSettings::default());
+//! mailboxes.serve_namespace("example", everything);
+//!
+//! let anna = Address { function: "example/greeter".parse()?, id: "anna".into() };
+//! let hello = Message { caller: None, value: Value::new("example/greeting", "hello"), origin: None };
+//! mailboxes.deliver([(anna.clone(), hello)])?;
+//!
+//! let now = Timestamp::EPOCH;
+//! let request = mailboxes.next_request(now).expect("there is a message");
+//! assert_eq!((&request.target, request.messages.len()), (&anna, 1));
+//! mailboxes.answered(request.id, Answer::Handled(Effects::default()), now)?;
+//! assert_eq!(mailboxes.usage().messages, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What StateFun promises holds: one request per address at a time with the backlog as the next batch, messages of one
+//! sender to one address in order, effects all or none, states that expire, delayed messages that can be cancelled.
+//!
+//! `statefun-kinesis-functions` is the runtime that joins them to a store, to streams and to those who handle messages.
+
+mod apply;
+mod change;
+mod effect;
+mod egress;
+mod group;
+mod ids;
+mod instances;
+mod invoke;
+mod journal;
+mod loads;
+mod machine;
+mod mailbox;
+mod message;
+mod now;
+mod payload;
+mod reading;
+mod reads;
+mod removed;
+mod restore;
+mod schedule;
+mod state;
+mod stored;
+mod timers;
+
+pub use apply::{Answer, Refused};
+pub use change::{
+    Changes, Cut, FunctionTotals, Image, Restored, StoredCancellation, StoredEgress, StoredKey, StoredMessage,
+    StoredState, StoredTimer, TimerKey, Totals,
+};
+pub use effect::{Delayed, Effects, EgressMessage, Expiration, StateChange, StateSpec};
+pub use group::{FunctionCounts, GroupId, GroupSettings, UnknownFunction};
+pub use invoke::{Invoke, InvokeError};
+pub use machine::{Limits, Mailboxes, Usage};
+pub use message::{Message, Origin, Value};
+pub use now::Now;
+pub use payload::{BoxError, Payload, ValueSpec};
+pub use reads::{DuePlace, Found, MessagePlace, Read, ReadId};
+pub use schedule::{Request, RequestId};

@@ -1,0 +1,152 @@
+use std::{collections::VecDeque, time::Duration};
+
+use statefun_kinesis_types::HashKey;
+
+use crate::MessagePlace;
+
+/// Messages of one address that are in the store and not in memory, by their numbers. Those in memory have lower or
+/// higher ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The first number that is not in memory.
+    pub(crate) from: u64,
+    /// The number behind the last one.
+    pub(crate) until: u64,
+    /// Whether a read is wanted or under way.
+    pub(crate) is_read: bool,
+}
+
+impl Gap {
+    pub(crate) fn new(from: u64, until: u64) -> Self {
+        Self { from, until, is_read: false }
+    }
+}
+
+/// Where the store may have messages of addresses of which no mailbox is in memory: after a start, or where too many
+/// addresses have messages.
+#[derive(Debug, Default)]
+pub(crate) struct StoredOnly {
+    /// From this place on there may be some; none when there are none.
+    from: Option<MessagePlace>,
+    /// Those that were added since: the cut that has them, and the lowest of their places. Once that cut is durable, the
+    /// store is read from there on.
+    undurable: VecDeque<(u64, HashKey)>,
+    /// Whether a read is wanted or under way.
+    is_read: bool,
+    /// The lowest place of what became durable during that read, which may have come too late for it.
+    since_read: Option<MessagePlace>,
+    /// No read before this time, so that addresses that were parked are not tried again at once.
+    pub(crate) not_before: Option<Duration>,
+}
+
+impl StoredOnly {
+    /// Everything that is in the store.
+    pub(crate) fn everything() -> Self {
+        Self { from: Some(MessagePlace::MIN), ..Self::default() }
+    }
+
+    /// Whether the store has no such messages.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.from.is_none() && self.undurable.is_empty()
+    }
+
+    /// Whether the store may have messages of an address that lies there, now or after the next cut.
+    pub(crate) fn may_have(&self, hash: HashKey) -> bool {
+        self.from.is_some_and(|from| from.hash <= hash) || self.undurable.iter().any(|(_, lowest)| *lowest <= hash)
+    }
+
+    /// Whether there may be messages of an address that lies there for which a read that ends now came too early.
+    pub(crate) fn may_have_later(&self, hash: HashKey) -> bool {
+        self.since_read.is_some_and(|from| from.hash <= hash)
+            || self.undurable.iter().any(|(_, lowest)| *lowest <= hash)
+    }
+
+    /// A message of an address without a mailbox; `cut` will have it.
+    pub(crate) fn add(&mut self, hash: HashKey, cut: u64) {
+        match self.undurable.back_mut() {
+            Some((last, lowest)) if *last == cut => *lowest = hash.min(*lowest),
+            _ => self.undurable.push_back((cut, hash)),
+        }
+    }
+
+    /// All cuts up to this one are durable.
+    pub(crate) fn durable(&mut self, cut: u64) {
+        while let Some((_, hash)) = self.undurable.pop_front_if(|(of, _)| *of <= cut) {
+            self.go_back_to(MessagePlace { hash, number: 0 });
+        }
+    }
+
+    /// Where to read next, unless that is being done.
+    pub(crate) fn next(&self) -> Option<MessagePlace> {
+        self.from.filter(|_| !self.is_read)
+    }
+
+    /// A read from the next place on is wanted.
+    pub(crate) fn begin_read(&mut self) {
+        self.is_read = true;
+    }
+
+    /// All up to a place was read, or all there is.
+    pub(crate) fn end_read(&mut self, rest: Option<MessagePlace>) {
+        self.is_read = false;
+        self.from = lower(rest, self.since_read.take());
+    }
+
+    fn go_back_to(&mut self, place: MessagePlace) {
+        self.from = lower(self.from, Some(place));
+        if self.is_read {
+            self.since_read = lower(self.since_read, Some(place));
+        }
+    }
+}
+
+fn lower(one: Option<MessagePlace>, other: Option<MessagePlace>) -> Option<MessagePlace> {
+    one.into_iter().chain(other).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(number: u128) -> HashKey {
+        HashKey::new(number)
+    }
+
+    fn place(number: u128) -> MessagePlace {
+        MessagePlace { hash: hash(number), number: 0 }
+    }
+
+    #[test]
+    fn what_is_added_is_read_once_its_cut_is_durable() {
+        let mut stored = StoredOnly::default();
+        assert!(stored.is_empty() && !stored.may_have(HashKey::MAX));
+        stored.add(hash(50), 3);
+        stored.add(hash(40), 3);
+        stored.add(hash(60), 4);
+        assert_eq!([39, 40, 60].map(|at| stored.may_have(hash(at))), [false, true, true]);
+        assert_eq!(stored.next(), None);
+        stored.durable(3);
+        assert_eq!(stored.next(), Some(place(40)));
+        assert_eq!([39, 40, 60].map(|at| stored.may_have(hash(at))), [false, true, true]);
+    }
+
+    #[test]
+    fn what_becomes_durable_during_a_read_is_read_after_it() {
+        for added in [10, 80] {
+            let mut stored = StoredOnly::everything();
+            stored.begin_read();
+            stored.end_read(Some(place(70)));
+            stored.begin_read();
+            assert_eq!(stored.next(), None, "one read at a time");
+            stored.add(hash(added), 1);
+            stored.durable(1);
+            assert!(stored.may_have(hash(added)));
+            // The read that began at 70 has reached the end, and may not have seen what was added.
+            stored.end_read(None);
+            assert_eq!(stored.next(), Some(place(added)));
+            stored.begin_read();
+            stored.end_read(None);
+            assert!(stored.is_empty());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Messages that are in the store and not in memory, one promise per test.
+
+use statefun_kinesis_mailboxes::{
+    Answer, Effects, Found, GroupSettings, Image, Limits, Mailboxes, Message, Read, ReadId, Request, Value,
+};
+use statefun_kinesis_types::{Address, Timestamp};
+
+const NOW: Timestamp = Timestamp::EPOCH;
+
+/// Mailboxes, and the store behind them.
+struct Scene {
+    mailboxes: Mailboxes,
+    image: Image,
+    handled: Vec<String>,
+}
+
+impl Scene {
+    fn new(limits: Limits) -> Self {
+        Self::restored(limits, Image::default())
+    }
+
+    fn restored(limits: Limits, image: Image) -> Self {
+        let mut mailboxes = Mailboxes::new(limits);
+        let group = mailboxes.add_group(GroupSettings::default());
+        mailboxes.serve_namespace("t", group);
+        mailboxes.restore(image.restored()).unwrap();
+        Self { mailboxes, image, handled: Vec::new() }
+    }
+
+    fn deliver(&mut self, id: &str, text: &str) {
+        let to = Address { function: "t/f".parse().unwrap(), id: id.into() };
+        let message = Message { caller: None, value: Value::new("t/text", text.to_owned()), origin: None };
+        self.mailboxes.deliver([(to, message)]).unwrap();
+    }
+
+    fn commit(&mut self) {
+        let cut = self.mailboxes.cut();
+        self.image.apply(cut.changes);
+        self.mailboxes.durable(cut.number);
+    }
+
+    /// What the store is asked for, and has now.
+    fn look(&mut self) -> Vec<(ReadId, Read, Found)> {
+        let reads = self.mailboxes.take_reads().into_iter();
+        reads.map(|(id, read)| (id, read.clone(), self.image.read(&read, 100))).collect()
+    }
+
+    fn read(&mut self) {
+        for (id, _, found) in self.look() {
+            self.mailboxes.found(id, found).unwrap();
+        }
+    }
+
+    fn handle(&mut self, request: &Request) {
+        let texts =
+            request.messages.iter().map(|message| String::from_utf8(message.value.bytes.as_ref().unwrap().to_vec()));
+        self.handled.extend(texts.map(Result::unwrap));
+        self.mailboxes.answered(request.id, Answer::Handled(Effects::default()), NOW).unwrap();
+        self.mailboxes.check_invariants();
+    }
+
+    /// Handles the next request, which is there.
+    fn handle_next(&mut self) {
+        let request = self.mailboxes.next_request(NOW).expect("there is a request");
+        self.handle(&request);
+    }
+
+    /// Handles everything.
+    fn finish(mut self) -> Vec<String> {
+        for _ in 0..1_000 {
+            self.read();
+            while let Some(request) = self.mailboxes.next_request(NOW) {
+                self.handle(&request);
+            }
+            self.commit();
+            if self.mailboxes.usage().messages == 0 {
+                break;
+            }
+        }
+        assert_eq!((self.mailboxes.usage().messages, self.image.messages().count()), (0, 0));
+        self.handled
+    }
+}
+
+fn few(messages: usize) -> Limits {
+    Limits { messages, ..Limits::default() }
+}
+
+#[test]
+fn what_is_beyond_the_window_comes_back_in_order() {
+    let mut scene = Scene::new(Limits::default());
+    let texts: Vec<String> = (0..3_000).map(|number| number.to_string()).collect();
+    texts.iter().for_each(|text| scene.deliver("a", text));
+    let usage = scene.mailboxes.usage();
+    assert!(usage.messages == 3_000 && usage.messages_in_memory <= 2_000, "{usage:?}");
+    assert!(scene.mailboxes.has_room(), "one address takes its window and no more");
+    assert_eq!(scene.finish(), texts);
+}
+
+#[test]
+fn a_start_reads_a_window_and_not_everything() {
+    let mut scene = Scene::new(Limits::default());
+    (0..3_000).for_each(|number| scene.deliver(&format!("id-{}", number % 500), &number.to_string()));
+    scene.commit();
+    let mut scene = Scene::restored(few(100), scene.image);
+    assert_eq!((scene.mailboxes.usage().messages, scene.mailboxes.usage().messages_in_memory), (3_000, 0));
+    scene.read();
+    let usage = scene.mailboxes.usage();
+    assert!((1..=200).contains(&usage.messages_in_memory), "{usage:?}");
+    // What comes for an address that was not read yet stays behind what it has.
+    (0..500).for_each(|id| scene.deliver(&format!("id-{id}"), &(3_000 + id).to_string()));
+    let mut by_id = vec![Vec::new(); 500];
+    for text in scene.finish() {
+        let number: usize = text.parse().unwrap();
+        by_id[number % 500].push(number);
+    }
+    assert!(by_id.iter().all(|numbers| numbers.len() == 7 && numbers.is_sorted()), "{by_id:?}");
+}
+
+#[test]
+fn what_came_too_late_for_a_read_is_not_forgotten() {
+    let mut scene = Scene::new(few(4));
+    ["1", "2", "3", "4"].iter().for_each(|id| scene.deliver(id, "x"));
+    // There are as many addresses with messages as may be in memory: this one is in the store only.
+    scene.deliver("b", "first");
+    scene.commit();
+    (0..2).for_each(|_| scene.handle_next());
+    let looked = scene.look();
+    assert!(matches!(looked[..], [(_, Read::Waiting { .. }, _)]), "{looked:?}");
+    // Memory is full again, so that the next one is in the store only, and the read has looked before.
+    ["5", "6"].iter().for_each(|id| scene.deliver(id, "x"));
+    scene.deliver("b", "second");
+    for (id, _, found) in looked {
+        scene.mailboxes.found(id, found).unwrap();
+    }
+    scene.commit();
+    (0..3).for_each(|_| scene.handle_next());
+    scene.read();
+    let handled = scene.finish();
+    assert_eq!(handled.iter().filter(|text| *text != "x").collect::<Vec<_>>(), ["first", "second"]);
+}
