@@ -31,7 +31,7 @@ pub use runtime::{
 };
 pub use statefun_kinesis_mailboxes::{
     Answer, BoxError, Changes, Cut, Delayed, DuePlace, Effects, EgressMessage, Expiration, Found, FunctionCounts,
-    FunctionTotals, GroupId, GroupSettings, Image, Invoke, InvokeError, Limits, Mailboxes, Message, MessagePlace,
+    FunctionTotals, GroupId, GroupSettings, Image, Invoke, InvokeError, Limits, Mailboxes, Message, MessagePlace, Now,
     Origin, Payload, Read, ReadId, Refused, Request, RequestId, Restored, StateChange, StateSpec, StoredCancellation,
     StoredEgress, StoredKey, StoredMessage, StoredState, StoredTimer, TimerKey, Totals, UnknownFunction, Usage, Value,
     ValueSpec,

@@ -150,7 +150,7 @@ fn delayed_memory(bytes: usize, has_token: bool) {
     mailboxes.durable(cut.number);
     drop(cut);
     drop(mailboxes.cut());
-    assert_eq!(mailboxes.usage().timers, TIMERS);
+    assert_eq!(mailboxes.usage().timers, TIMERS as u64);
     let each = (MEMORY.current_usage() - before) as f64 / TIMERS as f64;
     println!("  {bytes} B, {} | {each:.0}", if has_token { "with one" } else { "none" });
 }

@@ -261,9 +261,9 @@ impl Image {
         for state in changes.states() {
             self.set(state);
         }
-        let place = |key: &StoredKey| MessagePlace { hash: HashKey::of_id(&key.owner), number: key.number };
+        let place = |key: &StoredKey| MessagePlace { hash: HashKey::of_text(&key.owner), number: key.number };
         for TimerKey { at, key: StoredKey { owner, number } } in changes.timers_done() {
-            self.timers.remove(&DuePlace { at: *at, hash: HashKey::of_id(owner), number: *number });
+            self.timers.remove(&DuePlace { at: *at, hash: HashKey::of_text(owner), number: *number });
         }
         let Changes(Journal { specs, messages, timers, cancellations, egress, .. }, totals) = changes;
         specs.into_iter().for_each(|(function, spec)| self.declare(function, spec));
@@ -296,7 +296,7 @@ impl Image {
     }
 
     fn add_message(&mut self, message: StoredMessage) {
-        let place = MessagePlace { hash: HashKey::of_id(&message.to.id), number: message.id };
+        let place = MessagePlace { hash: HashKey::of_text(&message.to.id), number: message.id };
         self.messages.insert(place, message);
     }
 
@@ -319,7 +319,7 @@ impl Image {
     pub fn read(&self, read: &Read, most: usize) -> Found {
         match read {
             Read::Messages { to, from, until } => {
-                let hash = HashKey::of_id(&to.id);
+                let hash = HashKey::of_text(&to.id);
                 let place = |number| MessagePlace { hash, number };
                 let mut all = self.messages.range(place(*from)..place(*until));
                 let part: Vec<_> = all.by_ref().take(most).map(|(_, message)| message.clone()).collect();

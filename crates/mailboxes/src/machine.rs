@@ -547,7 +547,7 @@ impl Mailboxes {
         let slot = match place.and_then(|place| self.instances.get(place).mailbox) {
             Some(slot) => slot,
             None => {
-                let hash = (!self.stored_only.is_empty() || is_saturated).then(|| HashKey::of_id(&id));
+                let hash = (!self.stored_only.is_empty() || is_saturated).then(|| HashKey::of_text(&id));
                 if let Some(hash) = hash
                     && is_saturated
                     && self.mailboxes.len() >= self.limits.messages

@@ -150,7 +150,7 @@ impl Mailboxes {
                 None => {
                     let is_full = self.is_saturated(function as usize) || self.mailboxes.len() >= self.limits.messages;
                     if is_full && !opened.is_empty() {
-                        let hash = HashKey::of_id(&to.id);
+                        let hash = HashKey::of_text(&to.id);
                         rest = Some(MessagePlace { hash, number });
                         break;
                     }
@@ -174,7 +174,7 @@ impl Mailboxes {
         }
         for slot in opened {
             let mailbox = &mut self.mailboxes[slot as usize];
-            let hash = HashKey::of_id(&self.instances.get(mailbox.instance).id);
+            let hash = HashKey::of_text(&self.instances.get(mailbox.instance).id);
             // The page may end within the messages of an address, and others may have come too late for it.
             if rest.is_some_and(|rest| rest.hash == hash) || self.stored_only.may_have_later(hash) {
                 let behind = mailbox.waiting.back().map_or(0, |last| last.number + 1);
@@ -240,7 +240,7 @@ impl Mailboxes {
             let waiting = mailbox.waiting.iter().chain(&mailbox.behind).map(|envelope| &envelope.message);
             batch.chain(waiting).for_each(|message| memory.remove(message.footprint()));
             mailbox.waiting.clear();
-            let hash = HashKey::of_id(&id);
+            let hash = HashKey::of_text(&id);
             self.stored_only.add(hash, self.journal.number);
             self.stored_only.not_before = self.stored_only.not_before.max(Some(until));
             self.settle(mailbox.instance);

@@ -301,7 +301,7 @@ impl StoredTimer {
     /// Its place in the order in which delayed messages are due.
     pub fn place(&self) -> DuePlace {
         let sender = self.message.caller.as_ref().map_or("", |sender| &sender.id);
-        DuePlace { at: self.at, hash: HashKey::of_id(sender), number: self.id }
+        DuePlace { at: self.at, hash: HashKey::of_text(sender), number: self.id }
     }
 }
 

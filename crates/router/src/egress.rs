@@ -56,7 +56,8 @@ impl Egresses {
         };
         let own = spec.stream_name.clone().map(StreamRef::Name);
         let fails = matches!(on_failure, OnFailure::Fail);
-        let mut builder = Producers::builder(clients).settings(settings_of(spec)).on_failure(on_failure).egress(spec.id.clone());
+        let mut builder =
+            Producers::builder(clients).settings(settings_of(spec)).on_failure(on_failure).egress(spec.id.clone());
         if let Some(allowed) = &spec.allowed_streams {
             builder = builder.allow(allowed.iter().chain(&own).cloned());
         }

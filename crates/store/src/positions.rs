@@ -91,7 +91,7 @@ impl Positions {
                 })
             }
             Some(
-                StoredKey::Meta { .. } | StoredKey::State { .. } | StoredKey::Number { .. } | StoredKey::Timer { .. },
+                StoredKey::Meta { .. } | StoredKey::State { .. } | StoredKey::Numbered { .. } | StoredKey::Due { .. },
             )
             | None => None,
         };

@@ -111,9 +111,7 @@ impl Line {
         match meaning {
             StoredKey::Meta { name } if name == TOTALS => {
                 let totals = decode_totals(stored())?;
-                let of_function = |of: &FunctionTotals| {
-                    json!({"function": of.function.as_str(), "messages": of.messages, "delayed": of.timers})
-                };
+                let of_function = |of: &FunctionTotals| json!({"function": of.function.as_str(), "messages": of.messages, "delayed": of.timers});
                 let value = Some(json!({
                     "nextMessage": totals.next_message,
                     "nextDelayed": totals.next_timer,

@@ -409,7 +409,7 @@ async fn large_invalid_records_keep_to_a_bound_of_bytes() {
     let builder = dead_lettering(&scene).await;
     for _ in 0..22 {
         let record = PutRecord::new("lost".parse().unwrap(), corrupt_aggregate_of(BYTES));
-        scene.fake.put_record(&scene.stream, record).await.unwrap().unwrap();
+        scene.fake.put_record(&scene.stream, record).await.unwrap();
     }
     scene.fake.faults().fail_entries(|_, record| record.data.starts_with(b"{"));
     let consumer: Consumer = builder.build().await.unwrap();

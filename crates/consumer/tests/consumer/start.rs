@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use statefun_kinesis_client::{Clock, ErrorKind, KinesisAdmin, Operation};
 use statefun_kinesis_consumer::{
-    CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerError, Saving, Settings, ShardPosition,
-    StreamCheckpoint,
+    CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerError, PositionStore, Settings,
+    ShardPosition, StreamCheckpoint,
 };
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_types::{StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp};
@@ -146,7 +146,7 @@ struct SlowStore {
 }
 
 #[async_trait]
-impl CheckpointStore for SlowStore {
+impl PositionStore for SlowStore {
     async fn load(&self, _: &StreamArn) -> Result<Option<StreamCheckpoint>, CheckpointError> {
         Ok(None)
     }
@@ -158,13 +158,12 @@ impl CheckpointStore for SlowStore {
         self.may_begin.notified().await;
         if self.fails.load(Ordering::Relaxed) { Err(CheckpointError::new("the disk is full")) } else { Ok(()) }
     }
+}
 
+#[async_trait]
+impl CheckpointStore for SlowStore {
     async fn save(&self, _: &StreamArn, _: &CheckpointChanges) -> Result<(), CheckpointError> {
         Ok(())
-    }
-
-    fn saving(&self) -> Saving {
-        Saving::AtOnce
     }
 }
 

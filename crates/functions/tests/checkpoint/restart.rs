@@ -22,7 +22,7 @@ use statefun_kinesis_functions::{
 use statefun_kinesis_router::{Handler, Ingress, Router, RunError, Unfinished};
 use statefun_kinesis_spec::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_store::{Commit, KeyRange, MemoryDisk, Store, StoreExt, Table, key, positions};
-use statefun_kinesis_types::{Address, PutRecord, StreamArn};
+use statefun_kinesis_types::{Address, ErrorChain, PutRecord, StreamArn};
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -113,7 +113,7 @@ impl World {
 
     async fn put(&self, key: &str, data: &str) {
         let record = PutRecord::new(key.parse().unwrap(), data.to_owned());
-        self.kinesis.put_record(&arn().into(), record).await.unwrap().unwrap();
+        self.kinesis.put_record(&arn().into(), record).await.unwrap();
     }
 
     async fn functions(&self, store: Arc<dyn Store>, code: Arc<Code>) -> Result<StatefulFunctions, StartError> {

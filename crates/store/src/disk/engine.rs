@@ -429,6 +429,8 @@ fn translate(what: &str, store: &Path, error: fjall::Error) -> Error {
         | ErrorKind::Missing
         | ErrorKind::NotAStore
         | ErrorKind::Newer
+        | ErrorKind::Older
+        | ErrorKind::Fenced
         | ErrorKind::Io
         | ErrorKind::Closed
         | ErrorKind::Invalid => format!("cannot {what} the store in {store}"),
