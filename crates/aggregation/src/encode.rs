@@ -10,7 +10,7 @@ use crate::{
 
 /// Packs records into one, up to a size and a number.
 ///
-/// Whoever pushes decides which records belong together: all of them have to belong to the shard on which the aggregate
+/// The caller decides which records belong together: all of them have to belong to the shard on which the aggregate
 /// lands. Records come out in the order in which they were pushed. An aggregator can be used again after
 /// [`finish`](Self::finish).
 #[derive(Clone, Debug)]

@@ -94,7 +94,7 @@ fn what_does_not_look_like_an_aggregate_is_plain() {
 
 #[test]
 fn what_newer_writers_add_is_skipped_and_the_order_of_fields_is_free() {
-    // A number, eight bytes, four bytes, a group and bytes that nobody knows, around a record before its key. The
+    // A number, eight bytes, four bytes, a group and unknown bytes, around a record before its key. The
     // record has a tag and a number of its own.
     let strange = [
         &[0x50, 0x05, 0x59, 1, 2, 3, 4, 5, 6, 7, 8, 0x65, 1, 2, 3, 4, 0x6B, 0x08, 0x01, 0x6C, 0x72, 0x01, 0xFF][..],
@@ -160,6 +160,7 @@ fn payloads_are_slices_of_what_was_read() {
 fn user_records_can_be_passed_over() {
     let read = aggregate(&Bytes::from_static(TWO_RECORDS));
     let indices = |passed: usize| read.iter().skip(passed).map(|user| user.index).collect::<Vec<_>>();
+    assert_eq!((read.iter().len(), read.iter().skip(1).len()), (read.iter().count(), read.iter().count() - 1));
     assert_eq!([0, 1, 2, 3].map(indices), [vec![0, 1], vec![1], vec![], vec![]]);
 }
 

@@ -42,7 +42,7 @@ pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// silence of so many such times is that of a broken connection.
 pub const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The name of a role's session in CloudTrail when nobody gives one.
+/// The name of a role's session in CloudTrail when none is given.
 const SESSION_NAME: &str = "statefun-kinesis";
 
 /// How long the sources of credentials may take together, all their tries included: about what the SDK gives them
@@ -92,8 +92,8 @@ impl AwsKinesisBuilder {
         self
     }
 
-    /// Who asks. The default is the AWS default chain: environment, profile (static, SSO, process, assumed role), web
-    /// identity (IRSA), ECS and EKS Pod Identity, EC2 instance metadata.
+    /// The credentials for calls to AWS. The default is the AWS default chain: environment, profile (static, SSO,
+    /// process, assumed role), web identity (IRSA), ECS and EKS Pod Identity, EC2 instance metadata.
     ///
     /// A role is asked for at the STS of the client's region, also where Kinesis has an endpoint of its own; only
     /// `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL` changes that. [`AwsCredentials::AssumeRole`] asks with the
@@ -381,7 +381,7 @@ fn checked_region(region: Region) -> Result<Region, BuildError> {
 }
 
 /// Whether a URL can be an endpoint of a client, as [`build`](AwsKinesisBuilder::build) finds it out too: for those who
-/// take URLs from people. Nobody is asked.
+/// take URLs from people. It calls no service.
 ///
 /// # Errors
 ///

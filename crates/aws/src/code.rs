@@ -125,7 +125,7 @@ fn remedy(code: &str) -> Option<&'static str> {
             "allow the action on the stream in the policy of the role or user"
         }
         "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => {
-            "the request carried no credentials: something between here and the service took them away"
+            "the request arrived without credentials: a proxy may have removed them"
         }
         "OptInRequired" | "SubscriptionRequiredException" => {
             "the account has not been enabled for this service or region"

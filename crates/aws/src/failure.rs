@@ -133,7 +133,7 @@ impl<'a> Call<'a> {
                 }
                 RawMessage::Decoded(_) => self.below(
                     ErrorKind::Unexpected,
-                    "an event of the subscription makes no sense here",
+                    "an event of the subscription is invalid",
                     error.into_source().ok(),
                 ),
                 _ => self.below(
@@ -168,7 +168,7 @@ impl<'a> Call<'a> {
         let words = match (message, code) {
             (Some(message), _) if !message.is_empty() => message.to_owned(),
             (_, Some(_)) => "the service gave no reason".to_owned(),
-            (_, None) => format!("the answer, HTTP {}, is not one of Kinesis", answer.status),
+            (_, None) => format!("the response, HTTP {}, is not from Kinesis", answer.status),
         };
         let words = match code {
             Some(code) => with_remedy(&words, code),
@@ -299,7 +299,7 @@ fn has<E: StdError + 'static>(error: &ConnectorError, is: impl Fn(&E) -> bool) -
     false
 }
 
-const NO_CREDENTIALS_FOR_ROLE: &str = "no AWS credentials were found with which to ask for the role; set \
+const NO_CREDENTIALS_FOR_ROLE: &str = "no AWS credentials were found to assume the role; set \
                                        AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile by AWS_PROFILE, \
                                        or run under a role";
 

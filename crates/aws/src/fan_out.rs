@@ -138,7 +138,7 @@ impl Receiving {
     async fn receive(&mut self) -> Option<Result<SubscriptionEvent>> {
         let call = Call::on_subscription(&self.consumer, &self.shard);
         loop {
-            // Only while somebody waits for the event: a slow reader is no reason to end a subscription.
+            // Only while the reader waits for the event: a slow reader is no reason to end a subscription.
             let received = match tokio::time::timeout(self.silence, self.output.event_stream.recv()).await {
                 Ok(received) => received,
                 Err(_) => return Some(Err(call.silent(self.silence))),
@@ -428,7 +428,7 @@ mod tests {
             (exception("SomethingNewException"), ErrorKind::Unavailable, "the service"),
             (refused, ErrorKind::Throttled, "slowly (ThrottlingException)"),
             (wrong, ErrorKind::Unexpected, "`ContinuationSequenceNumber` of the answer"),
-            (garbage, ErrorKind::Unexpected, "makes no sense here"),
+            (garbage, ErrorKind::Unexpected, "an event of the subscription is invalid"),
         ] {
             let (numbers, error) = items(vec![initial(), to(1), bit]).await;
             let error = error.expect(says);

@@ -387,7 +387,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-        /// Whoever reads an answer, what comes of it is the same.
+        /// Both readers of an answer give the same result.
         #[test]
         fn what_is_read_is_what_the_sdk_reads(text in answer_text(), cut in any::<prop::sample::Index>(), torn in 0..40) {
             let end = if torn == 0 { cut.index(text.len() + 1) } else { text.len() };

@@ -185,7 +185,7 @@ fn a_code_is_explained_and_check_says_how() {
         refused.ended(ExitCode::Usage).said(&["is not a code", "SFK0001", last]);
         assert!(refused.out.is_empty() && !refused.err.contains('\u{1b}'), "{}", refused.err);
     }
-    run(&["explain", "SFK07"]).ended(ExitCode::Usage).said(&["SFK0007: a document has a `kind` that nobody knows"]);
+    run(&["explain", "SFK07"]).ended(ExitCode::Usage).said(&["SFK0007: a document has an unknown `kind`"]);
     run(&["explain"]).ended(ExitCode::Usage).said(&["<CODE>"]);
     let valid = run(&["check", &example("module.yaml")]);
     assert!(!valid.out.contains("explain"), "{}", valid.out);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// Delays between tries: they double from `base` to `cap`, and each is drawn between half of that and all of it.
+/// Delays between attempts: they double from `base` to `cap`, and each is drawn between half of that and all of it.
 ///
 /// The draw keeps many callers that failed together from coming back together. It comes from the caller's generator,
 /// so that a simulation can repeat it.

@@ -33,7 +33,7 @@ pub trait KinesisClient: Debug + Send + Sync + 'static {
     /// * After a split the parent is closed and has an ending sequence number, and the children name it as parent.
     /// * After a merge the child names both parents.
     /// * A stream that does not exist is [`NotFound`](crate::ErrorKind::NotFound).
-    /// * A token that no one gave out is [`InvalidArgument`](crate::ErrorKind::InvalidArgument); one older than five
+    /// * An invented token is [`InvalidArgument`](crate::ErrorKind::InvalidArgument); one older than five
     ///   minutes is [`ExpiredToken`](crate::ErrorKind::ExpiredToken).
     async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> Result<ShardPage>;
 
@@ -66,7 +66,7 @@ pub trait KinesisClient: Debug + Send + Sync + 'static {
     ///   last record, and names its child shards there.
     /// * The time behind the latest record is zero at the tip, and not zero while records wait.
     /// * An iterator older than five minutes is [`ExpiredIterator`](crate::ErrorKind::ExpiredIterator).
-    /// * A limit of 0 or over 10 000, and an iterator that no one gave out, are
+    /// * A limit of 0 or over 10 000, and an invented iterator, are
     ///   [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> Result<RecordPage>;
 

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A call that failed: which operation, what a caller can do ([`ErrorKind`]), and the service's own words.
 ///
-/// `Display` does not repeat its [`source`](StdError::source); whoever shows the error to a person prints the
+/// `Display` does not repeat its [`source`](StdError::source); code that shows the error to a person prints the
 /// [chain](statefun_kinesis_types::ErrorChain).
 /// One word wide, so that results stay small.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Error {
         self
     }
 
-    /// Which call failed.
+    /// The operation that failed.
     pub fn operation(&self) -> Operation {
         self.0.operation
     }
@@ -102,21 +102,21 @@ pub enum ErrorKind {
     ExpiredIterator,
     /// The ListShards token is older than five minutes. List again from the start.
     ExpiredToken,
-    /// More was asked of a shard, a stream or an account than it gives per second. Wait and try again.
+    /// More was asked of a shard, a stream or an account than it gives per second. Wait and retry.
     Throttled,
     /// A quota on requests or resources is used up. Wait, or ask for more.
     LimitExceeded,
-    /// The credentials are missing, invalid, or do not permit the call. A person has to act.
+    /// The credentials are missing, invalid, or do not permit the call. A person has to fix it.
     AccessDenied,
-    /// The stream's KMS key is disabled, gone or not permitted. A person has to act.
+    /// The stream's KMS key is disabled, gone or not permitted. A person has to fix it.
     Encryption,
     /// The request itself is wrong. The same request will never succeed.
     InvalidArgument,
-    /// The service or the way to it failed: internal failure, closed connection, no route. Try again.
+    /// The service or the way to it failed: internal failure, closed connection, no route. Retry.
     Unavailable,
-    /// No answer in time; the service may have carried the request out. Try again if a repeat does no harm.
+    /// No answer in time; the service may have carried the request out. Retry if a repeat does no harm.
     Timeout,
-    /// An answer that makes no sense here.
+    /// An invalid or unexpected response.
     Unexpected,
 }
 

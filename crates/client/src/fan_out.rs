@@ -39,7 +39,7 @@ pub trait FanOutClient: Debug + Send + Sync + 'static {
     /// * Pages joined are all consumers of the stream, each once.
     /// * A stream without consumers has an empty page.
     /// * A stream that does not exist is [`NotFound`](crate::ErrorKind::NotFound).
-    /// * A token that no one gave out is [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    /// * An invented token is [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     async fn list_stream_consumers(&self, stream: &StreamArn, page: ConsumerPageRequest) -> Result<ConsumerPage>;
 
     /// Removes a consumer (DeregisterStreamConsumer).

@@ -36,7 +36,7 @@ use crate::{ChildShard, Result};
 ///     }
 /// }
 /// ```
-#[must_use = "a subscription that nobody reads gives nothing"]
+#[must_use = "a subscription does nothing unless it is read"]
 pub struct Subscription(Option<Events>);
 
 /// What a backend pushes.

@@ -233,7 +233,7 @@ impl ChildShard {
     }
 }
 
-/// What became of one record of a PutRecords request.
+/// The outcome of one record of a PutRecords request.
 pub type PutOutcome = std::result::Result<Placement, PutFailure>;
 
 /// Where a record was stored.

@@ -56,9 +56,9 @@ capabilities! {
     shard_filters,
     /// ListShards heeds `AtTrimHorizon` too, where others name all shards.
     exact_shard_filters,
-    /// A ListShards token that no one gave out is refused as such.
+    /// An invented ListShards token is refused as such.
     rejects_garbage_tokens,
-    /// An iterator that no one gave out is refused as such.
+    /// An invented iterator is refused as such.
     rejects_garbage_iterators,
     /// `AtTimestamp` iterators are exact to the millisecond, where others cut the time to its second.
     exact_timestamps,
@@ -88,7 +88,7 @@ capabilities! {
     reliable_consumers,
     /// ListStreamConsumers gives pages that make up the whole.
     list_consumers_pages,
-    /// A ListStreamConsumers token that no one gave out is refused as such.
+    /// An invented ListStreamConsumers token is refused as such.
     rejects_garbage_consumer_tokens,
     /// A stream with consumers cannot be removed as long as it has them.
     keeps_streams_with_consumers,
@@ -118,7 +118,7 @@ impl Capabilities {
     /// The in-memory fake with enforced throughput, under paused Tokio time.
     pub const FAKE: Self = Self::ALL;
 
-    /// The service itself, whose time no one moves.
+    /// The service itself, whose clock cannot be moved.
     pub const AWS: Self = Self { movable_time: false, ..Self::ALL };
 
     /// LocalStack 4.14.0, which wraps kinesis-mock 0.6.2.

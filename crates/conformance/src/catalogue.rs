@@ -34,8 +34,8 @@ macro_rules! each_behaviour {
                 an_ending_number_lies_below_its_shard [!ordered_ending_numbers] "After a split the parent"
                 after_a_merge_the_child_names_both_parents [] "After a merge the child names"
                 shards_of_a_missing_stream_are_not_found [] "A stream that does not exist"
-                an_invented_token_is_refused [rejects_garbage_tokens] "A token that no one gave out"
-                a_token_expires_after_five_minutes [movable_time] "A token that no one gave out"
+                an_invented_token_is_refused [rejects_garbage_tokens] "An invented token"
+                a_token_expires_after_five_minutes [movable_time] "An invented token"
             }
             get_shard_iterator {
                 trim_horizon_starts_at_the_oldest_record [] "`TrimHorizon` starts at the oldest record"
@@ -123,9 +123,9 @@ macro_rules! each_behaviour {
                     [fan_out, reliable_consumers, list_consumers_pages] "Pages joined are all consumers"
                 a_stream_without_consumers_has_an_empty_page [fan_out] "A stream without consumers"
                 consumers_of_a_missing_stream_are_not_found [fan_out] "A stream that does not exist"
-                an_invented_consumer_token_is_refused [fan_out, rejects_garbage_consumer_tokens] "A token that no one"
+                an_invented_consumer_token_is_refused [fan_out, rejects_garbage_consumer_tokens] "An invented token"
                 an_invented_consumer_token_is_taken
-                    [!rejects_garbage_consumer_tokens, fan_out] "A token that no one"
+                    [!rejects_garbage_consumer_tokens, fan_out] "An invented token"
             }
             deregister_stream_consumer {
                 a_removed_consumer_is_not_found [fan_out, reliable_consumers] "A removed consumer becomes"
@@ -174,7 +174,7 @@ macro_rules! each_behaviour {
     };
 }
 
-/// What becomes of the list: a table of [`Behaviour`](crate::Behaviour)s, or a module of tests.
+/// What is made of the list: a table of [`Behaviour`](crate::Behaviour)s, or a module of tests.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! expand_behaviours {

@@ -78,7 +78,7 @@ impl TestConsumer {
         self.arn.lock().expect("no test panics with the lock").clone()
     }
 
-    /// Registers a consumer anew that a backend has lost.
+    /// Registers a consumer again that a backend has lost.
     async fn find_again(&self) {
         let name = &self.registered.name;
         let found = match self.describe().await {

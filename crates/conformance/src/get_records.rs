@@ -184,13 +184,13 @@ pub async fn a_limit_out_of_range_is_refused(backend: &dyn Backend) {
     stream.remove().await;
 }
 
-/// An iterator that no one gave out is an invalid argument.
+/// An invented iterator is an invalid argument.
 pub async fn an_invented_iterator_is_refused(backend: &dyn Backend) {
     let page = backend.client().get_records(&ShardIterator::new("invented"), 10).await;
-    refused(page, ErrorKind::InvalidArgument, "an iterator that no one gave out");
+    refused(page, ErrorKind::InvalidArgument, "an invented iterator");
 }
 
-/// A known mistake: an iterator that no one gave out is an internal failure.
+/// A known mistake: an invented iterator is an internal failure.
 pub async fn an_invented_iterator_breaks_the_server(backend: &dyn Backend) {
     let page = backend.client().get_records(&ShardIterator::new("invented"), 10).await;
     refused(page, ErrorKind::Unavailable, "this backend has learnt to refuse invented iterators");

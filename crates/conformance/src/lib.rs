@@ -1,8 +1,8 @@
 //! The behaviours that every Kinesis client must show, as plain async functions.
 //!
 //! The traits of `statefun-kinesis-client` list under *Behavior* what each method promises. Here is a module for each
-//! method and a function for each promise; [`behaviours`] is the table of them all. Whoever implements the traits
-//! writes a [`Backend`], says honestly in its [`Capabilities`] where it differs from the service, and runs the table.
+//! method and a function for each promise; [`behaviours`] is the table of them all. To test an implementation of the
+//! traits, write a [`Backend`], say in its [`Capabilities`] where it differs from the service, and run the table.
 //! Each behaviour makes a stream of its own, waits for what it needs with a deadline, and removes the stream at its
 //! end, so that all of them can run side by side.
 //!

@@ -203,11 +203,11 @@ pub async fn shards_of_a_missing_stream_are_not_found(backend: &dyn Backend) {
     refused(shards, ErrorKind::NotFound, "the shards of a missing stream");
 }
 
-/// A token that no one gave out is an invalid argument.
+/// An invented token is an invalid argument.
 pub async fn an_invented_token_is_refused(backend: &dyn Backend) {
     let stream = TestStream::new(backend, 1).await;
     let page = stream.client.list_shards(&stream.stream, next(PageToken::new("invented"))).await;
-    refused(page, ErrorKind::InvalidArgument, "a token that no one gave out");
+    refused(page, ErrorKind::InvalidArgument, "an invented token");
     stream.remove().await;
 }
 

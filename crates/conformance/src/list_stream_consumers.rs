@@ -71,13 +71,13 @@ async fn page_behind_an_invented_token(backend: &dyn Backend) -> Result<Consumer
     page
 }
 
-/// A token that no one gave out is an invalid argument.
+/// An invented token is an invalid argument.
 pub async fn an_invented_consumer_token_is_refused(backend: &dyn Backend) {
     let page = page_behind_an_invented_token(backend).await;
-    refused(page, ErrorKind::InvalidArgument, "a token that no one gave out");
+    refused(page, ErrorKind::InvalidArgument, "an invented token");
 }
 
-/// A known mistake: a token that no one gave out is taken for a name in the listing.
+/// A known mistake: an invented token is taken for a name in the listing.
 pub async fn an_invented_consumer_token_is_taken(backend: &dyn Backend) {
     let page = page_behind_an_invented_token(backend).await.expect("this backend has learnt to refuse tokens");
     assert_eq!(page.consumers, []);

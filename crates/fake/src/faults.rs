@@ -37,7 +37,7 @@ impl Faults {
 
     /// The next call of this operation is carried out, and its caller sees a [`Timeout`](ErrorKind::Timeout).
     ///
-    /// For PutRecords: the records are stored, and whoever sends them again stores them twice.
+    /// For PutRecords: the records are stored, and a retry stores them twice.
     pub fn store_then_fail(&self, operation: Operation) {
         let script = Script { calls: 1, what: Fault::LoseAnswer };
         lock(&self.state).faults.scripts.entry(operation).or_default().push_back(script);

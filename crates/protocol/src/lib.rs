@@ -16,7 +16,7 @@
 //! ```
 //!
 //! The types are made of the files in `proto` and committed, so that who uses the crate builds nothing but Rust; a test
-//! makes them anew and compares. Payloads are [`bytes::Bytes`]: decoding an answer from `Bytes` copies none of them.
+//! generates them again and compares. Payloads are [`bytes::Bytes`]: decoding an answer from `Bytes` copies none of them.
 //! Fields of newer peers are skipped. [`BatchRequest`] writes a request from borrowed parts, without building one first.
 //!
 //! There is no transport here and nothing about what the messages bring about.

@@ -13,7 +13,7 @@ use crate::{
 pub struct Options {
     /// Makes unknown fields warnings instead of errors.
     pub lenient: bool,
-    /// Skips documents of transports that are not served here, with a warning, instead of refusing them.
+    /// Skips documents of transports that are not supported, with a warning, instead of refusing them.
     pub ignore_unsupported: bool,
     /// What `${NAME}` in a value of a `spec` stands for. By default no variable is set.
     pub variables: Variables,
@@ -35,7 +35,7 @@ pub struct Checked {
 
 impl Checked {
     /// Where keys and passwords stand in the text of a file: in order, apart from each other, and each within a line.
-    /// Whoever shows lines of the file masks these bytes.
+    /// Code that shows lines of the file masks these bytes.
     pub fn secret_spans(&self, file: usize) -> &[Range<usize>] {
         self.secrets.get(file).map_or(&[], Vec::as_slice)
     }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ClientSpec {
-    /// How long it may take to connect.
+    /// The connect timeout.
     pub connect_timeout: Option<Duration>,
     /// How long an answer may be silent.
     pub read_timeout: Option<Duration>,

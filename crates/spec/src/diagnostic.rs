@@ -2,7 +2,7 @@ use std::{fmt, ops::Range};
 
 use crate::{Code, Position, SourceFile};
 
-/// One problem of a module file: data, to be rendered by whoever shows it.
+/// One problem of a module file: data, which the caller renders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnostic {

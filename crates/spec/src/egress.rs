@@ -12,7 +12,7 @@ pub struct EgressSpec {
     pub id: TypeName,
     /// Where the service is.
     pub region: AwsRegion,
-    /// Who asks.
+    /// The credentials for calls to AWS.
     pub credentials: AwsCredentials,
     /// The stream of records that name none themselves. Without it, as in files of Apache StateFun, each record has to
     /// name its stream, and one that does not can go nowhere.
@@ -26,7 +26,7 @@ pub struct EgressSpec {
     pub order: EgressOrder,
     /// Whether several records travel as one, and how large that one may be.
     pub aggregation: Option<AggregationSpec>,
-    /// What becomes of records that the service does not take.
+    /// What happens to records that the service does not take.
     pub failed_records: FailedRecordHandling,
     /// How the AWS client speaks to the service.
     pub client: ClientSpec,
@@ -65,7 +65,7 @@ impl EgressSpec {
 /// Which records of an egress keep their order: a module file's `order`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EgressOrder {
-    /// Those of one partition key, also when some of them have to be sent again.
+    /// Records of one partition key keep their order, also when some of them are retried.
     #[default]
     PerPartitionKey,
     /// None: what fails is sent again behind what came later.
@@ -84,14 +84,14 @@ pub struct AggregationSpec {
     pub max_records: Option<NonZeroU32>,
 }
 
-/// What becomes of a record that the service does not take: a module file's `failedRecordHandling`.
+/// What happens to a record that the service does not take: a module file's `failedRecordHandling`.
 ///
 /// What the service will never take (a record that is too large, an unknown stream) is given up at once. What it may
-/// take later is tried again until the attempts or the time are over; without a time, that is two minutes.
+/// take later is retried until the attempts or the time are over; without a time, that is two minutes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct FailedRecordHandling {
-    /// What becomes of a record that was given up.
+    /// What happens to a record that was given up.
     pub given_up: InvalidRecordHandling,
     /// How often a record is sent at most.
     pub max_attempts: Option<NonZeroU32>,

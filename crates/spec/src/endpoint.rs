@@ -14,7 +14,7 @@ pub struct EndpointSpec {
     pub max_num_batch_requests: NonZeroU32,
     /// How requests are made.
     pub transport: TransportSpec,
-    /// What becomes of messages for which no request succeeds.
+    /// What happens to messages for which no request succeeds.
     pub failures: FailureHandling,
 }
 
@@ -34,12 +34,12 @@ impl EndpointSpec {
     }
 }
 
-/// What becomes of messages for which no request to their function succeeds: an endpoint's `failureHandling`.
+/// What happens to messages for which no request to their function succeeds: an endpoint's `failureHandling`.
 ///
 /// Whatever it is, only the messages of the one address wait meanwhile; those of others go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FailureHandling {
-    /// The messages are sent again and again, ever more seldom.
+    /// The messages are retried with growing delays.
     #[default]
     KeepTrying,
     /// The messages are left out.
@@ -258,9 +258,9 @@ impl std::error::Error for InvalidUrlTemplate {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransportSpec {
-    /// How long one invocation may take, all its attempts together.
+    /// Timeout of one invocation, with all its attempts.
     pub call_timeout: Duration,
-    /// How long it may take to connect.
+    /// The connect timeout.
     pub connect_timeout: Duration,
     /// How long to wait for more of an answer; without one, only the call's own time counts.
     pub read_timeout: Option<Duration>,
@@ -268,9 +268,9 @@ pub struct TransportSpec {
     pub write_timeout: Option<Duration>,
     /// How long an idle connection is kept.
     pub pool_ttl: Duration,
-    /// Most connections that are kept.
+    /// Maximum number of connections that are kept.
     pub pool_size: NonZeroU32,
-    /// Most bytes of an answer.
+    /// Maximum size of a response.
     pub payload_max_bytes: NonZeroU32,
     /// A file with the certificates that are trusted, as the module file names it.
     pub trust_ca_certs: Option<String>,

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use crate::{Code, Diagnostic, Label, Position, Severity, SourceFile};
 
-/// Most diagnostics of one severity that are kept. Nobody reads more, and a hostile file could ask for millions.
+/// Most diagnostics of one severity that are kept. More would not be read, and a hostile file could cause millions.
 const KEPT_PER_SEVERITY: usize = 1000;
 
 /// Most errors that are counted. Each takes a microsecond, kept or not, and a hostile file could have 200 000.
@@ -85,7 +85,7 @@ impl Finding {
 
 impl Finding {
     /// Takes the value out of what is said of it. An alias brings the value of a secret field into any other one, and in a
-    /// text that is not YAML nobody knows what belongs to a secret.
+    /// text that is not YAML it is unknown what belongs to a secret.
     fn quote_nothing(&mut self) {
         match self.code {
             // These quote no value of a field that may have one.
@@ -132,7 +132,7 @@ impl Findings {
         }
     }
 
-    /// Whether another error would only be counted, so that nobody need work out its help.
+    /// Whether another error would only be counted, so that its help is not needed.
     pub(crate) fn is_full(&self) -> bool {
         self.count(Severity::Error) >= KEPT_PER_SEVERITY
     }
@@ -142,7 +142,7 @@ impl Findings {
         self.count(severity) < KEPT_PER_SEVERITY
     }
 
-    /// Whether there are so many errors that nobody need look for more, which is said with them. Whoever asks stops.
+    /// Whether there are so many errors that the search stops. The errors say so.
     pub(crate) fn gives_up(&mut self) -> bool {
         self.gave_up |= self.count(Severity::Error) >= COUNTED_ERRORS;
         self.gave_up

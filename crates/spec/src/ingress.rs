@@ -14,7 +14,7 @@ pub struct IngressSpec {
     pub id: TypeName,
     /// Where the service is.
     pub region: AwsRegion,
-    /// Who asks.
+    /// The credentials for calls to AWS.
     pub credentials: AwsCredentials,
     /// Where reading starts on a shard that has no stored position.
     pub startup: StartupPosition,
@@ -22,7 +22,7 @@ pub struct IngressSpec {
     pub streams: Vec<StreamRoute>,
     /// How records are fetched.
     pub consumer: ConsumerSpec,
-    /// What becomes of records that cannot be turned into messages, on streams that do not say so themselves.
+    /// What happens to records that cannot be turned into messages, on streams that do not say so themselves.
     pub invalid_records: InvalidRecordHandling,
     /// How the AWS client speaks to the service.
     pub client: ClientSpec,
@@ -47,7 +47,7 @@ impl IngressSpec {
         }
     }
 
-    /// What becomes of invalid records of a stream of this ingress.
+    /// What happens to invalid records of a stream of this ingress.
     pub fn invalid_records_of<'s>(&'s self, route: &'s StreamRoute) -> &'s InvalidRecordHandling {
         route.invalid_records.as_ref().unwrap_or(&self.invalid_records)
     }
@@ -57,14 +57,14 @@ impl IngressSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamRoute {
-    /// The stream. Records are routed by exactly its ARN; whoever runs the module finds out the ARN of a short name
-    /// first.
+    /// The stream. Records are routed by exactly its ARN; the ARN of a short name is looked up before the
+    /// module runs.
     pub stream: StreamRef,
     /// The type name that every record's value carries.
     pub value_type: TypeName,
     /// The functions that get each record, in this order; at least one when it comes from a module file.
     pub targets: Vec<FunctionType>,
-    /// What becomes of records that cannot be turned into messages; without it, what the ingress says.
+    /// What happens to records that cannot be turned into messages; without it, what the ingress says.
     pub invalid_records: Option<InvalidRecordHandling>,
 }
 
@@ -80,22 +80,22 @@ impl StreamRoute {
 /// What is `None` is left to the consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ConsumerSpec {
-    /// Each shard is asked again and again. Its readers share 5 calls and 2 MiB per second.
+    /// Polls each shard. All polling readers of a shard share 5 calls and 2 MiB per second.
     Polling {
         /// Most records of one call, 1 to 10 000.
         max_records: Option<NonZeroU32>,
-        /// How long a shard that had nothing new is left alone.
+        /// How long to wait before the next call when a shard had no new records.
         idle_interval: Option<Duration>,
-        /// How often each stream is asked for new shards.
+        /// How often to look for new shards in each stream.
         discovery_interval: Option<Duration>,
     },
-    /// Each shard sends its records by itself, with 2 MiB per second for this consumer alone.
+    /// Each shard pushes its records, with 2 MiB per second for this consumer alone.
     EnhancedFanOut {
         /// The name under which the consumer is registered at each stream.
         name: ConsumerName,
         /// Who registers it.
         lifecycle: ConsumerLifecycle,
-        /// How often each stream is asked for new shards.
+        /// How often to look for new shards in each stream.
         discovery_interval: Option<Duration>,
     },
 }
@@ -109,9 +109,9 @@ impl Default for ConsumerSpec {
 /// Who registers the consumer of enhanced fan-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConsumerLifecycle {
-    /// The ingress does, when it starts and there is none.
+    /// The ingress registers it when it starts and there is none.
     #[default]
     Managed,
-    /// Somebody else did: that it is not there is an error.
+    /// It is registered already. It is an error if it is missing.
     Given,
 }

@@ -37,9 +37,9 @@
 //! assert_eq!(checked.diagnostics[0].help.as_deref(), Some("did you mean `io.statefun.kinesis.v1/egress`?"));
 //! ```
 //!
-//! The crate takes text and gives data: it opens no file, reads no environment (whoever does hands it in as
+//! The crate takes text and gives data: it opens no file, reads no environment (the caller passes it as
 //! [`Variables`]), asks no service and renders nothing. Whether the streams of a module exist is for others to find out.
-//! Whoever builds an ingress without YAML starts from [`IngressSpec::new`].
+//! To build an ingress without YAML, start from [`IngressSpec::new`].
 
 mod check;
 mod client;

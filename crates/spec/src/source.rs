@@ -36,7 +36,7 @@ impl SourceFile {
     ///
     /// Bytes that are not UTF-8, and more of them than [`MODULE_MAX_BYTES`], become diagnostics of
     /// [`read_module`](crate::read_module). One byte more than the limit is enough to tell that there are too many, so
-    /// nobody needs to read more of a file:
+    /// there is no need to read more of a file:
     ///
     /// ```
     /// use std::io::Read;

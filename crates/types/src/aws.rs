@@ -69,7 +69,7 @@ pub enum AwsCredentials {
         role_arn: String,
         /// What CloudTrail calls the session; without one the client makes a name up.
         session_name: Option<String>,
-        /// What the owner of the role asks for besides, against being confused with somebody else.
+        /// The external id that the owner of the role requires.
         external_id: Option<Secret>,
     },
 }

@@ -2,7 +2,7 @@ use std::{error::Error, fmt, iter};
 
 /// An error and the ones below it on one line, as a log or a dead letter wants it: `outer: middle: inner`.
 ///
-/// `Display` of the project's errors leaves out the [`source`](Error::source); whoever shows an error to a person shows
+/// `Display` of the project's errors leaves out the [`source`](Error::source); code that shows an error to a person shows
 /// the chain. Other libraries repeat the error below at the end of their own text: it is not written a second time.
 ///
 /// ```

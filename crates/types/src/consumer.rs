@@ -42,7 +42,7 @@ impl fmt::Debug for ConsumerName {
 /// The ARN of a consumer with enhanced fan-out: that of its stream, `/consumer/<name>:<seconds since 1970>`. Cheap to
 /// clone.
 ///
-/// The seconds are those of its registration: a consumer that is registered anew under its name has another ARN.
+/// The seconds are those of its registration: a consumer that is registered again under its name has another ARN.
 ///
 /// ```
 /// use statefun_kinesis_types::ConsumerArn;

@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr};
 
 use crate::{InvalidValue, StreamRef};
 
-/// What becomes of a record that cannot be turned into messages: a module file's `invalidRecordHandling`.
+/// What happens to a record that cannot be turned into messages: a module file's `invalidRecordHandling`.
 ///
 /// Such are a record without a partition key, a corrupt aggregate, and a payload that a deserializer refuses. Whatever
 /// is chosen, the record is named by stream, shard and sequence number, and counted.
@@ -37,9 +37,9 @@ pub enum LogLevel {
     Warn,
     /// As information.
     Info,
-    /// For those who look for errors.
+    /// Detailed logs for troubleshooting.
     Debug,
-    /// For those who look at everything.
+    /// The most detailed logs.
     Trace,
 }
 

@@ -38,7 +38,7 @@ impl SequenceNumber {
         (sum.0[0] == 0 || sum.to_string().len() <= Self::MAX_DIGITS).then_some(sum)
     }
 
-    /// Sets `self` to `self * factor + add`. Whoever calls sees to it that the result fits.
+    /// Sets `self` to `self * factor + add`. The caller makes sure that the result fits.
     fn multiply_add(&mut self, factor: u64, add: u64) {
         let mut carry = u128::from(add);
         for limb in self.0.iter_mut().rev() {

@@ -6,7 +6,7 @@
 //! process group of its own, where no Ctrl-C of the
 //! terminal arrives.
 //!
-//! The same socket is the control that cases get in `STATEFUN_KINESIS_E2E_CONTROL` as `ADDRESS/MARK`. Whoever connects
+//! The same socket is the control that cases get in `STATEFUN_KINESIS_E2E_CONTROL` as `ADDRESS/MARK`. A client
 //! sends the mark as the first line, then commands,
 //! one per line. Each is answered by one line when it is done: `ok`, or `error` and a reason.
 //!

@@ -114,7 +114,7 @@ pub(crate) fn aws_dependencies(tree: &Tree) -> Vec<Finding> {
                     path: package.manifest(),
                     line: tree.dependency_line(package, dependency),
                     what: format!("`{}` depends on `{}`", package.name, dependency.package),
-                    why: "only `statefun-kinesis-aws` names the AWS SDK, so that nobody else has to compile it",
+                    why: "only `statefun-kinesis-aws` names the AWS SDK, so that other crates do not have to compile it",
                     remedy: "offer what is needed in `statefun-kinesis-aws`, in its own or the client's types"
                         .to_owned(),
                 });

@@ -15,7 +15,7 @@ pub(crate) fn inherited_lints(tree: &Tree) -> Vec<Finding> {
                 path,
                 line: 0,
                 what: format!("`{}` does not take its lints from the workspace", package.name),
-                why: "a lint that one package escapes protects nobody",
+                why: "a lint does not protect the workspace when a package leaves it out",
                 remedy: "add a section [lints] with the line `workspace = true`".to_owned(),
             });
         }

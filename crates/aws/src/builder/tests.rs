@@ -484,7 +484,7 @@ async fn the_environment_fills_in_what_is_left_open() {
     let local = [KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL_STS", "http://localhost:4566")];
     check_role("role", &local, "http://localhost:4566/ as AKIDENV");
     check_role("role", &[NO_INSTANCE], "AccessDenied: DescribeStreamSummary failed: access denied");
-    check_role("role", &[NO_INSTANCE], "no AWS credentials were found with which to ask for the role; set");
+    check_role("role", &[NO_INSTANCE], "no AWS credentials were found to assume the role; set");
     check_role("role", &[NO_INSTANCE], ROLE);
     // What is missing is said.
     check("default", &[KEYS[0], KEYS[1]], &[], "no AWS region was found; set AWS_REGION");

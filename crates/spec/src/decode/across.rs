@@ -89,7 +89,7 @@ impl Decoder<'_> {
     }
 
     /// Reports endpoints that no ingress sends to. While another endpoint gets messages, its functions may send on to
-    /// them, which nobody can see here.
+    /// them, which the module does not show.
     pub(super) fn check_reach(&mut self) {
         // After an error, or beside a transport that is not served, it may be what is missing that sends.
         if self.findings.has_errors() || self.across.has_skipped {

@@ -15,15 +15,15 @@ const DISCOVERY_INTERVAL: Field = Field::new(
     "discoveryInterval",
     Takes::Duration { may_be_zero: false },
     "discoveryInterval: 10s",
-    "How often each stream is asked for shards that nobody reads yet. The children of a shard that was read to its end \
-     are looked for at once.",
+    "How often to look for new shards in each stream. The children of a shard that was read to its end are looked up \
+     at once.",
 )
 .default("10s")
 .source("Flink's default");
 
 const LIFECYCLES: &[Word] = &[
     Word { name: "managed", doc: "The ingress registers the consumer when it starts and there is none." },
-    Word { name: "given", doc: "Somebody else registered it; that it is not there is an error." },
+    Word { name: "given", doc: "The consumer is registered already; it is an error if it is missing." },
 ];
 
 const CONSUMER: Tagged = Tagged {
@@ -34,7 +34,7 @@ const CONSUMER: Tagged = Tagged {
         Variant::new(
             "polling",
             "`consumer` of type `polling`",
-            "Each shard is asked again and again (GetRecords). All its polling readers share 5 calls and 2 MiB per second.",
+            "Polls each shard (GetRecords). All polling readers of a shard share 5 calls and 2 MiB per second.",
             &[
                 TYPE,
                 Field::new(
@@ -50,7 +50,8 @@ const CONSUMER: Tagged = Tagged {
                     "idleInterval",
                     Takes::Duration { may_be_zero: false },
                     "idleInterval: 250ms",
-                    "How long a shard that had nothing new is left alone. Without it the wait grows from 250 ms to 1 s.",
+                    "How long to wait before the next call when a shard had no new records. Without it the wait grows \
+                     from 250 ms to 1 s.",
                 ),
                 DISCOVERY_INTERVAL,
             ],
@@ -58,7 +59,7 @@ const CONSUMER: Tagged = Tagged {
         Variant::new(
             "enhanced-fan-out",
             "`consumer` of type `enhanced-fan-out`",
-            "Each shard sends its records by itself (SubscribeToShard), with 2 MiB per second for this consumer alone. AWS \
+            "Each shard pushes its records (SubscribeToShard), with 2 MiB per second for this consumer alone. AWS \
              charges for it, and a stream takes 20 consumers, 50 in its On-demand Advantage mode.",
             &[
                 TYPE,

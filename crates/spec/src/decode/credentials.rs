@@ -14,7 +14,7 @@ const ROLE_ARN: Field = Field::new(
     "roleArn",
     Takes::Text(Text::RoleArn),
     "roleArn: arn:aws:iam::123456789012:role/orders",
-    "The ARN of the role that is taken on.",
+    "The ARN of the role.",
 )
 .required();
 
@@ -22,7 +22,7 @@ const SESSION_NAME: Field = Field::new(
     "sessionName",
     Takes::Text(Text::Any),
     "sessionName: orders",
-    "What CloudTrail calls the session. Without it the client makes a name up.",
+    "The name of the session in CloudTrail. Without it the client chooses a name.",
 );
 
 pub(super) const CREDENTIALS: Tagged = Tagged {
@@ -50,8 +50,8 @@ pub(super) const CREDENTIALS: Tagged = Tagged {
         Variant::new(
             "basic",
             "`awsCredentials` of type `basic`",
-            "Keys that stand in the file, which is worth a warning unless a custom endpoint outside AWS takes them, or \
-             a variable stands for them. They appear in no message and no log.",
+            "Keys in the file. It is a warning, unless they are for a custom endpoint outside AWS or come from a \
+             variable. They appear in no message and no log.",
             &[
                 TYPE,
                 Field::new(
@@ -72,15 +72,15 @@ pub(super) const CREDENTIALS: Tagged = Tagged {
                     "sessionToken",
                     Takes::Text(Text::Secret),
                     "sessionToken: <token>",
-                    "The token that belongs to temporary keys. They end, and a module that is to run for longer needs \
-                     another type.",
+                    "The session token of temporary keys. Temporary keys expire, so that a module that runs longer \
+                     needs another type.",
                 ),
             ],
         ),
         Variant::new(
             "web-identity",
             "`awsCredentials` of type `web-identity`",
-            "A role that is taken on with the token of a web identity, as pods of EKS have it (IRSA).",
+            "A role that is assumed with a web identity token, as in pods on EKS (IRSA).",
             &[
                 TYPE,
                 ROLE_ARN,
@@ -97,7 +97,7 @@ pub(super) const CREDENTIALS: Tagged = Tagged {
         Variant::new(
             "assume-role",
             "`awsCredentials` of type `assume-role`",
-            "A role that is taken on with the credentials of the AWS default chain, such as one of another account.",
+            "A role that is assumed with the credentials of the AWS default chain, such as one of another account.",
             &[
                 TYPE,
                 ROLE_ARN,
@@ -106,7 +106,7 @@ pub(super) const CREDENTIALS: Tagged = Tagged {
                     "externalId",
                     Takes::Text(Text::Secret),
                     "externalId: <id>",
-                    "The external id that the owner of the role asks for, against being confused with somebody else.",
+                    "The external id that the owner of the role requires.",
                 ),
             ],
         ),
@@ -123,12 +123,12 @@ pub(super) const CREDENTIALS_FIELD: Field = Field::new(
     "awsCredentials",
     Takes::Tagged(&CREDENTIALS),
     "awsCredentials:\n  type: default",
-    "Who asks the service.",
+    "The credentials for calls to AWS.",
 )
 .default("{type: default}");
 
 impl Decoder<'_> {
-    /// Who asks. `None` means that an error was reported; a field that is not there is the default.
+    /// The credentials for calls to AWS. `None` means that an error was reported; a field that is not there is the default.
     pub(super) fn credentials(
         &mut self,
         entry: Option<Entry<'_>>,
@@ -203,7 +203,7 @@ impl Decoder<'_> {
         if region.is_some_and(Region::is_stand_in) || secret.written().is_some_and(is_one_variable) {
             return;
         }
-        let message = "this file has AWS keys in it: whoever reads the file can use them";
+        let message = "this file has AWS keys in it: anyone who can read the file can use them";
         let help = "prefer a profile, or the default chain (environment, web identity, instance role)";
         self.findings.push(Finding::warning(Code::StaticKeys, secret.key, message).help(help.to_owned()));
     }
@@ -288,8 +288,8 @@ impl Decoder<'_> {
             }
             "AUTO" => (&[], Some(AwsCredentials::Default)),
             _ => {
-                let message = format!("the credentials provider `{provider}` has no counterpart here");
-                let help = "the AWS default chain is asked instead, unless `awsCredentials` says otherwise".to_owned();
+                let message = format!("the credentials provider `{provider}` is not supported");
+                let help = "the AWS default chain is used instead, unless `awsCredentials` is set".to_owned();
                 self.findings.push(Finding::warning(Code::PropertyWithoutEffect, entry.place(), message).help(help));
                 (&[], Some(AwsCredentials::Default))
             }

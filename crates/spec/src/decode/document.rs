@@ -25,7 +25,7 @@ const DOCUMENT: Shape = Shape::new(
 /// The `spec` of a document, the fields of which its kind decides.
 const NO_FIELDS: Shape = Shape::new("a spec", "", &[]);
 
-/// Every kind of document, those that are not served here included.
+/// Every kind of document, those that are not supported included.
 pub(crate) const KINDS: &[Kind] = &[
     Kind {
         name: "io.statefun.kinesis.v1/ingress",
@@ -42,7 +42,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind {
         name: V2,
         reads: Reads::Endpoint(&endpoint::V2),
-        doc: "Where remote functions are served over HTTP.",
+        doc: "The HTTP address of remote functions.",
         dialect: None,
     },
     Kind {
@@ -56,7 +56,7 @@ pub(crate) const KINDS: &[Kind] = &[
 ];
 
 const V2: &str = "io.statefun.endpoints.v2/http";
-const KAFKA: &str = "Kafka, which is not served here: an error, or skipped with `--ignore-unsupported`.";
+const KAFKA: &str = "Kafka, which is not supported: an error, or skipped with `--ignore-unsupported`.";
 
 /// The kinds that help texts name.
 pub(super) fn served_kinds() -> impl Iterator<Item = &'static str> {
@@ -135,13 +135,12 @@ impl Decoder<'_> {
         let place = entry.node.place;
         match found {
             Some(Kind { reads: Reads::Elsewhere, .. }) => {
-                let message = format!("the kind {} is not served here", entry.quoted(text));
+                let message = format!("the kind {} is not supported", entry.quoted(text));
                 self.across.has_skipped = true;
                 let finding = if self.options.ignore_unsupported {
                     Finding::warning(Code::KindNotServed, place, format!("{message}: the document is skipped"))
                 } else {
-                    let help =
-                        "only Kinesis is: leave the document out, or let documents of other transports be skipped";
+                    let help = "only Kinesis is supported: remove the document, or skip documents of other transports";
                     Finding::error(Code::KindNotServed, place, message).help(help.to_owned())
                 };
                 self.findings.push(finding);

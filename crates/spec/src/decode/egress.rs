@@ -16,15 +16,15 @@ pub(super) const AGGREGATE_BYTES: Takes = Takes::Integer { min: 1, max: 10 << 20
 const ORDERS: &[Word] = &[
     Word {
         name: "per-partition-key",
-        doc: "Those of one partition key, also when some of them have to be sent again.",
+        doc: "Records of one partition key keep their order, also when some of them are retried.",
     },
-    Word { name: "none", doc: "None, for more records at a time: what fails is sent again behind what came later." },
+    Word { name: "none", doc: "No order, for a higher throughput: failed records are retried after later ones." },
 ];
 
 const AGGREGATION: Shape = Shape::new(
     "`aggregation`",
-    "Several records travel as one, in the format of the Kinesis Producer Library. Whoever reads the stream has to take \
-     them apart, as every reader with a Kinesis Client Library does. Records of one partition key stay in order.",
+    "Packs several records into one, in the format of the Kinesis Producer Library. Readers of the stream have to \
+     unpack them, as the Kinesis Client Library does. Records of one partition key stay in order.",
     &[
         Field::new("maxBytes", AGGREGATE_BYTES, "maxBytes: 51200", "Most bytes of an aggregate, 1 to 10485760.")
             .in_units("bytes")
@@ -42,7 +42,7 @@ const AGGREGATION: Shape = Shape::new(
 
 pub(super) static EGRESS: Shape = Shape::new(
     "an egress",
-    "Where functions emit records to.",
+    "The stream to which functions emit records.",
     &[
         Field::new(
             "id",
@@ -73,7 +73,7 @@ pub(super) static EGRESS: Shape = Shape::new(
             "maxOutstandingRecords",
             Takes::Integer { min: 1, max: u32::MAX },
             "maxOutstandingRecords: 1000",
-            "So many records may wait for the service before functions are slowed down, 1 to 4294967295.",
+            "Maximum number of records that wait for the service. When it is reached, functions are slowed down.",
         )
         .in_units("records")
         .default("1000")
@@ -84,8 +84,8 @@ pub(super) static EGRESS: Shape = Shape::new(
             "aggregation",
             Takes::Object(&AGGREGATION),
             "aggregation:\n  maxBytes: 51200",
-            "Lets several records travel as one. Without the field each travels alone; `aggregation: {}` is enough to \
-             turn it on.",
+            "Packs several records into one Kinesis record. It is off without the field; `aggregation: {}` turns it \
+             on.",
         ),
         FAILED_RECORDS_FIELD,
         properties::EGRESS_FIELD,

@@ -12,8 +12,8 @@ const FUNCTIONS: Field = Field::new(
     "functions",
     Takes::Text(Text::FunctionPattern),
     "functions: example/*",
-    "The functions that are served there: one, or all of a namespace. Where both match, the endpoint that names the \
-     function serves it.",
+    "The functions at the address: one, or all of a namespace. Where both match, the endpoint that names the function \
+     is used.",
 )
 .required();
 
@@ -30,7 +30,7 @@ const BATCH: Field = Field::new(
     "maxNumBatchRequests",
     Takes::Integer { min: 1, max: u32::MAX },
     "maxNumBatchRequests: 1000",
-    "So many messages of one address may wait before it slows down those who send to it, 1 to 4294967295.",
+    "Maximum number of messages that wait for one address. When it is reached, senders are slowed down.",
 )
 .in_units("messages")
 .default("1000")
@@ -40,21 +40,21 @@ const fn time(name: &'static str, example: &'static str, doc: &'static str) -> F
     Field::new(name, Takes::Duration { may_be_zero: true }, example, doc)
 }
 
-const CALL: Field = time("call", "call: 2 min", "How long one invocation may take, all its attempts together.");
-const CONNECT: Field = time("connect", "connect: 20s", "How long it may take to connect.");
+const CALL: Field = time("call", "call: 2 min", "Timeout of one invocation, with all its attempts.");
+const CONNECT: Field = time("connect", "connect: 20s", "The connect timeout.");
 
 const TIMEOUTS_FIELD: Field = Field::new(
     "timeouts",
     Takes::Object(&TIMEOUTS),
     "timeouts:\n  call: 2 min",
-    "Times of a request. They win over those beside them.",
+    "Timeouts of a request. They take precedence over the fields beside them.",
 );
 
 /// `io.statefun.endpoints.v2/http`.
 pub(super) static V2: Shape = Shape::new(
     "an endpoint",
-    "Where remote functions are served over HTTP. A module without any endpoint is complete: its functions are part of \
-     the program. When a module has endpoints, they must serve every target.",
+    "The HTTP address of remote functions. A module without any endpoint is complete: its functions are part of the \
+     program. When a module has endpoints, they must serve every target.",
     &[
         FUNCTIONS,
         URL,
@@ -81,7 +81,7 @@ const TRANSPORT: Tagged = Tagged {
         Variant::new(
             ASYNC,
             "`transport`",
-            "Requests that share connections.",
+            "HTTP requests over shared connections.",
             &[
                 Field { presence: Presence::Default(ASYNC), ..TYPE },
                 CALL.default("2 min").source("StateFun's default"),
@@ -93,7 +93,7 @@ const TRANSPORT: Tagged = Tagged {
                     "pool_size",
                     Takes::Integer { min: 1, max: u32::MAX },
                     "pool_size: 1024",
-                    "Most connections that are kept.",
+                    "Maximum number of connections that are kept.",
                 )
                 .in_units("connections")
                 .default("1024")
@@ -102,7 +102,7 @@ const TRANSPORT: Tagged = Tagged {
                     "payload_max_bytes",
                     Takes::Integer { min: 1, max: u32::MAX },
                     "payload_max_bytes: 33554432",
-                    "Most bytes of an answer.",
+                    "Maximum size of a response.",
                 )
                 .in_units("bytes")
                 .default("33554432")
@@ -137,7 +137,7 @@ const TRANSPORT: Tagged = Tagged {
         Variant::new(
             "io.statefun.transports.v1/okhttp",
             "`transport` of type `io.statefun.transports.v1/okhttp`",
-            "Apache StateFun's older transport, which is served by the other one.",
+            "Apache StateFun's older transport; the other one is used.",
             &[TYPE, CALL, CONNECT, TIMEOUTS_FIELD],
         )
         .of(STATEFUN, ASYNC),
@@ -148,13 +148,13 @@ const TIMEOUTS: Shape = Shape::new(
     "`timeouts`",
     "",
     &[
-        time("call", "call: 1 min", "How long one invocation may take, all its attempts together."),
-        time("connect", "connect: 10s", "How long it may take to connect."),
-        time("read", "read: 10s", "How long to wait for more of an answer. Without it only `call` counts."),
+        time("call", "call: 1 min", "Timeout of one invocation, with all its attempts."),
+        time("connect", "connect: 10s", "The connect timeout."),
+        time("read", "read: 10s", "How long to wait for more of a response. Without it only `call` counts."),
         time(
             "write",
             "write: 10s",
-            "How long to wait until more of a request is taken. Without it only `call` counts.",
+            "How long to wait until the server takes more of a request. Without it only `call` counts.",
         ),
     ],
 );
@@ -221,8 +221,8 @@ impl Decoder<'_> {
                 None => format!("`{}`", shown(host)),
             };
             let message = format!("requests to {host} go over the network unencrypted");
-            let help = "whoever is on the way, in a private network too, can read and change the messages and the state \
-                        of the functions: use https://, or http+unix:// on the same machine";
+            let help = "anyone on the network can read and change the messages and the state of the functions: use \
+             https://, or http+unix:// on the same machine";
             self.findings.push(Finding::warning(Code::PlainHttp, entry.place(), message).help(help.to_owned()));
         }
         Some(template)

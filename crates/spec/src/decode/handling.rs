@@ -10,7 +10,7 @@ const LOG_LEVEL: Field = Field::new(
     "logLevel",
     Takes::Word(LOG_LEVELS),
     "logLevel: warn",
-    "How loudly each one is logged, with stream, shard and sequence number where it has them.",
+    "The log level of the line about each one, with stream, shard and sequence number where they are known.",
 )
 .default("warn");
 
@@ -26,7 +26,7 @@ const MAX_ATTEMPTS: Field = Field::new(
     "maxAttempts",
     Takes::Integer { min: 1, max: u32::MAX },
     "maxAttempts: 10",
-    "How often it is tried at most. Without it the time alone counts.",
+    "Maximum number of attempts. Without it only `timeout` counts.",
 )
 .in_units("attempts");
 
@@ -34,7 +34,7 @@ const TIMEOUT: Field = Field::new(
     "timeout",
     Takes::Duration { may_be_zero: false },
     "timeout: 5 min",
-    "How long it is tried at most, from the first attempt on. Without it the attempts alone count.",
+    "Maximum time from the first attempt on. Without it only `maxAttempts` counts.",
 );
 
 const INVALID_RECORDS: Tagged = Tagged {
@@ -67,8 +67,8 @@ pub(super) const INVALID_RECORDS_FIELD: Field = Field::new(
     "invalidRecordHandling",
     Takes::Tagged(&INVALID_RECORDS),
     INVALID_RECORDS.example,
-    "What becomes of a record that cannot be turned into messages: one without a partition key, a corrupt aggregate, or \
-     one that a deserializer refuses.",
+    "What happens to a record that cannot be turned into messages: one without a partition key, a corrupt aggregate, \
+     or one that a deserializer refuses.",
 );
 
 const FAILED_RECORDS: Tagged = Tagged {
@@ -101,9 +101,9 @@ pub(super) const FAILED_RECORDS_FIELD: Field = Field::new(
     "failedRecordHandling",
     Takes::Tagged(&FAILED_RECORDS),
     FAILED_RECORDS.example,
-    "What becomes of a record that the service does not take. One that it never will (too large, unknown stream) is \
-     given up at once; another one is tried again until `maxAttempts` are over or `timeout` is, which is 2 minutes unless \
-     it is set.",
+    "What happens to a record that the service does not take. A record that can never be stored (too large, unknown \
+     stream) fails at once. Other records are retried until `maxAttempts` or `timeout` is reached; the timeout is 2 \
+     minutes unless it is set.",
 )
 .default("{type: fail}");
 
@@ -115,7 +115,8 @@ const FAILURES: Tagged = Tagged {
         Variant::new(
             "keep-trying",
             "`failureHandling` of type `keep-trying`",
-            "The messages of the address wait, and are sent again ever more seldom. Those of other addresses go on.",
+            "The messages of the address wait and are retried with growing delays. Messages of other addresses are \
+             not affected.",
             &[TYPE],
         ),
         Variant::new(
@@ -144,19 +145,19 @@ pub(super) const FAILURES_FIELD: Field = Field::new(
     "failureHandling",
     Takes::Tagged(&FAILURES),
     FAILURES.example,
-    "What becomes of messages for which no request succeeds. A try is one call with all its attempts within `call`; \
-     without `maxAttempts` and `timeout` the first one is the last.",
+    "What happens to messages for which no request succeeds. An attempt is one call, with all its retries within \
+     `call`. Without `maxAttempts` and `timeout` there is one attempt.",
 )
 .default("{type: keep-trying}");
 
 impl Decoder<'_> {
-    /// What becomes of invalid records. `None` means that an error was reported.
+    /// What happens to invalid records. `None` means that an error was reported.
     pub(super) fn invalid_records(&mut self, entry: Entry<'_>) -> Option<InvalidRecordHandling> {
         let (name, object) = self.tagged(entry)?;
         self.handling(name, &object)
     }
 
-    /// What becomes of failed records. `None` means that an error was reported.
+    /// What happens to failed records. `None` means that an error was reported.
     pub(super) fn failed_records(&mut self, entry: Entry<'_>) -> Option<FailedRecordHandling> {
         let (name, object) = self.tagged(entry)?;
         let given_up = self.handling(name, &object);
@@ -164,7 +165,7 @@ impl Decoder<'_> {
         Some(FailedRecordHandling { given_up: given_up?, max_attempts, timeout })
     }
 
-    /// What becomes of messages that no request delivers. `None` means that an error was reported.
+    /// What happens to messages that no request delivers. `None` means that an error was reported.
     pub(super) fn failures(&mut self, entry: Entry<'_>) -> Option<FailureHandling> {
         let (name, object) = self.tagged(entry)?;
         if name == "keep-trying" {

@@ -34,8 +34,8 @@ pub(super) static INGRESS: Shape = Shape::new(
             "startupPosition",
             Takes::Tagged(&STARTUP),
             "startupPosition:\n  type: latest",
-            "Where reading starts on a shard that has no stored position. Shards that appear later are read from their \
-             oldest record whatever it says.",
+            "Where reading starts on a shard that has no stored position. Shards that appear later are always read \
+             from their oldest record.",
         )
         .default("{type: latest}"),
         Field::new(
@@ -73,8 +73,8 @@ const STREAM: Shape = Shape::new(
             "stream",
             Takes::Text(Text::StreamName),
             "stream: orders-stream",
-            "The short name of the stream. Beside an ARN it is for humans. Without one, the stream of that name is looked \
-             up when the module starts, in the region and account that the ingress asks.",
+            "The short name of the stream. Beside an ARN it is only for readers of the file. Without one, the stream \
+             of that name is looked up when the module starts, in the region and account that the ingress asks.",
         ),
         Field::new(
             "valueType",
@@ -91,8 +91,8 @@ const STREAM: Shape = Shape::new(
         )
         .required(),
         Field {
-            doc: "What becomes of a record of this stream that cannot be turned into messages. Without it, what the \
-                  ingress says.",
+            doc: "What happens to a record of this stream that cannot be turned into messages. Without it, what the \
+             ingress says.",
             ..INVALID_RECORDS_FIELD
         },
     ],
@@ -172,7 +172,7 @@ impl Decoder<'_> {
         routes.into_iter().collect()
     }
 
-    /// Above the entries, an ARN stands for that of the one entry; which of several it belongs to nobody can say.
+    /// Above the entries, an ARN stands for that of the one entry; with several entries it is ambiguous.
     fn outer_arn_is_allowed(&mut self, outer: Entry<'_>, items: &[Entry<'_>]) {
         if let [_, second, ..] = items {
             let message = "a `streamArn` above the entries of `streams` needs exactly one entry";
@@ -183,7 +183,7 @@ impl Decoder<'_> {
             );
         } else {
             let message =
-                format!("`streamArn` beside `streams` is where {KZMLABS} wants it; here it stands in the entry");
+                format!("`streamArn` beside `streams` is where {KZMLABS} wants it; here it belongs in the entry");
             self.findings.push(Finding::note(Code::OtherDialect, outer.key, message));
         }
     }
@@ -268,7 +268,8 @@ impl Decoder<'_> {
 
     fn stream_by_name(&mut self, name: &Placed<StreamName>) {
         let message = format!(
-            "`stream` without `streamArn` is {STATEFUN}'s way: the stream is looked up by its name when the module starts"
+            "`stream` without `streamArn` is {STATEFUN}'s form: the stream is looked up by its name when the module \
+             starts"
         );
         self.findings.push(Finding::note(Code::OtherDialect, name.place, message));
     }

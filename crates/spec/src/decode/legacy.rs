@@ -71,7 +71,7 @@ const MODULE_SPEC: Shape = Shape::new(
             "egresses",
             Takes::List(&Takes::Object(&EGRESS_ITEM)),
             "egresses:\n  - egress:\n      meta:\n        type: io.statefun.kinesis/egress\n        id: example/notifications",
-            "Where functions emit records to.",
+            "The stream to which functions emit records.",
         ),
     ],
 );
@@ -237,7 +237,8 @@ impl Decoder<'_> {
             && let Value::Scalar(scalar) = &value.value
         {
             if scalar.text != VERSION {
-                let message = format!("modules of version `{}` are not read: only `{VERSION}` is", shown(&scalar.text));
+                let message =
+                    format!("modules of version `{}` are not supported: only `{VERSION}` is", shown(&scalar.text));
                 self.findings.push(Finding::error(Code::LegacyFormat, value.place, message).help(MODERN.to_owned()));
                 return;
             }

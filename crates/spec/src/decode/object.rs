@@ -239,14 +239,14 @@ impl Decoder<'_> {
     ) -> Option<&'static str> {
         let severity = if self.options.lenient { Severity::Warning } else { Severity::Error };
         if !self.findings.keeps(severity) {
-            // It is counted, and nobody reads its words.
+            // It is only counted, and its text is not shown.
             let finding = if self.options.lenient { Finding::warning } else { Finding::error };
             self.findings.push(finding(Code::UnknownField, place, String::new()));
             return None;
         }
         let names = || shape.fields.iter().map(|field| field.name);
         let owner = variants.iter().find(|variant| variant.shape.fields.iter().any(|field| field.name == text));
-        // Whoever misspells another dialect's name means the same field.
+        // A misspelt name of another dialect means the same field.
         let by_alias = || {
             let aliases =
                 || shape.fields.iter().flat_map(|field| field.aliases.iter().map(move |alias| (alias, field)));
@@ -257,7 +257,7 @@ impl Decoder<'_> {
         let help = match (nearest, owner) {
             (Some(name), _) => format!("did you mean `{name}`?"),
             (None, Some(owner)) => format!("`{text}` belongs to type `{}`", owner.name),
-            (None, None) if text == "<<" => "merge keys are not read: write the fields out".to_owned(),
+            (None, None) if text == "<<" => "merge keys are not supported: write the fields out".to_owned(),
             (None, None) => format!("the fields of {what} are {}", listed(names(), "and")),
         };
         let message = format!("{what} has no field `{}`", shown(text));

@@ -43,13 +43,13 @@ pub(super) const EGRESS_FIELD: Field = Field {
     ..INGRESS_FIELD
 };
 
-const POLICY: &str = "failed calls are tried again with growing delays, whatever it says";
+const POLICY: &str = "failed calls are always retried with growing delays";
 const POSITION: &str = "set `startupPosition`";
-const PROXY: &str = "requests go through no proxy that a property names";
+const PROXY: &str = "properties cannot set a proxy";
 const TRUST: &str = "certificates are always checked";
 
 const LATER: &str = "connections are opened and closed as they are needed";
-const NAME: &str = "the client names itself";
+const NAME: &str = "the client sets its own user agent";
 
 /// Those of ingresses and egresses alike.
 const CLIENT: &[Property] = &[
@@ -67,10 +67,10 @@ const CLIENT: &[Property] = &[
     property(
         "aws.credentials.provider.role.provider",
         FLINK,
-        Effect::Always("AUTO", "roles are taken on with the credentials of the AWS default chain"),
+        Effect::Always("AUTO", "roles are assumed with the credentials of the AWS default chain"),
     ),
     nothing("aws.credentials.provider.role.stsEndpoint", FLINK, "set the environment variable `AWS_ENDPOINT_URL_STS`"),
-    nothing("aws.credentials.provider.custom.class", FLINK, "no Java class is run here: set `awsCredentials`"),
+    nothing("aws.credentials.provider.custom.class", FLINK, "Java classes are not supported: set `awsCredentials`"),
     sets("aws.http-client.read-timeout", FLINK, Setting::ReadTimeout),
     sets("aws.http-client.max-concurrency", FLINK, Setting::MaxConnections),
     nothing("aws.http.protocol.version", FLINK, "the client and the service agree on the version"),
@@ -105,7 +105,12 @@ const SOURCE: &[Property] = &[
     sets("source.shard.get-records.max-record-count", FLINK, Setting::MaxRecords),
     sets("source.reader.empty-records-fetch-interval", FLINK, Setting::IdleInterval),
     sets("source.shard.get-records.idle-source-interval", FLINK, Setting::IdleInterval),
-    nothing("source.shard.get-records.interval", FLINK, "a shard with news is asked as fast as the service allows"),
+    nothing(
+        "source.shard.get-records.interval",
+        FLINK,
+        "a shard with new records is polled as fast as the service \
+     allows",
+    ),
     nothing("source.init.position", FLINK, POSITION),
     nothing("source.init.timestamp", FLINK, POSITION),
     nothing("source.init.timestamp.format", FLINK, POSITION),
@@ -151,7 +156,7 @@ const PRODUCER: &[Property] = &[
 const BUFFER: &str = "requests are filled and sent by the egress itself";
 const SLOWER: &str = "what a shard refuses is sent again more slowly";
 const ENDPOINT: &str = "set `awsRegion` with type `custom-endpoint`";
-const LOGS: &str = "the log and the metrics of the process say it";
+const LOGS: &str = "the process has its own log and metrics";
 const THREADS: &str = "there is no pool of threads to size";
 
 impl Setting {
@@ -329,11 +334,11 @@ impl Decoder<'_> {
         if !is_set {
             let help = why.unwrap_or_else(|| {
                 let names = known.iter().copied().flatten().map(|property| property.name);
-                // Beyond what is kept, nobody reads the help.
+                // Findings beyond the limit are not shown, so they need no help.
                 let word = if self.findings.keeps(Severity::Warning) { name.text.as_ref() } else { "" };
                 match suggest::nearest(word, names) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => "it is kept, but nothing reads it".to_owned(),
+                    None => "it has no effect".to_owned(),
                 }
             });
             self.property_without_effect(key.place, &shown(&name.text), &help);

@@ -51,7 +51,7 @@ pub(super) const REGION_FIELD: Field = Field::new(
     "awsRegion",
     Takes::Tagged(&REGION),
     REGION.example,
-    "Where the service is. The region in the ARN of a stream wins over it, with a warning.",
+    "The region of the service. The region in the ARN of a stream takes precedence, with a warning.",
 )
 .default("{type: default}");
 
@@ -173,7 +173,7 @@ impl Decoder<'_> {
                 }),
                 (None, Some(_)) => {
                     let endpoint = endpoint?;
-                    let message = format!("the client property `{}` needs the region besides", endpoint.name);
+                    let message = format!("the client property `{}` also needs the region", endpoint.name);
                     let help = "set `awsRegion` with type `custom-endpoint` instead".to_owned();
                     self.findings.push(Finding::error(Code::IncompleteSettings, endpoint.key, message).help(help));
                     None
@@ -225,10 +225,10 @@ impl Decoder<'_> {
         if id.written.is_some() || REGIONS.contains(&id.value.as_str()) {
             return;
         }
-        let message = format!("no region `{}` is known", id.value);
+        let message = format!("unknown region `{}`", id.value);
         let help = match suggest::nearest(&id.value, REGIONS.iter().copied()) {
-            Some(region) => format!("did you mean `{region}`? a region that AWS opened lately works all the same"),
-            None => "a region that AWS opened lately works all the same".to_owned(),
+            Some(region) => format!("did you mean `{region}`? a new AWS region works too"),
+            None => "a new AWS region works too".to_owned(),
         };
         self.findings.push(Finding::warning(Code::UnknownRegion, id.place, message).help(help));
     }

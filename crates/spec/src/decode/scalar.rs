@@ -83,7 +83,7 @@ impl Decoder<'_> {
         const BOOLEANS: [&str; 4] = ["yes", "no", "on", "off"];
         let is_boolean = BOOLEANS.iter().any(|word| word.eq_ignore_ascii_case(text));
         if is_boolean && entry.written().is_none() && self.stands_in_file(entry.node.place, text) {
-            let message = format!("`{text}` without quotes is a boolean to those who read YAML 1.1, as StateFun does");
+            let message = format!("`{text}` without quotes is a boolean in YAML 1.1, which StateFun reads");
             let help = format!("put it in quotes: \"{text}\"");
             self.findings.push(Finding::warning(Code::AmbiguousText, entry.place(), message).help(help));
         }

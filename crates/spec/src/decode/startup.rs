@@ -40,7 +40,8 @@ pub(super) const STARTUP: Tagged = Tagged {
                     Takes::Text(Text::Timestamp),
                     "timestamp: \"2026-04-23T00:00:00.000Z\"",
                     "The instant, as an ISO-8601 string `yyyy-MM-dd'T'HH:mm:ss.SSSXXX`; any other instant of RFC 3339 \
-                     with an offset does as well, cut to milliseconds. A number is refused, since nobody can tell its unit.",
+                     with an offset does as well, cut to milliseconds. Numbers are rejected because their unit is \
+                     ambiguous.",
                 )
                 .about("an ISO-8601 string, not a numeric epoch")
                 .required(),

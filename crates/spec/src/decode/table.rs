@@ -32,7 +32,7 @@ pub(crate) enum Reads {
 }
 
 impl Reads {
-    /// The fields of the `spec`; none for a kind that is not served here.
+    /// The fields of the `spec`; none for a kind that is not supported.
     pub(crate) fn shape(self) -> Option<&'static Shape> {
         match self {
             Self::Ingress(shape) | Self::Egress(shape) | Self::Endpoint(shape) => Some(shape),
@@ -314,8 +314,8 @@ pub(super) const LOG_LEVELS: &[Word] = &[
     Word { name: LogLevel::Error.as_str(), doc: "As an error." },
     Word { name: LogLevel::Warn.as_str(), doc: "As a warning." },
     Word { name: LogLevel::Info.as_str(), doc: "As information." },
-    Word { name: LogLevel::Debug.as_str(), doc: "For those who look for errors." },
-    Word { name: LogLevel::Trace.as_str(), doc: "For those who look at everything." },
+    Word { name: LogLevel::Debug.as_str(), doc: "Detailed logs for troubleshooting." },
+    Word { name: LogLevel::Trace.as_str(), doc: "The most detailed logs." },
 ];
 
 /// A mapping whose `type` says which other fields it has.
@@ -366,7 +366,7 @@ pub(crate) struct Property {
     pub(crate) effect: Effect,
 }
 
-/// What becomes of a client property.
+/// What happens to a client property.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Effect {
     /// It is another way to write this field (a path such as `consumer.maxRecords`), or the setting of the client that
@@ -430,10 +430,10 @@ impl Setting {
             Self::MaxRecords => "`consumer.maxRecords`",
             Self::IdleInterval => "`consumer.idleInterval`",
             Self::DiscoveryInterval => "`consumer.discoveryInterval`",
-            Self::ConnectTimeout => "how long it may take to connect",
-            Self::ReadTimeout => "how long an answer may be silent",
-            Self::RequestTimeout => "how long one call may take",
-            Self::MaxConnections => "how many connections there are at most",
+            Self::ConnectTimeout => "the connect timeout",
+            Self::ReadTimeout => "the read timeout",
+            Self::RequestTimeout => "the timeout of a call",
+            Self::MaxConnections => "the maximum number of connections",
             Self::Aggregation => "`aggregation`",
             Self::AggregationMaxBytes => "`aggregation.maxBytes`",
             Self::AggregationMaxRecords => "`aggregation.maxRecords`",

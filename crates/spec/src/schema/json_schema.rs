@@ -4,7 +4,7 @@ use crate::decode::{
     table::{Alias, Effect, Field, Kind, Presence, Property, Reads, Shape, Tagged, Takes, Text, Variant, Word},
 };
 
-/// A regular expression for a text with a variable, whose value nobody knows here.
+/// A regular expression for a text with a variable, whose value is not known here.
 const VARIABLE: &str = r"\$\{";
 
 /// The JSON Schema (draft 2020-12) of one document of a module file, for editors that complete and check.

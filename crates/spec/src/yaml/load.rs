@@ -116,7 +116,7 @@ fn not_text(file: u32, source: &SourceFile) -> Option<Finding> {
         return None;
     }
     let (at, c) = text.char_indices().find(|&(_, c)| !is_printable(c))?;
-    let message = format!("the character U+{:04X} has no place in YAML", u32::from(c));
+    let message = format!("the character U+{:04X} is not allowed in YAML", u32::from(c));
     Some(Finding::error(Code::NotText, place(file, at, at + c.len_utf8()), message))
 }
 
@@ -320,7 +320,7 @@ impl<'a> Loader<'a, '_> {
 
     fn unsupported_tag(&mut self, tag: &Tag, place: Place) {
         let shown: String = tag.to_string().chars().take(60).collect();
-        let message = format!("the YAML tag `{}` has no meaning here", shown.escape_debug());
+        let message = format!("the YAML tag `{}` is not supported", shown.escape_debug());
         self.findings.push(Finding::error(Code::UnsupportedTag, place, message));
     }
 
@@ -423,7 +423,7 @@ impl<'a> Loader<'a, '_> {
     }
 
     fn limit(&mut self, place: Place, what: &str) -> Stop {
-        self.findings.push(Finding::error(Code::TooLarge, place, format!("this is no module file: it has {what}")));
+        self.findings.push(Finding::error(Code::TooLarge, place, format!("this is not a module file: it has {what}")));
         Stop::Limit
     }
 
@@ -504,7 +504,7 @@ impl<'a> Loader<'a, '_> {
         let mut finding = Finding::error(Code::Syntax, shown, format!("not YAML: {}", error.info()));
         if tab.is_some() {
             finding = Finding::error(Code::Syntax, shown, "not YAML: a tab in the indentation")
-                .help("indent with blanks".to_owned());
+                .help("indent with spaces".to_owned());
         } else if error.info().contains("mapping values are not allowed") {
             finding = finding.help("put a value that contains `: ` in quotes, or correct the indentation".to_owned());
         } else if error.info().contains("unexpected character") {

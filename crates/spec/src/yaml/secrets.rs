@@ -5,7 +5,7 @@ use crate::{SourceFile, findings::Place};
 
 /// The places of keys and passwords in the files.
 ///
-/// They are found by the names of the fields, in documents of every kind and under misspelt names too: whoever renders a
+/// They are found by the names of the fields, in documents of every kind and under misspelt names too: code that renders a
 /// problem must not print a secret because its field is the problem.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets(Vec<Place>);

@@ -166,7 +166,7 @@ fn keys_in_the_file() {
     check_all(
         &[&ingress(keys)],
         "
-        f:4:59: warning[SFK0031]: this file has AWS keys in it: whoever reads the file can use them
+        f:4:59: warning[SFK0031]: this file has AWS keys in it: anyone who can read the file can use them
           help: prefer a profile, or the default chain (environment, web identity, instance role)
         ",
     );
@@ -184,7 +184,7 @@ fn keys_for_a_stand_in_of_aws_are_no_secret() {
     let real = local.replace("http://localhost:4566", "https://vpce-1.kinesis.us-east-1.vpce.amazonaws.com");
     check(
         &ingress(&format!("{keys}\n{real}")),
-        "f:4:52: warning[SFK0031]: this file has AWS keys in it: whoever reads the file can use them",
+        "f:4:52: warning[SFK0031]: this file has AWS keys in it: anyone who can read the file can use them",
     );
 }
 
@@ -203,7 +203,7 @@ fn a_key_that_is_a_number_is_not_quoted_in_the_help() {
         "
         f:4:46: error[SFK0013]: `accessKeyId` must be a string, not a number
           help: put it in quotes
-        f:4:58: warning[SFK0031]: this file has AWS keys in it: whoever reads the file can use them
+        f:4:58: warning[SFK0031]: this file has AWS keys in it: anyone who can read the file can use them
           help: prefer a profile, or the default chain (environment, web identity, instance role)
         f:4:75: error[SFK0013]: `secretAccessKey` must be a string, not a number
           help: put it in quotes

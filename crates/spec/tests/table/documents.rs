@@ -95,8 +95,8 @@ fn kafka_is_not_served() {
     check_all(
         &[yaml],
         "
-        f:1:7: error[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not served here
-          help: only Kinesis is: leave the document out, or let documents of other transports be skipped
+        f:1:7: error[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not supported
+          help: only Kinesis is supported: remove the document, or skip documents of other transports
         ",
     );
     let mut options = Options::default();
@@ -104,7 +104,7 @@ fn kafka_is_not_served() {
     check_with(
         &options,
         yaml,
-        "f:1:7: warning[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not served here: the document is skipped",
+        "f:1:7: warning[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not supported: the document is skipped",
     );
 }
 

@@ -95,7 +95,7 @@ fn a_merge_key() {
         &[&egress("<<: {streamName: s}\nstreamName: t")],
         "
         f:4:3: error[SFK0011]: an egress has no field `<<`
-          help: merge keys are not read: write the fields out
+          help: merge keys are not supported: write the fields out
         ",
     );
 }

@@ -1,4 +1,4 @@
-//! What becomes of records and messages that nobody takes: `invalidRecordHandling`, `failedRecordHandling` and
+//! What happens to records and messages that nobody takes: `invalidRecordHandling`, `failedRecordHandling` and
 //! `failureHandling`.
 
 use std::time::Duration;

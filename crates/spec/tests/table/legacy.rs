@@ -113,7 +113,7 @@ fn other_versions_are_refused_by_name() {
             &[&legacy("egresses: []").replace("3.0", version)],
             &format!(
                 "
-                f:1:10: error[SFK0009]: modules of version `{version}` are not read: only `3.0` is
+                f:1:10: error[SFK0009]: modules of version `{version}` are not supported: only `3.0` is
                   help: since 3.1 every ingress, egress and endpoint is a document of its own, with `kind` and `spec`
                 "
             ),
@@ -260,14 +260,14 @@ fn kafka_is_not_served_in_the_old_form_either() {
               spec: {address: 'kafka:9092'}
         ",
     );
-    check(&yaml, &with_note("f:8:24: error[SFK0008]: the kind `io.statefun.kafka/ingress` is not served here"));
+    check(&yaml, &with_note("f:8:24: error[SFK0008]: the kind `io.statefun.kafka/ingress` is not supported"));
     let mut options = Options::default();
     options.ignore_unsupported = true;
     check_with(
         &options,
         &yaml,
         &with_note(
-            "f:8:24: warning[SFK0008]: the kind `io.statefun.kafka/ingress` is not served here: the document is skipped",
+            "f:8:24: warning[SFK0008]: the kind `io.statefun.kafka/ingress` is not supported: the document is skipped",
         ),
     );
 }

@@ -273,7 +273,7 @@ fn an_endpoint_without_a_region() {
     check_all(
         &[&properties("- aws.endpoint: http://localhost:4566")],
         "
-        f:5:7: error[SFK0046]: the client property `aws.endpoint` needs the region besides
+        f:5:7: error[SFK0046]: the client property `aws.endpoint` also needs the region
           help: set `awsRegion` with type `custom-endpoint` instead
         ",
     );
@@ -330,7 +330,7 @@ fn keys_in_properties_are_keys_in_the_file() {
             ",
         )],
         "
-        f:7:7: warning[SFK0031]: this file has AWS keys in it: whoever reads the file can use them
+        f:7:7: warning[SFK0031]: this file has AWS keys in it: anyone who can read the file can use them
           help: prefer a profile, or the default chain (environment, web identity, instance role)
         ",
     );
@@ -349,7 +349,7 @@ fn a_provider_without_what_it_needs() {
         &properties("- aws.credentials.provider.basic.secretkey: hunter2"),
         "
         f:5:7: error[SFK0046]: the credentials provider `BASIC` needs the client property `aws.credentials.provider.basic.accesskeyid`
-        f:5:7: warning[SFK0031]: this file has AWS keys in it: whoever reads the file can use them
+        f:5:7: warning[SFK0031]: this file has AWS keys in it: anyone who can read the file can use them
         ",
     );
 }
@@ -359,10 +359,10 @@ fn a_provider_that_does_not_exist_here() {
     check_all(
         &[&properties("- aws.credentials.provider: CUSTOM\n- aws.credentials.provider.custom.class: com.example.Keys")],
         "
-        f:5:33: warning[SFK0032]: the credentials provider `CUSTOM` has no counterpart here
-          help: the AWS default chain is asked instead, unless `awsCredentials` says otherwise
+        f:5:33: warning[SFK0032]: the credentials provider `CUSTOM` is not supported
+          help: the AWS default chain is used instead, unless `awsCredentials` is set
         f:6:7: warning[SFK0032]: the client property `aws.credentials.provider.custom.class` has no effect here
-          help: no Java class is run here: set `awsCredentials`
+          help: Java classes are not supported: set `awsCredentials`
         ",
     );
     check_all(
@@ -407,13 +407,13 @@ fn properties_that_nothing_reads() {
         f:5:7: warning[SFK0032]: the client property `source.init.position` has no effect here
           help: set `startupPosition`
         f:6:7: warning[SFK0032]: the client property `MaxErrorRetry` has no effect here
-          help: failed calls are tried again with growing delays, whatever it says
+          help: failed calls are always retried with growing delays
         f:7:7: warning[SFK0032]: the client property `ProxyHost` has no effect here
-          help: requests go through no proxy that a property names
+          help: properties cannot set a proxy
         f:8:7: warning[SFK0032]: the client property `SocketTimeOut` has no effect here
           help: did you mean `SocketTimeout`?
         f:9:7: warning[SFK0032]: the client property `colour` has no effect here
-          help: it is kept, but nothing reads it
+          help: it has no effect
         ",
     );
     let checked = read_module(&[SourceFile::new("f", properties("- colour: red"))], &Options::default());
@@ -484,7 +484,7 @@ fn the_producer_library_without_effect() {
         f:7:7: warning[SFK0032]: the client property `RateLimit` has no effect here
           help: what a shard refuses is sent again more slowly
         f:8:7: warning[SFK0032]: the client property `source.reader.type` has no effect here
-          help: it is kept, but nothing reads it
+          help: it has no effect
         ",
     );
 }

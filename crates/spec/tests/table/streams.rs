@@ -216,7 +216,8 @@ fn the_arn_beside_the_streams_as_kzmlabs_has_it() {
         ";
     check(
         yaml,
-        "f:4:3: note[SFK0033]: `streamArn` beside `streams` is where kzmlabs' StateFun wants it; here it stands in the entry",
+        "f:4:3: note[SFK0033]: `streamArn` beside `streams` is where kzmlabs' StateFun wants it; here it belongs in \
+         the entry",
     );
     let module = read_module(&[SourceFile::new("f", crate::dedent(yaml))], &Options::default()).module.unwrap();
     assert_eq!(module.ingresses[0].streams[0].stream.name().as_str(), "orders");
@@ -256,7 +257,7 @@ fn the_arn_beside_the_streams_and_another_in_the_entry() {
               targets: [example/order-handler]
         ",
         "
-        f:4:3: note[SFK0033]: `streamArn` beside `streams` is where kzmlabs' StateFun wants it; here it stands in the entry
+        f:4:3: note[SFK0033]: `streamArn` beside `streams` is where kzmlabs' StateFun wants it; here it belongs in the entry
         f:6:18: error[SFK0019]: this `streamArn` is not the one beside `streams`
         ",
     );
@@ -270,8 +271,8 @@ fn a_stream_by_its_name_as_apache_statefun_has_it() {
     check(
         &yaml,
         "
-        f:5:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's way: the stream is looked up by its name when the module starts
-        f:6:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's way: the stream is looked up by its name when the module starts
+        f:5:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's form: the stream is looked up by its name when the module starts
+        f:6:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's form: the stream is looked up by its name when the module starts
         ",
     );
     let module = read_module(&[SourceFile::new("f", yaml)], &Options::default()).module.unwrap();
@@ -284,11 +285,11 @@ fn two_entries_for_one_name() {
     check_all(
         &[&streams("- {stream: orders, valueType: a/b, targets: [a/c]}\n- {stream: orders, valueType: a/b, targets: [a/d]}")],
         "
-        f:5:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's way: the stream is looked up by its name when the module starts
+        f:5:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's form: the stream is looked up by its name when the module starts
         f:6:16: error[SFK0026]: two entries for the stream `orders`
           f:5:16: the first one is here
           help: list all targets in one entry
-        f:6:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's way: the stream is looked up by its name when the module starts
+        f:6:16: note[SFK0033]: `stream` without `streamArn` is Apache StateFun's form: the stream is looked up by its name when the module starts
         ",
     );
 }

@@ -55,9 +55,9 @@ fn json_is_yaml_but_a_record_is_no_document() {
 
 #[test]
 fn binary_junk() {
-    check("\u{7f}ELF\u{2}\u{1}\u{1}\0\0", "f:1:1: error[SFK0002]: the character U+007F has no place in YAML");
-    check("kind: a\0b", "f:1:8: error[SFK0002]: the character U+0000 has no place in YAML");
-    check("PK\u{3}\u{4}\u{fffd}", "f:1:3: error[SFK0002]: the character U+0003 has no place in YAML");
+    check("\u{7f}ELF\u{2}\u{1}\u{1}\0\0", "f:1:1: error[SFK0002]: the character U+007F is not allowed in YAML");
+    check("kind: a\0b", "f:1:8: error[SFK0002]: the character U+0000 is not allowed in YAML");
+    check("PK\u{3}\u{4}\u{fffd}", "f:1:3: error[SFK0002]: the character U+0003 is not allowed in YAML");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_tab_in_the_indentation() {
         &["kind: io.statefun.kinesis.v1/egress\nspec:\n  id: a/b\n\tstreamName: s\n"],
         "
         f:4:1: error[SFK0001]: not YAML: a tab in the indentation
-          help: indent with blanks
+          help: indent with spaces
         ",
     );
 }
@@ -137,9 +137,17 @@ fn line_breaks_of_windows_and_a_byte_order_mark() {
 #[test]
 fn deep_nesting() {
     let flow = "[".repeat(10_000);
-    check(&flow, "f:1:256: error[SFK0003]: this is no module file: it has more than 64 levels of lists and mappings");
+    check(
+        &flow,
+        "f:1:256: error[SFK0003]: this is not a module file: it has more than 64 levels of lists and \
+     mappings",
+    );
     let dashes = "- ".repeat(10_000);
-    check(&dashes, "f:1:129: error[SFK0003]: this is no module file: it has more than 64 levels of lists and mappings");
+    check(
+        &dashes,
+        "f:1:129: error[SFK0003]: this is not a module file: it has more than 64 levels of lists and \
+     mappings",
+    );
 }
 
 #[test]
@@ -152,7 +160,7 @@ fn an_alias_bomb() {
     check(
         &bomb,
         "
-        f:5:36: error[SFK0003]: this is no module file: it has more than 100000 values, aliases followed
+        f:5:36: error[SFK0003]: this is not a module file: it has more than 100000 values, aliases followed
         ",
     );
 }
@@ -198,7 +206,7 @@ fn tags() {
           id: !!str a/b
           streamName: !env STREAM
         ",
-        "f:4:15: error[SFK0036]: the YAML tag `!env` has no meaning here",
+        "f:4:15: error[SFK0036]: the YAML tag `!env` is not supported",
     );
 }
 
@@ -245,5 +253,5 @@ fn more_unknown_fields_of_one_mapping_than_are_listed() {
 fn more_anchors_than_a_module_has() {
     let anchors = |count: usize| format!("kind: x\nspec:\n{}", "  - &a b\n".repeat(count));
     check(&anchors(10_000), "f:1:7: error[SFK0007]: unknown kind `x`");
-    check(&anchors(10_001), "f:10003:5: error[SFK0003]: this is no module file: it has more than 10000 anchors");
+    check(&anchors(10_001), "f:10003:5: error[SFK0003]: this is not a module file: it has more than 10000 anchors");
 }

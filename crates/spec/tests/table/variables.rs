@@ -186,7 +186,7 @@ fn documents_that_are_skipped_need_no_variables() {
     check_with(
         &options,
         "kind: io.statefun.kafka.v1/ingress\nspec: {address: \"${KAFKA}\"}",
-        "f:1:7: warning[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not served here: the document is skipped",
+        "f:1:7: warning[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not supported: the document is skipped",
     );
 }
 
@@ -218,7 +218,7 @@ fn a_secret_with_a_variable_that_is_not_set_is_not_quoted() {
         "
         f:7:18: error[SFK0034]: a variable of this value is not set
           help: set it in the environment, or write `${NAME:-default}`; `$${` is a literal `${`
-        f:8:5: warning[SFK0031]: this file has AWS keys in it: whoever reads the file can use them
+        f:8:5: warning[SFK0031]: this file has AWS keys in it: anyone who can read the file can use them
           help: prefer a profile, or the default chain (environment, web identity, instance role)
         f:8:23: error[SFK0037]: a variable of this value has no `}` at its end
           help: write `${NAME}` or `${NAME:-default}`, the name of letters, digits and `_`; `$${` is a literal `${`
@@ -238,7 +238,7 @@ fn keys_from_variables_are_no_keys_in_the_file() {
         check_with(
             &options(),
             &with(secret),
-            "f:5:49: warning[SFK0031]: this file has AWS keys in it: whoever reads the file can use them",
+            "f:5:49: warning[SFK0031]: this file has AWS keys in it: anyone who can read the file can use them",
         );
     }
 }

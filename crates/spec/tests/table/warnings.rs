@@ -29,7 +29,7 @@ fn requests_that_anybody_on_the_way_can_read() {
         &[&served_at("http://orders.svc:8000/{function.name}")],
         "
         f:12:20: warning[SFK0038]: requests to `orders.svc` go over the network unencrypted
-          help: whoever is on the way, in a private network too, can read and change the messages and the state of the functions: use https://, or http+unix:// on the same machine
+          help: anyone on the network can read and change the messages and the state of the functions: use https://, or http+unix:// on the same machine
         ",
     );
     for (url, host) in [
@@ -52,7 +52,7 @@ fn a_password_in_an_address_is_refused_and_not_shown() {
     );
     check(
         &served_at("ftp://me:hunter2@orders.svc/"),
-        "f:12:20: error[SFK0022]: a text is not an address that requests can go to; what stands here may be a secret, and is not shown",
+        "f:12:20: error[SFK0022]: a text is not a valid address; what stands here may be a secret, and is not shown",
     );
     check(
         &egress("streamName: https://me:hunter2@host/"),
@@ -93,7 +93,7 @@ fn an_endpoint_is_not_said_to_be_unreached_when_something_else_is_wrong() {
     check_with(
         &options,
         &format!("kind: io.statefun.kafka.v1/ingress\n---\n{endpoint}"),
-        "f:1:7: warning[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not served here: the document is skipped",
+        "f:1:7: warning[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not supported: the document is skipped",
     );
 }
 
@@ -128,8 +128,8 @@ fn a_misspelt_region() {
     check_all(
         &[&egress("streamName: s\nawsRegion: {type: specific, id: us-esat-1}")],
         "
-        f:5:35: warning[SFK0044]: no region `us-esat-1` is known
-          help: did you mean `us-east-1`? a region that AWS opened lately works all the same
+        f:5:35: warning[SFK0044]: unknown region `us-esat-1`
+          help: did you mean `us-east-1`? a new AWS region works too
         ",
     );
     check_all(
@@ -141,7 +141,7 @@ fn a_misspelt_region() {
     );
     check(
         &egress("streamName: s\nawsRegion: {type: specific, id: moon-base-1}"),
-        "f:5:35: warning[SFK0044]: no region `moon-base-1` is known",
+        "f:5:35: warning[SFK0044]: unknown region `moon-base-1`",
     );
     // A stand-in of AWS may take any.
     check(
@@ -154,7 +154,7 @@ fn a_misspelt_region() {
 fn a_misspelt_region_in_an_arn() {
     check(
         &streams("- {streamArn: 'arn:aws:kinesis:eu-wset-1:123456789012:stream/s', valueType: a/b, targets: [a/c]}"),
-        "f:5:19: warning[SFK0044]: no region `eu-wset-1` is known",
+        "f:5:19: warning[SFK0044]: unknown region `eu-wset-1`",
     );
 }
 
@@ -165,7 +165,7 @@ fn words_that_are_booleans_elsewhere() {
             &[&egress(&format!("streamName: {word}"))],
             &format!(
                 "
-                f:4:15: warning[SFK0045]: `{word}` without quotes is a boolean to those who read YAML 1.1, as StateFun does
+                f:4:15: warning[SFK0045]: `{word}` without quotes is a boolean in YAML 1.1, which StateFun reads
                   help: put it in quotes: \"{word}\"
                 "
             ),
@@ -193,7 +193,7 @@ fn numbers_with_leading_zeros_are_not_texts() {
         "
         f:5:46: error[SFK0013]: `accessKeyId` must be a string, not a number
           help: put it in quotes
-        f:5:52: warning[SFK0031]: this file has AWS keys in it: whoever reads the file can use them
+        f:5:52: warning[SFK0031]: this file has AWS keys in it: anyone who can read the file can use them
           help: prefer a profile, or the default chain (environment, web identity, instance role)
         ",
     );
