@@ -47,7 +47,6 @@ impl StdError for Error {
 
 /// What a caller can do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ErrorKind {
     /// Another process, or another handle of this one, holds the store. Stop that one first.
     Locked,

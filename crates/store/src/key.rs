@@ -142,7 +142,6 @@ pub fn due_from(instant: Timestamp) -> KeyRange {
 
 /// A parsed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum StoredKey {
     /// Of [`meta`].
     Meta {

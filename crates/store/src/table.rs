@@ -2,7 +2,6 @@ use std::fmt;
 
 /// The parts of a store. A key means something within its table only, and a commit changes any of them at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum Table {
     /// Small facts about the whole: what the module was, which state values a function type declared.
     /// Keys: [`key::meta`](crate::key::meta).

@@ -162,7 +162,8 @@ impl Line {
                     sender_id_hash: Some(hash.to_string()),
                     ..Self::of_bytes(&entry.value)
                 }),
-                _ => None,
+                // Other tables have no such keys.
+                Table::Meta | Table::Positions | Table::State | Table::Due => None,
             },
             StoredKey::Due { at, hash, number } => Some(Self {
                 number: Some(*number),
@@ -170,7 +171,6 @@ impl Line {
                 due: Some(at.to_string()),
                 ..Self::default()
             }),
-            _ => None,
         }
     }
 
