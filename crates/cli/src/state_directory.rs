@@ -168,6 +168,9 @@ fn hint(kind: ErrorKind, by: UsedBy) -> Option<&'static str> {
         }
         (ErrorKind::Full, _) => "make room on its disk; nothing was lost",
         (ErrorKind::Io, _) => "check that this process may make and write the directory, and that its disk is in order",
+        (ErrorKind::Fenced, _) => {
+            "another process uses the directory now; start this one again only when that has ended"
+        }
         (ErrorKind::Closed | ErrorKind::Invalid, _) => return None,
     })
 }
@@ -207,6 +210,7 @@ mod tests {
             check(ErrorKind::Damaged, by, Some("state reset DIR --all"));
             check(ErrorKind::Full, by, Some("make room"));
             check(ErrorKind::Io, by, Some("may make and write the directory"));
+            check(ErrorKind::Fenced, by, Some("another process uses the directory"));
             check(ErrorKind::Closed, by, None);
         }
         check(ErrorKind::Locked, UsedBy::Run, Some("name another directory"));

@@ -171,6 +171,7 @@ impl Line {
                     sender_id_hash: Some(hash.to_string()),
                     ..Self::of_bytes(&entry.value)
                 }),
+                // Other tables have no such keys.
                 Table::Meta | Table::Positions | Table::State | Table::Due => None,
             },
             StoredKey::Due { at, hash, number } => Some(Self {
@@ -179,7 +180,6 @@ impl Line {
                 due: Some(at.to_string()),
                 ..Self::default()
             }),
-            _ => None,
         }
     }
 

@@ -27,9 +27,9 @@ pub struct OldEntry {
 /// The entries of a store of format 1 that need new keys: messages, delayed messages and records for egresses, table by
 /// table and in the order of their numbers.
 ///
-/// Format 1 has them under their numbers alone. The store does not know what values mean, so that whoever
-/// [upgrades](crate::DiskStore::upgrade) a store puts each of them into a [`Commit`](crate::Commit) again, under the keys
-/// that [`key`](crate::key) has for them.
+/// Format 1 has them under their numbers alone. The store does not know what values mean. So the caller of
+/// [`DiskStore::upgrade`](crate::DiskStore::upgrade) puts each of them into a [`Commit`] again, under the keys that
+/// [`key`](crate::key) has for them.
 pub struct OldEntries(Box<dyn Iterator<Item = Result<(Table, Entry)>>>);
 
 impl OldEntries {

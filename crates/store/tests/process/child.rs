@@ -69,6 +69,11 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let [mode, directory] = arguments else { return ExitCode::FAILURE };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
+        #[cfg(unix)]
+        if mode == "open-without-room" {
+            crate::full::open_without_room(directory).await;
+            return ExitCode::SUCCESS;
+        }
         let store = match mode.as_str() {
             "upgrade" => DiskStore::open_upgrading(directory, settings(), upgrade::convert).await.unwrap(),
             _ => DiskStore::open(directory, settings()).await.unwrap(),
@@ -81,6 +86,8 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             }
             #[cfg(unix)]
             "full" => crate::full::fill(&store).await,
+            #[cfg(unix)]
+            "fill-and-end" => crate::full::fill_and_end(&store).await,
             _ => return ExitCode::FAILURE,
         }
         ExitCode::SUCCESS
