@@ -104,11 +104,11 @@ impl Walk<'_> {
                     self.push(&path, field, value.clone(), base, with(value));
                 }
             }
-            Takes::List(Takes::Object(inner)) => {
-                let file = |item| outer(with(Json::List(vec![item])));
-                self.within(&file).shape(&format!("{path}."), inner, minimal(inner));
-            }
             Takes::List(item) => {
+                if let Takes::Object(inner) = item {
+                    let file = |item| outer(with(Json::List(vec![item])));
+                    self.within(&file).shape(&format!("{path}."), inner, minimal(inner));
+                }
                 for value in values(item, field) {
                     let list = Json::List(vec![value]);
                     self.push(&path, field, list.clone(), base, with(list));
