@@ -308,6 +308,20 @@ fn a_record_lingers_for_company_and_a_full_request_does_not() {
 }
 
 #[test]
+fn a_request_holds_10_mib_also_when_later_records_have_waited() {
+    let mut rig = Rig::new(Settings { max_in_flight_requests: count(1), ..plain() });
+    rig.send(&["x1"]);
+    let first = rig.request_of("x");
+    for key in ["a", "b", "c", "x"] {
+        rig.machine.submit(rig.now, record(key, 3 * MIB), "large");
+    }
+    rig.answer(first, [stored()]);
+    let second = rig.request_of("abc");
+    rig.answer(second, [stored(), stored(), stored()]);
+    rig.request_of("x");
+}
+
+#[test]
 fn a_request_lingers_until_it_has_10_mib_and_not_a_byte_longer() {
     let mut rig = Rig::new(Settings { linger: Duration::from_secs(3_600), ..plain() });
     for key in ["a", "b", "c"] {
