@@ -245,7 +245,11 @@ mod tests {
     use statefun_kinesis_fake::FakeKinesis;
 
     use super::*;
-    use crate::{Reason, Settings};
+    use crate::{
+        Reason, Settings,
+        inner::Event,
+        request::{Content, Request},
+    };
 
     async fn producer(kinesis: &FakeKinesis, settings: Settings) -> Producer {
         let stream: StreamRef = "orders".parse().unwrap();
@@ -333,6 +337,11 @@ mod tests {
             producer.close().await;
         });
         end.await.expect("nothing waits for ever");
+        // The answer to a request that was in flight means nothing to the queue that took the place of the broken one.
+        let (content, ids) = (Content::Plain(Vec::new()), Vec::new());
+        let late = Request { content, untracked: None, ids, map_version: 0 };
+        assert!(producer.handle.inner.step([Event::Answer(late, Ok(Vec::new()))]).done);
+        assert_eq!(producer.metrics().in_flight_requests, 0);
     }
 
     #[tokio::test(start_paused = true)]

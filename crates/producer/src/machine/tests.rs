@@ -308,6 +308,98 @@ fn a_record_lingers_for_company_and_a_full_request_does_not() {
 }
 
 #[test]
+fn a_request_holds_10_mib_also_when_later_records_have_waited() {
+    let mut rig = Rig::new(Settings { max_in_flight_requests: count(1), ..plain() });
+    rig.send(&["x1"]);
+    let first = rig.request_of("x");
+    for key in ["a", "b", "c", "x"] {
+        rig.machine.submit(rig.now, record(key, 3 * MIB), "large");
+    }
+    rig.answer(first, [stored()]);
+    let second = rig.request_of("abc");
+    rig.answer(second, [stored(), stored(), stored()]);
+    rig.request_of("x");
+}
+
+#[test]
+fn a_request_lingers_until_it_has_10_mib_and_not_a_byte_longer() {
+    let mut rig = Rig::new(Settings { linger: Duration::from_secs(3_600), ..plain() });
+    for key in ["a", "b", "c"] {
+        rig.machine.submit(rig.now, record(key, 3 * MIB - 1), "");
+    }
+    rig.machine.submit(rig.now, record("d", MIB - 2), "");
+    rig.nothing_to_send();
+    // The last byte is that of the key.
+    rig.machine.submit(rig.now, record("e", 0), "");
+    assert_eq!(rig.request().plain().len(), 5);
+}
+
+#[test]
+fn an_aggregate_lingers_until_it_has_as_many_records_as_are_allowed() {
+    let aggregation = Some(Aggregation { max_records: count(3), ..Aggregation::default() });
+    let linger = Settings { linger: Duration::from_secs(3_600), aggregation, ..plain() };
+    let mut rig = with_shards(Rig::new(linger), &[0]);
+    rig.send_to(0, &["a", "b"]);
+    rig.nothing_to_send();
+    rig.send_to(0, &["c"]);
+    rig.aggregates(&[3]);
+}
+
+#[test]
+fn a_request_of_aggregates_holds_10_mib() {
+    const MIB_U32: u32 = MIB as u32;
+    let aggregation = Some(Aggregation { max_bytes: count(MIB_U32), ..Aggregation::default() });
+    let mut rig = with_shards(Rig::new(Settings { aggregation, ..plain() }), &[0]);
+    for key in 0..250 {
+        let record = record(&key.to_string(), 100_000).with_explicit_hash_key(HashKey::MIN);
+        rig.machine.submit(rig.now, record, "");
+    }
+    let mut records = 0;
+    while records < 250 {
+        let request = rig.request();
+        let Content::Aggregates(aggregates) = &request.content else { panic!("not aggregated: {request:?}") };
+        let bytes: usize =
+            aggregates.iter().filter_map(|aggregate| aggregate.unsealed.as_ref()).map(|it| it.size()).sum();
+        assert!(bytes <= PUT_RECORDS_MAX_BYTES, "{bytes} bytes in a request");
+        assert_eq!(aggregates.iter().filter(|aggregate| aggregate.unsealed.is_some()).count(), aggregates.len());
+        records += aggregates.iter().map(|aggregate| aggregate.records).sum::<usize>();
+    }
+    rig.nothing_to_send();
+}
+
+#[test]
+fn a_batch_is_queued_as_far_as_there_is_room_for_records_and_bytes() {
+    #[track_caller]
+    fn check(max_records: u32, max_bytes: u32, before: &[usize], sizes: &[usize], expect: usize) {
+        let mut machine: Machine<u64, ()> = machine(Settings {
+            max_outstanding_records: count(max_records),
+            max_outstanding_bytes: count(max_bytes),
+            ..plain()
+        });
+        let now = Instant::now();
+        for (number, size) in (0..).zip(before) {
+            machine.submit(now, record(&format!("{number:03}"), size - 3), number);
+        }
+        let of_batch = |(number, size): (usize, &usize)| record(&format!("{number:03}"), size - 3);
+        let mut rest = (before.len()..).zip(sizes).map(of_batch).collect::<Vec<_>>().into_iter();
+        assert_eq!(machine.queue_run(now, &mut rest, before.len() as u64).0, expect);
+        assert_eq!(machine.metrics().outstanding_records, before.len() + expect);
+        let bytes: usize = before.iter().chain(&sizes[..expect]).sum();
+        assert_eq!(machine.metrics().outstanding_bytes, bytes);
+        machine.check_invariants();
+    }
+    check(10, 1_000, &[], &[10, 10, 10], 3);
+    check(2, 1_000, &[], &[10, 10, 10], 2);
+    check(3, 1_000, &[10, 10], &[10, 10, 10], 1);
+    check(3, 1_000, &[10, 10, 10], &[10], 0);
+    check(10, 30, &[], &[10, 10, 10], 3);
+    check(10, 29, &[], &[10, 10, 10], 2);
+    check(10, 50, &[10, 20], &[10, 10, 10], 2);
+    check(10, 49, &[10, 20], &[10, 10, 10], 1);
+    check(10, 30, &[10, 20], &[10], 0);
+}
+
+#[test]
 fn a_record_after_a_quiet_while_leaves_at_once_and_the_next_ones_linger() {
     let mut rig = Rig::new(Settings { linger: 5 * MILLI, ..plain() });
     rig.send(&["a"]);
