@@ -1,138 +1,55 @@
-//! What was processed of a shard.
+//! Acknowledgements of batches, and the queue of positions that they move.
+//!
+//! Three parties share this state: whoever acknowledges batches (any thread), the shard's reader, and whoever saves
+//! positions. Two locks protect it, always taken in this order: [`ShardProgress::state`], then [`MovedPositions::shards`].
 
 use std::{
-    collections::BTreeMap,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use statefun_kinesis_types::{Record, ShardId};
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
-use crate::{ConsumerError, InvalidKind, Position, ShardPosition, invalid::InvalidRecords};
+use crate::{
+    ConsumerError, InvalidKind, Position, ShardPosition,
+    invalid::InvalidRecords,
+    lock::{Mutex, lock},
+    metrics::ShardCounters,
+    progress::{Progress, Readiness, Ticket},
+    stream::Stream,
+};
 
-/// Names a batch of a shard.
-pub(crate) type Ticket = u64;
-
-/// Which batches of a shard were handed out and not acknowledged, and how far everything was.
-///
-/// Each open batch knows the position right before it, so that only open batches take memory: the shard was processed
-/// up to what lies before the first of them.
+/// Shards whose positions moved since they were last taken for saving.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
-    open: BTreeMap<Ticket, Open>,
-    next: Ticket,
-    last: Option<Position>,
-    /// A batch was dropped. Nothing behind it can move the position any more, and the batch itself stays open.
-    stuck: bool,
-    ended: bool,
-}
-
-/// More acknowledgements than ever come.
-const ABANDONED: usize = usize::MAX;
-
-/// When an acknowledgement of a batch moves the position over it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Readiness {
-    Now,
-    /// When others have come.
-    Later,
-    /// Something before it, or of it, was dropped.
-    Never,
-}
-
-/// A batch that is not done.
-#[derive(Debug)]
-struct Open {
-    /// The position right before it.
-    before: Option<Position>,
-    /// Acknowledgements that it waits for.
-    waits_for: usize,
-}
-
-impl Progress {
-    /// A batch whose last record is at `last`.
-    pub(crate) fn issue(&mut self, last: Position) -> Ticket {
-        let ticket = self.next;
-        self.next += 1;
-        let before = self.last.replace(last);
-        if !self.stuck {
-            self.open.insert(ticket, Open { before, waits_for: 1 });
-        }
-        ticket
-    }
-
-    /// A batch waits for one acknowledgement more.
-    pub(crate) fn hold(&mut self, ticket: Ticket) {
-        if let Some(open) = self.open.get_mut(&ticket) {
-            open.waits_for += 1;
-        }
-    }
-
-    pub(crate) fn acknowledge(&mut self, ticket: Ticket) {
-        if let Some(open) = self.open.get_mut(&ticket) {
-            open.waits_for -= 1;
-            if open.waits_for == 0 {
-                self.open.remove(&ticket);
-            }
-        }
-    }
-
-    /// A batch that nobody will acknowledge. What lies behind it is forgotten, so that memory stays flat.
-    pub(crate) fn abandon(&mut self, ticket: Ticket) {
-        if let Some(open) = self.open.get_mut(&ticket) {
-            // What else it waits for may still come.
-            open.waits_for = ABANDONED;
-            self.open.split_off(&(ticket + 1));
-            self.stuck = true;
-        }
-    }
-
-    /// There are no more batches.
-    pub(crate) fn end(&mut self) {
-        self.ended = true;
-    }
-
-    /// Whether an acknowledgement of this batch moves the position over it at once.
-    fn readiness(&self, ticket: Ticket) -> Readiness {
-        match self.open.first_key_value() {
-            // What was dropped stays first for ever.
-            _ if !self.open.contains_key(&ticket) => Readiness::Never,
-            Some((_, first)) if first.waits_for > ABANDONED / 2 => Readiness::Never,
-            Some((first, open)) if *first == ticket && open.waits_for == 1 => Readiness::Now,
-            _ => Readiness::Later,
-        }
-    }
-
-    /// How far everything was processed; `None` is nothing of what this reader read.
-    pub(crate) fn reached(&self) -> Option<ShardPosition> {
-        match self.open.first_key_value() {
-            Some((_, open)) => open.before.map(ShardPosition::At),
-            None if self.ended => Some(ShardPosition::Finished),
-            None => self.last.map(ShardPosition::At),
-        }
-    }
-}
-
-/// Shards whose positions moved since they were saved.
-#[derive(Debug, Default)]
-pub(crate) struct Moved {
+pub(crate) struct MovedPositions {
+    /// In the order in which they moved. A parent's end is queued before anything of its children, so that taking all
+    /// of it at once never gives a child without its parent.
     shards: Mutex<Vec<Arc<ShardProgress>>>,
     forgotten: Mutex<Vec<(usize, ShardId)>>,
     notify: Notify,
 }
 
-impl Moved {
+impl MovedPositions {
     /// Waits until there may be something to take.
     pub(crate) async fn wait(&self) {
         self.notify.notified().await;
     }
 
-    pub(crate) fn take(&self) -> Vec<Arc<ShardProgress>> {
-        mem::take(&mut lock(&self.shards))
+    /// Takes all shards whose positions moved, and those positions.
+    pub(crate) fn take(&self) -> Vec<(Arc<ShardProgress>, ShardPosition)> {
+        let shards = mem::take(&mut *lock(&self.shards));
+        // The positions are read after the queue was taken. One that moves in between is saved now and queued again,
+        // which repeats it; the other order would take a shard out of the queue with its older position and lose the
+        // newer one.
+        shards.into_iter().filter_map(|shard| shard.take_reached().map(|position| (shard, position))).collect()
     }
 
-    /// Finished shards of a stream whose positions need not be kept any more.
+    /// The positions of these finished shards of a stream need not be kept any longer.
     pub(crate) fn forget(&self, stream: usize, shards: Vec<ShardId>) {
         if !shards.is_empty() {
             lock(&self.forgotten).extend(shards.into_iter().map(|shard| (stream, shard)));
@@ -141,51 +58,58 @@ impl Moved {
     }
 
     pub(crate) fn take_forgotten(&self) -> Vec<(usize, ShardId)> {
-        mem::take(&mut lock(&self.forgotten))
+        mem::take(&mut *lock(&self.forgotten))
     }
 }
 
 /// The progress of one shard, shared by its reader, its acknowledgements and whoever saves positions.
 #[derive(Debug)]
 pub(crate) struct ShardProgress {
-    /// Which of the consumer's streams.
-    pub(crate) stream: usize,
+    pub(crate) stream: Arc<Stream>,
     pub(crate) shard: ShardId,
     invalid: Arc<InvalidRecords>,
+    counters: Arc<ShardCounters>,
     state: Mutex<State>,
-    moved: Arc<Moved>,
+    moved: Arc<MovedPositions>,
     finished: mpsc::UnboundedSender<ShardId>,
-    /// Something was acknowledged or dropped.
+    /// Notified of each acknowledgement and each drop.
     changed: Notify,
+    /// Cancelled when reading stops.
+    stop: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct State {
     progress: Progress,
     reached: Option<ShardPosition>,
-    /// Whether the shard is in [`Moved`] already.
+    /// Whether the shard is in [`MovedPositions`] already.
     queued: bool,
 }
 
 impl ShardProgress {
-    /// The progress of a shard of which nothing was read yet. `finished` hears of its end.
+    /// The progress of a shard of which nothing was read yet. Its id is sent to `finished` once all of it is
+    /// acknowledged.
     pub(crate) fn new(
-        stream: usize,
+        stream: Arc<Stream>,
         shard: ShardId,
         invalid: Arc<InvalidRecords>,
-        moved: Arc<Moved>,
+        counters: Arc<ShardCounters>,
+        moved: Arc<MovedPositions>,
         finished: mpsc::UnboundedSender<ShardId>,
+        stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self { stream, shard, invalid, state: Mutex::default(), moved, finished, changed: Notify::new() })
+        let (state, changed) = (Mutex::default(), Notify::new());
+        Arc::new(Self { stream, shard, invalid, counters, state, moved, finished, changed, stop })
     }
 
     pub(crate) fn invalid(&self) -> &InvalidRecords {
         &self.invalid
     }
 
+    /// The acknowledgement of the next batch, whose last record is at `last`.
     pub(crate) fn issue(self: &Arc<Self>, last: Position) -> Acknowledgement {
         let ticket = lock(&self.state).progress.issue(last);
-        Acknowledgement(Some((Arc::clone(self), ticket)))
+        Acknowledgement::new(self, ticket)
     }
 
     /// The reader has handed over the last batch.
@@ -193,8 +117,7 @@ impl ShardProgress {
         self.update(Progress::end);
     }
 
-    /// Takes the position for saving.
-    pub(crate) fn take_reached(&self) -> Option<ShardPosition> {
+    fn take_reached(&self) -> Option<ShardPosition> {
         let mut state = lock(&self.state);
         state.queued = false;
         state.reached
@@ -210,64 +133,116 @@ impl ShardProgress {
         }
         state.reached = reached;
         if !mem::replace(&mut state.queued, true) {
-            // Under the lock of the state: who takes positions after an acknowledgement has returned must find it.
+            // Queued before the lock of the state is released. Otherwise a second acknowledgement could find `queued`
+            // set and return, and whoever takes positions after that return would find no shard in the queue.
             lock(&self.moved.shards).push(Arc::clone(self));
         }
         drop(state);
         self.moved.notify.notify_one();
-        // A child may start now. Its positions are queued behind this one, and so never saved without it.
+        // Last: the children start when they hear of this, and their positions must be queued behind this shard's end.
+        // If they came first, a save could make a child's position durable without the end of its parent, and the next
+        // start would read the parent and then repeat the child's records out of order.
         if reached == Some(ShardPosition::Finished) {
             let _ = self.finished.send(self.shard.clone());
         }
     }
+
+    /// Counts a batch that the caller dropped, and warns at the first one of the shard.
+    fn report_dropped(&self) {
+        // Batches that are dropped after reading has stopped are how a program ends.
+        if self.stop.is_cancelled() {
+            return;
+        }
+        if self.invalid.counters.dropped(&self.counters) {
+            tracing::warn!(
+                stream = %self.stream.arn, shard = %self.shard,
+                "a batch was dropped without `done`: the saved position of its shard stays before this batch, and the \
+                 next start reads the shard from there again; call `done` on each batch that was processed, and restart \
+                 to process this one"
+            );
+        }
+    }
 }
 
-/// The promise to say when a [`Batch`](crate::Batch) was processed.
+/// Says when a [`Batch`](crate::Batch) was processed.
 ///
 /// Batches of a shard may be acknowledged in any order; the shard's position moves over those that follow each other
-/// without a gap. An acknowledgement that is dropped without [`done`](Self::done) says that its batch was not
-/// processed: the position of its shard stays before it until the next start, which reads it again, and the shard's
-/// children wait until then too.
+/// without a gap.
+///
+/// An acknowledgement that is dropped without [`done`](Self::done) means that its batch was not processed. The position
+/// of its shard stays before the batch until the next start, which reads the shard again from there; children of the
+/// shard are not read before then. The first drop of a shard is logged as a warning, all are counted in
+/// [`ShardMetrics::dropped_batches`](crate::ShardMetrics::dropped_batches), and
+/// [`Consumer::close`](crate::Consumer::close) returns an error. Drops after reading has stopped are not reported.
 #[derive(Debug)]
 #[must_use = "a batch whose acknowledgement is dropped counts as not processed"]
-pub struct Acknowledgement(Option<(Arc<ShardProgress>, Ticket)>);
+pub struct Acknowledgement(Option<Hold>);
+
+#[derive(Debug)]
+struct Hold {
+    shard: Arc<ShardProgress>,
+    ticket: Ticket,
+    /// Whether a drop is not reported, because an error reports its cause already.
+    silent: AtomicBool,
+}
 
 impl Acknowledgement {
-    /// A record of this batch cannot be used: it is dealt with as
-    /// [`invalid_records`](crate::ConsumerBuilder::invalid_records) says, and counted. The caller leaves it out, and
-    /// acknowledges the batch when the other records are done. The position moves when the batch was acknowledged *and*
-    /// the dead letters of its rejected records are stored.
+    fn new(shard: &Arc<ShardProgress>, ticket: Ticket) -> Self {
+        Self(Some(Hold { shard: Arc::clone(shard), ticket, silent: AtomicBool::new(false) }))
+    }
+
+    /// The same acknowledgement, whose drop is not reported because an error does that.
+    pub(crate) fn silent(self) -> Self {
+        if let Some(hold) = &self.0 {
+            hold.silent.store(true, Relaxed);
+        }
+        self
+    }
+
+    /// Rejects a record of this batch: it is counted and handled as
+    /// [`invalid_records`](crate::ConsumerBuilder::invalid_records) says. The caller leaves the record out, and
+    /// acknowledges the batch when the other records are processed. The position moves when the batch is acknowledged
+    /// *and* the dead letters of its rejected records are stored.
     ///
-    /// `record` is one of the batch's; of an aggregated record only this user record is concerned. `message` says what
-    /// is wrong with it, and is for people. Waits while too many dead letters are on their way. Dropped before its end,
-    /// it holds the position before the batch, as if the batch were dropped.
+    /// `record` is one of the batch's; of an aggregated record only this user record is rejected. `message` says for
+    /// people what is wrong with it. Waits while too many dead letters are in flight. A future that is dropped before
+    /// its end holds the position before the batch, as if the batch were dropped.
     ///
     /// # Errors
     ///
-    /// [`ConsumerError::InvalidRecord`] when invalid records are to end reading, which is up to the caller then.
+    /// [`ConsumerError::InvalidRecord`] when invalid records are to end reading, which the caller has to do then.
     pub async fn reject(
         &self,
         record: &Record,
         kind: InvalidKind,
         message: impl Into<String>,
     ) -> Result<(), ConsumerError> {
-        let Some((progress, ticket)) = &self.0 else { return Ok(()) };
-        lock(&progress.state).progress.hold(*ticket);
-        let hold = Self(Some((Arc::clone(progress), *ticket)));
-        progress.invalid.handle(&progress.shard, record, kind, message.into(), hold).await
+        let Some(Hold { shard, ticket, silent }) = &self.0 else { return Ok(()) };
+        lock(&shard.state).progress.hold(*ticket);
+        // It goes with the dead letter. Whatever drops it there reports an error of its own; a future that the caller
+        // drops is reported here.
+        let hold = Self::new(shard, *ticket).silent();
+        let unfinished = ReportOnDrop(shard);
+        let handled = shard.invalid.handle(&shard.shard, record, kind, message.into(), hold).await;
+        mem::forget(unfinished);
+        if handled.is_err() {
+            // The caller has its error, and will drop the batch because of it.
+            silent.store(true, Relaxed);
+        }
+        handled
     }
 
     /// Waits until [`done`](Self::done) would move the position over this batch at once: until all earlier batches of
-    /// the shard are acknowledged, and the dead letters of its own rejected records are stored. Gives `false` when that
-    /// will never be, because something of it was dropped; the shard is then read again from before.
+    /// the shard are acknowledged, and the dead letters of its own rejected records are stored. Returns `false` when
+    /// that cannot happen any more because one of them was dropped; the next start reads the shard from there again.
     ///
-    /// For those who keep what they took durable together with the position, and must have both or neither.
+    /// For programs that make the results of a batch durable together with its position, both or neither.
     pub async fn ready(&self) -> bool {
-        let Some((shard, ticket)) = &self.0 else { return true };
+        let Some(Hold { shard, ticket, .. }) = &self.0 else { return true };
         loop {
             let changed = shard.changed.notified();
             tokio::pin!(changed);
-            // Before the look, so that what happens after it is not missed.
+            // Before the check, so that a change right after it is not missed.
             changed.as_mut().enable();
             let readiness = lock(&shard.state).progress.readiness(*ticket);
             match readiness {
@@ -278,11 +253,12 @@ impl Acknowledgement {
         }
     }
 
-    /// The batch was processed: it need not be read again.
+    /// Acknowledges the batch: it was processed and need not be read again.
     ///
-    /// The position is saved soon, at the latest by [`Consumer::close`](crate::Consumer::close).
+    /// The position is saved within [`checkpoint_interval`](crate::Settings::checkpoint_interval), or by
+    /// [`Consumer::close`](crate::Consumer::close) if that comes first.
     pub fn done(mut self) {
-        if let Some((shard, ticket)) = self.0.take() {
+        if let Some(Hold { shard, ticket, .. }) = self.0.take() {
             shard.update(|progress| progress.acknowledge(ticket));
         }
     }
@@ -290,21 +266,27 @@ impl Acknowledgement {
 
 impl Drop for Acknowledgement {
     fn drop(&mut self) {
-        if let Some((shard, ticket)) = self.0.take() {
+        if let Some(Hold { shard, ticket, silent }) = self.0.take() {
             shard.update(|progress| progress.abandon(ticket));
+            if !silent.into_inner() {
+                shard.report_dropped();
+            }
         }
     }
 }
 
-/// Locks. No code panics while it holds one of these locks, and what they guard is whole at any time.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Reports a rejection whose future was dropped before its end.
+struct ReportOnDrop<'a>(&'a ShardProgress);
+
+impl Drop for ReportOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.report_dropped();
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use statefun_kinesis_types::{InvalidRecordHandling, StreamArn};
+    use statefun_kinesis_types::{InvalidRecordHandling, StreamArn, Timestamp};
 
     use super::*;
     use crate::metrics::StreamCounters;
@@ -317,70 +299,34 @@ mod tests {
         Some(ShardPosition::At(position(number)))
     }
 
-    /// Where invalid records are to be dealt with so.
-    fn invalid(handling: &InvalidRecordHandling) -> Arc<InvalidRecords> {
-        let stream: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap();
-        let counters = StreamCounters::new(stream.clone());
-        InvalidRecords::new(stream, counters, handling, None)
+    fn shard_of(
+        id: &str,
+        moved: &Arc<MovedPositions>,
+        finished: &mpsc::UnboundedSender<ShardId>,
+    ) -> Arc<ShardProgress> {
+        let arn: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap();
+        let counters = StreamCounters::new(arn.clone());
+        let shard: ShardId = id.parse().unwrap();
+        let of_shard = counters.shard(shard.clone());
+        let invalid = InvalidRecords::new(arn.clone(), counters, &InvalidRecordHandling::Fail, None);
+        let reference = arn.clone().into();
+        let stream = Stream { index: 0, reference, arn, created: Timestamp::EPOCH, keys_decide: true };
+        let (moved, finished) = (Arc::clone(moved), finished.clone());
+        ShardProgress::new(Arc::new(stream), shard, invalid, of_shard, moved, finished, CancellationToken::new())
     }
 
-    fn shard() -> (Arc<ShardProgress>, Arc<Moved>, mpsc::UnboundedReceiver<ShardId>) {
+    fn shard() -> (Arc<ShardProgress>, Arc<MovedPositions>, mpsc::UnboundedReceiver<ShardId>) {
         let (finished, receiver) = mpsc::unbounded_channel();
-        let moved = Arc::<Moved>::default();
-        let shard = ShardProgress::new(
-            0,
-            "shardId-000000000000".parse().unwrap(),
-            invalid(&InvalidRecordHandling::Fail),
-            Arc::clone(&moved),
-            finished,
-        );
-        (shard, moved, receiver)
+        let moved = Arc::<MovedPositions>::default();
+        (shard_of("shardId-000000000000", &moved, &finished), moved, receiver)
     }
 
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Fate {
-        Open,
-        Done,
-        Dropped,
-    }
-
-    proptest! {
-        #[test]
-        fn the_position_is_that_of_the_contiguous_prefix(
-            steps in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 1..80),
-        ) {
-            let mut progress = Progress::default();
-            let mut fates: Vec<Fate> = Vec::new();
-            for (which, kind) in steps {
-                let open: Vec<usize> = (0..fates.len()).filter(|&i| fates[i] == Fate::Open).collect();
-                match kind {
-                    0..=3 => {
-                        let ticket = progress.issue(position(fates.len() as u64 + 1));
-                        prop_assert_eq!(ticket as usize, fates.len());
-                        fates.push(Fate::Open);
-                    }
-                    4..=6 if !open.is_empty() => {
-                        let ticket = open[which.index(open.len())];
-                        progress.acknowledge(ticket as u64);
-                        fates[ticket] = Fate::Done;
-                    }
-                    7 if !open.is_empty() && which.index(3) == 0 => {
-                        let ticket = open[which.index(open.len())];
-                        progress.abandon(ticket as u64);
-                        fates[ticket] = Fate::Dropped;
-                    }
-                    _ => {}
-                }
-                let prefix = fates.iter().take_while(|fate| **fate == Fate::Done).count();
-                let expected = if prefix == 0 { None } else { at(prefix as u64) };
-                prop_assert_eq!(progress.reached(), expected);
-                let up_to_first_dropped = fates.iter().position(|fate| *fate == Fate::Dropped).unwrap_or(fates.len());
-                prop_assert!(progress.open.len() <= up_to_first_dropped + 1);
-            }
-            progress.end();
-            let all = fates.iter().all(|fate| *fate == Fate::Done);
-            prop_assert_eq!(progress.reached() == Some(ShardPosition::Finished), all);
-        }
+    /// The position that is taken for the only shard that moved.
+    #[track_caller]
+    fn take(moved: &MovedPositions) -> Option<ShardPosition> {
+        let taken = moved.take();
+        assert!(taken.len() <= 1, "{taken:?}");
+        taken.first().map(|(_, position)| *position)
     }
 
     #[test]
@@ -390,9 +336,9 @@ mod tests {
         second.done();
         assert!(moved.take().is_empty());
         first.done();
-        assert_eq!(moved.take()[0].take_reached(), at(2));
+        assert_eq!(take(&moved), at(2));
         third.done();
-        assert_eq!(moved.take()[0].take_reached(), at(3));
+        assert_eq!(take(&moved), at(3));
     }
 
     #[test]
@@ -404,7 +350,7 @@ mod tests {
         first.done();
         shard.issue(position(4)).done();
         shard.end();
-        assert_eq!(moved.take()[0].take_reached(), at(1));
+        assert_eq!(take(&moved), at(1));
         assert!(finished.try_recv().is_err(), "a shard with a batch that was not processed is not finished");
     }
 
@@ -416,25 +362,7 @@ mod tests {
         assert!(finished.try_recv().is_err());
         batch.done();
         assert_eq!(finished.try_recv().unwrap(), shard.shard);
-        assert_eq!(moved.take()[0].take_reached(), Some(ShardPosition::Finished));
-    }
-
-    #[test]
-    fn a_batch_that_waits_for_two_is_done_after_both() {
-        let mut progress = Progress::default();
-        let ticket = progress.issue(position(1));
-        progress.hold(ticket);
-        progress.acknowledge(ticket);
-        assert_eq!(progress.reached(), None);
-        progress.acknowledge(ticket);
-        assert_eq!(progress.reached(), at(1));
-
-        let ticket = progress.issue(position(2));
-        progress.hold(ticket);
-        progress.abandon(ticket);
-        progress.acknowledge(ticket);
-        progress.acknowledge(ticket);
-        assert_eq!(progress.reached(), at(1), "one of them was dropped");
+        assert_eq!(take(&moved), Some(ShardPosition::Finished));
     }
 
     #[tokio::test]
@@ -466,8 +394,7 @@ mod tests {
                 // A second acknowledgement at the same time, so that either may be the one that queues the shard.
                 scope.spawn(|| shard.update(|_| {}));
                 batch.done();
-                let taken = moved.take();
-                assert_eq!(taken[0].take_reached(), at(number));
+                assert_eq!(take(&moved), at(number));
             });
         }
     }

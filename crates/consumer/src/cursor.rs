@@ -70,12 +70,12 @@ impl Cursor {
     }
 
     /// The service says that nothing is left to read up to this number.
-    pub(crate) fn go_on_behind(&mut self, continuation: SequenceNumber) {
+    pub(crate) fn set_continuation(&mut self, continuation: SequenceNumber) {
         self.continuation = Some(continuation);
     }
 
     /// Forgets what the service said, and goes on behind the last record; whether that makes a difference.
-    pub(crate) fn distrust(&mut self) -> bool {
+    pub(crate) fn forget_continuation(&mut self) -> bool {
         let before = self.position();
         self.continuation = None;
         self.position() != before
@@ -117,16 +117,16 @@ mod tests {
         let trim_horizon = Begin::From(StartPosition::TrimHorizon);
         let mut cursor = Cursor::new(trim_horizon);
         assert_eq!(cursor.position(), StartPosition::TrimHorizon);
-        cursor.go_on_behind(5_u64.into());
+        cursor.set_continuation(5_u64.into());
         assert_eq!(cursor.position(), after(5));
 
         let page = cursor.page(vec![record(6), record(9)], Contents::of(&[record(6), record(9)]), Duration::ZERO);
         assert_eq!(page.unwrap().records.len(), 2);
         assert_eq!(cursor.position(), after(9), "what was read later goes before what the service said");
-        assert!(!cursor.distrust());
-        cursor.go_on_behind(12_u64.into());
+        assert!(!cursor.forget_continuation());
+        cursor.set_continuation(12_u64.into());
         assert_eq!(cursor.position(), after(12));
-        assert!(cursor.distrust());
+        assert!(cursor.forget_continuation());
         assert_eq!(cursor.position(), after(9));
     }
 
@@ -134,9 +134,9 @@ mod tests {
     fn inside_an_aggregate_its_record_comes_again_until_the_service_is_behind_it() {
         let mut cursor = Cursor::new(Begin::Behind(Position::inside(7_u64.into(), 3)));
         assert_eq!(cursor.position(), StartPosition::AtSequenceNumber(7_u64.into()));
-        cursor.go_on_behind(6_u64.into());
+        cursor.set_continuation(6_u64.into());
         assert_eq!(cursor.position(), StartPosition::AtSequenceNumber(7_u64.into()));
-        cursor.go_on_behind(7_u64.into());
+        cursor.set_continuation(7_u64.into());
         assert_eq!(cursor.position(), after(7));
     }
 }

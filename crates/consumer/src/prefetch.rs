@@ -25,9 +25,9 @@ pub(crate) struct Amount {
 pub(crate) struct Prefetch {
     bound: Amount,
     state: Mutex<State>,
-    calls: Line,
-    bytes: Line,
-    records: Line,
+    calls: WaitQueue,
+    bytes: WaitQueue,
+    records: WaitQueue,
 }
 
 #[derive(Debug, Default)]
@@ -40,14 +40,14 @@ struct State {
 /// Those who wait for the same thing, one behind the other. Only the first one looks for what is freed, so that one
 /// stored permit is enough not to miss it.
 #[derive(Debug, Default)]
-struct Line {
+struct WaitQueue {
     turn: tokio::sync::Mutex<()>,
     freed: Notify,
 }
 
 impl Prefetch {
     pub(crate) fn new(bound: Amount) -> Arc<Self> {
-        let [calls, bytes, records] = <[Line; 3]>::default();
+        let [calls, bytes, records] = <[WaitQueue; 3]>::default();
         Arc::new(Self { bound, state: Mutex::default(), calls, bytes, records })
     }
 
@@ -86,7 +86,7 @@ impl Prefetch {
     }
 
     /// Takes what is free now.
-    async fn wait(&self, line: &Line, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
+    async fn wait(&self, line: &WaitQueue, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
         let _turn = line.turn.lock().await;
         loop {
             if let Some(taken) = self.take(&take) {
@@ -96,7 +96,7 @@ impl Prefetch {
         }
     }
 
-    async fn wait_urgently(&self, line: &Line, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
+    async fn wait_urgently(&self, line: &WaitQueue, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
         // Nobody may overtake those who wait already.
         if let Ok(_turn) = line.turn.try_lock()
             && let Some(taken) = self.take(&take)
@@ -157,7 +157,7 @@ impl Reservation {
     }
 
     /// Makes the room that of what came in fact. More than was reserved is a debt: nobody gets room until it is paid.
-    pub(crate) fn settle(&mut self, actual: Amount) {
+    pub(crate) fn resize(&mut self, actual: Amount) {
         let mut state = self.prefetch.state();
         state.used.records = state.used.records - self.amount.records + actual.records;
         state.used.bytes = state.used.bytes - self.amount.bytes + actual.bytes;
@@ -196,7 +196,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.amount != Amount::default() {
-            self.settle(Amount::default());
+            self.resize(Amount::default());
         }
     }
 }
@@ -229,9 +229,9 @@ mod tests {
         let mut first = prefetch.reserve(Amount { records: 10, bytes: 100 }).await;
         let mut second = std::pin::pin!(prefetch.reserve(Amount { records: 1, bytes: 1 }));
         assert!(poll!(&mut second).is_pending());
-        first.settle(Amount { records: 2, bytes: 150 });
+        first.resize(Amount { records: 2, bytes: 150 });
         assert!(poll!(&mut second).is_pending());
-        first.settle(Amount { records: 2, bytes: 99 });
+        first.resize(Amount { records: 2, bytes: 99 });
         assert!(poll!(&mut second).is_ready());
     }
 

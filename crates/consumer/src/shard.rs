@@ -117,7 +117,7 @@ impl ShardMachine {
             _ => {}
         }
         match &self.iterator {
-            Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.appetite()),
+            Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.expected_answer()),
             _ => Step::GetIterator(self.cursor.position()),
         }
     }
@@ -125,7 +125,7 @@ impl ShardMachine {
     /// How much the next answer is expected to bring. Behind the tip that is all that an answer can hold. At the tip it
     /// is twice what the last one brought and some room for a quiet shard to wake up, so that many quiet shards can be
     /// asked side by side.
-    fn appetite(&self) -> Amount {
+    fn expected_answer(&self) -> Amount {
         let most = Amount { records: self.settings.max_records_per_call, bytes: GET_RECORDS_MAX_BYTES };
         if !self.at_tip {
             return most;
@@ -158,7 +158,7 @@ impl ShardMachine {
                 Ok(())
             }
             // What a subscription goes on behind need not be a record, and only SubscribeToShard promises to know it.
-            Err(error) if is_refusal(&error) && self.cursor.distrust() => {
+            Err(error) if is_refusal(&error) && self.cursor.forget_continuation() => {
                 self.retry(now, Duration::ZERO);
                 Ok(())
             }

@@ -187,7 +187,7 @@ impl SubscriptionMachine {
                 (self.failures, self.unexpected) = (0, 0);
                 let SubscriptionEvent { records, continuation, behind_latest, children, .. } = event;
                 match continuation {
-                    Some(number) => self.cursor.go_on_behind(number),
+                    Some(number) => self.cursor.set_continuation(number),
                     None => self.state = State::Ended(children),
                 }
                 let contents = Contents::of(&records);

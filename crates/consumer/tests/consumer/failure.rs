@@ -30,8 +30,8 @@ async fn what_a_person_has_to_mend_is_told_once_with_place_and_remedy() {
         (Operation::GetRecords, ErrorKind::AccessDenied, "allow kinesis:"),
         (Operation::GetShardIterator, ErrorKind::AccessDenied, "allow kinesis:"),
         (Operation::GetRecords, ErrorKind::Encryption, "KMS key"),
-        (Operation::GetRecords, ErrorKind::InvalidArgument, "refused"),
-        (Operation::GetShardIterator, ErrorKind::InvalidArgument, "refused"),
+        (Operation::GetRecords, ErrorKind::InvalidArgument, "rejected"),
+        (Operation::GetShardIterator, ErrorKind::InvalidArgument, "rejected"),
     ] {
         let scene = Scene::with_shards(3).await;
         // All three shards meet it.

@@ -3,6 +3,7 @@
 mod failure;
 mod fan_out;
 mod invalid;
+mod log;
 mod pressure;
 mod resharding;
 mod scene;

@@ -329,6 +329,17 @@ impl World {
         all
     }
 
+    /// Closes the consumer, which tells of batches that were dropped, and of nothing else.
+    async fn close(&self, consumer: Consumer) {
+        let counted = consumer.metrics().snapshot().iter().any(|stream| stream.dropped_batches > 0);
+        assert!(self.dropped || !counted, "a batch counts as dropped, and none was");
+        match consumer.close().await {
+            Ok(()) => assert!(!counted, "a batch was dropped, and closing does not say so"),
+            Err(ConsumerError::BatchesDropped { .. }) => assert!(counted, "no batch was dropped"),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
     /// No position is stored before its records are done and its dead letters are stored.
     async fn check_stored(&self) {
         let dead = self.dead_letters();
@@ -785,7 +796,7 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
                 }
                 drop(consumer);
             } else {
-                consumer.close().await.unwrap();
+                world.close(consumer).await;
             }
             open.clear();
             settle().await;
@@ -800,7 +811,7 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
     assert!(more.is_err(), "there is nothing more to come, and {more:?} came");
     met.look(&consumer, &mut modes);
     met.count(&consumer);
-    consumer.close().await.unwrap();
+    world.close(consumer).await;
     world.check_stored().await;
     assert_eq!(world.seen, world.counts.into_iter().filter(|(_, count)| *count > 0).collect());
     met.repeated = met.records - world.written.values().map(Vec::len).sum::<usize>();
