@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use statefun_kinesis_client::{ErrorKind, KinesisAdmin, Operation};
 use statefun_kinesis_consumer::{
-    CheckpointChanges, CheckpointError, CheckpointStore, ConsumerError, InvalidKind, MemoryCheckpoints, PositionStore,
-    ShardPosition, StreamCheckpoint,
+    CheckpointChanges, CheckpointError, CheckpointStore, ConsumerError, FileCheckpoints, InvalidKind,
+    MemoryCheckpoints, PositionStore, ShardPosition, StreamCheckpoint,
 };
 use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, StartupPosition, StreamArn};
 use tokio::time::{Instant, sleep, timeout};
@@ -389,4 +389,34 @@ async fn an_acknowledgement_may_outlive_its_consumer() {
     batch.done();
     let mut again = scene.consumer(StartupPosition::TrimHorizon).await;
     assert_eq!(take(&mut again, 1).await, ["one"], "nobody was there to save it");
+}
+
+/// A consumer that is dropped while it saves leaves its directory to the next one, without a word to the runtime.
+async fn reopen_after_drop(name: &str) {
+    let directory = std::env::temp_dir().join(format!("statefun-kinesis-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    let scene = Scene::with_shards(1).await;
+    for round in 0..50 {
+        let text = format!("round {round}");
+        scene.put(&text).await;
+        let checkpoints = FileCheckpoints::open(&directory).unwrap_or_else(|error| panic!("{round}: {error}"));
+        let builder = scene.builder(StartupPosition::TrimHorizon).checkpoints(Arc::new(checkpoints));
+        let mut consumer = builder.build().await.unwrap();
+        while !take(&mut consumer, 1).await.contains(&text) {}
+        for _ in 0..round % 5 {
+            tokio::task::yield_now().await;
+        }
+        drop(consumer);
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn a_checkpoint_directory_is_free_when_its_consumer_is_dropped() {
+    reopen_after_drop("reopen-one-thread").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_checkpoint_directory_is_free_when_its_consumer_is_dropped_among_many_threads() {
+    reopen_after_drop("reopen-threads").await;
 }
