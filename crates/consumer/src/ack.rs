@@ -1,7 +1,7 @@
 //! Acknowledgements of batches, and the queue of positions that they move.
 //!
-//! Three parties share this state: whoever acknowledges batches (any thread), the shard's reader, and whoever saves
-//! positions. Two locks protect it, always taken in this order: [`ShardProgress::state`], then [`MovedPositions::shards`].
+//! Three parties share this state: the code that acknowledges batches (on any thread), the shard's reader, and the code
+//! that saves positions. Two locks protect it, always taken in this order: [`ShardProgress::state`], then [`MovedPositions::shards`].
 
 use std::{
     mem,
@@ -62,7 +62,7 @@ impl MovedPositions {
     }
 }
 
-/// The progress of one shard, shared by its reader, its acknowledgements and whoever saves positions.
+/// The progress of one shard, shared by its reader, its acknowledgements and the code that saves positions.
 #[derive(Debug)]
 pub(crate) struct ShardProgress {
     pub(crate) stream: Arc<Stream>,
@@ -134,7 +134,7 @@ impl ShardProgress {
         state.reached = reached;
         if !mem::replace(&mut state.queued, true) {
             // Queued before the lock of the state is released. Otherwise a second acknowledgement could find `queued`
-            // set and return, and whoever takes positions after that return would find no shard in the queue.
+            // set and return, and a take of positions after that return would find no shard in the queue.
             lock(&self.moved.shards).push(Arc::clone(self));
         }
         drop(state);
@@ -284,6 +284,9 @@ impl Drop for ReportOnDrop<'_> {
     }
 }
 
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
+
 #[cfg(test)]
 mod tests {
     use statefun_kinesis_types::{InvalidRecordHandling, StreamArn, Timestamp};
@@ -291,15 +294,15 @@ mod tests {
     use super::*;
     use crate::metrics::StreamCounters;
 
-    fn position(number: u64) -> Position {
+    pub(super) fn position(number: u64) -> Position {
         Position::behind(number.into())
     }
 
-    fn at(number: u64) -> Option<ShardPosition> {
+    pub(super) fn at(number: u64) -> Option<ShardPosition> {
         Some(ShardPosition::At(position(number)))
     }
 
-    fn shard_of(
+    pub(super) fn shard_of(
         id: &str,
         moved: &Arc<MovedPositions>,
         finished: &mpsc::UnboundedSender<ShardId>,
@@ -315,7 +318,7 @@ mod tests {
         ShardProgress::new(Arc::new(stream), shard, invalid, of_shard, moved, finished, CancellationToken::new())
     }
 
-    fn shard() -> (Arc<ShardProgress>, Arc<MovedPositions>, mpsc::UnboundedReceiver<ShardId>) {
+    pub(super) fn shard() -> (Arc<ShardProgress>, Arc<MovedPositions>, mpsc::UnboundedReceiver<ShardId>) {
         let (finished, receiver) = mpsc::unbounded_channel();
         let moved = Arc::<MovedPositions>::default();
         (shard_of("shardId-000000000000", &moved, &finished), moved, receiver)

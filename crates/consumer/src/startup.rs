@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use statefun_kinesis_client::{
-    Backoff, Error, ErrorKind, FanOutClient, KinesisClient, PositionStore, ShardFilter, StreamStatus, StreamSummary,
+    Backoff, Error, FanOutClient, KinesisClient, PositionStore, ShardFilter, StreamStatus, StreamSummary,
 };
 use statefun_kinesis_types::{Shard, StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp};
 use tokio::{
@@ -217,9 +217,6 @@ impl Startup<'_> {
             let (stream, waited) = (stream.clone(), self.settings.startup_timeout);
             return ConsumerError::Unavailable { stream, waited, source };
         }
-        match source.kind() {
-            ErrorKind::NotFound => ConsumerError::StreamNotFound { stream: stream.clone(), source },
-            _ => ConsumerError::from_call(stream, None, source),
-        }
+        ConsumerError::from_call(stream, None, source)
     }
 }

@@ -65,7 +65,7 @@ impl StreamClient {
     /// first pages are not combined with later ones.
     pub(crate) async fn list(&mut self, stream: &StreamRef, filter: ShardFilter) -> Result<Listing, Error> {
         let mut filter = filter;
-        let mut expired = 0;
+        let mut expired: u32 = 0;
         loop {
             let complete = filter == ShardFilter::FromTrimHorizon;
             match self.list_once(stream, filter.clone()).await {
@@ -75,8 +75,11 @@ impl StreamClient {
                     tracing::debug!(%stream, ?filter, %error, "the shard filter was rejected; listing all shards");
                 }
                 Err(error) if error.kind() == ErrorKind::ExpiredToken => {
-                    // With the backoff of a failure: tokens that expire at once would make this a hot loop.
-                    self.wait_to_retry(stream, expired, error).await?;
+                    // The first time at once and whatever the deadline: a long listing over a slow network is no failure.
+                    // Then as a failure is retried, because tokens that expire at once would make this a hot loop.
+                    if let Some(retries) = expired.checked_sub(1) {
+                        self.wait_to_retry(stream, retries, error).await?;
+                    }
                     expired = expired.saturating_add(1);
                     continue;
                 }

@@ -1,8 +1,12 @@
 //! A client around the fake that looks at what passes, and can be as odd as some emulators are.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    num::NonZeroU16,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -12,6 +16,7 @@ use statefun_kinesis_client::{
 };
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamArn, StreamRef};
+use tokio::time::sleep;
 
 #[derive(Debug)]
 pub(crate) struct Tap {
@@ -25,6 +30,10 @@ pub(crate) struct Tap {
     pub(crate) is_of_other_account: AtomicBool,
     /// Lists nothing when asked for shards from a timestamp on.
     pub(crate) knows_no_time: AtomicBool,
+    /// Most shards of a page of a listing; 0 is the service's most.
+    pub(crate) shards_per_page: AtomicU16,
+    /// So many requests for a further page of a listing arrive more than five minutes late.
+    pub(crate) late_pages: AtomicUsize,
     /// Does not tell of child shards at the end of a shard.
     pub(crate) hides_children: AtomicBool,
     /// Panics in GetRecords, as a client with a bug would.
@@ -44,6 +53,8 @@ impl Tap {
             ignores_filters: AtomicBool::new(false),
             is_of_other_account: AtomicBool::new(false),
             knows_no_time: AtomicBool::new(false),
+            shards_per_page: AtomicU16::new(0),
+            late_pages: AtomicUsize::new(0),
             hides_children: AtomicBool::new(false),
             panics: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -78,6 +89,19 @@ impl KinesisClient for Tap {
                 ShardPageRequest::First { filter: ShardFilter::FromTrimHorizon, max_results }
             }
             page => page,
+        };
+        let most = NonZeroU16::new(self.shards_per_page.load(Ordering::Relaxed));
+        let page = match page {
+            ShardPageRequest::First { filter, max_results } => {
+                ShardPageRequest::First { filter, max_results: most.or(max_results) }
+            }
+            ShardPageRequest::Next { token, max_results } => {
+                let late = self.late_pages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+                if late.is_ok() {
+                    sleep(Duration::from_secs(301)).await;
+                }
+                ShardPageRequest::Next { token, max_results: most.or(max_results) }
+            }
         };
         let mut page = self.fake.list_shards(stream, page).await?;
         if is(&self.ignores_filters) {
