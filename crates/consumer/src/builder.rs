@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Consumer, ConsumerError, FanOut, MemoryCheckpoints, Metrics, Positions, Settings,
-    ack::MovedPositions,
     context::ReadContext,
+    hold::MovedPositions,
     invalid::InvalidRecords,
     metrics::StreamCounters,
     prefetch::{Amount, Prefetch},

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Settings,
-    ack::MovedPositions,
     cursor::Page,
+    hold::MovedPositions,
     metrics::{ShardCounters, StreamCounters},
     prefetch::{Prefetch, Reservation},
 };

@@ -115,16 +115,16 @@ impl ShardGraph {
     /// The listing must have started after they were finished. An older one may have been made before the shard was created,
     /// and forgetting the shard would let the next start read it from trim horizon.
     pub(crate) fn forget_unlisted(&mut self, listing: ListingId, listed: &BTreeSet<ShardId>) -> Vec<ShardId> {
-        let gone = |id: &ShardId, node: &Node| match node.state {
+        let removed = |id: &ShardId, node: &Node| match node.state {
             State::Finished(when) => when < listing.0 && !listed.contains(id),
             State::Waiting(_) | State::Reading => false,
         };
-        let gone: Vec<ShardId> =
-            self.shards.iter().filter(|(id, node)| gone(id, node)).map(|(id, _)| id.clone()).collect();
-        for id in &gone {
+        let removed: Vec<ShardId> =
+            self.shards.iter().filter(|(id, node)| removed(id, node)).map(|(id, _)| id.clone()).collect();
+        for id in &removed {
             self.shards.remove(id);
         }
-        gone
+        removed
     }
 
     /// A shard was read to its end and all of it was acknowledged, or retention removed it.
@@ -302,8 +302,8 @@ mod tests {
             (2, ShardPosition::Unread),
             (9, ShardPosition::Finished),
         ]);
-        let (mut graph, gone) = ShardGraph::resume(stored, shards(&[(0, &[]), (1, &[]), (2, &[]), (3, &[0])]));
-        assert_eq!(gone, [(id(9), ShardPosition::Finished)].into());
+        let (mut graph, removed) = ShardGraph::resume(stored, shards(&[(0, &[]), (1, &[]), (2, &[]), (3, &[0])]));
+        assert_eq!(removed, [(id(9), ShardPosition::Finished)].into());
         starts(&mut graph, &[(1, Begin::Behind(position(7))), (2, Begin::From(PINNED)), (3, TRIM_HORIZON)]);
     }
 

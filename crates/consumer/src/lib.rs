@@ -42,11 +42,13 @@
 // Imports have one direction. From the bottom up:
 //   error, settings, metrics, time, lock, stream                        what everything names
 //   pace, prefetch, unpack, cursor, graph, progress                     state machines without I/O
-//   ack, invalid, dead_letter, batch, saver, file, memory               acknowledgements and positions
+//   hold, saver, file, memory                                           positions
+//   invalid, dead_letter; ack, batch                                    batches and their records
 //   fan_out, registration, stream_client                                calls about a stream
 //   shard, subscription; context; poller, subscriber; pages             reading a shard
 //   shard_reader, stream_reader                                         the tasks of shards and streams
 //   supervisor, consumer; startup, builder                              the whole
+// One exception: `error` and `metrics` name the public types of `invalid`.
 mod ack;
 mod batch;
 mod builder;
@@ -59,6 +61,7 @@ mod fan_out;
 mod file;
 mod graph;
 pub mod guide;
+mod hold;
 mod invalid;
 mod lock;
 mod memory;

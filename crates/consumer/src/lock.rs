@@ -1,4 +1,4 @@
-//! The mutex of acknowledgements. A test may replace it by one of the model checker `shuttle`.
+//! The mutex of positions. A test may replace it by one of the model checker `shuttle`.
 
 use std::sync::PoisonError;
 

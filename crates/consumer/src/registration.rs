@@ -38,7 +38,7 @@ pub(crate) struct Registration {
     current: watch::Sender<Option<ConsumerArn>>,
     /// Held while a consumer that was removed is registered again. Every shard of the stream notices the removal at the
     /// same time; one of them registers, and the others wait here for its result instead of registering too.
-    renewing: tokio::sync::Mutex<()>,
+    registering: tokio::sync::Mutex<()>,
 }
 
 impl Registration {
@@ -49,8 +49,8 @@ impl Registration {
         backoff: Backoff,
         counters: Arc<StreamCounters>,
     ) -> Self {
-        let (current, renewing) = (watch::Sender::new(None), tokio::sync::Mutex::new(()));
-        Self { client, stream, fan_out, backoff, counters, current, renewing }
+        let (current, registering) = (watch::Sender::new(None), tokio::sync::Mutex::new(()));
+        Self { client, stream, fan_out, backoff, counters, current, registering }
     }
 
     /// Finds or registers the consumer, and waits until it is ACTIVE. Succeeds too when the stream is full: it is polled.
@@ -71,16 +71,20 @@ impl Registration {
         let _ = self.current.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Registers the consumer again after the service answered that `gone` does not exist. Returns whether that changed
+    /// Registers the consumer again after the service answered that `removed` does not exist. Returns whether that changed
     /// anything: there is another consumer of the same name now, or the stream is full. `false` means that the service
-    /// still knows `gone`, so that it is the shard that does not exist.
-    pub(crate) async fn renew(&self, gone: &ConsumerArn, random: &mut fastrand::Rng) -> Result<bool, ConsumerError> {
-        let _turn = self.renewing.lock().await;
-        if self.consumer().as_ref() != Some(gone) {
+    /// still knows `removed`, so that it is the shard that does not exist.
+    pub(crate) async fn register_again(
+        &self,
+        removed: &ConsumerArn,
+        random: &mut fastrand::Rng,
+    ) -> Result<bool, ConsumerError> {
+        let _turn = self.registering.lock().await;
+        if self.consumer().as_ref() != Some(removed) {
             return Ok(true);
         }
         let found = self.find(random, None, FULL_AFTER).await?;
-        if found.as_ref().is_ok_and(|arn| arn == gone) {
+        if found.as_ref().is_ok_and(|arn| arn == removed) {
             return Ok(false);
         }
         if let Ok(arn) = &found {

@@ -7,7 +7,7 @@ use statefun_kinesis_types::{ErrorChain, StreamArn};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    CheckpointChanges, CheckpointStore, ConsumerError, ack::MovedPositions, stream::Stream, time::saturating_add,
+    CheckpointChanges, CheckpointStore, ConsumerError, hold::MovedPositions, stream::Stream, time::saturating_add,
 };
 
 /// Tries of one save, with growing delays between them, before the store counts as broken: half a minute with the default

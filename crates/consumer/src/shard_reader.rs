@@ -6,10 +6,11 @@ use statefun_kinesis_client::{ChildShard, Error};
 use tokio::{sync::mpsc, task::yield_now};
 
 use crate::{
-    Batch, BatchOrigin, ConsumerError, InvalidKind,
-    ack::ShardProgress,
+    Acknowledgement, Batch, BatchOrigin, ConsumerError, InvalidKind,
     context::Read,
     cursor::Page,
+    hold::ShardProgress,
+    invalid::InvalidRecords,
     metrics::{ShardCounters, StreamCounters},
     pages::Pages,
     prefetch::{Amount, Reservation},
@@ -43,6 +44,7 @@ pub(crate) enum Failure {
 pub(crate) struct ShardReader {
     pub(crate) stream: Arc<Stream>,
     pub(crate) progress: Arc<ShardProgress>,
+    pub(crate) invalid: Arc<InvalidRecords>,
     pub(crate) unpacker: Unpacker,
     pub(crate) output: Output,
     pub(crate) stream_counters: Arc<StreamCounters>,
@@ -100,23 +102,24 @@ impl ShardReader {
                 "user records of an aggregate belong to another shard and are left out; their writer sends them again"
             );
         }
-        let acknowledgement = self.progress.issue(position);
+        let hold = self.progress.issue(position);
         let count = match content {
             Content::Corrupt(record, corrupt) => {
                 self.stream_counters.read(&self.counters, 1, bytes);
-                let (invalid, shard) = (self.progress.invalid(), &self.progress.shard);
+                let shard = &self.progress.shard;
                 let kind = InvalidKind::CorruptAggregate;
-                let handled = invalid.handle(shard, &record, kind, corrupt.to_string(), acknowledgement.silent()).await;
+                let handled = self.invalid.handle(shard, &record, kind, corrupt.to_string(), hold.silent()).await;
                 drop(room.split(Amount { records: 1, bytes }));
                 return handled.map_err(Failure::Invalid);
             }
             Content::Records(records) if records.is_empty() => {
-                acknowledgement.done();
+                hold.done();
                 0
             }
             Content::Records(records) => {
                 let count = records.len();
                 let origin = BatchOrigin::new(self.stream.arn.clone(), self.progress.shard.clone(), behind_latest);
+                let acknowledgement = Acknowledgement::new(hold, Arc::clone(&self.invalid));
                 let batch = Batch::new(origin, records, acknowledgement);
                 let _room = room.split(Amount { records: count, bytes });
                 // Fails when the consumer was dropped or closed; this task is about to be stopped then.

@@ -13,9 +13,9 @@ use tokio::{
 
 use crate::{
     ConsumerError, FanOut, Settings, ShardPosition, StreamCheckpoint,
-    ack::MovedPositions,
     dead_letter::{DeadLetterWriter, Letter, Target},
     graph::ShardGraph,
+    hold::MovedPositions,
     invalid::DeadLetters,
     metrics::StreamCounters,
     prefetch::{Amount, Prefetch},
@@ -193,14 +193,14 @@ impl Startup<'_> {
         moved: &MovedPositions,
     ) -> Result<ShardGraph, ConsumerError> {
         let shards = self.list(stream, ShardFilter::FromTrimHorizon).await?;
-        let (graph, gone) = ShardGraph::resume(stored, shards);
-        for (shard, _) in gone.iter().filter(|(_, position)| **position != ShardPosition::Finished) {
+        let (graph, removed) = ShardGraph::resume(stored, shards);
+        for (shard, _) in removed.iter().filter(|(_, position)| **position != ShardPosition::Finished) {
             tracing::warn!(
                 stream = %stream.arn, %shard,
                 "the service does not list the shard any more: its records that were not read are older than the stream's retention"
             );
         }
-        moved.forget(stream.index, gone.into_keys().collect());
+        moved.forget(stream.index, removed.into_keys().collect());
         Ok(graph)
     }
 

@@ -12,10 +12,10 @@ use tokio::{
 
 use crate::{
     ConsumerError,
-    ack::ShardProgress,
     context::{ReadContext, ShardContext},
     cursor::Begin,
     graph::{ListingId, ShardGraph},
+    hold::ShardProgress,
     invalid::InvalidRecords,
     metrics::StreamCounters,
     pages::Pages,
@@ -196,7 +196,7 @@ impl StreamReader {
         let progress = ShardProgress::new(
             Arc::clone(&stream),
             shard.clone(),
-            invalid,
+            Arc::clone(&stream_counters),
             Arc::clone(&counters),
             moved,
             self.finished_sender.clone(),
@@ -213,6 +213,7 @@ impl StreamReader {
         let reader = ShardReader {
             stream,
             progress: Arc::clone(&progress),
+            invalid,
             unpacker: Unpacker::new(range, begin.done()),
             output: self.output.clone(),
             stream_counters,

@@ -21,7 +21,7 @@ static LOCKED: LazyLock<Directories> = LazyLock::new(Directories::default);
 
 #[derive(Debug, Default)]
 struct Directories {
-    /// The user of each directory, by canonical path. A user that is gone has left a save that still runs.
+    /// The user of each directory, by canonical path. An entry without a user belongs to a save that still runs.
     users: Mutex<HashMap<PathBuf, Weak<User>>>,
     released: Condvar,
 }

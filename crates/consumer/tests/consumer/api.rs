@@ -36,8 +36,8 @@ fn builder(client: Arc<dyn KinesisClient>, fan_out: Arc<dyn FanOutClient>) -> Re
 fn look(consumer: &Consumer, batch: Batch, positions: &Positions) -> (ShardId, Option<PartitionKey>) {
     let metrics: &Metrics = consumer.metrics();
     let StreamMetrics { mode, calls, retries, shards, .. } = metrics.snapshot().remove(0);
-    let _: (ReadingMode, Vec<(Operation, u64)>, Vec<(ErrorKind, u64)>, Vec<ShardMetrics>) =
-        (mode, calls, retries, shards);
+    let _: (ReadingMode, Vec<(Operation, u64)>) = (mode, calls);
+    let _: (Vec<(ErrorKind, u64)>, Vec<ShardMetrics>) = (retries, shards);
     let (origin, records, acknowledgement): (BatchOrigin, Vec<Record>, Acknowledgement) = batch.into_parts();
     let _: &StreamArn = origin.stream();
     let _: SequenceNumber = Position::of(&records[0]).sequence_number;

@@ -184,8 +184,8 @@ async fn bounds_count_user_records() {
     let mut taken: Vec<String> = Vec::new();
     while taken.len() < 500 {
         sleep(Duration::from_secs(10)).await;
-        let in_hand = consumer.metrics().snapshot()[0].records - taken.len() as u64;
-        assert!((1..=30).contains(&in_hand), "{in_hand} records in hand");
+        let read_ahead = consumer.metrics().snapshot()[0].records - taken.len() as u64;
+        assert!((1..=30).contains(&read_ahead), "{read_ahead} records read ahead");
         let batch = next(&mut consumer).await;
         taken.extend(texts(&batch));
         batch.done();

@@ -65,8 +65,8 @@ struct Progress {
 
 type Place = (StreamArn, ShardId);
 
-/// A batch in hand, and the first of its records in what was written.
-struct InHand {
+/// A delivered batch that is not acknowledged, and the first of its records in what was written.
+struct OpenBatch {
     batch: Batch,
     place: Place,
     first: usize,
@@ -511,7 +511,7 @@ impl World {
     }
 
     /// Checks a batch, rejects what is bad, and remembers that it was delivered.
-    async fn received(&mut self, consumer: &Consumer, batch: Batch) -> Result<InHand, ConsumerError> {
+    async fn received(&mut self, consumer: &Consumer, batch: Batch) -> Result<OpenBatch, ConsumerError> {
         let place = (batch.stream().clone(), batch.shard().clone());
         self.children_come_last(&place).await;
         let written = self.written.get(&place).map_or(&[][..], Vec::as_slice);
@@ -540,12 +540,12 @@ impl World {
         let corrupt = |(kind, count): &(_, u64)| if *kind == InvalidKind::CorruptAggregate { *count } else { 0 };
         let read: u64 =
             metrics.iter().map(|stream| stream.records - stream.invalid.iter().map(corrupt).sum::<u64>()).sum();
-        let in_hand = read - self.handed_out;
-        assert!(in_hand <= self.settings.prefetch_records as u64, "{in_hand} records in hand");
+        let read_ahead = read - self.handed_out;
+        assert!(read_ahead <= self.settings.prefetch_records as u64, "{read_ahead} records read ahead");
         for index in rejected {
             batch.reject(index, InvalidKind::Undecodable, "the test says so").await?;
         }
-        Ok(InHand { batch, place, first })
+        Ok(OpenBatch { batch, place, first })
     }
 
     async fn children_come_last(&mut self, place: &Place) {
@@ -564,8 +564,8 @@ impl World {
         }
     }
 
-    fn acknowledge(&mut self, in_hand: InHand) {
-        let InHand { batch, place, first } = in_hand;
+    fn acknowledge(&mut self, open_batch: OpenBatch) {
+        let OpenBatch { batch, place, first } = open_batch;
         let count = batch.records().len();
         self.run.get_mut(&place).unwrap().processed += count;
         for written in &mut self.written.get_mut(&place).unwrap()[first..first + count] {
@@ -702,7 +702,7 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
     let mut met = Met::default();
     let mut consumer = world.consumer().await;
     world.inject_faults();
-    let mut open: Vec<InHand> = Vec::new();
+    let mut open: Vec<OpenBatch> = Vec::new();
     let (mut step, mut modes) = (0, Vec::new());
     // Reading is over when all is stored; until then faults and restarts go on, but for the last stretch.
     loop {
@@ -713,8 +713,8 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
             if world.random.bool() {
                 world.deregister(last_name()).await;
             }
-            for in_hand in std::mem::take(&mut open) {
-                world.acknowledge(in_hand);
+            for open_batch in std::mem::take(&mut open) {
+                world.acknowledge(open_batch);
             }
             restart = world.dropped;
             choice = usize::MAX;
@@ -759,8 +759,8 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
                         Err(error) => Err(error),
                     };
                     match received {
-                        Ok(in_hand) if step > STEPS => world.acknowledge(in_hand),
-                        Ok(in_hand) => open.push(in_hand),
+                        Ok(open_batch) if step > STEPS => world.acknowledge(open_batch),
+                        Ok(open_batch) => open.push(open_batch),
                         Err(error) => {
                             world.leave_out(&error);
                             restart = true;
@@ -771,8 +771,8 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
             }
             82..92 => {
                 for _ in 0..world.random.usize(0..=open.len()) {
-                    let in_hand = open.swap_remove(world.random.usize(0..open.len()));
-                    world.acknowledge(in_hand);
+                    let open_batch = open.swap_remove(world.random.usize(0..open.len()));
+                    world.acknowledge(open_batch);
                 }
             }
             92..93 if !open.is_empty() => {

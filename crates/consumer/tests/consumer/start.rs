@@ -211,7 +211,7 @@ async fn old_closed_shards_do_no_harm_when_filters_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_filter_that_the_service_refuses_is_left_out() {
+async fn a_time_filter_that_the_service_rejects_is_left_out() {
     let scene = Scene::with_shards(1).await;
     scene.fake.faults().fail_next(Operation::ListShards, ErrorKind::InvalidArgument);
     let mut consumer = scene.consumer(StartupPosition::Latest).await;

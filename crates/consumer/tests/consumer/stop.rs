@@ -25,7 +25,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_hands_out_what_is_in_hand_and_then_nothing() {
+async fn a_shutdown_hands_out_what_was_read_and_then_nothing() {
     let scene = Scene::with_shards(2).await;
     scene.put_into(0, "zero").await;
     scene.put_into(1, "one").await;
@@ -360,7 +360,7 @@ async fn what_was_acknowledged_is_saved_before_the_end_of_reading_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_for_a_while_is_borne_and_a_broken_one_is_told() {
+async fn a_store_that_fails_for_a_while_is_retried_and_a_broken_one_is_an_error() {
     let scene = Scene::with_shards(1).await;
     let disk = Arc::<Disk>::default();
     let builder = scene.builder(StartupPosition::TrimHorizon).checkpoints(disk.clone());
@@ -388,7 +388,7 @@ async fn an_acknowledgement_may_outlive_its_consumer() {
     drop(consumer);
     batch.done();
     let mut again = scene.consumer(StartupPosition::TrimHorizon).await;
-    assert_eq!(take(&mut again, 1).await, ["one"], "nobody was there to save it");
+    assert_eq!(take(&mut again, 1).await, ["one"], "the consumer that would save it was dropped");
 }
 
 /// A consumer that is dropped while it saves leaves its directory to the next one, without a word to the runtime.
