@@ -2,12 +2,14 @@
 
 use std::{
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
+use futures::FutureExt;
 use statefun_kinesis_types::ErrorChain;
 use tokio::{
     task::{JoinError, JoinSet},
@@ -107,18 +109,20 @@ pub(crate) async fn supervise(
 
 /// Saves positions as they move, unless the program takes them; returns when that fails.
 async fn save(saver: &mut Option<Saver>) -> ConsumerError {
-    match saver {
-        Some(saver) => saver.run().await,
-        None => std::future::pending().await,
-    }
+    let Some(saver) = saver else { return std::future::pending().await };
+    AssertUnwindSafe(saver.run()).catch_unwind().await.unwrap_or_else(|_| saving_panicked())
 }
 
 /// Saves all that moved until now, unless the program takes it.
 async fn save_all(saver: &mut Option<Saver>) -> Result<(), ConsumerError> {
-    match saver {
-        Some(saver) => saver.save().await,
-        None => Ok(()),
-    }
+    let Some(saver) = saver else { return Ok(()) };
+    AssertUnwindSafe(saver.save()).catch_unwind().await.unwrap_or_else(|_| Err(saving_panicked()))
+}
+
+/// The checkpoint store panicked. Without this the supervising task would end, and the caller would take the end of the
+/// output for that of the streams. What was not saved is still pending, so that a later save may succeed.
+fn saving_panicked() -> ConsumerError {
+    ConsumerError::Panicked { what: "saves positions".to_owned() }
 }
 
 /// The task that writes dead letters, if there is one.

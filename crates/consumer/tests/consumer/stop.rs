@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -280,12 +280,13 @@ async fn it_is_a_stream() {
     assert_eq!(batches, [["one", "two"]]);
 }
 
-/// A store that is worth waiting for, and that can fail.
+/// A store that counts its saves, and that can fail or panic.
 #[derive(Debug, Default)]
 struct Disk {
     kept: MemoryCheckpoints,
     saves: Mutex<Vec<Instant>>,
     failures: AtomicUsize,
+    panics: AtomicBool,
 }
 
 #[async_trait]
@@ -302,6 +303,7 @@ impl PositionStore for Disk {
 #[async_trait]
 impl CheckpointStore for Disk {
     async fn save(&self, stream: &StreamArn, changes: &CheckpointChanges) -> Result<(), CheckpointError> {
+        assert!(!self.panics.load(Ordering::Relaxed), "a bug that the test put here");
         let fail = |failures: usize| failures.checked_sub(1);
         if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fail).is_ok() {
             return Err(CheckpointError::new("the disk is full"));
@@ -376,6 +378,27 @@ async fn a_store_that_fails_for_a_while_is_retried_and_a_broken_one_is_an_error(
     let error = failure(&mut consumer).await;
     assert!(matches!(error, ConsumerError::Checkpoint { .. }), "{error:?}");
     assert!(consumer.close().await.is_err(), "what was acknowledged is not saved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_checkpoint_store_is_an_error_and_not_a_silent_end() {
+    let scene = Scene::with_shards(1).await;
+    let disk = Arc::<Disk>::default();
+    let builder = scene.builder(StartupPosition::TrimHorizon).checkpoints(disk.clone());
+    let mut consumer = builder.build().await.unwrap();
+    disk.panics.store(true, Ordering::Relaxed);
+    let place = scene.put("one").await;
+    take(&mut consumer, 1).await;
+    let error = failure(&mut consumer).await;
+    assert!(matches!(error, ConsumerError::Panicked { .. }), "{error:?}");
+    assert!(error.to_string().contains("a task that saves positions panicked"), "{error}");
+
+    // The position is not lost when the store works again.
+    disk.panics.store(false, Ordering::Relaxed);
+    consumer.close().await.unwrap();
+    let arn = scene.arn().await;
+    let reached = disk.kept.reached(&arn, &place.shard, place.sequence_number);
+    timeout(Duration::ZERO, reached).await.expect("the position was saved");
 }
 
 #[tokio::test(start_paused = true)]
