@@ -4,7 +4,7 @@ use statefun_kinesis_types::{Record, ShardId, StreamArn};
 
 use crate::{Acknowledgement, ConsumerError, InvalidKind};
 
-/// Where a batch comes from.
+/// The stream and shard of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchOrigin {
     stream: StreamArn,
@@ -27,15 +27,17 @@ impl BatchOrigin {
         &self.shard
     }
 
-    /// How far the batch lay behind the newest record of its shard when it was read; zero at the tip.
+    /// How far the batch was behind the newest record of its shard when it was read (`MillisBehindLatest`); zero for the
+    /// newest records.
     pub fn behind_latest(&self) -> Duration {
         self.behind_latest
     }
 }
 
-/// Records of one shard, in the shard's order: at least one.
+/// Records of one shard in the shard's order, at least one.
 ///
-/// Dropped as a whole it counts as not processed; see [`Acknowledgement`].
+/// Call [`done`](Self::done) when they are processed. A batch that is dropped counts as not processed, and keeps the
+/// position of its shard where it is until the next start; see [`Acknowledgement`].
 #[derive(Debug)]
 #[must_use = "a batch that is dropped counts as not processed"]
 pub struct Batch {
@@ -49,7 +51,7 @@ impl Batch {
         Self { origin, records, acknowledgement }
     }
 
-    /// Where the records come from.
+    /// The stream and shard that the records come from.
     pub fn origin(&self) -> &BatchOrigin {
         &self.origin
     }
@@ -64,25 +66,26 @@ impl Batch {
         &self.origin.shard
     }
 
-    /// How far the batch lay behind the newest record of its shard when it was read; zero at the tip.
+    /// How far the batch was behind the newest record of its shard when it was read (`MillisBehindLatest`); zero for the
+    /// newest records.
     pub fn behind_latest(&self) -> Duration {
         self.origin.behind_latest
     }
 
-    /// The records, by sequence number and sub-sequence number.
+    /// The records, ordered by sequence number and sub-sequence number.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
 
-    /// One of the records cannot be used; see [`Acknowledgement::reject`].
+    /// Rejects the record at `index`; see [`Acknowledgement::reject`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`ConsumerError::InvalidRecord`] when invalid records are to end reading.
     ///
     /// # Panics
     ///
-    /// When there is no record with this index.
+    /// When `index` is out of bounds.
     pub async fn reject(
         &self,
         index: usize,
@@ -92,12 +95,12 @@ impl Batch {
         self.acknowledgement.reject(&self.records[index], kind, message).await
     }
 
-    /// The batch was processed: it need not be read again. Short for [`Acknowledgement::done`].
+    /// Acknowledges the batch: it was processed and need not be read again. See [`Acknowledgement::done`].
     pub fn done(self) {
         self.acknowledgement.done();
     }
 
-    /// The batch in its parts, for those who acknowledge it elsewhere.
+    /// Takes the batch apart, so that the records can be moved and the batch acknowledged elsewhere.
     pub fn into_parts(self) -> (BatchOrigin, Vec<Record>, Acknowledgement) {
         (self.origin, self.records, self.acknowledgement)
     }

@@ -1,4 +1,4 @@
-//! Where the reading of a shard is, whichever way it is read.
+//! How far a shard was read, by polling or by enhanced fan-out.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::{Extent, Position, unpack::Contents};
 /// Where reading of a shard begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
-    /// Where the service finds it.
+    /// At a position that the service finds.
     From(StartPosition),
-    /// Behind what was processed.
+    /// Behind a stored position.
     Behind(Position),
 }
 
 impl Begin {
-    /// What was processed before.
+    /// The stored position, if there is one.
     pub(crate) fn done(self) -> Option<Position> {
         match self {
             Self::From(_) => None,
@@ -25,7 +25,7 @@ impl Begin {
     }
 }
 
-/// Records of a shard as the service keeps them, in order and at least one.
+/// Records of a shard as the service stores them, in order, at least one. Aggregates are still packed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) records: Vec<Record>,
@@ -33,13 +33,15 @@ pub(crate) struct Page {
     pub(crate) behind_latest: Duration,
 }
 
-/// How far a shard was read. One way of reading leaves it to the next one, which goes on from there.
+/// How far a shard was read. It is handed over when reading switches between polling and enhanced fan-out, so that no
+/// record is read twice or left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
     begin: Begin,
-    /// The last record that was given on, in this run or before it.
+    /// The last record that was returned, in this run or an earlier one.
     last: Option<Position>,
-    /// Where the service says that a subscription goes on; it moves although no record comes.
+    /// The ContinuationSequenceNumber of the last event, which moves although no records come. It need not be that of a
+    /// record.
     continuation: Option<SequenceNumber>,
 }
 
@@ -48,13 +50,13 @@ impl Cursor {
         Self { begin, last: begin.done(), continuation: None }
     }
 
-    /// The last record that was given on.
+    /// The last record that was returned.
     #[cfg(test)]
     pub(crate) fn last(&self) -> Option<Position> {
         self.last
     }
 
-    /// Where the next record is.
+    /// Where reading continues.
     pub(crate) fn position(&self) -> StartPosition {
         match self.continuation {
             Some(number) if self.last <= Some(Position::behind(number)) => StartPosition::AfterSequenceNumber(number),
@@ -63,27 +65,26 @@ impl Cursor {
                 Begin::Behind(Position { sequence_number, extent: Extent::All }) => {
                     StartPosition::AfterSequenceNumber(sequence_number)
                 }
-                // Inside an aggregate: it comes again, and what was processed of it is left out when it is unpacked.
-                Begin::Behind(Position { sequence_number, extent: Extent::UpTo(_) }) => {
-                    StartPosition::AtSequenceNumber(sequence_number)
-                }
+                // Inside an aggregate: the service gives the whole record again, and the unpacker leaves out the user
+                // records that were processed.
+                Begin::Behind(last) => StartPosition::AtSequenceNumber(last.sequence_number),
             },
         }
     }
 
-    /// The service says that nothing is left to read up to this number.
-    pub(crate) fn go_on_behind(&mut self, continuation: SequenceNumber) {
+    /// Everything up to this number was read, says the service.
+    pub(crate) fn set_continuation(&mut self, continuation: SequenceNumber) {
         self.continuation = Some(continuation);
     }
 
-    /// Forgets what the service said, and goes on behind the last record; whether that makes a difference.
-    pub(crate) fn distrust(&mut self) -> bool {
+    /// Continues behind the last record instead of the continuation; returns whether that is another position.
+    pub(crate) fn forget_continuation(&mut self) -> bool {
         let before = self.position();
         self.continuation = None;
         self.position() != before
     }
 
-    /// What is new in these records; nothing when all were given on before.
+    /// The records that were not returned before; `None` if there are none.
     pub(crate) fn page(
         &mut self,
         mut records: Vec<Record>,
@@ -91,7 +92,7 @@ impl Cursor {
         behind_latest: Duration,
     ) -> Option<Page> {
         if let Some(last) = self.last {
-            // A record that was processed in part comes again as a whole.
+            // Not those that were processed in part: they are needed again as a whole.
             let known = records.partition_point(|record| Position::behind(record.sequence_number) <= last);
             contents.bytes -= records.drain(..known).map(|record| record.size()).sum::<usize>();
         }
@@ -119,16 +120,16 @@ mod tests {
         let trim_horizon = Begin::From(StartPosition::TrimHorizon);
         let mut cursor = Cursor::new(trim_horizon);
         assert_eq!(cursor.position(), StartPosition::TrimHorizon);
-        cursor.go_on_behind(5_u64.into());
+        cursor.set_continuation(5_u64.into());
         assert_eq!(cursor.position(), after(5));
 
         let page = cursor.page(vec![record(6), record(9)], Contents::of(&[record(6), record(9)]), Duration::ZERO);
         assert_eq!(page.unwrap().records.len(), 2);
         assert_eq!(cursor.position(), after(9), "what was read later goes before what the service said");
-        assert!(!cursor.distrust());
-        cursor.go_on_behind(12_u64.into());
+        assert!(!cursor.forget_continuation());
+        cursor.set_continuation(12_u64.into());
         assert_eq!(cursor.position(), after(12));
-        assert!(cursor.distrust());
+        assert!(cursor.forget_continuation());
         assert_eq!(cursor.position(), after(9));
     }
 
@@ -136,9 +137,9 @@ mod tests {
     fn inside_an_aggregate_its_record_comes_again_until_the_service_is_behind_it() {
         let mut cursor = Cursor::new(Begin::Behind(Position::inside(7_u64.into(), 3)));
         assert_eq!(cursor.position(), StartPosition::AtSequenceNumber(7_u64.into()));
-        cursor.go_on_behind(6_u64.into());
+        cursor.set_continuation(6_u64.into());
         assert_eq!(cursor.position(), StartPosition::AtSequenceNumber(7_u64.into()));
-        cursor.go_on_behind(7_u64.into());
+        cursor.set_continuation(7_u64.into());
         assert_eq!(cursor.position(), after(7));
     }
 }

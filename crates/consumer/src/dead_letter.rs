@@ -11,7 +11,7 @@ use statefun_kinesis_types::{
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Acknowledgement, ConsumerError, InvalidRecord, metrics::StreamCounters, prefetch::Reservation};
+use crate::{ConsumerError, InvalidRecord, hold::Hold, metrics::StreamCounters, prefetch::Reservation};
 
 /// Letters that are put together into requests at a time.
 const LETTERS_AT_ONCE: usize = 100;
@@ -25,7 +25,7 @@ pub(crate) struct Letter {
     pub(crate) data: Bytes,
     pub(crate) counters: Arc<StreamCounters>,
     /// Keeps the position before the record.
-    pub(crate) hold: Acknowledgement,
+    pub(crate) hold: Hold,
     pub(crate) _room: Reservation,
 }
 

@@ -7,12 +7,12 @@ use crate::{CheckpointError, InvalidRecord};
 
 /// Why streams cannot be read, and what a person can do about it.
 ///
-/// What passes by itself (throttling, expired iterators, a service that is away for a while) is never an error here.
-/// `Display` does not repeat the [`source`](std::error::Error::source): whoever shows the error prints the chain.
+/// Failures that pass by themselves (throttling, expired iterators, an unavailable service) are retried and never an error
+/// here. `Display` does not repeat the [`source`](std::error::Error::source): print the whole chain once.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
     /// The builder was given no stream.
-    #[error("no stream to read was named: name one with `ConsumerBuilder::stream`")]
+    #[error("no stream is named: name one with `ConsumerBuilder::stream`")]
     NoStreams,
 
     /// A stream does not exist.
@@ -24,8 +24,8 @@ pub enum ConsumerError {
         source: ClientError,
     },
 
-    /// The service answered for another stream than it was asked for, as some emulators do that look at the name only.
-    #[error("stream {asked} was asked for, and the service answered for {answered}: check the account and the region")]
+    /// The service described another stream than the requested one, as emulators do that compare only the name.
+    #[error("stream {asked} was requested, and the service described {answered}: check the account and the region")]
     OtherStream {
         /// The stream as it was named.
         asked: StreamArn,
@@ -33,14 +33,14 @@ pub enum ConsumerError {
         answered: StreamArn,
     },
 
-    /// A stream could not be read in time after the start.
+    /// A stream did not become ACTIVE in time after the start.
     #[error("stream {stream} is still {status} after {} s: wait until it is ACTIVE and start again", waited.as_secs())]
     StreamNotReady {
         /// The stream.
         stream: StreamRef,
-        /// What it is instead of ACTIVE.
+        /// Its status.
         status: StreamStatus,
-        /// How long it was waited for.
+        /// How long the start waited.
         waited: Duration,
     },
 
@@ -49,7 +49,7 @@ pub enum ConsumerError {
     Unavailable {
         /// The stream.
         stream: StreamRef,
-        /// How long it was tried.
+        /// How long the start retried.
         waited: Duration,
         /// The last failure.
         source: ClientError,
@@ -72,7 +72,7 @@ pub enum ConsumerError {
     StreamReplaced {
         /// The stream.
         stream: StreamArn,
-        /// When the new stream was made.
+        /// When the new stream was created.
         created: Timestamp,
         /// The failure that showed it.
         source: ClientError,
@@ -87,7 +87,7 @@ pub enum ConsumerError {
     AccessDenied {
         /// The stream.
         stream: StreamRef,
-        /// The shard, if one was asked.
+        /// The shard, where the call was about one.
         shard: Option<ShardId>,
         /// The service's answer.
         source: ClientError,
@@ -98,31 +98,33 @@ pub enum ConsumerError {
     Encryption {
         /// The stream.
         stream: StreamRef,
-        /// The shard, if one was asked.
+        /// The shard, where the call was about one.
         shard: Option<ShardId>,
         /// The service's answer.
         source: ClientError,
     },
 
-    /// The service refused a request that no repetition will mend.
+    /// The service rejected a request, and a retry will not help.
     #[error(
-        "reading {} was refused: check this machine's clock, and that the endpoint serves this operation",
+        "the service rejected a request to read {}: check this machine's clock, and that the endpoint supports the operation",
         Place(stream, shard)
     )]
     Refused {
         /// The stream.
         stream: StreamRef,
-        /// The shard, if one was asked.
+        /// The shard, where the call was about one.
         shard: Option<ShardId>,
         /// The service's answer.
         source: ClientError,
     },
 
-    /// A record that cannot be used, where that is to end reading. Its position does not move.
-    #[error("an invalid record ended reading: mend what reads it, or have invalid records skipped or dead-lettered")]
+    /// A record is invalid, and invalid records end reading. The position stays before it.
+    #[error(
+        "an invalid record ended reading: fix what wrote or decodes it, or set invalid records to be skipped or dead-lettered"
+    )]
     InvalidRecord(#[source] Box<InvalidRecord>),
 
-    /// A dead-letter stream takes nothing. The records that belong there are read again by the next start.
+    /// Dead letters cannot be stored. The next start reads their records again.
     #[error(
         "dead letters cannot be stored in stream {stream}: check that it exists, and allow \
          kinesis:DescribeStreamSummary and PutRecords on it"
@@ -134,16 +136,16 @@ pub enum ConsumerError {
         source: ClientError,
     },
 
-    /// The dead letters of a stream would go to one that is read by the same consumer, and might do so for ever.
-    #[error("dead letters must not go to stream {stream}, which is read here too: name another one")]
+    /// Dead letters would go to a stream that the same consumer reads, which could be a loop.
+    #[error("dead letters must not go to stream {stream}, because the same consumer reads it: name another stream")]
     DeadLetterLoop {
         /// The stream.
         stream: StreamArn,
     },
 
-    /// Enhanced fan-out is not possible.
+    /// Enhanced fan-out failed.
     #[error(
-        "stream {stream} cannot be read by enhanced fan-out as consumer {name}: allow kinesis:RegisterStreamConsumer, \
+        "stream {stream} cannot be read by enhanced fan-out as consumer {name}: check that the credentials allow kinesis:RegisterStreamConsumer, \
          DescribeStreamConsumer and SubscribeToShard, or read it by polling"
     )]
     FanOut {
@@ -155,8 +157,8 @@ pub enum ConsumerError {
         source: ClientError,
     },
 
-    /// The consumer of enhanced fan-out that was given does not exist.
-    #[error("stream {stream} has no consumer {name}: register it, or let it be managed")]
+    /// The given consumer of enhanced fan-out does not exist.
+    #[error("stream {stream} has no consumer {name}: register it, or use `FanOut::managed`")]
     NoFanOutConsumer {
         /// The stream.
         stream: StreamArn,
@@ -173,19 +175,31 @@ pub enum ConsumerError {
         stream: StreamArn,
         /// The consumer's name.
         name: ConsumerName,
-        /// What it is instead of ACTIVE.
+        /// Its status.
         status: ConsumerStatus,
-        /// How long it was waited for.
+        /// How long the start waited.
         waited: Duration,
     },
 
     /// Positions could not be read or saved.
-    #[error("the positions of stream {stream} could not be kept: check the checkpoint store")]
+    #[error("the positions of stream {stream} could not be read or saved: check the checkpoint store")]
     Checkpoint {
         /// The stream.
         stream: StreamArn,
-        /// What the store said.
+        /// The store's error.
         source: CheckpointError,
+    },
+
+    /// Batches were dropped without [`Batch::done`](crate::Batch::done) while their shards were read. All other positions
+    /// are saved.
+    #[error(
+        "batches were dropped without `done` in {}: the next start reads these shards again from the first dropped \
+         batch; call `done` on each batch that was processed",
+        Shards(shards)
+    )]
+    BatchesDropped {
+        /// The shards, in the order of streams and ids.
+        shards: Vec<(StreamArn, ShardId)>,
     },
 
     /// The shutdown token was cancelled before reading had begun.
@@ -193,9 +207,9 @@ pub enum ConsumerError {
     ShutDown,
 
     /// A task of the consumer panicked: a bug here, or in the client or the checkpoint store.
-    #[error("a task that reads {what} panicked, which is a bug: please report it with the panic's message")]
+    #[error("a task that {what} panicked, which is a bug: please report it with the panic's message")]
     Panicked {
-        /// What the task was busy with.
+        /// What the task did.
         what: String,
     },
 }
@@ -212,8 +226,27 @@ impl std::fmt::Display for Place<'_> {
     }
 }
 
+/// Shards that an error lists before it only counts the others.
+const SHARDS_SHOWN: usize = 10;
+
+/// Shards with their streams, as one phrase.
+struct Shards<'a>(&'a [(StreamArn, ShardId)]);
+
+impl std::fmt::Display for Shards<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, (stream, shard)) in self.0.iter().take(SHARDS_SHOWN).enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}shard {shard} of stream {stream}")?;
+        }
+        match self.0.len().saturating_sub(SHARDS_SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more shards"),
+        }
+    }
+}
+
 impl ConsumerError {
-    /// What a failed call that is not worth repeating means for a reader.
+    /// The error for a call that failed permanently.
     pub(crate) fn from_call(stream: &StreamRef, shard: Option<&ShardId>, source: ClientError) -> Self {
         let (stream, shard) = (stream.clone(), shard.cloned());
         match source.kind() {
@@ -265,7 +298,7 @@ mod tests {
         );
         check(ErrorKind::Encryption, Some("shardId-7"), &["shardId-7", "KMS key"]);
         check(ErrorKind::NotFound, None, &["stream orders does not exist", "region"]);
-        check(ErrorKind::InvalidArgument, None, &["stream orders", "refused"]);
-        check(ErrorKind::Unexpected, Some("shardId-7"), &["shardId-7", "refused"]);
+        check(ErrorKind::InvalidArgument, None, &["stream orders", "rejected"]);
+        check(ErrorKind::Unexpected, Some("shardId-7"), &["shardId-7", "rejected"]);
     }
 }

@@ -1,31 +1,37 @@
-//! Positions in files.
+//! Positions in files of a directory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Debug,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Write},
+    collections::HashMap,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
-use statefun_kinesis_types::{StartPosition, StreamArn};
+use statefun_kinesis_types::StreamArn;
 
-use crate::{
-    CheckpointChanges, CheckpointError, CheckpointStore, Extent, Position, PositionStore, ShardPosition,
-    StreamCheckpoint,
+use self::{
+    disk::{Disk, Files},
+    format::{parse, render},
+    lock::{DirectoryLock, User},
 };
+use crate::{CheckpointChanges, CheckpointError, CheckpointStore, PositionStore, StreamCheckpoint};
+
+mod disk;
+mod format;
+mod lock;
 
 /// Positions in a directory of this machine: they outlive the process, and a crash at any instant.
 ///
-/// Each stream has a file of its own, `<region>_<account>_<stream>.json`, which is replaced as a whole: written beside
-/// the old one, flushed to the disk, renamed over it, and the directory flushed. A crash leaves the old file or the new
-/// one. Where the disk is full nothing changes, and the consumer tries again.
+/// Each stream has a file of its own, `<region>_<account>_<stream>.json`, which is replaced as a whole: the new content is
+/// written beside the old file and flushed to the disk, renamed over the old file, and the directory is flushed. A crash
+/// leaves the old file or the new one. When the disk is full nothing changes, and the consumer retries.
 ///
-/// One process at a time uses a directory, which a lock on the file `lock` sees to; the lock ends with the process,
-/// however it ends. A file that is damaged, or of a newer version, is refused by its name: positions are never guessed.
+/// One `FileCheckpoints` and its clones at a time use a directory. A lock on the file `lock` in it keeps other processes
+/// away and ends with the process, however it ends. When the last clone is dropped, as with the consumer that has it, the
+/// directory can be opened again at once.
+///
+/// A file that is damaged or of a newer version is rejected with its name: positions are never guessed.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -68,7 +74,14 @@ use crate::{
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct FileCheckpoints(Arc<Store>);
+pub struct FileCheckpoints(Arc<Handle>);
+
+/// What all clones share. A save that runs on a blocking thread keeps the store, and so the lock, but not the user.
+#[derive(Debug)]
+struct Handle {
+    store: Arc<Store>,
+    _user: Option<Arc<User>>,
+}
 
 #[derive(Debug)]
 struct Store {
@@ -76,50 +89,43 @@ struct Store {
     files: Box<dyn Files>,
     /// What the files hold.
     streams: Mutex<HashMap<StreamArn, StreamCheckpoint>>,
-    /// Holds the lock on the directory.
-    _lock: Option<File>,
+    /// The last field, so that everything else is dropped before the directory is free.
+    _lock: Option<DirectoryLock>,
 }
 
 impl FileCheckpoints {
-    /// Opens a directory, and makes it if it is not there. Blocks for as long as that takes.
+    /// Opens a directory, which is created if it does not exist. Blocks for as long as that takes.
+    ///
+    /// Waits up to ten seconds for a save of an earlier `FileCheckpoints` of this process that still runs, although the
+    /// future that started it was dropped.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be used, or another process uses it.
+    /// When the directory cannot be used, or another process or another `FileCheckpoints` of this process uses it.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
         let directory = directory.into();
-        let unusable = |error: io::Error| {
-            let message = format!("the checkpoint directory {} cannot be used", directory.display());
-            CheckpointError::new(message).with_source(error)
-        };
-        fs::create_dir_all(&directory).map_err(unusable)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("lock"));
-        let lock = lock.map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(CheckpointError::new(format!(
-                    "the checkpoint directory {} is used by another process: stop that one, or name another directory",
-                    directory.display()
-                )));
-            }
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
-        }
-        let store = Store { directory, files: Box::new(Disk), streams: Mutex::default(), _lock: Some(lock) };
-        Ok(Self(Arc::new(store)))
+        let (lock, user) = DirectoryLock::take(&directory)?;
+        Ok(Self::new(directory, Box::new(Disk), Some((lock, user))))
+    }
+
+    fn new(directory: PathBuf, files: Box<dyn Files>, lock: Option<(DirectoryLock, Arc<User>)>) -> Self {
+        let (lock, user) = lock.unzip();
+        let store = Store { directory, files, streams: Mutex::default(), _lock: lock };
+        Self(Arc::new(Handle { store: Arc::new(store), _user: user }))
     }
 
     /// The directory.
     pub fn directory(&self) -> &Path {
-        &self.0.directory
+        &self.0.store.directory
     }
 
-    /// Does it where blocking harms nobody. A future that is dropped does not stop it: what comes next waits for it.
+    /// Does blocking work on a thread that may block. Dropping the future does not stop the work; later work waits for it
+    /// at the lock of the streams.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, CheckpointError> + Send + 'static,
     ) -> Result<T, CheckpointError> {
-        let store = Arc::clone(&self.0);
+        let store = Arc::clone(&self.0.store);
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         done.unwrap_or_else(|error| Err(CheckpointError::new("the checkpoint store panicked").with_source(error)))
     }
@@ -147,7 +153,7 @@ impl CheckpointStore for FileCheckpoints {
 }
 
 impl Store {
-    /// Taken for as long as a file is read or written, so that files and what is known of them never differ.
+    /// Locked for as long as a file is read or written, so that `streams` is always what the files hold.
     fn streams(&self) -> MutexGuard<'_, HashMap<StreamArn, StreamCheckpoint>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,192 +202,27 @@ impl Store {
         let path = self.path(stream);
         let new = path.with_extension("json.new");
         let text = render(stream, &checkpoint);
-        let written = self.files.write(&new, &text).and_then(|()| self.files.rename(&new, &path));
-        let written = written.and_then(|()| self.files.sync_directory(&self.directory));
+        let written = self.write_synced(&new, &text).and_then(|()| {
+            self.files.rename(&new, &path)?;
+            // Without this a crash could bring back the old name, after the save was confirmed.
+            self.files.sync_directory(&self.directory)
+        });
         written.map_err(|error| {
-            // It may take the room that the next try needs.
+            // It may take the disk space that the next try needs.
             let _ = self.files.remove(&new);
             CheckpointError::new(format!("the checkpoint file {} cannot be written", path.display())).with_source(error)
         })?;
         streams.insert(stream.clone(), checkpoint);
         Ok(())
     }
-}
 
-/// What is asked of a file system; tests have one that fails and forgets.
-trait Files: Debug + Send + Sync {
-    /// The content of a file, if there is one.
-    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
-    /// Makes or replaces a file, and has its content on the disk before it returns.
-    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Has all renaming in a directory on the disk before it returns.
-    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
-    fn remove(&self, path: &Path) -> io::Result<()>;
-}
-
-/// The machine's file system.
-#[derive(Debug)]
-struct Disk;
-
-impl Files for Disk {
-    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(path) {
-            Ok(content) => Ok(Some(content)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut file = File::create(path)?;
+    /// Writes a file, and returns when its content is on the disk. Only then may it be renamed: a crash could otherwise
+    /// leave the new name with nothing, or half, behind it.
+    fn write_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut file = self.files.create(path)?;
         file.write_all(content)?;
-        file.sync_all()
+        file.sync()
     }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        // Elsewhere a directory cannot be opened, and renaming is on the disk when it returns.
-        if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-}
-
-const VERSION: u32 = 1;
-
-/// The version alone, which a file of any version has.
-#[derive(Deserialize)]
-struct Head {
-    version: u32,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Content {
-    version: u32,
-    /// Of the same content with an empty checksum, as it is written.
-    checksum: String,
-    stream: String,
-    created: String,
-    start: Start,
-    shards: BTreeMap<String, Place>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Start {
-    TrimHorizon,
-    Latest,
-    AtTimestamp(String),
-    AtSequenceNumber(String),
-    AfterSequenceNumber(String),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Place {
-    Unread,
-    At(At),
-    Finished,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct At {
-    sequence_number: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sub_sequence_number: Option<u64>,
-}
-
-impl Content {
-    fn to_json(&self) -> Vec<u8> {
-        // Text and numbers in maps with text keys can always be written.
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// FNV-1a: it guards against damage, not against an adversary.
-    fn checksum(&self) -> String {
-        let hash = self.to_json().iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        format!("{hash:016x}")
-    }
-}
-
-fn render(stream: &StreamArn, checkpoint: &StreamCheckpoint) -> Vec<u8> {
-    let start = match checkpoint.start {
-        StartPosition::TrimHorizon => Start::TrimHorizon,
-        StartPosition::Latest => Start::Latest,
-        StartPosition::AtTimestamp(time) => Start::AtTimestamp(time.to_string()),
-        StartPosition::AtSequenceNumber(number) => Start::AtSequenceNumber(number.to_string()),
-        StartPosition::AfterSequenceNumber(number) => Start::AfterSequenceNumber(number.to_string()),
-    };
-    let place = |position: &ShardPosition| match position {
-        ShardPosition::Unread => Place::Unread,
-        ShardPosition::Finished => Place::Finished,
-        ShardPosition::At(position) => Place::At(At {
-            sequence_number: position.sequence_number.to_string(),
-            sub_sequence_number: match position.extent {
-                Extent::All => None,
-                Extent::UpTo(number) => Some(number),
-            },
-        }),
-    };
-    let mut content = Content {
-        version: VERSION,
-        checksum: String::new(),
-        stream: stream.to_string(),
-        created: checkpoint.created.to_string(),
-        start,
-        shards: checkpoint.shards.iter().map(|(shard, position)| (shard.to_string(), place(position))).collect(),
-    };
-    content.checksum = content.checksum();
-    content.to_json()
-}
-
-/// What a file holds, or what is wrong with it, as a phrase that can follow its name.
-fn parse(text: &[u8], stream: &StreamArn) -> Result<StreamCheckpoint, String> {
-    let damaged = |error: &dyn std::fmt::Display| format!("is damaged ({error})");
-    let Head { version } = serde_json::from_slice(text).map_err(|error| damaged(&error))?;
-    if version > VERSION {
-        return Err(format!("is of version {version}, and this program knows {VERSION}"));
-    }
-    let mut content: Content = serde_json::from_slice(text).map_err(|error| damaged(&error))?;
-    let checksum = std::mem::take(&mut content.checksum);
-    if content.checksum() != checksum {
-        return Err(damaged(&"its checksum is wrong"));
-    }
-    if content.stream != stream.as_str() {
-        return Err(format!("is that of {}", content.stream));
-    }
-    let invalid = |error: statefun_kinesis_types::InvalidValue| damaged(&error);
-    let number = |text: &str| text.parse().map_err(invalid);
-    let start = match &content.start {
-        Start::TrimHorizon => StartPosition::TrimHorizon,
-        Start::Latest => StartPosition::Latest,
-        Start::AtTimestamp(time) => StartPosition::AtTimestamp(time.parse().map_err(invalid)?),
-        Start::AtSequenceNumber(text) => StartPosition::AtSequenceNumber(number(text)?),
-        Start::AfterSequenceNumber(text) => StartPosition::AfterSequenceNumber(number(text)?),
-    };
-    let mut checkpoint = StreamCheckpoint::new(content.created.parse().map_err(invalid)?, start);
-    for (shard, place) in content.shards {
-        let position = match place {
-            Place::Unread => ShardPosition::Unread,
-            Place::Finished => ShardPosition::Finished,
-            Place::At(At { sequence_number, sub_sequence_number }) => ShardPosition::At(Position {
-                sequence_number: number(&sequence_number)?,
-                extent: sub_sequence_number.map_or(Extent::All, Extent::UpTo),
-            }),
-        };
-        checkpoint.shards.insert(shard.parse().map_err(invalid)?, position);
-    }
-    Ok(checkpoint)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The shards of a stream, which go on from each other: which of them can be read, and from where.
+//! The shards of a stream and their parents: which shards can be read now, and from where.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
@@ -7,17 +7,20 @@ use statefun_kinesis_types::{HashKeyRange, Shard, ShardId, StartPosition};
 
 use crate::{ShardPosition, StreamCheckpoint, cursor::Begin};
 
-/// The shards of one stream and what became of them.
+/// The shards of one stream, and how far each is.
 ///
-/// Listings and the ends of shards go in; shards to read come out. A shard comes out once all its parents are finished.
-/// A parent that the graph does not hold was trimmed away, or closed before reading starts, and holds up nothing.
+/// Listings and the ends of shards go in; shards to read come out. A shard comes out when all its parents are finished:
+/// records of one key lie in the parent first and then in a child, so that this order keeps the order of the key.
+///
+/// A parent that is not in the graph does not delay its children. It was removed by retention, or was closed before the
+/// position at which reading starts.
 #[derive(Debug)]
 pub(crate) struct ShardGraph {
     shards: BTreeMap<ShardId, Node>,
-    /// The greatest id that a listing named. What GetRecords tells of children does not count: shards between may not
-    /// be known yet, and asking for what comes behind the child would miss them.
+    /// The greatest id in a listing, behind which the next listing looks for new shards. Children that GetRecords reports do
+    /// not count: there may be unknown shards with smaller ids, which that listing would miss.
     last_listed: Option<ShardId>,
-    /// How many listings were begun.
+    /// Number of listings started.
     listings: u64,
 }
 
@@ -32,11 +35,11 @@ struct Node {
 enum State {
     Waiting(Begin),
     Reading,
-    /// Read and processed to the end, when so many listings were begun.
+    /// Read to its end and acknowledged, after this many listings were started.
     Finished(u64),
 }
 
-/// A listing that was begun: the service's view is at least as new as that.
+/// A listing that was started. Its content is at least as new as its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListingId(u64);
 
@@ -48,8 +51,8 @@ impl ShardGraph {
         graph
     }
 
-    /// The graph of a stream that was read before, from a complete listing. Gives also the shards of the checkpoint
-    /// that the service does not list any more.
+    /// The graph of a stream that was read before, from a complete listing. Also returns the shards of the checkpoint that
+    /// the service does not list any more.
     pub(crate) fn resume(
         checkpoint: StreamCheckpoint,
         mut listed: Vec<Shard>,
@@ -71,7 +74,7 @@ impl ShardGraph {
         Self { shards: BTreeMap::new(), last_listed: None, listings: 0 }
     }
 
-    /// A listing is begun.
+    /// A listing is started.
     pub(crate) fn begin_listing(&mut self) -> ListingId {
         self.listings += 1;
         ListingId(self.listings)
@@ -82,7 +85,8 @@ impl ShardGraph {
         self.last_listed.as_ref()
     }
 
-    /// Takes in a listing; shards that are new start at trim horizon.
+    /// Adds the shards of a listing. New ones start at trim horizon, whatever the startup position: they exist because of a
+    /// resharding after the first start, and all their records are newer than that.
     pub(crate) fn listed(&mut self, mut listed: Vec<Shard>) {
         if listed.is_empty() {
             return;
@@ -92,8 +96,8 @@ impl ShardGraph {
         self.insert(listed, |_| State::Waiting(Begin::From(StartPosition::TrimHorizon)));
     }
 
-    /// Takes in what GetRecords told at the end of a shard. A child of a parent that the graph does not hold is left to
-    /// the next listing: the parent may be one that has not been met yet, rather than one that is gone.
+    /// Adds the children that GetRecords reports at the end of a shard. A child with another parent that is not in the graph
+    /// is left to the next listing: that parent may be new rather than removed, and the child has to wait for it then.
     pub(crate) fn reported(&mut self, children: Vec<ChildShard>) {
         for child in children {
             if child.parents.iter().all(|parent| self.shards.contains_key(parent)) {
@@ -106,33 +110,36 @@ impl ShardGraph {
         }
     }
 
-    /// Forgets finished shards that a complete listing, begun after they were finished, does not name any more.
+    /// Removes finished shards that a complete listing does not contain any more, and returns them.
+    ///
+    /// The listing must have started after they were finished. An older one may have been made before the shard was created,
+    /// and forgetting the shard would let the next start read it from trim horizon.
     pub(crate) fn forget_unlisted(&mut self, listing: ListingId, listed: &BTreeSet<ShardId>) -> Vec<ShardId> {
-        let gone = |id: &ShardId, node: &Node| match node.state {
+        let removed = |id: &ShardId, node: &Node| match node.state {
             State::Finished(when) => when < listing.0 && !listed.contains(id),
             State::Waiting(_) | State::Reading => false,
         };
-        let gone: Vec<ShardId> =
-            self.shards.iter().filter(|(id, node)| gone(id, node)).map(|(id, _)| id.clone()).collect();
-        for id in &gone {
+        let removed: Vec<ShardId> =
+            self.shards.iter().filter(|(id, node)| removed(id, node)).map(|(id, _)| id.clone()).collect();
+        for id in &removed {
             self.shards.remove(id);
         }
-        gone
+        removed
     }
 
-    /// A shard was read to its end, and all of it was processed; or it is not there any more.
+    /// A shard was read to its end and all of it was acknowledged, or retention removed it.
     pub(crate) fn finished(&mut self, shard: &ShardId) {
         if let Some(node) = self.shards.get_mut(shard) {
             node.state = State::Finished(self.listings);
         }
     }
 
-    /// The part of the hash key space that a shard owns.
+    /// The hash keys of a shard.
     pub(crate) fn hash_range(&self, shard: &ShardId) -> Option<HashKeyRange> {
         self.shards.get(shard).map(|node| node.hash_range)
     }
 
-    /// Gives the shards that can be read now, each once, and where reading begins.
+    /// Returns the shards that can be read now and where reading begins. Each is returned once.
     pub(crate) fn start(&mut self) -> Vec<(ShardId, Begin)> {
         let finished = |id: &ShardId| match self.shards.get(id) {
             Some(parent) => matches!(parent.state, State::Finished(_)),
@@ -154,7 +161,7 @@ impl ShardGraph {
         ready
     }
 
-    /// Whether a shard is known that goes on from this one.
+    /// Whether a child of this shard is known.
     pub(crate) fn has_child(&self, shard: &ShardId) -> bool {
         self.shards.values().any(|node| node.parents.contains(shard))
     }
@@ -164,9 +171,8 @@ impl ShardGraph {
         self.shards.values().all(|node| matches!(node.state, State::Finished(_)))
     }
 
-    /// Removes from a listing the unknown ancestors of known shards: they closed before reading started, and whatever
-    /// they hold lies before it. A shard that is new has no known child, for a child is met with its parents or after
-    /// them.
+    /// Removes unknown ancestors of known shards from a listing. They were closed before reading started, and their records
+    /// are older than that. A new shard is never such an ancestor: a child becomes known with its parents or after them.
     fn leave_out_ancestors(&self, known: &BTreeSet<ShardId>, listed: &mut Vec<Shard>) {
         let mut old = BTreeSet::new();
         let by_id: BTreeMap<&ShardId, &Shard> = listed.iter().map(|shard| (&shard.id, shard)).collect();
@@ -196,7 +202,7 @@ impl ShardGraph {
                     let state = state(place.key());
                     place.insert(Node { parents, hash_range: shard.hash_range, state });
                 }
-                // A report of GetRecords may have named fewer parents than there are.
+                // Its report by GetRecords may have named only some of the parents. The child waits for all of them.
                 Entry::Occupied(mut known) => {
                     let known = &mut known.get_mut().parents;
                     known.extend(parents.into_iter().filter(|parent| !known.contains(parent)).collect::<Vec<_>>());
@@ -283,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_that_was_trimmed_away_holds_up_nothing() {
+    fn a_parent_that_retention_removed_does_not_delay_its_children() {
         let mut graph = ShardGraph::first(PINNED, shards(&[(5, &[3]), (6, &[3, 4])]));
         starts(&mut graph, &[(5, Begin::From(PINNED)), (6, Begin::From(PINNED))]);
     }
@@ -296,8 +302,8 @@ mod tests {
             (2, ShardPosition::Unread),
             (9, ShardPosition::Finished),
         ]);
-        let (mut graph, gone) = ShardGraph::resume(stored, shards(&[(0, &[]), (1, &[]), (2, &[]), (3, &[0])]));
-        assert_eq!(gone, [(id(9), ShardPosition::Finished)].into());
+        let (mut graph, removed) = ShardGraph::resume(stored, shards(&[(0, &[]), (1, &[]), (2, &[]), (3, &[0])]));
+        assert_eq!(removed, [(id(9), ShardPosition::Finished)].into());
         starts(&mut graph, &[(1, Begin::Behind(position(7))), (2, Begin::From(PINNED)), (3, TRIM_HORIZON)]);
     }
 

@@ -7,8 +7,9 @@ use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, Record, SequenceNu
 use tokio::sync::mpsc;
 
 use crate::{
-    Acknowledgement, ConsumerError,
+    ConsumerError,
     dead_letter::Letter,
+    hold::Hold,
     metrics::StreamCounters,
     prefetch::{Amount, Prefetch},
 };
@@ -131,7 +132,7 @@ impl InvalidRecords {
         record: &Record,
         kind: InvalidKind,
         message: String,
-        hold: Acknowledgement,
+        hold: Hold,
     ) -> Result<(), ConsumerError> {
         self.counters.invalid(kind);
         let invalid = InvalidRecord {

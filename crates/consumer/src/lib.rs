@@ -1,28 +1,25 @@
-//! Kinesis streams as ordered batches of records, right about resharding.
+//! Reads Kinesis streams as ordered batches of records, also across resharding.
 //!
-//! A [`Consumer`] reads N streams of N shards each through any [`KinesisClient`](statefun_kinesis_client::KinesisClient),
-//! by polling or by enhanced fan-out. It finds shards, reads parents to their end before their children, keeps to what a
-//! shard gives, replaces expired iterators and lost subscriptions, takes KPL aggregates apart, tries again what fails for
-//! a while, and reads no further ahead than it is told to. What comes out is [`Batch`]es, each of one shard and in its
-//! order. Who acknowledges a batch moves the position of its shard in the [`CheckpointStore`]; the next consumer goes on
-//! behind it. The [`guide`] has more programs like this one:
+//! A [`Consumer`] reads any number of streams through any [`KinesisClient`], by polling or by enhanced fan-out. It finds
+//! shards, reads parents to their end before their children, keeps within the limits of a shard, replaces expired
+//! iterators and lost subscriptions, unpacks KPL aggregates, retries what is retryable, and bounds how far it reads ahead.
+//! It gives [`Batch`]es, each of one shard and in its order. Acknowledging a batch moves the position of its shard, which is
+//! saved in the [`CheckpointStore`]; the next consumer continues there. The [`guide`] has more programs like this one:
 //!
 //! ```
 //! use std::sync::Arc;
 //!
-//! use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt};
-//! use statefun_kinesis_consumer::Consumer;
-//! use statefun_kinesis_fake::FakeKinesis;
-//! use statefun_kinesis_types::{PutRecord, StartupPosition, StreamName, StreamRef};
+//! use statefun_kinesis_consumer::{Consumer, StartupPosition, StreamRef};
+//! # use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt};
+//! # use statefun_kinesis_fake::FakeKinesis;
+//! # use statefun_kinesis_types::PutRecord;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let kinesis = FakeKinesis::new();
-//! let orders: StreamName = "orders".parse()?;
-//! kinesis.create_stream(&orders, 4).await?;
-//! let orders = StreamRef::from(orders);
-//! kinesis.put_record(&orders, PutRecord::new("customer-17".parse()?, "one cup")).await?;
-//!
+//! # let kinesis = FakeKinesis::new();
+//! # kinesis.create_stream(&"orders".parse()?, 4).await?;
+//! let orders: StreamRef = "orders".parse()?;
+//! # kinesis.put_record(&orders, PutRecord::new("customer-17".parse()?, "one cup")).await??;
 //! let builder = Consumer::builder(Arc::new(kinesis)).stream(orders).start(StartupPosition::TrimHorizon);
 //! let mut consumer = builder.build().await?;
 //! if let Some(batch) = consumer.next().await.transpose()? {
@@ -36,15 +33,27 @@
 //! # }
 //! ```
 //!
-//! Delivery is at least once: what was not acknowledged when a consumer ended is delivered by the next one.
+//! Delivery is at least once: the next consumer repeats batches that were not acknowledged, and after a crash also those
+//! that were acknowledged since the last save ([`Settings::checkpoint_interval`]).
 //!
-//! There is no sharing of shards among several consumers: one consumer reads all shards of its streams. How a stream
-//! distributes its records is looked at when reading begins; a stream that changes it asks for a restart.
+//! Several consumers do not share shards: one consumer reads all shards of its streams. How a stream distributes its records
+//! is read once at the start; restart the consumer after changing it.
 
+// Imports have one direction. From the bottom up:
+//   error, settings, metrics, time, lock, stream                        what everything names
+//   pace, prefetch, unpack, cursor, graph, progress                     state machines without I/O
+//   hold, saver, file, memory                                           positions
+//   invalid, dead_letter; ack, batch                                    batches and their records
+//   fan_out, registration, stream_client                                calls about a stream
+//   shard, subscription; context; poller, subscriber; pages             reading a shard
+//   shard_reader, stream_reader                                         the tasks of shards and streams
+//   supervisor, consumer; startup, builder                              the whole
+// One exception: `error` and `metrics` name the public types of `invalid`.
 mod ack;
 mod batch;
 mod builder;
 mod consumer;
+mod context;
 mod cursor;
 mod dead_letter;
 mod error;
@@ -52,21 +61,29 @@ mod fan_out;
 mod file;
 mod graph;
 pub mod guide;
+mod hold;
 mod invalid;
+mod lock;
 mod memory;
 mod metrics;
 mod pace;
 mod pages;
 mod poller;
 mod prefetch;
-mod reader;
+mod progress;
+mod registration;
 mod saver;
-mod service;
 mod settings;
 mod shard;
+mod shard_reader;
+mod startup;
 mod stream;
+mod stream_client;
+mod stream_reader;
 mod subscriber;
 mod subscription;
+mod supervisor;
+mod time;
 mod unpack;
 
 pub use ack::Acknowledgement;
@@ -81,5 +98,16 @@ pub use memory::MemoryCheckpoints;
 pub use metrics::{Metrics, ReadingMode, ShardMetrics, StreamMetrics};
 pub use saver::Positions;
 pub use settings::Settings;
-pub use statefun_kinesis_client::{CheckpointError, CheckpointStore, PositionStore};
-pub use statefun_kinesis_types::{CheckpointChanges, Extent, Position, ShardPosition, StreamCheckpoint};
+
+// What the signatures of this crate name, so that a program needs this crate and a client only.
+pub use async_trait::async_trait;
+pub use statefun_kinesis_client::{
+    Backoff, CheckpointError, CheckpointStore, Clock, ConsumerStatus, Error as ClientError, ErrorKind, FanOutClient,
+    KinesisClient, Operation, PositionStore, StreamStatus, SystemClock,
+};
+pub use statefun_kinesis_types::{
+    CheckpointChanges, ConsumerName, Extent, InvalidRecordHandling, InvalidValue, LogLevel, PartitionKey, Position,
+    Record, SequenceNumber, ShardId, ShardPosition, StartPosition, StartupPosition, StreamArn, StreamCheckpoint,
+    StreamName, StreamRef, Timestamp,
+};
+pub use tokio_util::sync::CancellationToken;

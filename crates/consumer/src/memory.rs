@@ -5,7 +5,7 @@ use statefun_kinesis_client::{CheckpointError, CheckpointStore, PositionStore};
 use statefun_kinesis_types::{CheckpointChanges, Position, SequenceNumber, ShardId, StreamArn, StreamCheckpoint};
 use tokio::sync::watch;
 
-/// Positions in memory: they outlive a consumer, but not the process.
+/// Keeps positions in memory: they outlive a consumer, but not the process.
 #[derive(Debug, Default)]
 pub struct MemoryCheckpoints {
     streams: watch::Sender<BTreeMap<StreamArn, StreamCheckpoint>>,
@@ -22,7 +22,7 @@ impl MemoryCheckpoints {
         self.streams.borrow().get(stream).cloned()
     }
 
-    /// Waits until all of the record at `at` and what lies before it were processed, or the whole shard.
+    /// Waits until the saved position of the shard covers all of the record at `at`.
     pub async fn reached(&self, stream: &StreamArn, shard: &ShardId, at: SequenceNumber) {
         let at = Position::behind(at);
         let reached = |streams: &BTreeMap<StreamArn, StreamCheckpoint>| {
@@ -30,7 +30,7 @@ impl MemoryCheckpoints {
             position.is_some_and(|position| position.covers(at))
         };
         let mut streams = self.streams.subscribe();
-        // The sender lives as long as `self` does, so that waiting cannot fail.
+        // Fails only when the sender is dropped, and `self` owns the sender.
         let _ = streams.wait_for(reached).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What a consumer has done so far, in numbers.
+//! Counts of what a consumer has done.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +14,9 @@ use statefun_kinesis_types::{ShardId, StreamArn};
 
 use crate::InvalidKind;
 
-/// Counts of a [`Consumer`](crate::Consumer), which can be looked at while it runs and after its end. Clones are the
-/// same counts.
+/// Counts of a [`Consumer`](crate::Consumer), readable while it runs and after its end. Clones share the same counts.
 ///
-/// Counting is done per call and per batch, so that a look costs the work nothing.
+/// Counted per call and per batch, never per record.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<[Arc<StreamCounters>]>);
 
@@ -26,7 +25,17 @@ impl Metrics {
         Self(streams.into_iter().collect())
     }
 
-    /// The counts now, stream by stream in the order in which the builder was given them.
+    /// The shards of which a batch was dropped.
+    pub(crate) fn shards_with_dropped_batches(&self) -> Vec<(StreamArn, ShardId)> {
+        let of_stream = |stream: &Arc<StreamCounters>| -> Vec<(StreamArn, ShardId)> {
+            let shards = lock(&stream.shards);
+            let dropped = shards.iter().filter(|(_, shard)| shard.dropped_batches.load(Relaxed) > 0);
+            dropped.map(|(id, _)| (stream.stream.clone(), id.clone())).collect()
+        };
+        self.0.iter().flat_map(of_stream).collect()
+    }
+
+    /// The present counts of each stream, in the order in which the builder was given the streams.
     pub fn snapshot(&self) -> Vec<StreamMetrics> {
         self.0.iter().map(|stream| stream.snapshot()).collect()
     }
@@ -41,35 +50,39 @@ pub enum ReadingMode {
     FanOut,
 }
 
-/// What was done with a stream until one moment.
+/// The counts of a stream at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamMetrics {
     /// The stream.
     pub stream: StreamArn,
-    /// How it is read now. A stream of enhanced fan-out is polled while it has no consumer to give.
+    /// How it is read now. With enhanced fan-out a stream is still polled while no consumer can be registered.
     pub mode: ReadingMode,
     /// Calls to the service since reading began, those that failed included.
     pub calls: Vec<(Operation, u64)>,
-    /// Calls and subscriptions that failed, by what went wrong. All but one that ended reading were tried again.
+    /// Calls and subscriptions that failed, by kind of failure. All were retried, except one that ended reading.
     pub retries: Vec<(ErrorKind, u64)>,
     /// Records that were read; of an aggregated record its user records count.
     pub records: u64,
     /// Bytes that were read, keys included, as the service counts them.
     pub bytes: u64,
-    /// Aggregated records that were taken apart.
+    /// Aggregated records that were unpacked.
     pub aggregates: u64,
-    /// User records that were left out because they belong to another shard. Their writer sends them again.
+    /// User records of aggregates that were left out because they belong to another shard, to which the KPL sends them
+    /// again.
     pub out_of_range: u64,
-    /// Records that could not be used, by the reason.
+    /// Invalid records, by kind.
     pub invalid: Vec<(InvalidKind, u64)>,
     /// Of these, those that were stored in the dead-letter stream.
     pub dead_letters: u64,
-    /// The shards that are being read.
+    /// Batches that the caller dropped without [`Batch::done`](crate::Batch::done) while the stream was read. Each keeps
+    /// the position of its shard where it is until the next start.
+    pub dropped_batches: u64,
+    /// The shards that are being read, and those that wait for acknowledgements.
     pub shards: Vec<ShardMetrics>,
 }
 
-/// What was done with a shard until one moment.
+/// The counts of a shard at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardMetrics {
@@ -78,8 +91,10 @@ pub struct ShardMetrics {
     /// How far reading was behind the newest record at the last answer (`MillisBehindLatest`); `None` before the
     /// first one.
     pub behind_latest: Option<Duration>,
-    /// Records that were read, user records counted.
+    /// Records that were read; of an aggregated record its user records count.
     pub records: u64,
+    /// Batches that the caller dropped without [`Batch::done`](crate::Batch::done) while the shard was read.
+    pub dropped_batches: u64,
 }
 
 /// The operations that are counted, in the order of their counters.
@@ -95,7 +110,7 @@ const OPERATIONS: [Operation; 5] = [
 #[derive(Debug)]
 pub(crate) struct StreamCounters {
     stream: StreamArn,
-    pushed: AtomicBool,
+    fan_out: AtomicBool,
     calls: [AtomicU64; OPERATIONS.len()],
     retries: Mutex<Vec<(ErrorKind, u64)>>,
     records: AtomicU64,
@@ -104,6 +119,7 @@ pub(crate) struct StreamCounters {
     out_of_range: AtomicU64,
     invalid: Mutex<Vec<(InvalidKind, u64)>>,
     dead_letters: AtomicU64,
+    dropped_batches: AtomicU64,
     shards: Mutex<BTreeMap<ShardId, Arc<ShardCounters>>>,
 }
 
@@ -111,6 +127,7 @@ pub(crate) struct StreamCounters {
 #[derive(Debug)]
 pub(crate) struct ShardCounters {
     records: AtomicU64,
+    dropped_batches: AtomicU64,
     behind_latest_millis: AtomicU64,
 }
 
@@ -120,7 +137,7 @@ impl StreamCounters {
     pub(crate) fn new(stream: StreamArn) -> Arc<Self> {
         Arc::new(Self {
             stream,
-            pushed: AtomicBool::new(false),
+            fan_out: AtomicBool::new(false),
             calls: Default::default(),
             retries: Mutex::default(),
             records: AtomicU64::new(0),
@@ -129,13 +146,14 @@ impl StreamCounters {
             out_of_range: AtomicU64::new(0),
             invalid: Mutex::default(),
             dead_letters: AtomicU64::new(0),
+            dropped_batches: AtomicU64::new(0),
             shards: Mutex::default(),
         })
     }
 
-    /// From now on the stream is read in this way.
+    /// The stream is read in this way from now on.
     pub(crate) fn reads_by(&self, mode: ReadingMode) {
-        self.pushed.store(mode == ReadingMode::FanOut, Relaxed);
+        self.fan_out.store(mode == ReadingMode::FanOut, Relaxed);
     }
 
     pub(crate) fn called(&self, operation: Operation) {
@@ -169,13 +187,18 @@ impl StreamCounters {
 
     /// The counts of a shard whose reading begins.
     pub(crate) fn shard(&self, shard: ShardId) -> Arc<ShardCounters> {
-        let counters =
-            Arc::new(ShardCounters { records: AtomicU64::new(0), behind_latest_millis: AtomicU64::new(UNKNOWN) });
+        let counters = ShardCounters::new();
         lock(&self.shards).insert(shard, Arc::clone(&counters));
         counters
     }
 
-    /// A shard is finished.
+    /// Counts a batch that was dropped; returns whether it is the first one of the shard.
+    pub(crate) fn dropped(&self, shard: &ShardCounters) -> bool {
+        self.dropped_batches.fetch_add(1, Relaxed);
+        shard.dropped_batches.fetch_add(1, Relaxed) == 0
+    }
+
+    /// A shard is finished: read to its end, and all of it acknowledged.
     pub(crate) fn finished(&self, shard: &ShardId) {
         lock(&self.shards).remove(shard);
     }
@@ -185,7 +208,7 @@ impl StreamCounters {
         let shards = lock(&self.shards).iter().map(|(shard, counters)| counters.snapshot(shard)).collect();
         StreamMetrics {
             stream: self.stream.clone(),
-            mode: if self.pushed.load(Relaxed) { ReadingMode::FanOut } else { ReadingMode::Polling },
+            mode: if self.fan_out.load(Relaxed) { ReadingMode::FanOut } else { ReadingMode::Polling },
             calls: calls.collect(),
             retries: lock(&self.retries).clone(),
             records: self.records.load(Relaxed),
@@ -194,12 +217,21 @@ impl StreamCounters {
             out_of_range: self.out_of_range.load(Relaxed),
             invalid: lock(&self.invalid).clone(),
             dead_letters: self.dead_letters.load(Relaxed),
+            dropped_batches: self.dropped_batches.load(Relaxed),
             shards,
         }
     }
 }
 
 impl ShardCounters {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            records: AtomicU64::new(0),
+            dropped_batches: AtomicU64::new(0),
+            behind_latest_millis: AtomicU64::new(UNKNOWN),
+        })
+    }
+
     pub(crate) fn behind(&self, behind_latest: Duration) {
         let millis = u64::try_from(behind_latest.as_millis()).unwrap_or(UNKNOWN - 1);
         self.behind_latest_millis.store(millis, Relaxed);
@@ -211,11 +243,12 @@ impl ShardCounters {
             shard: shard.clone(),
             behind_latest: (millis != UNKNOWN).then(|| Duration::from_millis(millis)),
             records: self.records.load(Relaxed),
+            dropped_batches: self.dropped_batches.load(Relaxed),
         }
     }
 }
 
-/// Counts what happens rarely and has few kinds.
+/// Counts something that is rare and has few kinds.
 fn count<K: Copy + PartialEq>(counts: &Mutex<Vec<(K, u64)>>, kind: K) {
     let mut counts = lock(counts);
     match counts.iter_mut().find(|(known, _)| *known == kind) {

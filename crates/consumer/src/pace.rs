@@ -1,16 +1,14 @@
-//! How fast a shard may be asked.
+//! The pace of calls to a shard.
 
 use std::time::{Duration, Instant};
 
-use statefun_kinesis_client::InstantExt as _;
-
-/// A token bucket that holds one token and may go into debt: what was taken is paid for afterwards, by waiting.
+/// A token bucket that holds one token and may go into debt, which waiting pays off.
 ///
-/// One token keeps calls evenly apart, so that no window of a second ever sees more than a second's worth of them.
-/// Debt is what bytes need: an answer's size is known only once it is there.
+/// One token keeps calls evenly apart, so that no window of a second sees more calls than the rate permits. Bytes need
+/// the debt: the size of an answer is known only after the call.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
-    /// What one token costs, in nanoseconds; fractions matter for bytes.
+    /// Time per token, in nanoseconds; a fraction, because a byte takes less than one.
     nanos_per_token: f64,
     paid_until: Option<Instant>,
 }
@@ -25,17 +23,17 @@ impl TokenBucket {
         self.paid_until
     }
 
-    /// Takes tokens, which are there or not.
+    /// Takes tokens, also more than there are.
     pub(crate) fn take(&mut self, now: Instant, tokens: f64) {
         let cost = Duration::from_nanos((self.nanos_per_token * tokens).ceil() as u64);
         self.paid_until = Some(self.paid_until.map_or(now, |paid| paid.max(now)) + cost);
     }
 }
 
-/// The calls to one shard, which shares them with readers that it does not know.
+/// The pace of GetRecords calls to one shard, whose limit other readers of the shard share.
 ///
-/// The distance between calls starts at what the shard gives. It doubles when the shard says that it was asked too
-/// often, and shrinks again by a tenth with every call that succeeds: readers that do the same come to equal shares.
+/// The distance between calls starts at the shard's limit. It doubles when a call is throttled, and shrinks by a tenth with
+/// each call that succeeds, so that several such readers come to equal shares.
 #[derive(Debug)]
 pub(crate) struct CallPace {
     least: Duration,
@@ -44,7 +42,7 @@ pub(crate) struct CallPace {
 }
 
 impl CallPace {
-    /// A shard that is asked less often than this gets no farther.
+    /// Longest distance between calls, however often they are throttled.
     const DISTANCE_MAX: Duration = Duration::from_secs(2);
 
     pub(crate) fn per_second(calls: u32) -> Self {
@@ -52,13 +50,13 @@ impl CallPace {
         Self { least, distance: least, next: None }
     }
 
-    /// When the next call may go out; `None` is at once.
+    /// When the next call may start; `None` is at once.
     pub(crate) fn ready_at(&self) -> Option<Instant> {
         self.next
     }
 
     pub(crate) fn called(&mut self, now: Instant) {
-        self.next = Some(now.saturating_add(self.distance));
+        self.next = Some(now + self.distance);
     }
 
     pub(crate) fn succeeded(&mut self) {

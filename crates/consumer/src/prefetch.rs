@@ -1,4 +1,4 @@
-//! The bound on what was read and not handed out.
+//! The bound on records that were read and not handed out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,45 +13,46 @@ pub(crate) struct Amount {
 
 /// Room for records and bytes, over all shards of a consumer.
 ///
-/// Room is reserved before a call, for what the call is expected to bring, and given back when its records were handed
-/// out. Who waits is served in the order of asking, so that a shard that needs much is not starved by many that need
-/// little.
+/// Room is reserved before a call for what the call is expected to bring, and freed when its records are handed out. Waiting
+/// calls are served in their order, so that a shard that needs much room is not starved by many that need little.
 ///
-/// What is there already goes before what is still to be read: an event that a subscription brought asks for room for
-/// its bytes, and an aggregate that is being taken apart for room for its user records. While one of these waits, no
-/// new call gets room. They wait for bytes and for records in lines of their own, because who waits for records may
-/// hold bytes.
+/// Records in memory go before records that are still to be read: an event that a subscription brought needs room for its
+/// bytes, and an aggregate that is being unpacked needs room for its user records. While one of these waits, no new call
+/// gets room; otherwise calls could take all that is freed, and what is in memory could never be handed out.
+///
+/// There is a queue for bytes and another one for records, because one that waits for records may hold bytes: in one queue
+/// it would wait behind something that waits for these bytes, which is a deadlock.
 #[derive(Debug)]
 pub(crate) struct Prefetch {
     bound: Amount,
     state: Mutex<State>,
-    calls: Line,
-    bytes: Line,
-    records: Line,
+    calls: WaitQueue,
+    bytes: WaitQueue,
+    records: WaitQueue,
 }
 
 #[derive(Debug, Default)]
 struct State {
     used: Amount,
-    /// Those who wait with something in hand.
+    /// Number of waiting requests for records that are in memory already.
     urgent: usize,
 }
 
-/// Those who wait for the same thing, one behind the other. Only the first one looks for what is freed, so that one
-/// stored permit is enough not to miss it.
+/// Requests that wait for the same kind of room, in their order. Only the first one waits for `freed`, so that the one permit
+/// that `Notify` stores is enough: no notification is lost between its check and its wait.
 #[derive(Debug, Default)]
-struct Line {
+struct WaitQueue {
     turn: tokio::sync::Mutex<()>,
     freed: Notify,
 }
 
 impl Prefetch {
     pub(crate) fn new(bound: Amount) -> Arc<Self> {
-        let [calls, bytes, records] = <[Line; 3]>::default();
+        let [calls, bytes, records] = <[WaitQueue; 3]>::default();
         Arc::new(Self { bound, state: Mutex::default(), calls, bytes, records })
     }
 
-    /// Waits for room. More than the bound is as much as the bound.
+    /// Waits for room for a call. More than the bound counts as the bound.
     pub(crate) async fn reserve(self: &Arc<Self>, wanted: Amount) -> Reservation {
         let wanted =
             Amount { records: wanted.records.min(self.bound.records), bytes: wanted.bytes.min(self.bound.bytes) };
@@ -65,7 +66,7 @@ impl Prefetch {
         Reservation { amount, prefetch: Arc::clone(self) }
     }
 
-    /// Waits until there is any room, without taking it.
+    /// Waits until there is any room, without reserving it.
     pub(crate) async fn any(&self) {
         let look = |state: &mut State| {
             let free =
@@ -75,7 +76,8 @@ impl Prefetch {
         self.wait(&self.calls, look).await;
     }
 
-    /// Waits for room for bytes that are there already; more than the bound find room when nothing else has any.
+    /// Waits for room for bytes that are in memory already. More than the bound get room when nothing else has any: they
+    /// would wait for ever otherwise.
     pub(crate) async fn admit(self: &Arc<Self>, bytes: usize) -> Reservation {
         let take = |state: &mut State| {
             let fits = state.used.bytes == 0 || state.used.bytes + bytes <= self.bound.bytes;
@@ -85,26 +87,26 @@ impl Prefetch {
         Reservation { amount, prefetch: Arc::clone(self) }
     }
 
-    /// Takes what is free now.
-    async fn wait(&self, line: &Line, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
-        let _turn = line.turn.lock().await;
+    /// Waits in a queue until `take` succeeds.
+    async fn wait(&self, queue: &WaitQueue, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
+        let _turn = queue.turn.lock().await;
         loop {
             if let Some(taken) = self.take(&take) {
                 return taken;
             }
-            line.freed.notified().await;
+            queue.freed.notified().await;
         }
     }
 
-    async fn wait_urgently(&self, line: &Line, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
-        // Nobody may overtake those who wait already.
-        if let Ok(_turn) = line.turn.try_lock()
+    async fn wait_urgently(&self, queue: &WaitQueue, take: impl Fn(&mut State) -> Option<Amount>) -> Amount {
+        // The lock is taken when another request waits, which this one must not overtake.
+        if let Ok(_turn) = queue.turn.try_lock()
             && let Some(taken) = self.take(&take)
         {
             return taken;
         }
         let _urgent = Urgent::new(self);
-        self.wait(line, take).await
+        self.wait(queue, take).await
     }
 
     fn take(&self, take: impl Fn(&mut State) -> Option<Amount>) -> Option<Amount> {
@@ -120,8 +122,8 @@ impl Prefetch {
     }
 
     fn freed(&self) {
-        for line in [&self.calls, &self.bytes, &self.records] {
-            line.freed.notify_one();
+        for queue in [&self.calls, &self.bytes, &self.records] {
+            queue.freed.notify_one();
         }
     }
 }
@@ -151,13 +153,13 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Most records that the room was reserved for.
+    /// The records that there is room for.
     pub(crate) fn records(&self) -> usize {
         self.amount.records
     }
 
-    /// Makes the room that of what came in fact. More than was reserved is a debt: nobody gets room until it is paid.
-    pub(crate) fn settle(&mut self, actual: Amount) {
+    /// Changes the room to what the call brought. More than was reserved is a debt: no request gets room until it is freed.
+    pub(crate) fn resize(&mut self, actual: Amount) {
         let mut state = self.prefetch.state();
         state.used.records = state.used.records - self.amount.records + actual.records;
         state.used.bytes = state.used.bytes - self.amount.bytes + actual.bytes;
@@ -166,7 +168,7 @@ impl Reservation {
         self.prefetch.freed();
     }
 
-    /// Makes room for as many records as can be, up to so many in all; waits only while there is room for none.
+    /// Adds room for as many records as possible, up to `records` in all. Waits only while there is room for none.
     pub(crate) async fn grow(&mut self, records: usize) {
         let prefetch = &self.prefetch;
         let missing = records.saturating_sub(self.amount.records);
@@ -184,7 +186,7 @@ impl Reservation {
         self.amount.records += more.records;
     }
 
-    /// Gives a part of the room away, at most all of it.
+    /// Splits off a part of the room, at most all of it.
     pub(crate) fn split(&mut self, part: Amount) -> Reservation {
         let part = Amount { records: part.records.min(self.amount.records), bytes: part.bytes.min(self.amount.bytes) };
         self.amount.records -= part.records;
@@ -196,7 +198,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.amount != Amount::default() {
-            self.settle(Amount::default());
+            self.resize(Amount::default());
         }
     }
 }
@@ -229,9 +231,9 @@ mod tests {
         let mut first = prefetch.reserve(Amount { records: 10, bytes: 100 }).await;
         let mut second = std::pin::pin!(prefetch.reserve(Amount { records: 1, bytes: 1 }));
         assert!(poll!(&mut second).is_pending());
-        first.settle(Amount { records: 2, bytes: 150 });
+        first.resize(Amount { records: 2, bytes: 150 });
         assert!(poll!(&mut second).is_pending());
-        first.settle(Amount { records: 2, bytes: 99 });
+        first.resize(Amount { records: 2, bytes: 99 });
         assert!(poll!(&mut second).is_ready());
     }
 
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_lets_the_next_one_in() {
+    async fn a_dropped_request_lets_the_next_one_in() {
         let prefetch = prefetch(10, 100);
         let all = Amount { records: 10, bytes: 100 };
         let first = prefetch.reserve(all).await;
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_there_goes_before_what_is_still_to_be_read() {
+    async fn records_in_memory_go_before_records_that_are_still_to_be_read() {
         let prefetch = prefetch(10, 100);
         let small = Amount { records: 1, bytes: 1 };
         let first = prefetch.reserve(Amount { records: 10, bytes: 50 }).await;

@@ -3,10 +3,10 @@ use std::time::Duration;
 use statefun_kinesis_client::Backoff;
 use statefun_kinesis_types::{GET_RECORDS_MAX_RECORDS, SHARD_READ_BYTES_PER_SECOND, SHARD_READ_CALLS_PER_SECOND};
 
-/// How fast a [`Consumer`](crate::Consumer) reads, how much it reads ahead, and how patient it is.
+/// How fast a [`Consumer`](crate::Consumer) reads, how far ahead, and how long it waits.
 ///
-/// The defaults suit the service. Every value is valid: where zero would make no sense, it counts as the smallest value
-/// that does.
+/// The defaults suit the service. Every value is valid: zero counts as the smallest value that makes sense, and no
+/// duration is too long.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,32 +20,34 @@ use statefun_kinesis_types::{GET_RECORDS_MAX_RECORDS, SHARD_READ_BYTES_PER_SECON
 pub struct Settings {
     /// Most records of one GetRecords call, 1 to 10 000. Default: 10 000, the service's most.
     pub max_records_per_call: usize,
-    /// GetRecords calls per second and shard. Default: 5, what a shard gives to all its polling readers together; an
-    /// emulator gives more.
+    /// GetRecords calls per second and shard. Default: 5, the limit of a shard for all its polling readers together; an
+    /// emulator may permit more.
     pub read_calls_per_second: u32,
-    /// Bytes per second and shard, keys included. Default: 2 MiB, what a shard gives to all its polling readers together.
+    /// Bytes per second and shard, keys included. Default: 2 MiB, the limit of a shard for all its polling readers together.
     pub read_bytes_per_second: usize,
-    /// Wait before a shard that had nothing new is polled again, the first time. Default: 250 ms, as in Flink.
+    /// Wait after the first empty answer of a shard before it is polled again. Default: 250 ms, as in Flink.
     pub poll_idle_min: Duration,
-    /// The same wait after it has doubled with each empty answer: what an idle shard adds to the latency of its next
-    /// record at most. Default: 1 s.
+    /// Longest such wait; it doubles with each empty answer. This is the most that an idle shard adds to the latency of its
+    /// next record. Default: 1 s.
     pub poll_idle_max: Duration,
-    /// How often each stream is asked for shards that no reader met yet. Default: 10 s, as in Flink. The children of a
-    /// shard that was read to its end are looked for at once.
+    /// How often to look for new shards. Default: 10 s, as in Flink. The children of a shard that was read to its end are
+    /// looked for at once.
     pub discovery_interval: Duration,
-    /// Most records that were read, or are being read, and were not yet handed out, over all shards. Default: 100 000.
+    /// Most records that are read ahead: in calls in flight and in batches not handed out yet, over all shards. Default:
+    /// 100 000.
     pub prefetch_records: usize,
-    /// Most bytes of the same records, keys included. Default: 64 MiB. An answer can be larger than was foreseen, up to
-    /// the service's 10 MiB; no further call starts until there is room again.
+    /// Most bytes of the same records, keys included. Default: 64 MiB. An answer can be larger than expected, up to the
+    /// service's 10 MiB; no call starts then until there is room again.
     pub prefetch_bytes: usize,
-    /// Delays before a failed call is tried again. Default: 100 ms to 10 s.
+    /// Delays before a failed call is retried. Default: 100 ms to 10 s.
     pub backoff: Backoff,
-    /// Least time between two saves of positions. Default: 1 s. With zero a position is saved as soon as it moves.
+    /// Least time between two saves of positions. Default: 1 s. After a crash, batches are read again that were acknowledged
+    /// up to this long before it. With zero a position is saved as soon as it moves.
     pub checkpoint_interval: Duration,
-    /// How long [`build`](crate::ConsumerBuilder::build) waits for a stream that is CREATING, and how long it tries to
-    /// reach a service that does not answer. Default: 2 minutes. Later a service may be away for any time.
+    /// How long [`build`](crate::ConsumerBuilder::build) waits for a stream that is CREATING and for an unavailable service.
+    /// Default: 2 minutes. After the start, an unavailable service is retried without limit.
     pub startup_timeout: Duration,
-    /// Seed of the jitter in delays; `None`, the default, is a new one for each consumer.
+    /// Seed of the jitter in delays. Default: `None`, a random one for each consumer.
     pub seed: Option<u64>,
 }
 

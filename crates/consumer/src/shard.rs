@@ -1,8 +1,8 @@
-//! The polling of one shard, without the polling: results and the time go in, the next step comes out.
+//! Polling of one shard as a state machine without I/O: results and the time go in, the next step comes out.
 
 use std::time::{Duration, Instant};
 
-use statefun_kinesis_client::{ChildShard, Error, ErrorKind, InstantExt as _, RecordPage, ShardIterator};
+use statefun_kinesis_client::{ChildShard, Error, ErrorKind, RecordPage, ShardIterator};
 use statefun_kinesis_types::{GET_RECORDS_MAX_BYTES, StartPosition, Timestamp};
 
 use crate::{
@@ -10,22 +10,23 @@ use crate::{
     cursor::{Cursor, Page},
     pace::{CallPace, TokenBucket},
     prefetch::Amount,
+    time::saturating_add,
     unpack::Contents,
 };
 
-/// Answers that make no sense, in a row, before they count as final.
+/// Unexpected answers in a row before they count as a permanent failure.
 pub(crate) const UNEXPECTED_MAX: u32 = 5;
 
-/// Least room for the answer of a shard at its tip: with the default bounds, 200 shards can be asked at a time. A shard
-/// that wakes up brings the rest with the next call, for which a full answer's room is made.
+/// Least room that is reserved for the answer of a shard that was read to its tip. With the default bounds, 200 shards can
+/// be polled at a time. If more has arrived, the next call brings the rest, with room for a full answer.
 const TIP_RECORDS_MIN: usize = 500;
 const TIP_BYTES_MIN: usize = 256 << 10;
 
-/// How far this machine's clock may be ahead of the service's. The service refuses an iterator for a time that it has
-/// not reached; within this distance the refusal means "not yet".
+/// How far this machine's clock may be ahead of the service's. The service rejects an iterator for a time that it has not
+/// reached; within this distance the rejection means "not yet".
 pub(crate) const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(120);
 
-/// What the driver does next.
+/// What [`Poller`](crate::poller) does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing before this instant.
@@ -39,12 +40,12 @@ pub(crate) enum Step {
     End(Vec<ChildShard>),
 }
 
-/// Whether a failure may be the answer to a sequence number that the service cannot place; emulators break on it.
-fn is_refusal(error: &Error) -> bool {
+/// Whether the failure may mean that the service does not know the sequence number; emulators answer with any of these.
+fn is_rejection(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Unavailable | ErrorKind::Unexpected)
 }
 
-/// How one shard is polled: from where, how often, how much, and what happens after a failure.
+/// Polls one shard: decides from where, how often and how much to read, and what follows a failure.
 #[derive(Debug)]
 pub(crate) struct ShardMachine {
     settings: Settings,
@@ -60,16 +61,18 @@ pub(crate) struct ShardMachine {
     failures: u32,
     unexpected: u32,
     expired: u32,
-    /// Most records that the last call asked for.
+    /// The limit of the last call, in records.
     limit: usize,
-    /// What the last answer brought.
+    /// Size of the last answer.
     brought: Amount,
+    /// The last answer reached the newest record.
     at_tip: bool,
 }
 
+/// The shard iterator; it is good for one call.
 #[derive(Debug)]
 enum Iterator {
-    Wanted,
+    Missing,
     Ready(ShardIterator),
     Ended(Vec<ChildShard>),
 }
@@ -79,7 +82,7 @@ impl ShardMachine {
         Self {
             random,
             cursor,
-            iterator: Iterator::Wanted,
+            iterator: Iterator::Missing,
             calls: CallPace::per_second(settings.read_calls_per_second),
             iterator_calls: CallPace::per_second(settings.read_calls_per_second),
             bytes: TokenBucket::per_second(settings.read_bytes_per_second as f64),
@@ -100,15 +103,16 @@ impl ShardMachine {
         self.cursor
     }
 
-    /// Failures in a row since something last succeeded.
+    /// Failures in a row since the last success.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
+    /// The next step at this time. Does not change anything: a step that was not carried out comes again.
     pub(crate) fn next(&self, now: Instant) -> Step {
         let pace = match &self.iterator {
             Iterator::Ended(children) => return Step::End(children.clone()),
-            Iterator::Wanted => self.iterator_calls.ready_at(),
+            Iterator::Missing => self.iterator_calls.ready_at(),
             Iterator::Ready(_) => self.calls.ready_at().max(self.bytes.ready_at()),
         };
         // `None` is less than any instant.
@@ -117,15 +121,14 @@ impl ShardMachine {
             _ => {}
         }
         match &self.iterator {
-            Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.appetite()),
-            Iterator::Wanted | Iterator::Ended(_) => Step::GetIterator(self.cursor.position()),
+            Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.expected_answer()),
+            _ => Step::GetIterator(self.cursor.position()),
         }
     }
 
-    /// How much the next answer is expected to bring. Behind the tip that is all that an answer can hold. At the tip it
-    /// is twice what the last one brought and some room for a quiet shard to wake up, so that many quiet shards can be
-    /// asked side by side.
-    fn appetite(&self) -> Amount {
+    /// How much room to reserve for the next answer. Behind the tip that is a full answer. At the tip it is twice the last
+    /// answer with a small minimum, so that many quiet shards can be polled side by side.
+    fn expected_answer(&self) -> Amount {
         let most = Amount { records: self.settings.max_records_per_call, bytes: GET_RECORDS_MAX_BYTES };
         if !self.at_tip {
             return most;
@@ -141,11 +144,11 @@ impl ShardMachine {
         self.iterator_calls.called(now);
     }
 
-    /// GetShardIterator gave this. `today` is the time of day.
+    /// Takes the result of GetShardIterator. `today` is the time of day.
     ///
     /// # Errors
     ///
-    /// When trying again is of no use.
+    /// A failure that no retry will mend.
     pub(crate) fn iterator(
         &mut self,
         now: Instant,
@@ -157,8 +160,9 @@ impl ShardMachine {
                 self.iterator = Iterator::Ready(iterator);
                 Ok(())
             }
-            // What a subscription goes on behind need not be a record, and only SubscribeToShard promises to know it.
-            Err(error) if is_refusal(&error) && self.cursor.distrust() => {
+            // The continuation of a subscription need not be a record's number, and only SubscribeToShard has to know it.
+            // The number of the last record always works, and `Cursor::page` removes records that come twice.
+            Err(error) if is_rejection(&error) && self.cursor.forget_continuation() => {
                 self.retry(now, Duration::ZERO);
                 Ok(())
             }
@@ -170,11 +174,7 @@ impl ShardMachine {
                     self.retry(now, rest);
                     Ok(())
                 }
-                StartPosition::TrimHorizon
-                | StartPosition::Latest
-                | StartPosition::AtTimestamp(_)
-                | StartPosition::AtSequenceNumber(_)
-                | StartPosition::AfterSequenceNumber(_) => self.failed(now, error),
+                _ => self.failed(now, error),
             },
         }
     }
@@ -185,11 +185,11 @@ impl ShardMachine {
         self.limit = limit;
     }
 
-    /// GetRecords gave this.
+    /// Takes the result of GetRecords.
     ///
     /// # Errors
     ///
-    /// When trying again is of no use.
+    /// A failure that no retry will mend.
     pub(crate) fn answer(&mut self, now: Instant, result: Result<RecordPage, Error>) -> Result<Option<Page>, Error> {
         let RecordPage { records, next_iterator, behind_latest, child_shards, .. } = match result {
             Ok(page) => page,
@@ -208,11 +208,12 @@ impl ShardMachine {
         let contents = Contents::of(&records);
         self.bytes.take(now, contents.bytes as f64);
         self.brought = Amount { records: records.len(), bytes: contents.bytes };
-        // A full answer has more behind it, whatever a backend says that does not know how far behind it is.
+        // A full answer is followed by more, also where an emulator always answers that it is zero behind.
         self.at_tip = behind_latest.is_zero() && records.len() < self.limit;
         if records.is_empty() && self.at_tip {
-            // Spread, so that shards that fell idle together are not polled together for ever.
-            self.not_before = Some(now.saturating_add(self.idle.mul_f64(0.75 + self.random.f64() / 4.0)));
+            // With jitter, so that shards that became idle together are not always polled together.
+            let wait = self.idle.mul_f64(0.75 + self.random.f64() / 4.0);
+            self.not_before = Some(saturating_add(now, wait));
             self.idle = self.idle.saturating_mul(2).min(self.settings.poll_idle_max);
         } else {
             self.not_before = None;
@@ -225,9 +226,10 @@ impl ShardMachine {
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
         match error.kind() {
             ErrorKind::ExpiredIterator => {
-                self.iterator = Iterator::Wanted;
+                self.iterator = Iterator::Missing;
                 self.expired += 1;
-                // One that was new is a fault of the service, and trying at once would only repeat it.
+                // An iterator lives for five minutes, so that a stall explains the first expiry. A new one that is expired
+                // too is a fault of the service, and an immediate retry would be a hot loop.
                 if self.expired > 1 {
                     self.retry(now, Duration::ZERO);
                 }
@@ -240,12 +242,8 @@ impl ShardMachine {
                     return Err(error);
                 }
             }
-            ErrorKind::InUse | ErrorKind::Unavailable | ErrorKind::Timeout => {}
-            ErrorKind::NotFound
-            | ErrorKind::ExpiredToken
-            | ErrorKind::AccessDenied
-            | ErrorKind::Encryption
-            | ErrorKind::InvalidArgument => return Err(error),
+            kind if kind.is_retryable() => {}
+            _ => return Err(error),
         }
         self.retry(now, error.retry_after().unwrap_or_default());
         Ok(())
@@ -253,7 +251,7 @@ impl ShardMachine {
 
     fn retry(&mut self, now: Instant, at_least: Duration) {
         let delay = self.settings.backoff.delay(self.failures, &mut self.random);
-        self.not_before = Some(now.saturating_add(delay.max(at_least)));
+        self.not_before = Some(saturating_add(now, delay.max(at_least)));
         self.failures = self.failures.saturating_add(1);
     }
 }
@@ -388,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_shard_is_asked_as_soon_as_pacing_permits_and_an_idle_one_ever_later() {
+    fn a_busy_shard_is_polled_as_soon_as_pacing_permits_and_an_idle_one_less_and_less_often() {
         let mut machine = from_trim_horizon();
         let mut now = to_records(&mut machine, Instant::now());
         let mut wait = |machine: &mut ShardMachine, answer: RecordPage| {
@@ -472,11 +470,17 @@ mod tests {
     }
 
     #[test]
-    fn the_service_can_ask_for_more_patience() {
+    fn the_service_can_ask_for_a_longer_wait() {
         let mut machine = from_trim_horizon();
         let now = to_records(&mut machine, Instant::now());
         machine.answer(now, Err(error(ErrorKind::Throttled).with_retry_after(30 * SECOND))).unwrap();
         assert_eq!(to_records(&mut machine, now) - now, 30 * SECOND);
+
+        // However long: no sum overflows.
+        let now = to_records(&mut machine, now);
+        machine.answer(now, Err(error(ErrorKind::Throttled).with_retry_after(Duration::MAX))).unwrap();
+        let Step::Wait(until) = machine.next(now) else { panic!("it must wait") };
+        assert!(until - now > 365 * 24 * 3_600 * SECOND);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The task that has the records of a shard pushed.
+//! Receives the records of a shard by enhanced fan-out: makes the calls that [`SubscriptionMachine`] asks for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,11 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::{
     ConsumerError,
+    context::{Read, ShardContext},
     cursor::Cursor,
-    fan_out::Enrolment,
-    pages::{Read, Site, now},
+    registration::Registration,
     subscription::{Step, SubscriptionMachine},
+    time::now,
 };
 
 /// How long SubscribeToShard may take to answer; Flink's `source.efo.subscription.timeout`.
@@ -21,25 +22,30 @@ const SUBSCRIBE_MAX: Duration = Duration::from_secs(60);
 /// Reads a shard by SubscribeToShard.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    site: Arc<Site>,
-    enrolment: Arc<Enrolment>,
+    context: Arc<ShardContext>,
+    registration: Arc<Registration>,
     pub(crate) machine: SubscriptionMachine,
-    /// What runs, and as which consumer.
+    /// The subscription that runs, and the consumer that it belongs to.
     subscription: Option<(Subscription, ConsumerArn)>,
     random: fastrand::Rng,
 }
 
 impl Subscriber {
-    pub(crate) fn new(site: Arc<Site>, enrolment: Arc<Enrolment>, cursor: Cursor, mut random: fastrand::Rng) -> Self {
-        let machine = SubscriptionMachine::new(cursor, &site.shared.settings, random.fork());
-        Self { site, enrolment, machine, subscription: None, random }
+    pub(crate) fn new(
+        context: Arc<ShardContext>,
+        registration: Arc<Registration>,
+        cursor: Cursor,
+        mut random: fastrand::Rng,
+    ) -> Self {
+        let machine = SubscriptionMachine::new(cursor, &context.shared.settings, random.fork());
+        Self { context, registration, machine, subscription: None, random }
     }
 
-    /// Waits for records or the end; `None` when the stream has no consumer any more.
+    /// Waits for records or the end; `None` when the stream's consumer is not registered any more.
     ///
     /// # Errors
     ///
-    /// When trying again is of no use.
+    /// A failure that no retry will mend.
     pub(crate) async fn next(&mut self) -> Result<Option<Read>, Error> {
         loop {
             match self.machine.next(now()) {
@@ -48,7 +54,7 @@ impl Subscriber {
                     sleep_until(until.into()).await;
                 }
                 Step::Subscribe(from) => {
-                    let Some(consumer) = self.enrolment.arn() else { return Ok(None) };
+                    let Some(consumer) = self.registration.consumer() else { return Ok(None) };
                     self.subscribe(consumer, from).await?;
                 }
                 Step::Receive => {
@@ -64,12 +70,12 @@ impl Subscriber {
     async fn subscribe(&mut self, consumer: ConsumerArn, from: StartPosition) -> Result<(), Error> {
         self.subscription = None;
         self.machine.subscribing(now());
-        let call = self.enrolment.client.subscribe_to_shard(&consumer, &self.site.shard, from);
+        let call = self.registration.client.subscribe_to_shard(&consumer, &self.context.shard, from);
         let result = timeout(SUBSCRIBE_MAX, call).await.unwrap_or_else(|_| {
             let message = format!("no answer within {} s", SUBSCRIBE_MAX.as_secs());
             Err(Error::new(Operation::SubscribeToShard, ErrorKind::Timeout, message))
         });
-        self.site.called(Operation::SubscribeToShard, &result, self.machine.failures());
+        self.context.called(Operation::SubscribeToShard, &result, self.machine.failures());
         let result = match result {
             Ok(subscription) => {
                 self.subscription = Some((subscription, consumer));
@@ -78,14 +84,15 @@ impl Subscriber {
             Err(error) if error.kind() == ErrorKind::NotFound => return self.missing(&consumer, error).await,
             Err(error) => Err(error),
         };
-        self.machine.subscribed(now(), self.site.shared.clock.now(), result)
+        self.machine.subscribed(now(), self.context.shared.clock.now(), result)
     }
 
     /// Waits for the next event.
     async fn receive(&mut self) -> Result<Option<Read>, Error> {
-        // Who does not pull holds the service back: while there is no room, no event is taken. One that is taken waits
-        // here for room for its bytes, so that a shard holds one event at most beyond the bound.
-        let prefetch = &self.site.shared.prefetch;
+        // An event that is not pulled holds back the service, by HTTP/2 flow control. So none is pulled while the prefetch
+        // is full. The size of an event is known only after it was pulled; it then waits below for room for its bytes,
+        // so that each shard holds one event beyond the bound at most.
+        let prefetch = &self.context.shared.prefetch;
         prefetch.any().await;
         let until = self.machine.receiving(now());
         let Some((subscription, consumer)) = &mut self.subscription else {
@@ -97,7 +104,7 @@ impl Subscriber {
             return Ok(None);
         };
         let consumer = consumer.clone();
-        self.look_at(&event, &consumer);
+        self.count_and_log(&event, &consumer);
         match self.machine.event(now(), event) {
             Ok(Some(page)) => {
                 let room = prefetch.admit(page.contents.bytes).await;
@@ -110,28 +117,28 @@ impl Subscriber {
         Ok(None)
     }
 
-    fn look_at(&self, event: &Option<Result<SubscriptionEvent, Error>>, consumer: &ConsumerArn) {
+    fn count_and_log(&self, event: &Option<Result<SubscriptionEvent, Error>>, consumer: &ConsumerArn) {
         match event {
-            Some(Ok(event)) => self.site.counters.behind(event.behind_latest),
+            Some(Ok(event)) => self.context.counters.behind(event.behind_latest),
             Some(Err(error)) => {
                 if error.kind() == ErrorKind::InUse {
                     tracing::warn!(
-                        stream = %self.site.stream, shard = %self.site.shard, consumer = %consumer.name(),
-                        "another reader took the shard over under the same consumer name; give each its own"
+                        stream = %self.context.stream, shard = %self.context.shard, consumer = %consumer.name(),
+                        "another reader uses the same consumer name and took over this shard; give each reader its own name"
                     );
                 }
-                self.site.failed(error, self.machine.failures() + 1);
+                self.context.failed(error, self.machine.failures() + 1);
             }
             None => {}
         }
     }
 
-    /// Something is not there: the shard, or the consumer; only the latter can be mended here.
+    /// The service did not find the shard or the consumer. Registers the consumer again if that is what is missing.
     async fn missing(&mut self, consumer: &ConsumerArn, error: Error) -> Result<(), Error> {
-        let renewed = self.enrolment.renew(consumer, &mut self.random).await;
-        if let Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) = renewed {
-            return Err(source);
+        match self.registration.register_again(consumer, &mut self.random).await {
+            Ok(true) => Ok(()),
+            Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) => Err(source),
+            _ => Err(error),
         }
-        if renewed.is_ok_and(|renewed| renewed) { Ok(()) } else { Err(error) }
     }
 }

@@ -1,44 +1,46 @@
-//! The subscription to one shard: enhanced fan-out, without the calls. Events and the time go in, the next step comes
-//! out.
+//! The subscription to one shard by enhanced fan-out, as a state machine without I/O: events and the time go in, the next
+//! step comes out.
 
 use std::time::{Duration, Instant};
 
-use statefun_kinesis_client::{Backoff, ChildShard, Error, ErrorKind, InstantExt as _, SubscriptionEvent};
+use statefun_kinesis_client::{Backoff, ChildShard, Error, ErrorKind, SubscriptionEvent};
 use statefun_kinesis_types::{StartPosition, Timestamp};
 
 use crate::{
     Settings,
     cursor::{Cursor, Page},
     shard::{CLOCK_AHEAD_MAX, UNEXPECTED_MAX},
+    time::saturating_add,
     unpack::Contents,
 };
 
-/// How long after its beginning a subscription is replaced, at the latest. The service ends it after five minutes.
+/// Latest age at which a subscription is replaced. The service ends it after five minutes.
 const RENEW_AFTER: Duration = Duration::from_secs(280);
 
-/// Renewals are spread over so much, so that shards whose subscriptions began together do not renew them together.
+/// Renewals are spread over this long, so that shards whose subscriptions started together do not renew together.
 const RENEW_SPREAD: Duration = Duration::from_secs(40);
 
-/// A subscription that ends by itself so late did what it should.
+/// A subscription that the service ends at this age or later ended as planned.
 const FULL_LIFE_MIN: Duration = Duration::from_secs(230);
 
 /// SubscribeToShard takes one call per second and consumer-shard (API reference).
 const SUBSCRIBE_EVERY: Duration = Duration::from_secs(1);
 
-/// For so long after a subscription began, the service refuses another one (API reference, SubscribeToShard).
+/// The service rejects another subscription to the shard until the present one is this old (API reference,
+/// SubscribeToShard).
 const TAKEOVER_AFTER: Duration = Duration::from_secs(5);
 
-/// Longest wait of a reader that others keep taking the shard from.
+/// Longest wait of a reader before it subscribes to a shard again that other readers took over.
 const YIELD_MAX: Duration = Duration::from_secs(60);
 
-/// A subscription that was left alone for so long belongs to this reader again.
+/// A subscription that no other reader took over for this long resets the count of takeovers.
 const OWN_AFTER: Duration = Duration::from_secs(60);
 
-/// How long a subscription may be silent. The service sends an event every few seconds, with or without records; a
-/// connection that brings none for so long is dead, whatever the network says.
+/// How long a subscription may bring no event. The service sends one every few seconds, with or without records, so that
+/// the connection is dead by then, although the network may not have reported it.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 
-/// What the driver does next.
+/// What [`Subscriber`](crate::subscriber) does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing before this instant.
@@ -53,7 +55,7 @@ pub(crate) enum Step {
     End(Vec<ChildShard>),
 }
 
-/// How one shard is subscribed to: from where, when anew, and what happens after a failure.
+/// Subscribes to one shard: decides from where and when to subscribe, when to renew, and what follows a failure.
 #[derive(Debug)]
 pub(crate) struct SubscriptionMachine {
     backoff: Backoff,
@@ -63,8 +65,8 @@ pub(crate) struct SubscriptionMachine {
     not_before: Option<Instant>,
     failures: u32,
     unexpected: u32,
-    /// How often in a row the shard was taken away.
-    taken_away: u32,
+    /// How often in a row another reader took over the shard.
+    takeovers: u32,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl SubscriptionMachine {
             not_before: None,
             failures: 0,
             unexpected: 0,
-            taken_away: 0,
+            takeovers: 0,
         }
     }
 
@@ -93,11 +95,12 @@ impl SubscriptionMachine {
         self.cursor
     }
 
-    /// Failures in a row since something last succeeded.
+    /// Failures in a row since the last success.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
+    /// The next step at this time. Does not change anything: a step that was not carried out comes again.
     pub(crate) fn next(&self, now: Instant) -> Step {
         match &self.state {
             State::Ended(children) => return Step::End(children.clone()),
@@ -116,11 +119,11 @@ impl SubscriptionMachine {
         self.not_before = Some(now + SUBSCRIBE_EVERY);
     }
 
-    /// SubscribeToShard gave this. `today` is the time of day.
+    /// Takes the result of SubscribeToShard. `today` is the time of day.
     ///
     /// # Errors
     ///
-    /// When trying again is of no use.
+    /// A failure that no retry will mend.
     pub(crate) fn subscribed(
         &mut self,
         now: Instant,
@@ -132,33 +135,32 @@ impl SubscriptionMachine {
             self.state = State::Running { since: now, renew_at };
             return Ok(());
         };
-        // Another subscription is younger than five seconds: one of ours whose end was not heard yet, or that of another
-        // reader.
-        if error.kind() == ErrorKind::InUse {
-            let spread = Duration::from_secs(1).mul_f64(self.random.f64());
-            self.wait(now, TAKEOVER_AFTER + spread);
-            self.failures = self.failures.saturating_add(1);
-            return Ok(());
+        match (error.kind(), self.cursor.position()) {
+            // There is a subscription younger than five seconds: an earlier one of this reader whose end the service has
+            // not noticed, or that of another reader. No backoff: the service says how long to wait.
+            (ErrorKind::InUse, _) => {
+                let spread = Duration::from_secs(1).mul_f64(self.random.f64());
+                self.wait(now, TAKEOVER_AFTER + spread);
+                self.failures = self.failures.saturating_add(1);
+                Ok(())
+            }
+            (ErrorKind::InvalidArgument, StartPosition::AtTimestamp(time)) if today < time.after(CLOCK_AHEAD_MAX) => {
+                self.retry(now, time.since(today));
+                Ok(())
+            }
+            _ => self.failed(now, error),
         }
-        if error.kind() == ErrorKind::InvalidArgument
-            && let StartPosition::AtTimestamp(time) = self.cursor.position()
-            && today < time.after(CLOCK_AHEAD_MAX)
-        {
-            self.retry(now, time.since(today));
-            return Ok(());
-        }
-        self.failed(now, error)
     }
 
-    /// The next event is waited for; gives until when.
+    /// How long to wait for the next event that is waited for now.
     pub(crate) fn receiving(&self, now: Instant) -> Instant {
         match self.state {
             State::Running { renew_at, .. } => renew_at.min(now + SILENCE_MAX),
-            State::None | State::Ended(_) => now,
+            _ => now,
         }
     }
 
-    /// Nothing came until the instant that [`receiving`](Self::receiving) gave.
+    /// No event came until the instant that [`receiving`](Self::receiving) returned.
     pub(crate) fn silent(&mut self, now: Instant) {
         if let State::Running { renew_at, .. } = self.state
             && now < renew_at
@@ -168,11 +170,11 @@ impl SubscriptionMachine {
         }
     }
 
-    /// The subscription gave this; `None` is its end.
+    /// Takes an event of the subscription; `None` is its end.
     ///
     /// # Errors
     ///
-    /// When trying again is of no use.
+    /// A failure that no retry will mend.
     pub(crate) fn event(
         &mut self,
         now: Instant,
@@ -181,14 +183,15 @@ impl SubscriptionMachine {
         let State::Running { since, .. } = self.state else { return Ok(None) };
         let lived = now.saturating_duration_since(since);
         if lived >= OWN_AFTER {
-            self.taken_away = 0;
+            self.takeovers = 0;
         }
         match event {
             Some(Ok(event)) => {
                 (self.failures, self.unexpected) = (0, 0);
                 let SubscriptionEvent { records, continuation, behind_latest, children, .. } = event;
+                // The continuation covers the records of the same event, and `Cursor::position` prefers whichever is later.
                 match continuation {
-                    Some(number) => self.cursor.go_on_behind(number),
+                    Some(number) => self.cursor.set_continuation(number),
                     None => self.state = State::Ended(children),
                 }
                 let contents = Contents::of(&records);
@@ -196,17 +199,17 @@ impl SubscriptionMachine {
             }
             Some(Err(error)) => {
                 self.state = State::None;
-                if error.kind() == ErrorKind::InUse {
-                    self.yield_to_another(now, since);
-                } else {
-                    self.failed(now, error)?;
+                match error.kind() {
+                    ErrorKind::InUse => self.yield_to_another(now, since),
+                    _ => self.failed(now, error)?,
                 }
             }
             None => {
                 self.state = State::None;
-                // The connection closed, or another reader took over, which looks the same the first time.
-                if lived < FULL_LIFE_MIN && self.taken_away == 0 {
-                    self.taken_away = 1;
+                // The connection closed or another reader took over, which look the same. The first time counts as the
+                // former, so that a network failure does not cost this reader the shard.
+                if lived < FULL_LIFE_MIN && self.takeovers == 0 {
+                    self.takeovers = 1;
                     self.retry(now, (since + TAKEOVER_AFTER).saturating_duration_since(now));
                 } else if lived < FULL_LIFE_MIN {
                     self.yield_to_another(now, since);
@@ -216,24 +219,27 @@ impl SubscriptionMachine {
         Ok(None)
     }
 
-    /// Another reader took the shard over. Whoever came last is to keep it: this one waits, longer each time, for the
-    /// other one may be what replaces it.
+    /// Another reader took over the shard. The last reader to subscribe should keep it, because it may be the replacement of
+    /// this one. So this one waits, longer each time, instead of taking the shard back at once: two readers that do that
+    /// would both make no progress.
     fn yield_to_another(&mut self, now: Instant, since: Instant) {
-        self.taken_away = self.taken_away.saturating_add(1);
+        self.takeovers = self.takeovers.saturating_add(1);
         self.failures = self.failures.saturating_add(1);
-        let wait = Backoff::new(2 * TAKEOVER_AFTER, YIELD_MAX).delay(self.taken_away - 1, &mut self.random);
+        let wait = Backoff::new(2 * TAKEOVER_AFTER, YIELD_MAX).delay(self.takeovers - 1, &mut self.random);
         let earliest = (since + TAKEOVER_AFTER).saturating_duration_since(now);
         self.wait(now, wait.max(earliest));
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
-        if error.kind() == ErrorKind::Unexpected {
-            self.unexpected += 1;
-            if self.unexpected >= UNEXPECTED_MAX {
-                return Err(error);
+        match error.kind() {
+            ErrorKind::Unexpected => {
+                self.unexpected += 1;
+                if self.unexpected >= UNEXPECTED_MAX {
+                    return Err(error);
+                }
             }
-        } else if !error.kind().is_retryable() {
-            return Err(error);
+            kind if kind.is_retryable() => {}
+            _ => return Err(error),
         }
         self.retry(now, error.retry_after().unwrap_or_default());
         Ok(())
@@ -246,7 +252,8 @@ impl SubscriptionMachine {
     }
 
     fn wait(&mut self, now: Instant, delay: Duration) {
-        self.not_before = self.not_before.max(Some(now.saturating_add(delay)));
+        // Never earlier than what is set: SubscribeToShard has a limit of its own.
+        self.not_before = self.not_before.max(Some(saturating_add(now, delay)));
     }
 }
 
@@ -361,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_taken_over_yields_ever_longer_until_it_is_left_alone() {
+    fn a_reader_that_is_taken_over_waits_longer_each_time_until_no_other_reader_comes() {
         let mut machine = from_trim_horizon();
         let mut now = Instant::now();
         let mut waits = Vec::new();
@@ -411,6 +418,16 @@ mod tests {
             let (now, _) = to_call(&mut machine, now);
             assert_eq!(machine.subscribed(now, Timestamp::EPOCH, Err(error(kind))).unwrap_err().kind(), kind);
         }
+    }
+
+    #[test]
+    fn a_wait_of_any_length_does_not_overflow() {
+        let mut machine = from_trim_horizon();
+        let (now, _) = to_call(&mut machine, Instant::now());
+        let error = error(ErrorKind::Throttled).with_retry_after(Duration::MAX);
+        machine.subscribed(now, Timestamp::EPOCH, Err(error)).unwrap();
+        let Step::Wait(until) = machine.next(now) else { panic!("it must wait") };
+        assert!(until - now > 365 * 24 * 3_600 * SECOND);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! User records out of records: aggregates are taken apart, as much of them at a time as there is room for.
+//! Unpacks aggregates into user records, as many at a time as there is room for.
 
 use std::{mem, vec};
 
@@ -7,11 +7,11 @@ use statefun_kinesis_types::{HashKeyRange, Record};
 
 use crate::{Extent, Position};
 
-/// User records that an aggregate is taken to have before any was met. Room for them is asked for, and what is not
-/// needed of it is given back with the page.
+/// User records that the first aggregate is expected to have. Room for so many is reserved, and what is not needed is freed
+/// with the page.
 const AGGREGATE_GUESS: usize = 100;
 
-/// What records hold, as one look at each of them tells.
+/// Size and kind of records, found in one pass over them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contents {
     /// Bytes of the records, keys included.
@@ -21,10 +21,10 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Looks at records from the last one to the first.
+    /// Looks at all records, from the last one to the first.
     ///
-    /// A full page is larger than a core's own cache. What of it is there still is its end, which was written last, and
-    /// the caller will begin with its beginning: backwards, both find what they need.
+    /// A full page is larger than a core's cache, which holds the page's end, because that was written last. The caller
+    /// starts with the page's beginning. So this pass starts at the end and leaves the beginning in the cache.
     pub(crate) fn of(records: &[Record]) -> Self {
         let (mut bytes, mut plain) = (0, true);
         for record in records.iter().rev() {
@@ -37,35 +37,35 @@ impl Contents {
 
 /// What comes out of an [`Unpacker`].
 #[derive(Debug)]
-pub(crate) enum Piece {
-    /// User records, in order. There are none when all that an aggregate had was left out: only the position moves.
+pub(crate) enum Content {
+    /// User records, in order. None when all of an aggregate's were left out: only the position moves then.
     Records(Vec<Record>),
-    /// An aggregate that makes no sense.
+    /// An aggregate that cannot be decoded.
     Corrupt(Record, Corrupt),
 }
 
-/// A piece, and how far it goes.
+/// Content, and how far it goes.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
-    pub(crate) piece: Piece,
-    /// The position when the piece was processed.
+    pub(crate) content: Content,
+    /// The position after the content is processed.
     pub(crate) position: Position,
-    /// Bytes of the records that end with this piece, keys included: their memory is held no longer than it.
+    /// Bytes of the records that end with this content, keys included: their memory is not held longer than it is.
     pub(crate) bytes: usize,
     /// Aggregates that were opened, and user records of them that belong to another shard.
     pub(crate) aggregates: u64,
     pub(crate) out_of_range: u64,
 }
 
-/// Takes the aggregates of one shard apart.
+/// Unpacks the aggregates of one shard.
 ///
-/// User records that belong to another shard are left out: their writer sends them again. Those that belong here stay,
-/// whatever else is in their aggregate.
+/// User records that belong to another shard are left out, because the KPL sends them again. The other user records of the
+/// same aggregate stay: the KPL takes them for confirmed.
 #[derive(Debug)]
 pub(crate) struct Unpacker {
-    /// What the shard owns; `None` where keys decide nothing.
+    /// The hash keys of the shard; `None` where keys do not decide on the shard.
     range: Option<HashKeyRange>,
-    /// What was processed before this reader.
+    /// The position at which this reader started.
     done: Option<Position>,
     records: vec::IntoIter<Record>,
     /// Bytes of the records that have not come out, keys included.
@@ -80,7 +80,7 @@ pub(crate) struct Unpacker {
     out_of_range: u64,
 }
 
-/// The aggregate that is being taken apart.
+/// The aggregate that is being unpacked.
 #[derive(Debug)]
 struct Open {
     record: Record,
@@ -105,7 +105,7 @@ impl Unpacker {
         }
     }
 
-    /// Takes in the records of a page. Those of the page before are all out.
+    /// Takes the records of a page, after the previous page was unpacked.
     pub(crate) fn load(&mut self, records: Vec<Record>, contents: Contents) {
         debug_assert!(self.ahead() == 0, "a page is unpacked before the next one is read");
         (self.bytes, self.plain) = (contents.bytes, contents.plain);
@@ -154,7 +154,7 @@ impl Unpacker {
                     break;
                 }
                 let (position, bytes) = (Position::behind(record.sequence_number), record.size());
-                return Some(self.unpacked(Piece::Corrupt(record, corrupt), position, bytes));
+                return Some(self.unpacked(Content::Corrupt(record, corrupt), position, bytes));
             } else {
                 let Some(record) = self.records.next() else { break };
                 if let Some(record) = self.open(record) {
@@ -166,10 +166,10 @@ impl Unpacker {
                 }
             }
         }
-        position.map(|position| self.unpacked(Piece::Records(records), position, bytes))
+        position.map(|position| self.unpacked(Content::Records(records), position, bytes))
     }
 
-    /// All records as they are.
+    /// All records, none of which is an aggregate.
     fn all(&mut self) -> Option<Unpacked> {
         let mut records: Vec<Record> = mem::take(&mut self.records).collect();
         // A position inside an aggregate that turns out to be a plain record covers it.
@@ -179,13 +179,13 @@ impl Unpacker {
         }
         let position = Position::behind(records.last()?.sequence_number);
         let bytes = self.bytes;
-        Some(self.unpacked(Piece::Records(records), position, bytes))
+        Some(self.unpacked(Content::Records(records), position, bytes))
     }
 
-    fn unpacked(&mut self, piece: Piece, position: Position, bytes: usize) -> Unpacked {
+    fn unpacked(&mut self, content: Content, position: Position, bytes: usize) -> Unpacked {
         self.bytes -= bytes.min(self.bytes);
         let (aggregates, out_of_range) = (mem::take(&mut self.aggregates), mem::take(&mut self.out_of_range));
-        Unpacked { piece, position, bytes, aggregates, out_of_range }
+        Unpacked { content, position, bytes, aggregates, out_of_range }
     }
 
     /// Opens an aggregate; gives a plain record back.
@@ -193,7 +193,7 @@ impl Unpacker {
         let mut aggregate = match decode(&record.data) {
             Decoded::Plain => return Some(record),
             Decoded::Corrupt(corrupt) => {
-                // One that was dealt with comes again only if it is read anew from inside, which it has nothing of.
+                // Never one that was handled before: a position inside a corrupt aggregate does not exist.
                 self.corrupt = Some((record, corrupt));
                 return None;
             }
@@ -310,9 +310,9 @@ mod tests {
                     let most = *sizes.next().unwrap();
                     let Some(unpacked) = unpacker.next(most) else { continue };
                     bytes += unpacked.bytes;
-                    match unpacked.piece {
-                        Piece::Corrupt(record, _) => found.push(Position::behind(record.sequence_number)),
-                        Piece::Records(records) => {
+                    match unpacked.content {
+                        Content::Corrupt(record, _) => found.push(Position::behind(record.sequence_number)),
+                        Content::Records(records) => {
                             prop_assert!(records.len() <= most);
                             for record in records {
                                 let text = std::str::from_utf8(&record.data).unwrap();

@@ -1,6 +1,13 @@
-use statefun_kinesis_types::{SequenceNumber, ShardId, Timestamp};
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    sync::mpsc,
+};
 
-use super::*;
+use statefun_kinesis_types::{SequenceNumber, ShardId, StartPosition, Timestamp};
+
+use super::{disk::NewFile, *};
+use crate::{Position, ShardPosition};
 
 fn stream() -> StreamArn {
     "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap()
@@ -73,14 +80,86 @@ async fn what_was_saved_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_second_process_is_refused() {
+async fn a_directory_has_one_user_and_the_error_says_whether_it_is_this_process() {
     let directory = Directory::new("second");
     let first = FileCheckpoints::open(&directory.0).unwrap();
-    let error = FileCheckpoints::open(&directory.0).unwrap_err();
-    assert!(error.to_string().contains("used by another process"), "{error}");
-    assert!(error.to_string().contains(&directory.0.display().to_string()), "{error}");
+    let clone = first.clone();
+    // By whatever path.
+    for path in [directory.0.clone(), directory.0.join("..").join(directory.0.file_name().unwrap())] {
+        let error = FileCheckpoints::open(&path).unwrap_err().to_string();
+        assert!(error.contains("used by this process already"), "{error}");
+        assert!(error.contains(&path.display().to_string()), "{error}");
+        assert!(!error.contains("another process"), "{error}");
+    }
     drop(first);
+    assert!(FileCheckpoints::open(&directory.0).is_err(), "a clone uses it");
+    drop(clone);
+    drop(FileCheckpoints::open(&directory.0).unwrap());
+
+    // A lock that this process knows nothing of is that of another one.
+    let other = OpenOptions::new().write(true).open(directory.0.join("lock")).unwrap();
+    other.lock().unwrap();
+    let error = FileCheckpoints::open(&directory.0).unwrap_err().to_string();
+    assert!(error.contains("used by another process"), "{error}");
+    drop(other);
     FileCheckpoints::open(&directory.0).unwrap();
+}
+
+/// A file system whose writes wait for a word of the test.
+#[derive(Debug)]
+struct Slow {
+    started: mpsc::Sender<()>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Files for Slow {
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        Disk.read(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
+        self.started.send(()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+        Disk.create(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        Disk.sync_directory(directory)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+}
+
+#[tokio::test]
+async fn opening_waits_for_the_last_save_of_an_earlier_user() {
+    let directory = Directory::new("slow");
+    let (started, is_started) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let lock = DirectoryLock::take(&directory.0).unwrap();
+    let slow = Slow { started, go_on: Mutex::new(may_go_on) };
+    let first = FileCheckpoints::new(directory.0.clone(), Box::new(slow), Some(lock));
+    go_on.send(()).unwrap();
+    first.begin(&stream(), checkpoint()).await.unwrap();
+    is_started.recv().unwrap();
+
+    let (arn, changes) = (stream(), moved(shard(0), at(7)));
+    let mut save = first.save(&arn, &changes);
+    assert!(futures::poll!(&mut save).is_pending());
+    is_started.recv().unwrap();
+    drop(save);
+    drop(first);
+    let path = directory.0.clone();
+    let second = std::thread::spawn(move || FileCheckpoints::open(path).unwrap());
+    go_on.send(()).unwrap();
+    let second = second.join().unwrap();
+    let stored = second.load(&stream()).await.unwrap().unwrap();
+    assert_eq!(stored.shards[&shard(0)], at(7), "the save was over before the directory was opened");
 }
 
 #[tokio::test]
@@ -89,7 +168,7 @@ async fn a_file_that_is_damaged_in_any_byte_is_refused_by_name() {
     let store = FileCheckpoints::open(&directory.0).unwrap();
     store.begin(&stream(), checkpoint()).await.unwrap();
     store.save(&stream(), &moved(shard(1), at(77))).await.unwrap();
-    let path = store.0.path(&stream());
+    let path = store.0.store.path(&stream());
     let good = fs::read(&path).unwrap();
     let mut damages: Vec<Vec<u8>> = (0..good.len()).map(|length| good[..length].to_vec()).collect();
     for at in 0..good.len() {
@@ -126,18 +205,26 @@ async fn version_1_is_read_for_ever() {
     assert_eq!(parse(text.as_bytes(), &stream()), Ok(expected));
 }
 
-/// A file system that can be full, and that forgets in a crash what was not flushed.
+/// A file system that can be full, and that loses in a crash what was not flushed: as much as a real one may.
 #[derive(Debug, Default)]
 struct Forgetful(Mutex<Memory>);
 
 #[derive(Clone, Debug, Default)]
 struct Memory {
-    /// What programs see.
-    seen: HashMap<PathBuf, Vec<u8>>,
-    /// What a crash leaves: names as they were when the directory was last flushed, or any later.
-    durable: HashMap<PathBuf, Vec<u8>>,
+    /// The file behind each name, as programs see it.
+    names: HashMap<PathBuf, usize>,
+    /// The same as a crash leaves it: as it was when the directory was last flushed.
+    durable_names: HashMap<PathBuf, usize>,
+    files: Vec<Content>,
     /// Steps from now until one fails.
     steps: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    written: Vec<u8>,
+    /// What a crash leaves of it.
+    durable: Vec<u8>,
 }
 
 impl Memory {
@@ -151,6 +238,17 @@ impl Memory {
             None => Ok(()),
         }
     }
+
+    /// What is there after the power came back.
+    fn crashed(&self) -> Self {
+        let file = |content: &Content| Content { written: content.durable.clone(), durable: content.durable.clone() };
+        Self {
+            names: self.durable_names.clone(),
+            durable_names: self.durable_names.clone(),
+            files: self.files.iter().map(file).collect(),
+            steps: None,
+        }
+    }
 }
 
 impl Forgetful {
@@ -159,61 +257,91 @@ impl Forgetful {
     }
 }
 
-impl Files for Arc<Forgetful> {
-    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.memory().seen.get(path).cloned())
+/// A file that is being written.
+struct Writing {
+    files: Arc<Forgetful>,
+    file: usize,
+}
+
+impl Write for Writing {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        let mut memory = self.files.memory();
+        let fits = memory.step().map(|()| content.len());
+        let length = *fits.as_ref().unwrap_or(&(content.len() / 2));
+        memory.files[self.file].written.extend(&content[..length]);
+        fits
     }
 
-    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut memory = self.memory();
-        let half = content[..content.len() / 2].to_vec();
-        memory.seen.insert(path.into(), half);
-        memory.step()?;
-        memory.seen.insert(path.into(), content.into());
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl NewFile for Writing {
+    fn sync(&mut self) -> io::Result<()> {
+        let mut memory = self.files.memory();
+        memory.step()?;
+        let content = &mut memory.files[self.file];
+        content.durable = content.written.clone();
+        Ok(())
+    }
+}
+
+impl Files for Arc<Forgetful> {
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let memory = self.memory();
+        Ok(memory.names.get(path).map(|file| memory.files[*file].written.clone()))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
+        let mut memory = self.memory();
+        let file = memory.files.len();
+        memory.files.push(Content::default());
+        memory.names.insert(path.into(), file);
+        Ok(Box::new(Writing { files: Arc::clone(self), file }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut memory = self.memory();
         memory.step()?;
-        let content = memory.seen.remove(from).ok_or(ErrorKind::NotFound)?;
-        memory.seen.insert(to.into(), content);
+        let file = memory.names.remove(from).ok_or(ErrorKind::NotFound)?;
+        memory.names.insert(to.into(), file);
+        // The name may reach the disk at once, before the content and without a flush of the directory.
+        if memory.files[file].durable.len() < memory.files[file].written.len() {
+            memory.durable_names.insert(to.into(), file);
+        }
         Ok(())
     }
 
     fn sync_directory(&self, _: &Path) -> io::Result<()> {
         let mut memory = self.memory();
         memory.step()?;
-        memory.durable = memory.seen.clone();
+        memory.durable_names = memory.names.clone();
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.memory().seen.remove(path);
+        self.memory().names.remove(path);
         Ok(())
     }
 }
 
 #[tokio::test]
 async fn a_full_disk_or_a_crash_at_any_step_loses_nothing() {
-    let directory = PathBuf::from("checkpoints");
-    let open = |files: &Arc<Forgetful>| {
-        let files = Box::new(Arc::clone(files));
-        let store = Store { directory: directory.clone(), files, streams: Mutex::default(), _lock: None };
-        FileCheckpoints(Arc::new(store))
-    };
-    for step in 0..4 {
+    let open =
+        |files: &Arc<Forgetful>| FileCheckpoints::new(PathBuf::from("checkpoints"), Box::new(Arc::clone(files)), None);
+    const STEPS: usize = 4;
+    for step in 0..=STEPS {
         let files = Arc::<Forgetful>::default();
         let store = open(&files);
         store.begin(&stream(), checkpoint()).await.unwrap();
         store.save(&stream(), &moved(shard(0), at(1))).await.unwrap();
         files.memory().steps = Some(step);
         let second = store.save(&stream(), &moved(shard(0), at(2))).await;
-        assert_eq!(second.is_err(), step < 3, "{step}");
+        assert_eq!(second.is_err(), step < STEPS, "writing, flushing, renaming and flushing the directory are {STEPS}");
 
         // A crash: whatever was flushed is there, and it is whole.
-        let crashed = Arc::new(Forgetful::default());
-        crashed.memory().seen = files.memory().durable.clone();
+        let crashed = Arc::new(Forgetful(Mutex::new(files.memory().crashed())));
         let position = open(&crashed).load(&stream()).await.unwrap().unwrap().shards[&shard(0)];
         assert_eq!(position, if second.is_ok() { at(2) } else { at(1) }, "{step}");
 
@@ -221,6 +349,6 @@ async fn a_full_disk_or_a_crash_at_any_step_loses_nothing() {
         files.memory().steps = None;
         store.save(&stream(), &moved(shard(0), at(2))).await.unwrap();
         assert_eq!(open(&files).load(&stream()).await.unwrap().unwrap().shards[&shard(0)], at(2));
-        assert_eq!(files.memory().seen.len(), 1, "nothing is left over");
+        assert_eq!(files.memory().names.len(), 1, "nothing is left over");
     }
 }

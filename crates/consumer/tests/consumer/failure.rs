@@ -1,4 +1,4 @@
-//! What fails for good, and what does not.
+//! What fails permanently, and what is retried.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -25,13 +25,13 @@ async fn an_expired_iterator_is_invisible() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_person_has_to_mend_is_told_once_with_place_and_remedy() {
+async fn a_permanent_failure_is_reported_once_with_place_and_remedy() {
     for (operation, kind, says) in [
         (Operation::GetRecords, ErrorKind::AccessDenied, "allow kinesis:"),
         (Operation::GetShardIterator, ErrorKind::AccessDenied, "allow kinesis:"),
         (Operation::GetRecords, ErrorKind::Encryption, "KMS key"),
-        (Operation::GetRecords, ErrorKind::InvalidArgument, "refused"),
-        (Operation::GetShardIterator, ErrorKind::InvalidArgument, "refused"),
+        (Operation::GetRecords, ErrorKind::InvalidArgument, "rejected"),
+        (Operation::GetShardIterator, ErrorKind::InvalidArgument, "rejected"),
     ] {
         let scene = Scene::with_shards(3).await;
         // All three shards meet it.
@@ -52,7 +52,7 @@ async fn what_a_person_has_to_mend_is_told_once_with_place_and_remedy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_that_is_not_permitted_is_told_too() {
+async fn a_listing_that_is_not_permitted_is_reported_too() {
     let scene = Scene::with_shards(1).await;
     let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
     scene.fake.faults().fail_next(Operation::ListShards, ErrorKind::AccessDenied);
@@ -98,7 +98,7 @@ async fn a_service_that_is_away_for_an_hour_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_in_hand_come_before_the_error_and_can_be_acknowledged_after_it() {
+async fn batches_that_were_read_come_before_the_error_and_can_be_acknowledged_after_it() {
     let scene = Scene::with_shards(1).await;
     let place = scene.put("read before").await;
     let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;

@@ -44,7 +44,7 @@ async fn records_are_pushed_and_never_polled() {
     let metrics = &consumer.metrics().snapshot()[0];
     assert_eq!((metrics.mode, metrics.records, metrics.retries.len()), (ReadingMode::FanOut, 2, 0));
     assert_eq!(metrics.shards[0].behind_latest, Some(Duration::ZERO));
-    // Fifty minutes of two shards, each subscribed to anew before its five minutes are over.
+    // Fifty minutes of two shards, each subscribed to again before its five minutes are over.
     let subscribed = scene.fake.calls(Operation::SubscribeToShard);
     assert!((2 * 10..=2 * 14).contains(&subscribed), "{subscribed} subscriptions");
 }
@@ -66,7 +66,7 @@ async fn a_managed_consumer_is_registered_once_and_stays_unless_told_otherwise()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_given_consumer_has_to_be_there_and_is_never_touched() {
+async fn a_given_consumer_has_to_exist_and_is_never_changed() {
     let scene = Scene::with_shards(1).await;
     let given = || builder(&scene, FanOut::given(name()).deregister_on_close()).build();
     let error = given().await.unwrap_err();
@@ -174,7 +174,7 @@ async fn a_restart_within_five_seconds_waits_for_the_subscription_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_managed_consumer_that_somebody_removes_is_registered_again_and_a_given_one_is_told() {
+async fn a_managed_consumer_that_is_removed_is_registered_again_and_a_given_one_is_an_error() {
     let scene = Scene::with_shards(2).await;
     let mut consumer = managed(&scene).await;
     sleep(Duration::from_secs(10)).await;
@@ -240,8 +240,8 @@ async fn who_does_not_read_holds_the_service_back() {
     while taken.len() < texts_put.len() {
         // Longer than a subscription lives.
         sleep(Duration::from_secs(400)).await;
-        let in_hand = consumer.metrics().snapshot()[0].records as usize - taken.len();
-        assert!((1..=3).contains(&in_hand), "{in_hand} records in hand");
+        let read_ahead = consumer.metrics().snapshot()[0].records as usize - taken.len();
+        assert!((1..=3).contains(&read_ahead), "{read_ahead} records read ahead");
         let batch = next(&mut consumer).await;
         taken.extend(texts(&batch));
         batch.done();

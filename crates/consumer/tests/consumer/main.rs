@@ -1,8 +1,10 @@
 //! How a consumer behaves on the in-memory Kinesis, under paused time.
 
+mod api;
 mod failure;
 mod fan_out;
 mod invalid;
+mod log;
 mod pressure;
 mod resharding;
 mod scene;

@@ -114,9 +114,9 @@ async fn a_slow_reader_stops_the_polling_at_the_bound_of_records() {
     let (mut handed_out, mut most) = (0, 0);
     while handed_out < 5_000 {
         sleep(Duration::from_secs(60)).await;
-        let in_hand = tap.records.load(Ordering::Relaxed) - handed_out;
-        assert!(in_hand <= 700, "{in_hand} records in hand");
-        most = most.max(in_hand);
+        let read_ahead = tap.records.load(Ordering::Relaxed) - handed_out;
+        assert!(read_ahead <= 700, "{read_ahead} records read ahead");
+        most = most.max(read_ahead);
         let batch = next(&mut consumer).await;
         handed_out += batch.records().len();
         batch.done();
@@ -136,8 +136,8 @@ async fn a_slow_reader_stops_the_polling_at_the_bound_of_bytes() {
     let (mut count, mut handed_out) = (0, 0);
     while count < 120 {
         sleep(Duration::from_secs(60)).await;
-        let in_hand = tap.bytes.load(Ordering::Relaxed) - handed_out;
-        assert!(in_hand <= 12 << 20, "{in_hand} bytes in hand");
+        let read_ahead = tap.bytes.load(Ordering::Relaxed) - handed_out;
+        assert!(read_ahead <= 12 << 20, "{read_ahead} bytes read ahead");
         let batch = next(&mut consumer).await;
         count += batch.records().len();
         handed_out += batch.records().iter().map(|record| record.size()).sum::<usize>();

@@ -128,8 +128,8 @@ async fn a_restart_around_a_split_loses_nothing_and_repeats_only_what_was_not_ac
     scene.put_into(2, "right").await;
     let [left, right] = next_two(&mut first).await;
     left.done();
-    drop(right);
     first.close().await.unwrap();
+    drop(right);
 
     let arn = scene.arn().await;
     let stored = scene.checkpoints.get(&arn).unwrap();

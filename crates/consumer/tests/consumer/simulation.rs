@@ -66,8 +66,8 @@ struct Progress {
 
 type Place = (StreamArn, ShardId);
 
-/// A batch in hand, and the first of its records in what was written.
-struct InHand {
+/// A delivered batch that is not acknowledged, and the first of its records in what was written.
+struct OpenBatch {
     batch: Batch,
     place: Place,
     first: usize,
@@ -330,6 +330,17 @@ impl World {
         all
     }
 
+    /// Closes the consumer, which tells of batches that were dropped, and of nothing else.
+    async fn close(&self, consumer: Consumer) {
+        let counted = consumer.metrics().snapshot().iter().any(|stream| stream.dropped_batches > 0);
+        assert!(self.dropped || !counted, "a batch counts as dropped, and none was");
+        match consumer.close().await {
+            Ok(()) => assert!(!counted, "a batch was dropped, and closing does not say so"),
+            Err(ConsumerError::BatchesDropped { .. }) => assert!(counted, "no batch was dropped"),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
     /// No position is stored before its records are done and its dead letters are stored.
     async fn check_stored(&self) {
         let dead = self.dead_letters();
@@ -499,7 +510,7 @@ impl World {
     }
 
     /// Checks a batch, rejects what is bad, and remembers that it was delivered.
-    async fn received(&mut self, consumer: &Consumer, batch: Batch) -> Result<InHand, ConsumerError> {
+    async fn received(&mut self, consumer: &Consumer, batch: Batch) -> Result<OpenBatch, ConsumerError> {
         let place = (batch.stream().clone(), batch.shard().clone());
         self.children_come_last(&place).await;
         let written = self.written.get(&place).map_or(&[][..], Vec::as_slice);
@@ -528,12 +539,12 @@ impl World {
         let corrupt = |(kind, count): &(_, u64)| if *kind == InvalidKind::CorruptAggregate { *count } else { 0 };
         let read: u64 =
             metrics.iter().map(|stream| stream.records - stream.invalid.iter().map(corrupt).sum::<u64>()).sum();
-        let in_hand = read - self.handed_out;
-        assert!(in_hand <= self.settings.prefetch_records as u64, "{in_hand} records in hand");
+        let read_ahead = read - self.handed_out;
+        assert!(read_ahead <= self.settings.prefetch_records as u64, "{read_ahead} records read ahead");
         for index in rejected {
             batch.reject(index, InvalidKind::Undecodable, "the test says so").await?;
         }
-        Ok(InHand { batch, place, first })
+        Ok(OpenBatch { batch, place, first })
     }
 
     async fn children_come_last(&mut self, place: &Place) {
@@ -552,8 +563,8 @@ impl World {
         }
     }
 
-    fn acknowledge(&mut self, in_hand: InHand) {
-        let InHand { batch, place, first } = in_hand;
+    fn acknowledge(&mut self, open_batch: OpenBatch) {
+        let OpenBatch { batch, place, first } = open_batch;
         let count = batch.records().len();
         self.run.get_mut(&place).unwrap().processed += count;
         for written in &mut self.written.get_mut(&place).unwrap()[first..first + count] {
@@ -706,7 +717,7 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
     let mut met = Met::default();
     let mut consumer = world.consumer().await;
     world.inject_faults();
-    let mut open: Vec<InHand> = Vec::new();
+    let mut open: Vec<OpenBatch> = Vec::new();
     let (mut step, mut modes) = (0, Vec::new());
     // Reading is over when all is stored; until then faults and restarts go on, but for the last stretch.
     loop {
@@ -717,8 +728,8 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
             if world.random.bool() {
                 world.deregister(last_name()).await;
             }
-            for in_hand in std::mem::take(&mut open) {
-                world.acknowledge(in_hand);
+            for open_batch in std::mem::take(&mut open) {
+                world.acknowledge(open_batch);
             }
             restart = world.dropped;
             choice = usize::MAX;
@@ -763,8 +774,8 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
                         Err(error) => Err(error),
                     };
                     match received {
-                        Ok(in_hand) if step > STEPS => world.acknowledge(in_hand),
-                        Ok(in_hand) => open.push(in_hand),
+                        Ok(open_batch) if step > STEPS => world.acknowledge(open_batch),
+                        Ok(open_batch) => open.push(open_batch),
                         Err(error) => {
                             world.leave_out(&error);
                             restart = true;
@@ -775,8 +786,8 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
             }
             82..92 => {
                 for _ in 0..world.random.usize(0..=open.len()) {
-                    let in_hand = open.swap_remove(world.random.usize(0..open.len()));
-                    world.acknowledge(in_hand);
+                    let open_batch = open.swap_remove(world.random.usize(0..open.len()));
+                    world.acknowledge(open_batch);
                 }
             }
             92..93 if !open.is_empty() => {
@@ -800,7 +811,7 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
                 }
                 drop(consumer);
             } else {
-                consumer.close().await.unwrap();
+                world.close(consumer).await;
             }
             open.clear();
             settle().await;
@@ -815,7 +826,7 @@ async fn simulate(seed: u64, files: Option<FileCheckpoints>) -> Met {
     assert!(more.is_err(), "there is nothing more to come, and {more:?} came");
     met.look(&consumer, &mut modes);
     met.count(&consumer);
-    consumer.close().await.unwrap();
+    world.close(consumer).await;
     world.check_stored().await;
     assert_eq!(world.seen, world.counts.into_iter().filter(|(_, count)| *count > 0).collect());
     met.repeated = met.records - world.written.values().map(Vec::len).sum::<usize>();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use statefun_kinesis_client::{Clock, ErrorKind, KinesisAdmin, Operation};
+use statefun_kinesis_client::{Backoff, Clock, ErrorKind, KinesisAdmin, Operation};
 use statefun_kinesis_consumer::{
     CheckpointChanges, CheckpointError, CheckpointStore, Consumer, ConsumerError, PositionStore, Settings,
     ShardPosition, StreamCheckpoint,
@@ -17,8 +17,10 @@ use statefun_kinesis_consumer::{
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_types::{StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    log::Warnings,
     scene::{LONG, Scene, next, nothing_more, settings, shard_id, take, texts},
     tap::Tap,
 };
@@ -209,7 +211,7 @@ async fn old_closed_shards_do_no_harm_when_filters_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_filter_that_the_service_refuses_is_left_out() {
+async fn a_time_filter_that_the_service_rejects_is_left_out() {
     let scene = Scene::with_shards(1).await;
     scene.fake.faults().fail_next(Operation::ListShards, ErrorKind::InvalidArgument);
     let mut consumer = scene.consumer(StartupPosition::Latest).await;
@@ -279,6 +281,7 @@ async fn what_cannot_be_read_is_named_with_a_remedy() {
     scene.fake.faults().fail_next_n(Operation::DescribeStreamSummary, ErrorKind::Unavailable, 1_000);
     let away = build("orders").await.unwrap_err();
     assert!(matches!(away, ConsumerError::Unavailable { .. }), "{away:?}");
+    assert!(away.to_string().contains("stream orders could not be reached for 120 s"), "{away}");
     scene.fake.faults().clear();
 
     let none = Consumer::builder(Arc::new(scene.fake.clone())).build().await.unwrap_err();
@@ -347,23 +350,111 @@ async fn a_stream_that_was_replaced_between_two_runs_is_read_from_its_oldest_rec
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_may_be_as_long_as_a_duration_can_be() {
+async fn a_listing_whose_token_expires_between_two_pages_starts_over() {
+    for start in [StartupPosition::TrimHorizon, StartupPosition::Latest] {
+        let scene = Scene::with_shards(5).await;
+        let tap = Tap::new(&scene.fake);
+        tap.shards_per_page.store(2, Ordering::Relaxed);
+        // The service gives a token five minutes.
+        tap.late_pages.store(1, Ordering::Relaxed);
+        let mut consumer = scene.builder_on(tap, start).build().await.unwrap();
+        let stored = scene.checkpoints.get(&scene.arn().await).unwrap();
+        assert_eq!(stored.shards.keys().cloned().collect::<Vec<_>>(), (0..5).map(shard_id).collect::<Vec<_>>());
+        let mut expected = Vec::new();
+        for number in 0..5 {
+            let text = format!("shard {number}");
+            scene.put_into(number, &text).await;
+            expected.push(text);
+        }
+        let mut taken = take(&mut consumer, 5).await;
+        taken.sort();
+        assert_eq!(taken, expected);
+        nothing_more(&mut consumer).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_expire_at_once_end_a_start_in_time_and_make_no_hot_loop() {
     let scene = Scene::with_shards(1).await;
-    scene.put("one").await;
-    let settings = Settings {
-        poll_idle_max: Duration::MAX,
-        discovery_interval: Duration::MAX,
-        checkpoint_interval: Duration::MAX,
-        startup_timeout: Duration::MAX,
+    scene.fake.faults().fail_next_n(Operation::ListShards, ErrorKind::ExpiredToken, 1_000_000);
+    let build = scene.builder(StartupPosition::TrimHorizon).build();
+    let error = timeout(2 * LONG, build).await.expect("the start has a deadline").unwrap_err();
+    assert!(matches!(error, ConsumerError::Refused { .. }), "{error:?}");
+    let calls = scene.fake.calls(Operation::ListShards);
+    assert!((3..60).contains(&calls), "{calls} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timestamp_counts_as_older_than_retention_when_it_is() {
+    const RETENTION: Duration = Duration::from_secs(24 * 3_600);
+    let millisecond = Duration::from_millis(1);
+    for (age, expected) in [
+        (RETENTION, None),
+        (RETENTION - millisecond, None),
+        (RETENTION + millisecond, Some(StartPosition::TrimHorizon)),
+    ] {
+        let scene = Scene::with_shards(1).await;
+        let time = scene.fake.clock().now().before(age);
+        let consumer = scene.consumer(StartupPosition::AtTimestamp(time)).await;
+        let stored = scene.checkpoints.get(&scene.arn().await).unwrap();
+        assert_eq!(stored.start, expected.unwrap_or(StartPosition::AtTimestamp(time)), "{age:?}");
+        consumer.close().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_that_retention_removed_between_two_runs_are_forgotten_and_only_a_loss_is_logged() {
+    let scene = Scene::with_shards(2).await;
+    for number in [0, 1] {
+        scene.put_into(number, "read").await;
+    }
+    let mut first = scene.consumer(StartupPosition::TrimHorizon).await;
+    take(&mut first, 2).await;
+    scene.split(0).await;
+    sleep(Duration::from_secs(60)).await;
+    let arn = scene.arn().await;
+    let stored = || scene.checkpoints.get(&arn).unwrap().shards;
+    assert_eq!(stored()[&shard_id(0)], ShardPosition::Finished);
+    first.close().await.unwrap();
+
+    scene.put_into(1, "lost").await;
+    scene.split(1).await;
+    sleep(Duration::from_secs(25 * 3_600)).await;
+    let warnings = Warnings::collect();
+    let second = scene.consumer(StartupPosition::TrimHorizon).await;
+    sleep(Duration::from_secs(60)).await;
+    let lines = warnings.lines();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains(shard_id(1).as_str()) && lines[0].contains(arn.as_str()), "{lines:#?}");
+    assert!(!stored().contains_key(&shard_id(0)) && !stored().contains_key(&shard_id(1)), "{:?}", stored());
+    second.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_of_any_length_do_not_overflow() {
+    let scene = Scene::with_shards(1).await;
+    let longest = Duration::MAX;
+    let patient = Settings {
+        poll_idle_max: longest,
+        discovery_interval: longest,
+        backoff: Backoff::new(longest, longest),
+        checkpoint_interval: longest,
+        startup_timeout: longest,
         ..settings()
     };
-    let mut consumer = scene.builder(StartupPosition::TrimHorizon).settings(settings).build().await.unwrap();
+    scene.put("one").await;
+    let builder = scene.builder(StartupPosition::TrimHorizon).settings(patient.clone());
+    let mut consumer = builder.build().await.unwrap();
     assert_eq!(take(&mut consumer, 1).await, ["one"]);
     nothing_more(&mut consumer).await;
-    scene.split(0).await;
-    // Children of a shard that ended are looked for at once, whatever the interval.
-    sleep(Duration::from_secs(2)).await;
-    scene.put("two").await;
-    assert_eq!(take(&mut consumer, 1).await, ["two"]);
     consumer.close().await.unwrap();
+
+    let shutdown = CancellationToken::new();
+    scene.fake.faults().fail_next_n(Operation::DescribeStreamSummary, ErrorKind::Unavailable, 2);
+    let builder = scene.builder(StartupPosition::TrimHorizon).settings(patient).shutdown(shutdown.clone());
+    let (built, ()) = tokio::join!(builder.build(), async {
+        sleep(LONG).await;
+        shutdown.cancel();
+    });
+    assert!(matches!(built, Err(ConsumerError::ShutDown)), "{built:?}");
 }

@@ -1,4 +1,4 @@
-//! The reading of one shard.
+//! Reads one shard: unpacks its pages into batches and hands them over.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,18 +6,19 @@ use statefun_kinesis_client::{ChildShard, Error};
 use tokio::{sync::mpsc, task::yield_now};
 
 use crate::{
-    Batch, BatchOrigin, ConsumerError, InvalidKind,
-    ack::ShardProgress,
+    Acknowledgement, Batch, BatchOrigin, ConsumerError, InvalidKind,
+    context::Read,
     cursor::Page,
+    hold::ShardProgress,
+    invalid::InvalidRecords,
     metrics::{ShardCounters, StreamCounters},
-    pages::{Pages, Read},
+    pages::Pages,
     prefetch::{Amount, Reservation},
-    service::Stream,
-    unpack::{Piece, Unpacked, Unpacker},
+    stream::Stream,
+    unpack::{Content, Unpacked, Unpacker},
 };
 
-/// Room that is asked for at a time for the user records of aggregates: a batch of so many stays in a core's cache while
-/// it is made and handled.
+/// Most user records of aggregates in a batch: so many stay in a core's cache while the batch is built and processed.
 const USER_RECORDS_AT_ONCE: usize = 1_000;
 
 /// A batch on its way to the caller. Its room in the prefetch is free once it is handed out.
@@ -27,29 +28,30 @@ pub(crate) struct Delivery {
     pub(crate) _room: Reservation,
 }
 
-/// Where readers put what they read.
+/// The queue of batches for the caller. Unbounded, because the prefetch bounds what is in it.
 pub(crate) type Output = mpsc::UnboundedSender<Result<Delivery, ConsumerError>>;
 
 /// Why a shard is not read any further.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// A call failed, and trying again is of no use.
+    /// A call failed permanently.
     Call(Error),
     Invalid(ConsumerError),
 }
 
-/// What is done with the pages of a shard.
+/// Turns the pages of a shard into batches.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct ShardReader {
     pub(crate) stream: Arc<Stream>,
     pub(crate) progress: Arc<ShardProgress>,
+    pub(crate) invalid: Arc<InvalidRecords>,
     pub(crate) unpacker: Unpacker,
     pub(crate) output: Output,
     pub(crate) stream_counters: Arc<StreamCounters>,
     pub(crate) counters: Arc<ShardCounters>,
 }
 
-impl Reader {
+impl ShardReader {
     /// Reads the shard to its end.
     ///
     /// # Errors
@@ -79,7 +81,7 @@ impl Reader {
             if let Some(unpacked) = self.unpacker.next(room.records()) {
                 self.hand_over(unpacked, behind_latest, &mut room).await?;
             }
-            // A client that answers at once, as one in memory does, would otherwise fill all room before anybody reads.
+            // A client in memory answers at once; without this its reader would fill the prefetch before any other task runs.
             yield_now().await;
         }
     }
@@ -90,7 +92,7 @@ impl Reader {
         behind_latest: Duration,
         room: &mut Reservation,
     ) -> Result<(), Failure> {
-        let Unpacked { piece, position, bytes, aggregates, out_of_range } = unpacked;
+        let Unpacked { content, position, bytes, aggregates, out_of_range } = unpacked;
         if aggregates > 0 {
             self.stream_counters.unpacked(aggregates, out_of_range);
         }
@@ -100,26 +102,27 @@ impl Reader {
                 "user records of an aggregate belong to another shard and are left out; their writer sends them again"
             );
         }
-        let acknowledgement = self.progress.issue(position);
-        let count = match piece {
-            Piece::Corrupt(record, corrupt) => {
+        let hold = self.progress.issue(position);
+        let count = match content {
+            Content::Corrupt(record, corrupt) => {
                 self.stream_counters.read(&self.counters, 1, bytes);
-                let (invalid, shard) = (self.progress.invalid(), &self.progress.shard);
+                let shard = &self.progress.shard;
                 let kind = InvalidKind::CorruptAggregate;
-                let handled = invalid.handle(shard, &record, kind, corrupt.to_string(), acknowledgement).await;
+                let handled = self.invalid.handle(shard, &record, kind, corrupt.to_string(), hold.silent()).await;
                 drop(room.split(Amount { records: 1, bytes }));
                 return handled.map_err(Failure::Invalid);
             }
-            Piece::Records(records) if records.is_empty() => {
-                acknowledgement.done();
+            Content::Records(records) if records.is_empty() => {
+                hold.done();
                 0
             }
-            Piece::Records(records) => {
+            Content::Records(records) => {
                 let count = records.len();
                 let origin = BatchOrigin::new(self.stream.arn.clone(), self.progress.shard.clone(), behind_latest);
+                let acknowledgement = Acknowledgement::new(hold, Arc::clone(&self.invalid));
                 let batch = Batch::new(origin, records, acknowledgement);
                 let _room = room.split(Amount { records: count, bytes });
-                // A consumer that is gone takes its readers along; this one only has not heard of it yet.
+                // Fails when the consumer was dropped or closed; this task is about to be stopped then.
                 let _ = self.output.send(Ok(Delivery { batch, _room }));
                 count
             }

@@ -1,28 +1,14 @@
-//! Questions about streams, asked until there is an answer.
+//! Calls about a stream, retried while their failures pass by themselves.
 
 use std::{future::Future, sync::Arc};
 
 use statefun_kinesis_client::{
-    Backoff, Error, ErrorKind, InstantExt as _, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus,
-    StreamSummary,
+    Backoff, Error, ErrorKind, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus, StreamSummary,
 };
-use statefun_kinesis_types::{ErrorChain, Shard, ShardId, StreamArn, StreamRef, Timestamp};
+use statefun_kinesis_types::{ErrorChain, Shard, ShardId, StreamRef};
 use tokio::time::{Instant, sleep};
 
-use crate::{ConsumerError, metrics::StreamCounters};
-
-/// A stream that is read.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    /// Which of the consumer's streams.
-    pub(crate) index: usize,
-    /// The stream as the caller names it: not every emulator knows ARNs.
-    pub(crate) reference: StreamRef,
-    pub(crate) arn: StreamArn,
-    pub(crate) created: Timestamp,
-    /// Whether keys decide on a record's shard. Where they do not, no user record of an aggregate is out of place.
-    pub(crate) keys_decide: bool,
-}
+use crate::{ConsumerError, metrics::StreamCounters, stream::Stream, time::saturating_add};
 
 /// Shards of a stream.
 #[derive(Debug)]
@@ -32,33 +18,33 @@ pub(crate) struct Listing {
     pub(crate) complete: bool,
 }
 
-/// Retention has overtaken a shard: nothing of it is left to read.
+/// The service does not list a shard any more: its records are older than the stream's retention.
 #[derive(Debug)]
 pub(crate) struct Trimmed;
 
-/// Asks about streams, and asks again after failures that pass.
+/// Describes streams and lists their shards. Retries with backoff what is retryable.
 #[derive(Debug)]
-pub(crate) struct Service {
+pub(crate) struct StreamClient {
     client: Arc<dyn KinesisClient>,
     backoff: Backoff,
     random: fastrand::Rng,
-    /// No new try after this.
+    /// No retry starts after this.
     deadline: Option<Instant>,
     counters: Option<Arc<StreamCounters>>,
 }
 
-impl Service {
-    /// A service that is asked for as long as it takes.
+impl StreamClient {
+    /// Retries without a time limit.
     pub(crate) fn new(client: Arc<dyn KinesisClient>, backoff: Backoff, random: fastrand::Rng) -> Self {
         Self { client, backoff, random, deadline: None, counters: None }
     }
 
-    /// The same, until `deadline`.
+    /// Retries until `deadline`.
     pub(crate) fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
     }
 
-    /// The same, with its calls counted.
+    /// Counts the calls of this client.
     pub(crate) fn counted(self, counters: Arc<StreamCounters>) -> Self {
         Self { counters: Some(counters), ..self }
     }
@@ -66,25 +52,37 @@ impl Service {
     pub(crate) async fn describe(&mut self, stream: &StreamRef) -> Result<StreamSummary, Error> {
         let client = Arc::clone(&self.client);
         let operation = Operation::DescribeStreamSummary;
-        self.patiently(operation, stream, || client.describe_stream_summary(stream)).await
+        self.retrying(operation, stream, || client.describe_stream_summary(stream)).await
     }
 
     /// Lists shards.
     ///
-    /// The filter is left out, so that the listing is complete, when the service refuses it, as it does for a time that
-    /// its own clock has not reached; and when nothing passes a filter by time, which is an emulator's error, for some
-    /// shard of a stream is open at any time.
+    /// Lists all shards, without the filter, when the service rejects the filter, as it does for a time that its own clock
+    /// has not reached. Also when no shard passes a filter by time: a stream always has an open shard, so that an empty
+    /// listing is an emulator's error.
+    ///
+    /// A listing whose token expires between two pages starts over: what the service lists has changed by then, and its
+    /// first pages are not combined with later ones.
     pub(crate) async fn list(&mut self, stream: &StreamRef, filter: ShardFilter) -> Result<Listing, Error> {
         let mut filter = filter;
+        let mut expired: u32 = 0;
         loop {
             let complete = filter == ShardFilter::FromTrimHorizon;
             match self.list_once(stream, filter.clone()).await {
                 Ok(shards) if shards.is_empty() && matches!(filter, ShardFilter::FromTimestamp(_)) => {}
                 Ok(shards) => return Ok(Listing { shards, complete }),
                 Err(error) if error.kind() == ErrorKind::InvalidArgument && !complete => {
-                    tracing::debug!(%stream, ?filter, %error, "the shard filter was refused; listing all shards");
+                    tracing::debug!(%stream, ?filter, %error, "the shard filter was rejected; listing all shards");
                 }
-                Err(error) if error.kind() == ErrorKind::ExpiredToken => continue,
+                Err(error) if error.kind() == ErrorKind::ExpiredToken => {
+                    // The first time at once and whatever the deadline: a long listing over a slow network is no failure.
+                    // Then as a failure is retried, because tokens that expire at once would make this a hot loop.
+                    if let Some(retries) = expired.checked_sub(1) {
+                        self.wait_to_retry(stream, retries, error).await?;
+                    }
+                    expired = expired.saturating_add(1);
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
             filter = ShardFilter::FromTrimHorizon;
@@ -97,7 +95,7 @@ impl Service {
         let mut request = ShardPageRequest::First { filter, max_results: None };
         loop {
             let mut page =
-                self.patiently(Operation::ListShards, stream, || client.list_shards(stream, request.clone())).await?;
+                self.retrying(Operation::ListShards, stream, || client.list_shards(stream, request.clone())).await?;
             shards.append(&mut page.shards);
             match page.next {
                 Some(token) => request = ShardPageRequest::Next { token, max_results: None },
@@ -106,18 +104,18 @@ impl Service {
         }
     }
 
-    /// Says what a lasting failure of a call about a shard means.
+    /// Finds out why a call about a shard failed permanently: the shard or the stream may be gone.
     ///
     /// # Errors
     ///
     /// When reading cannot go on.
-    pub(crate) async fn judge(
+    pub(crate) async fn diagnose_shard_failure(
         &mut self,
         stream: &Stream,
         shard: &ShardId,
         error: Error,
     ) -> Result<Trimmed, ConsumerError> {
-        let error = self.rule_out_stream(stream, error).await?;
+        let error = self.check_stream(stream, error).await?;
         if error.kind() == ErrorKind::NotFound {
             let listing = self.list(&stream.reference, ShardFilter::FromTrimHorizon).await;
             let listing = listing.map_err(|error| ConsumerError::from_call(&stream.reference, None, error))?;
@@ -128,16 +126,16 @@ impl Service {
         Err(ConsumerError::from_call(&stream.reference, Some(shard), error))
     }
 
-    /// Says what a lasting failure of a call about a stream means.
-    pub(crate) async fn explain(&mut self, stream: &Stream, error: Error) -> ConsumerError {
-        match self.rule_out_stream(stream, error).await {
+    /// Finds out why a call about a stream failed permanently.
+    pub(crate) async fn diagnose_stream_failure(&mut self, stream: &Stream, error: Error) -> ConsumerError {
+        match self.check_stream(stream, error).await {
             Ok(error) => ConsumerError::from_call(&stream.reference, None, error),
             Err(error) => error,
         }
     }
 
-    /// Gives the failure back, unless it comes from a stream that is gone or another one by now.
-    async fn rule_out_stream(&mut self, stream: &Stream, error: Error) -> Result<Error, ConsumerError> {
+    /// Returns the failure unchanged when the stream is still there and still the same.
+    async fn check_stream(&mut self, stream: &Stream, error: Error) -> Result<Error, ConsumerError> {
         if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) {
             return Ok(error);
         }
@@ -158,7 +156,7 @@ impl Service {
         Ok(error)
     }
 
-    async fn patiently<T, F>(
+    async fn retrying<T, F>(
         &mut self,
         operation: Operation,
         stream: &StreamRef,
@@ -175,18 +173,29 @@ impl Service {
             }
             let error = match result {
                 Err(error) if error.kind().is_retryable() => error,
-                settled => return settled,
+                result => return result,
             };
-            if let Some(counters) = &self.counters {
-                counters.retried(&error);
-            }
-            let delay = self.backoff.delay_after(&error, failures, &mut self.random);
-            if self.deadline.is_some_and(|deadline| Instant::now().saturating_add(delay) > deadline) {
-                return Err(error);
-            }
+            self.wait_to_retry(stream, failures, error).await?;
             failures = failures.saturating_add(1);
-            tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "a call failed and is tried again");
-            sleep(delay).await;
         }
+    }
+
+    /// Waits before a retry, the first one after no `failures`.
+    ///
+    /// # Errors
+    ///
+    /// The error itself when there is no time left for a retry.
+    async fn wait_to_retry(&mut self, stream: &StreamRef, failures: u32, error: Error) -> Result<(), Error> {
+        if let Some(counters) = &self.counters {
+            counters.retried(&error);
+        }
+        let delay = self.backoff.delay(failures, &mut self.random).max(error.retry_after().unwrap_or_default());
+        let retry_at = saturating_add(Instant::now(), delay);
+        if self.deadline.is_some_and(|deadline| retry_at > deadline) {
+            return Err(error);
+        }
+        tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "a call failed and is retried");
+        sleep(delay).await;
+        Ok(())
     }
 }

@@ -1,0 +1,222 @@
+//! What a consumer finds out and stores about each stream before it is read.
+
+use std::sync::Arc;
+
+use statefun_kinesis_client::{
+    Backoff, Error, FanOutClient, KinesisClient, PositionStore, ShardFilter, StreamStatus, StreamSummary,
+};
+use statefun_kinesis_types::{Shard, StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    ConsumerError, FanOut, Settings, ShardPosition, StreamCheckpoint,
+    dead_letter::{DeadLetterWriter, Letter, Target},
+    graph::ShardGraph,
+    hold::MovedPositions,
+    invalid::DeadLetters,
+    metrics::StreamCounters,
+    prefetch::{Amount, Prefetch},
+    registration::Registration,
+    stream::Stream,
+    stream_client::StreamClient,
+};
+
+/// Most dead letters in flight, and most of their bytes.
+const LETTERS_MAX: Amount = Amount { records: 1_000, bytes: 16 << 20 };
+
+/// The dead-letter streams of a consumer. Several streams may share one.
+pub(crate) struct DeadLetterRoutes {
+    client: StreamClient,
+    targets: Vec<(StreamArn, Target)>,
+    letters: mpsc::UnboundedReceiver<Letter>,
+    sender: mpsc::UnboundedSender<Letter>,
+    room: Arc<Prefetch>,
+}
+
+impl DeadLetterRoutes {
+    pub(crate) fn new(client: StreamClient) -> Self {
+        let (sender, letters) = mpsc::unbounded_channel();
+        Self { client, targets: Vec::new(), letters, sender, room: Prefetch::new(LETTERS_MAX) }
+    }
+
+    /// The route to a dead-letter stream.
+    ///
+    /// # Errors
+    ///
+    /// When the stream does not exist, or the same consumer reads it.
+    pub(crate) async fn add(
+        &mut self,
+        stream: &StreamRef,
+        read: &[(StreamRef, StreamSummary)],
+    ) -> Result<DeadLetters, ConsumerError> {
+        let summary = self.client.describe(stream).await;
+        let summary = summary.map_err(|source| ConsumerError::DeadLetter { stream: stream.clone(), source })?;
+        if read.iter().any(|(_, read)| read.arn == summary.arn) {
+            return Err(ConsumerError::DeadLetterLoop { stream: summary.arn });
+        }
+        let known = self.targets.iter().position(|(arn, _)| *arn == summary.arn);
+        let target = known.unwrap_or_else(|| {
+            let target = Target { stream: stream.clone(), max_record_bytes: summary.max_record_bytes };
+            self.targets.push((summary.arn, target));
+            self.targets.len() - 1
+        });
+        Ok(DeadLetters { target, letters: self.sender.clone(), room: Arc::clone(&self.room) })
+    }
+
+    /// The task that stores the letters; `None` when there are no dead-letter streams.
+    pub(crate) fn into_writer(
+        self,
+        client: Arc<dyn KinesisClient>,
+        backoff: Backoff,
+        random: fastrand::Rng,
+    ) -> Option<DeadLetterWriter> {
+        let targets: Vec<Target> = self.targets.into_iter().map(|(_, target)| target).collect();
+        let letters = self.letters;
+        (!targets.is_empty()).then_some(DeadLetterWriter { client, targets, letters, backoff, random })
+    }
+}
+
+/// Finds streams and their shards, and decides where reading of each begins.
+pub(crate) struct Startup<'a> {
+    pub(crate) client: StreamClient,
+    pub(crate) settings: &'a Settings,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) positions: &'a dyn PositionStore,
+    /// The time of day at the very beginning of the start, to which `latest` is pinned.
+    pub(crate) now: Timestamp,
+    pub(crate) start: StartupPosition,
+}
+
+impl Startup<'_> {
+    /// Waits until the stream can be read.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist, is another one, or does not become ACTIVE in time.
+    pub(crate) async fn wait_until_usable(&mut self, stream: &StreamRef) -> Result<StreamSummary, ConsumerError> {
+        let began = Instant::now();
+        let mut failures = 0;
+        loop {
+            let summary = match self.client.describe(stream).await {
+                Ok(summary) => summary,
+                Err(error) => return Err(self.failed(stream, error)),
+            };
+            if let Some(asked) = stream.arn().filter(|asked| **asked != summary.arn) {
+                return Err(ConsumerError::OtherStream { asked: asked.clone(), answered: summary.arn });
+            }
+            if summary.status.is_usable() {
+                return Ok(summary);
+            }
+            let waited = began.elapsed();
+            let delay = self.settings.backoff.delay(failures, &mut self.random);
+            if summary.status != StreamStatus::Creating || waited.saturating_add(delay) > self.settings.startup_timeout
+            {
+                return Err(ConsumerError::StreamNotReady { stream: stream.clone(), status: summary.status, waited });
+            }
+            tracing::info!(%stream, status = %summary.status, "waiting for the stream");
+            failures = failures.saturating_add(1);
+            sleep(delay).await;
+        }
+    }
+
+    /// Registers the stream's consumer of enhanced fan-out.
+    pub(crate) async fn register(
+        &mut self,
+        counters: &Arc<StreamCounters>,
+        stream: &Stream,
+        client: &Arc<dyn FanOutClient>,
+        fan_out: &FanOut,
+    ) -> Result<Arc<Registration>, ConsumerError> {
+        let Settings { backoff, startup_timeout, .. } = *self.settings;
+        let (client, arn, fan_out) = (Arc::clone(client), stream.arn.clone(), fan_out.clone());
+        let registration = Registration::new(client, arn, fan_out, backoff, Arc::clone(counters));
+        registration.register(&mut self.random, startup_timeout).await?;
+        Ok(Arc::new(registration))
+    }
+
+    /// Lists the stream's shards and decides where each starts. At a first start stores that, so that a restart before
+    /// the first checkpoint begins at the same place.
+    pub(crate) async fn graph(
+        &mut self,
+        stream: &Stream,
+        summary: &StreamSummary,
+        moved: &MovedPositions,
+    ) -> Result<ShardGraph, ConsumerError> {
+        let checkpoint = |source| ConsumerError::Checkpoint { stream: stream.arn.clone(), source };
+        let stored = self.positions.load(&stream.arn).await.map_err(checkpoint)?;
+        let (start, filter) = match stored {
+            Some(stored) if stored.created == summary.created => return self.resume(stream, stored, moved).await,
+            Some(stored) => {
+                tracing::warn!(
+                    stream = %stream.arn, created = %summary.created, before = %stored.created,
+                    "the stream was deleted and created again since it was last read: reading starts at trim horizon"
+                );
+                (StartPosition::TrimHorizon, ShardFilter::FromTrimHorizon)
+            }
+            None => self.first_start(stream, summary),
+        };
+        let shards = self.list(stream, filter).await?;
+        let mut begin = StreamCheckpoint::new(summary.created, start);
+        begin.shards = shards.iter().map(|shard| (shard.id.clone(), ShardPosition::Unread)).collect();
+        self.positions.begin(&stream.arn, begin).await.map_err(checkpoint)?;
+        Ok(ShardGraph::first(start, shards))
+    }
+
+    /// Where a stream is read from that was never read before, and which shards that concerns.
+    fn first_start(&self, stream: &Stream, summary: &StreamSummary) -> (StartPosition, ShardFilter) {
+        let time = match self.start {
+            StartupPosition::AtTimestamp(time) => time,
+            StartupPosition::TrimHorizon => return (StartPosition::TrimHorizon, ShardFilter::FromTrimHorizon),
+            // LATEST means the moment of each call, so that a restart before the first checkpoint would skip the records
+            // in between. The instant of the first start is stored instead.
+            _ => self.now,
+        };
+        let oldest = self.now.before(summary.retention);
+        if time < oldest {
+            tracing::info!(
+                stream = %stream.arn, start = %time, %oldest,
+                "the startup position is older than the stream's retention: reading starts at trim horizon"
+            );
+            return (StartPosition::TrimHorizon, ShardFilter::FromTrimHorizon);
+        }
+        (StartPosition::AtTimestamp(time), ShardFilter::FromTimestamp(time))
+    }
+
+    /// The graph of a stream that was read before: stored positions win over the startup position.
+    async fn resume(
+        &mut self,
+        stream: &Stream,
+        stored: StreamCheckpoint,
+        moved: &MovedPositions,
+    ) -> Result<ShardGraph, ConsumerError> {
+        let shards = self.list(stream, ShardFilter::FromTrimHorizon).await?;
+        let (graph, removed) = ShardGraph::resume(stored, shards);
+        for (shard, _) in removed.iter().filter(|(_, position)| **position != ShardPosition::Finished) {
+            tracing::warn!(
+                stream = %stream.arn, %shard,
+                "the service does not list the shard any more: its records that were not read are older than the stream's retention"
+            );
+        }
+        moved.forget(stream.index, removed.into_keys().collect());
+        Ok(graph)
+    }
+
+    async fn list(&mut self, stream: &Stream, filter: ShardFilter) -> Result<Vec<Shard>, ConsumerError> {
+        match self.client.list(&stream.reference, filter).await {
+            Ok(listing) => Ok(listing.shards),
+            Err(error) => Err(self.failed(&stream.reference, error)),
+        }
+    }
+
+    /// The error for a call that failed permanently, or until the startup timeout.
+    fn failed(&self, stream: &StreamRef, source: Error) -> ConsumerError {
+        if source.kind().is_retryable() {
+            let (stream, waited) = (stream.clone(), self.settings.startup_timeout);
+            return ConsumerError::Unavailable { stream, waited, source };
+        }
+        ConsumerError::from_call(stream, None, source)
+    }
+}
