@@ -327,7 +327,7 @@ impl Image {
                 let messages = part.into_iter().filter(|message| message.to == *to).collect();
                 Found::Messages { messages, rest }
             }
-            Read::Waiting { from } => {
+            Read::Waiting { from, .. } => {
                 let mut all = self.messages.range(from..);
                 let messages = all.by_ref().take(most).map(|(_, message)| message.clone()).collect();
                 Found::Waiting { messages, rest: all.next().map(|(place, _)| *place) }

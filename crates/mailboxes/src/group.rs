@@ -8,7 +8,7 @@ use std::{
 
 use statefun_kinesis_types::{Address, FunctionType};
 
-use crate::{ids::Ids, state::Specs};
+use crate::{ids::Ids, state::Specs, stored::StoredOnly};
 
 /// Functions that are served by one place, such as an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,6 +124,10 @@ pub(crate) struct Function {
     pub(crate) messages_in_flight: u64,
     /// Delayed messages for it.
     pub(crate) timers: u64,
+    /// Its addresses in memory that have messages.
+    pub(crate) mailboxes: usize,
+    /// Its messages of which no mailbox is in memory.
+    pub(crate) stored_only: StoredOnly,
 }
 
 /// Messages, and about how much memory they take.
@@ -160,6 +164,8 @@ impl Function {
             messages: 0,
             messages_in_flight: 0,
             timers: 0,
+            mailboxes: 0,
+            stored_only: StoredOnly::default(),
         }
     }
 

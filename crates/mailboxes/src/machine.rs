@@ -19,7 +19,7 @@ use crate::{
     mailbox::{Envelope, Mailbox, Phase},
     reads::Reads,
     removed::Removed,
-    stored::{Gap, StoredOnly},
+    stored::Gap,
     timers::{Timers, Window},
 };
 
@@ -142,8 +142,6 @@ pub struct Mailboxes {
     pub(crate) outgoing: Outgoing,
     /// Bytes of all messages that wait, as far as they came since the start.
     waiting_bytes: usize,
-    /// Messages of which no mailbox is in memory.
-    pub(crate) stored_only: StoredOnly,
     pub(crate) removed: Removed,
     pub(crate) reads: Reads,
     /// Mailboxes whose turn it is and whose next messages are not durable yet, so that they cannot be read.
@@ -215,7 +213,6 @@ impl Mailboxes {
             expiries: Expiries::default(),
             outgoing: Outgoing::default(),
             waiting_bytes: 0,
-            stored_only: StoredOnly::default(),
             removed: Removed::default(),
             reads: Reads::default(),
             starved: Vec::new(),
@@ -316,8 +313,12 @@ impl Mailboxes {
     /// Whether a function has as many messages in memory as its share of the limits is.
     pub(crate) fn is_saturated(&self, function: usize) -> bool {
         let Amount { messages, bytes } = self.functions[function].memory;
-        let functions = self.functions.len();
-        messages >= (self.limits.messages / functions).max(1) || bytes >= (self.limits.bytes / functions).max(1)
+        messages >= self.share() || bytes >= (self.limits.bytes / self.functions.len()).max(1)
+    }
+
+    /// How many messages a function may have in memory, and how many addresses with messages.
+    pub(crate) fn share(&self) -> usize {
+        (self.limits.messages / self.functions.len().max(1)).max(1)
     }
 
     /// When those records arrived whose last message was handled since the last call.
@@ -420,7 +421,9 @@ impl Mailboxes {
         self.removed.durable(self.durable, next);
         self.timers.durable(self.durable, next);
         self.forget_removed();
-        self.stored_only.durable(self.durable);
+        for function in &mut self.functions {
+            function.stored_only.durable(number);
+        }
         for slot in std::mem::take(&mut self.starved) {
             self.want_messages(slot);
         }
@@ -457,7 +460,7 @@ impl Mailboxes {
     /// The same by the clock that never goes back: a wait after a failure ends.
     pub fn next_retry(&self) -> Option<Duration> {
         let parked = self.parked.first().map(|(until, _)| *until);
-        [parked, self.stored_only.not_before].into_iter().flatten().min()
+        self.functions.iter().filter_map(|function| function.stored_only.not_before).chain(parked).min()
     }
 
     /// Does what is due: delivers delayed messages, wakes what was parked, forgets expired values.
@@ -469,8 +472,8 @@ impl Mailboxes {
             self.parked.pop_first();
             self.make_ready(slot);
         }
-        if self.stored_only.not_before.is_some_and(|at| at <= elapsed) {
-            self.stored_only.not_before = None;
+        for function in &mut self.functions {
+            function.stored_only.not_before = function.stored_only.not_before.filter(|at| *at > elapsed);
         }
         for _ in 0..DUE_AT_ONCE {
             let Some(timer) = self.timers.pop(now, &mut self.journal) else { break };
@@ -543,20 +546,21 @@ impl Mailboxes {
         self.journal.add_message(StoredMessage { id: number, to, message: message.clone() });
 
         let is_saturated = self.is_saturated(function as usize);
+        let share = self.share();
         let place = self.functions[function as usize].instances.get(&id);
         let slot = match place.and_then(|place| self.instances.get(place).mailbox) {
             Some(slot) => slot,
             None => {
-                let hash = (!self.stored_only.is_empty() || is_saturated).then(|| HashKey::of_text(&id));
-                if let Some(hash) = hash
-                    && is_saturated
-                    && self.mailboxes.len() >= self.limits.messages
-                {
+                let of = &mut self.functions[function as usize];
+                let is_crowded = is_saturated && of.mailboxes >= share;
+                let hash = (is_crowded || !of.stored_only.is_empty()).then(|| HashKey::of_text(&id));
+                if let Some(hash) = hash.filter(|_| is_crowded) {
                     // There are too many addresses with messages: this one is found when there are fewer.
-                    return self.stored_only.add(hash, self.journal.number);
+                    return of.stored_only.add(hash, self.journal.number);
                 }
+                let is_behind = hash.is_some_and(|hash| of.stored_only.may_have(hash));
                 let slot = self.open(function, &id);
-                if hash.is_some_and(|hash| self.stored_only.may_have(hash)) {
+                if is_behind {
                     // What came before is read first.
                     self.mailboxes[slot as usize].gap = Some(Gap::new(0, number));
                 }
@@ -594,6 +598,7 @@ impl Mailboxes {
         let slot = self.mailboxes.insert(Mailbox::new(function, place, self.spare.pop().unwrap_or_default()));
         let slot = u32::try_from(slot).expect("fewer mailboxes than the memory has room for");
         self.instances.get_mut(place).mailbox = Some(slot);
+        self.functions[function as usize].mailboxes += 1;
         slot
     }
 
@@ -639,10 +644,12 @@ impl Mailboxes {
             assert_eq!(self.parked.iter().any(|(_, other)| *other as usize == slot), is_parked(mailbox.phase));
         }
         let has_gaps = self.mailboxes.iter().any(|(_, mailbox)| mailbox.gap.is_some());
-        for ((function, memory), in_memory) in self.functions.iter().zip(memory).zip(in_memory) {
+        for (place, ((function, memory), in_memory)) in self.functions.iter().zip(memory).zip(in_memory).enumerate() {
+            let mailboxes = self.mailboxes.iter().filter(|(_, mailbox)| mailbox.function as usize == place).count();
+            assert_eq!(function.mailboxes, mailboxes, "mailboxes of {}", function.name);
             assert_eq!(function.memory, memory, "messages of {} in memory", function.name);
             assert!(function.messages >= in_memory, "messages of {}", function.name);
-            if !has_gaps && self.stored_only.is_empty() {
+            if !has_gaps && function.stored_only.is_empty() {
                 assert_eq!(function.messages, in_memory, "all messages of {} are in memory", function.name);
             }
         }

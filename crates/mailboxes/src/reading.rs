@@ -1,8 +1,8 @@
 //! What comes back from the store: messages and delayed messages.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use statefun_kinesis_types::{Address, HashKey};
+use statefun_kinesis_types::{Address, FunctionType, HashKey};
 
 use crate::{
     Found, Mailboxes, MessagePlace, Read, ReadId, StoredMessage, UnknownFunction,
@@ -20,13 +20,15 @@ impl Mailboxes {
         for sender in self.timers.begin_lookups() {
             self.reads.want(Read::DelayedBy { sender });
         }
-        if let Some(from) = self.stored_only.next()
-            && self.stored_only.not_before.is_none()
-            && self.mailboxes.len() <= self.limits.messages / 2
-            && (self.functions.is_empty() || (0..self.functions.len()).any(|place| !self.is_saturated(place)))
-        {
-            self.stored_only.begin_read();
-            self.reads.want(Read::Waiting { from });
+        let share = self.share();
+        for place in 0..self.functions.len() {
+            let function = &self.functions[place];
+            let has_room = function.mailboxes <= share / 2 && !self.is_saturated(place);
+            if let Some(from) = function.stored_only.next().filter(|_| has_room) {
+                let function = &mut self.functions[place];
+                function.stored_only.begin_read();
+                self.reads.want(Read::Waiting { function: function.name.clone(), from });
+            }
         }
         self.reads.take()
     }
@@ -39,11 +41,13 @@ impl Mailboxes {
     pub fn found(&mut self, id: ReadId, found: Found) -> Result<(), UnknownFunction> {
         let Some(read) = self.reads.end(id) else { return Ok(()) };
         let result = match (read, found) {
-            (Read::Messages { to, until, .. }, Found::Messages { messages, rest }) => {
-                self.found_messages(&to, messages, rest.unwrap_or(until));
+            (Read::Messages { to, from, until }, Found::Messages { messages, rest }) => {
+                self.found_messages(&to, from, messages, rest.unwrap_or(until));
                 Ok(())
             }
-            (Read::Waiting { .. }, Found::Waiting { messages, rest }) => self.found_waiting(messages, rest),
+            (Read::Waiting { function, from }, Found::Waiting { messages, rest }) => {
+                self.found_waiting(&function, from, messages, rest)
+            }
             (Read::Delayed { .. }, Found::Delayed { timers, rest }) => {
                 self.timers.end_read(timers, rest);
                 Ok(())
@@ -87,13 +91,15 @@ impl Mailboxes {
         self.reads.want(Read::Messages { to, from, until });
     }
 
-    /// All messages of an address up to a number were read.
-    fn found_messages(&mut self, to: &Address, messages: Vec<StoredMessage>, read_up_to: u64) {
+    /// All messages of an address from a number up to another one were read.
+    fn found_messages(&mut self, to: &Address, from: u64, messages: Vec<StoredMessage>, read_up_to: u64) {
         let place = self.by_type.get(&to.function).map(|function| &self.functions[*function as usize]);
         let place = place.and_then(|function| function.instances.get(&to.id));
         let Some(slot) = place.and_then(|place| self.instances.get(place).mailbox) else { return };
         let mailbox = &mut self.mailboxes[slot as usize];
-        let Some(gap) = mailbox.gap.filter(|gap| gap.is_read) else { return };
+        // The mailbox for which this was read may be gone, and this one be another: what it has not asked for may leave
+        // something out.
+        let Some(gap) = mailbox.gap.filter(|gap| gap.is_read && gap.from == from) else { return };
         let memory = &mut self.functions[mailbox.function as usize].memory;
         for StoredMessage { id, message, .. } in messages {
             if id >= gap.from && !self.removed.contains(id) {
@@ -122,33 +128,30 @@ impl Mailboxes {
         }
     }
 
-    /// Messages of addresses of which no mailbox was in memory.
+    /// Messages of addresses of a function of which no mailbox was in memory.
     fn found_waiting(
         &mut self,
+        name: &FunctionType,
+        from: MessagePlace,
         messages: Vec<StoredMessage>,
         rest: Option<MessagePlace>,
     ) -> Result<(), UnknownFunction> {
+        let function = self.function(name)?;
+        let share = self.share();
         let mut rest = rest;
-        let mut result = Ok(());
         let mut opened = BTreeSet::new();
         for StoredMessage { id: number, to, message } in messages {
-            if self.removed.contains(number) {
+            if to.function != *name || self.removed.contains(number) {
                 continue;
             }
-            let function = match self.function(&to.function) {
-                Ok(function) => function,
-                Err(unknown) => {
-                    result = Err(unknown);
-                    continue;
-                }
-            };
             let place = self.functions[function as usize].instances.get(&to.id);
             let slot = match place.and_then(|place| self.instances.get(place).mailbox) {
                 // It has its messages, or knows that they are in the store.
                 Some(slot) if !opened.contains(&slot) => continue,
                 Some(slot) => slot,
                 None => {
-                    let is_full = self.is_saturated(function as usize) || self.mailboxes.len() >= self.limits.messages;
+                    let is_full =
+                        self.is_saturated(function as usize) || self.functions[function as usize].mailboxes >= share;
                     if is_full && !opened.is_empty() {
                         let hash = HashKey::of_text(&to.id);
                         rest = Some(MessagePlace { hash, number });
@@ -156,6 +159,10 @@ impl Mailboxes {
                     }
                     let slot = self.open(function, &to.id);
                     opened.insert(slot);
+                    if from.number > 0 && from.hash == HashKey::of_text(&to.id) {
+                        // The read began within its messages: an earlier mailbox had those in front of it.
+                        self.mailboxes[slot as usize].gap = Some(Gap::new(0, number + 1));
+                    }
                     slot
                 }
             };
@@ -176,7 +183,9 @@ impl Mailboxes {
             let mailbox = &mut self.mailboxes[slot as usize];
             let hash = HashKey::of_text(&self.instances.get(mailbox.instance).id);
             // The page may end within the messages of an address, and others may have come too late for it.
-            if rest.is_some_and(|rest| rest.hash == hash) || self.stored_only.may_have_later(hash) {
+            if rest.is_some_and(|rest| rest.hash == hash)
+                || self.functions[function as usize].stored_only.may_have_later(hash)
+            {
                 let behind = mailbox.waiting.back().map_or(0, |last| last.number + 1);
                 let from = mailbox.gap.map_or(behind, |gap| gap.from);
                 mailbox.gap = Some(Gap::new(from, self.next.message)).filter(|gap| gap.from < gap.until);
@@ -187,8 +196,8 @@ impl Mailboxes {
                 self.make_ready(slot);
             }
         }
-        self.stored_only.end_read(rest);
-        result
+        self.functions[function as usize].stored_only.end_read(rest);
+        Ok(())
     }
 
     /// A mailbox whose turn it was may go on, if its states and messages are there.
@@ -221,28 +230,38 @@ impl Mailboxes {
         all.for_each(|envelope| memory.remove(envelope.message.footprint()));
     }
 
-    /// Puts addresses out of memory that wait after a failure, because too many addresses have messages.
-    pub(crate) fn put_out_parked(&mut self) {
+    /// Puts addresses of a function out of memory that wait after a failure, when too many of its addresses have messages.
+    pub(crate) fn put_out_parked(&mut self, function: usize) {
         // Of those that wait longest, a few at a time: this is called often.
         const AT_ONCE: usize = 8;
-        if self.mailboxes.len() < self.limits.messages {
+        // Addresses that are put out have forgotten how often they failed.
+        const PAUSE: Duration = Duration::from_secs(5);
+        let of = &self.functions[function];
+        let has_too_many = if of.stored_only.is_empty() {
+            of.mailboxes >= self.share()
+        } else {
+            // Others of the function wait for room in memory.
+            of.mailboxes > self.share() / 2 || self.is_saturated(function)
+        };
+        if !has_too_many {
             return;
         }
-        let last: Vec<(Duration, u32)> = self.parked.iter().rev().take(AT_ONCE).copied().collect();
+        let is_of_function = |slot: u32| self.mailboxes[slot as usize].function as usize == function;
+        let parked = self.parked.iter().rev().filter(|(_, slot)| is_of_function(*slot));
+        let last: Vec<(Duration, u32)> = parked.take(AT_ONCE).copied().collect();
         for (until, slot) in last {
             self.parked.remove(&(until, slot));
-            let mut mailbox = self.mailboxes.remove(slot as usize);
+            let mailbox = self.mailboxes.remove(slot as usize);
             let instance = self.instances.get_mut(mailbox.instance);
             instance.mailbox = None;
-            let id = Arc::clone(&instance.id);
-            let memory = &mut self.functions[mailbox.function as usize].memory;
+            let hash = HashKey::of_text(&instance.id);
+            let function = &mut self.functions[function];
             let batch = mailbox.batch.iter().flat_map(|batch| batch.messages.iter());
             let waiting = mailbox.waiting.iter().chain(&mailbox.behind).map(|envelope| &envelope.message);
-            batch.chain(waiting).for_each(|message| memory.remove(message.footprint()));
-            mailbox.waiting.clear();
-            let hash = HashKey::of_text(&id);
-            self.stored_only.add(hash, self.journal.number);
-            self.stored_only.not_before = self.stored_only.not_before.max(Some(until));
+            batch.chain(waiting).for_each(|message| function.memory.remove(message.footprint()));
+            function.mailboxes -= 1;
+            function.stored_only.add(hash, self.journal.number);
+            function.stored_only.not_before = function.stored_only.not_before.max(Some(until + PAUSE));
             self.settle(mailbox.instance);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use statefun_kinesis_types::{Address, HashKey, Timestamp};
+use statefun_kinesis_types::{Address, FunctionType, HashKey, Timestamp};
 
 use crate::{StoredMessage, StoredTimer};
 
@@ -48,8 +48,11 @@ pub enum Read {
         /// The number at which to stop.
         until: u64,
     },
-    /// Messages of all addresses, in the order of their places, from this one on. The answer is [`Found::Waiting`].
+    /// Messages of all addresses of a function, in the order of their places, from this one on. The answer is
+    /// [`Found::Waiting`]; it may have messages of other functions, too.
     Waiting {
+        /// The function.
+        function: FunctionType,
         /// The first place.
         from: MessagePlace,
     },

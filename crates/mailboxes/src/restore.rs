@@ -35,21 +35,20 @@ impl Mailboxes {
                 self.functions[function as usize].specs.remember(spec);
             }
         }
-        let (mut messages, mut timers) = (0, 0);
+        let mut timers = 0;
         for waiting in &totals.functions {
             let function = self.function(&waiting.function)?;
             let function = &mut self.functions[function as usize];
             (function.messages, function.timers) = (waiting.messages, waiting.timers);
-            messages += waiting.messages;
+            if waiting.messages > 0 {
+                function.stored_only = StoredOnly::everything();
+            }
             timers += waiting.timers;
         }
         self.next = Numbers { message: totals.next_message, timer: totals.next_timer, record: totals.next_record };
         self.durable_numbers = self.next;
         self.has_stored_states = has_states;
         self.timers = Timers::stored(timers, cancellations);
-        if messages > 0 {
-            self.stored_only = StoredOnly::everything();
-        }
         for record in egress {
             self.outgoing.push(record);
         }

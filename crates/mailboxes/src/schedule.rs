@@ -178,7 +178,8 @@ impl Mailboxes {
         let mailbox = &mut self.mailboxes[slot as usize];
         let place = mailbox.instance;
         if mailbox.is_empty() {
-            let Mailbox { waiting, .. } = self.mailboxes.remove(slot as usize);
+            let Mailbox { waiting, function, .. } = self.mailboxes.remove(slot as usize);
+            self.functions[function as usize].mailboxes -= 1;
             if self.spare.len() < SPARE_MAX {
                 self.spare.push(waiting);
             }
@@ -206,7 +207,7 @@ impl Mailboxes {
         if self.is_saturated(function) {
             self.put_out_waiting(request.slot);
         }
-        self.put_out_parked();
+        self.put_out_parked(function);
         self.evict();
     }
 

@@ -22,43 +22,45 @@ impl Gap {
     }
 }
 
-/// Where the store may have messages of addresses of which no mailbox is in memory: after a start, or where too many
-/// addresses have messages.
+/// Where the store may have messages of addresses of a function of which no mailbox is in memory: after a start, or where
+/// too many of its addresses have messages.
+///
+/// The store is read in passes, each from some place to the end. What is added in front of the place that a pass has
+/// reached is read by the next one, so that addresses which fail and are put out again and again hold up no other ones.
 #[derive(Debug, Default)]
 pub(crate) struct StoredOnly {
-    /// From this place on there may be some; none when there are none.
-    from: Option<MessagePlace>,
-    /// Those that were added since: the cut that has them, and the lowest of their places. Once that cut is durable, the
-    /// store is read from there on.
+    /// The place that the pass has reached; none when there is no pass.
+    at: Option<MessagePlace>,
+    /// The place from which the next pass has to read; none when no other pass is needed.
+    again: Option<MessagePlace>,
+    /// Those that were added since: the cut that has them, and the lowest of their places. Once that cut is durable, a
+    /// pass reads them.
     undurable: VecDeque<(u64, HashKey)>,
     /// Whether a read is wanted or under way.
     is_read: bool,
-    /// The lowest place of what became durable during that read, which may have come too late for it.
-    since_read: Option<MessagePlace>,
-    /// No read before this time, so that addresses that were parked are not tried again at once.
+    /// No pass begins before this time, so that addresses that were parked are not tried again at once.
     pub(crate) not_before: Option<Duration>,
 }
 
 impl StoredOnly {
     /// Everything that is in the store.
     pub(crate) fn everything() -> Self {
-        Self { from: Some(MessagePlace::MIN), ..Self::default() }
+        Self { at: Some(MessagePlace::MIN), ..Self::default() }
     }
 
     /// Whether the store has no such messages.
     pub(crate) fn is_empty(&self) -> bool {
-        self.from.is_none() && self.undurable.is_empty()
+        self.at.is_none() && self.again.is_none() && self.undurable.is_empty()
     }
 
     /// Whether the store may have messages of an address that lies there, now or after the next cut.
     pub(crate) fn may_have(&self, hash: HashKey) -> bool {
-        self.from.is_some_and(|from| from.hash <= hash) || self.undurable.iter().any(|(_, lowest)| *lowest <= hash)
+        self.at.is_some_and(|at| at.hash <= hash) || self.may_have_later(hash)
     }
 
-    /// Whether there may be messages of an address that lies there for which a read that ends now came too early.
+    /// Whether there may be messages of an address that lies there which a read that ends now has not seen.
     pub(crate) fn may_have_later(&self, hash: HashKey) -> bool {
-        self.since_read.is_some_and(|from| from.hash <= hash)
-            || self.undurable.iter().any(|(_, lowest)| *lowest <= hash)
+        self.again.is_some_and(|at| at.hash <= hash) || self.undurable.iter().any(|(_, lowest)| *lowest <= hash)
     }
 
     /// A message of an address without a mailbox; `cut` will have it.
@@ -72,36 +74,32 @@ impl StoredOnly {
     /// All cuts up to this one are durable.
     pub(crate) fn durable(&mut self, cut: u64) {
         while let Some((_, hash)) = self.undurable.pop_front_if(|(of, _)| *of <= cut) {
-            self.go_back_to(MessagePlace { hash, number: 0 });
+            let place = MessagePlace { hash, number: 0 };
+            self.again = Some(self.again.map_or(place, |again| again.min(place)));
         }
     }
 
-    /// Where to read next, unless that is being done.
+    /// Where to read next, if there is something to read, no read is under way, and it is time for that.
     pub(crate) fn next(&self) -> Option<MessagePlace> {
-        self.from.filter(|_| !self.is_read)
+        if self.is_read {
+            return None;
+        }
+        self.at.or_else(|| self.again.filter(|_| self.not_before.is_none()))
     }
 
     /// A read from the next place on is wanted.
     pub(crate) fn begin_read(&mut self) {
         self.is_read = true;
+        if self.at.is_none() {
+            self.at = self.again.take();
+        }
     }
 
     /// All up to a place was read, or all there is.
     pub(crate) fn end_read(&mut self, rest: Option<MessagePlace>) {
         self.is_read = false;
-        self.from = lower(rest, self.since_read.take());
+        self.at = rest;
     }
-
-    fn go_back_to(&mut self, place: MessagePlace) {
-        self.from = lower(self.from, Some(place));
-        if self.is_read {
-            self.since_read = lower(self.since_read, Some(place));
-        }
-    }
-}
-
-fn lower(one: Option<MessagePlace>, other: Option<MessagePlace>) -> Option<MessagePlace> {
-    one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]
@@ -131,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_durable_during_a_read_is_read_after_it() {
+    fn what_becomes_durable_during_a_read_is_read_by_the_next_pass() {
         for added in [10, 80] {
             let mut stored = StoredOnly::everything();
             stored.begin_read();
@@ -140,7 +138,7 @@ mod tests {
             assert_eq!(stored.next(), None, "one read at a time");
             stored.add(hash(added), 1);
             stored.durable(1);
-            assert!(stored.may_have(hash(added)));
+            assert!(stored.may_have(hash(added)) && stored.may_have_later(hash(added)));
             // The read that began at 70 has reached the end, and may not have seen what was added.
             stored.end_read(None);
             assert_eq!(stored.next(), Some(place(added)));
@@ -148,5 +146,21 @@ mod tests {
             stored.end_read(None);
             assert!(stored.is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_put_out_again_holds_up_nothing_behind_it() {
+        let mut stored = StoredOnly::everything();
+        stored.begin_read();
+        stored.end_read(Some(place(70)));
+        stored.add(hash(10), 1);
+        stored.not_before = Some(Duration::from_secs(30));
+        stored.durable(1);
+        assert_eq!(stored.next(), Some(place(70)), "the pass goes on");
+        stored.begin_read();
+        stored.end_read(None);
+        assert_eq!(stored.next(), None, "the next one waits");
+        stored.not_before = None;
+        assert_eq!(stored.next(), Some(place(10)));
     }
 }

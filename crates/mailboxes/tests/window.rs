@@ -1,7 +1,9 @@
 //! Messages that are in the store and not in memory, one promise per test.
 
+use std::time::Duration;
+
 use statefun_kinesis_mailboxes::{
-    Answer, Effects, Found, GroupSettings, Image, Limits, Mailboxes, Message, Read, ReadId, Request, Value,
+    Answer, Effects, Found, GroupSettings, Image, Limits, Mailboxes, Message, Now, Read, ReadId, Request, Value,
 };
 use statefun_kinesis_types::{Address, Timestamp};
 
@@ -115,6 +117,33 @@ fn a_start_reads_a_window_and_not_everything() {
         by_id[number % 500].push(number);
     }
     assert!(by_id.iter().all(|numbers| numbers.len() == 7 && numbers.is_sorted()), "{by_id:?}");
+}
+
+#[test]
+fn addresses_that_fail_hold_up_no_others_that_are_in_the_store() {
+    let mut scene = Scene::new(few(20));
+    // Most of them fail for ever, and none of the others has a place in memory at first.
+    (0..500).for_each(|number| scene.deliver(&format!("bad-{number}"), "bad"));
+    (0..50).for_each(|number| scene.deliver(&format!("good-{number}"), &number.to_string()));
+    let mut elapsed = Duration::ZERO;
+    for _ in 0..2_000 {
+        elapsed += Duration::from_secs(1);
+        let now = Now { time: NOW, elapsed };
+        scene.mailboxes.on_time(now);
+        scene.read();
+        while let Some(request) = scene.mailboxes.next_request(now) {
+            if request.target.id.starts_with("bad") {
+                scene.mailboxes.park(request.id, elapsed + Duration::from_secs(30));
+                scene.mailboxes.check_invariants();
+            } else {
+                scene.handle(&request);
+            }
+        }
+        scene.commit();
+        let usage = scene.mailboxes.usage();
+        assert!(usage.mailboxes <= 40 && usage.messages_in_memory <= 40, "{usage:?}");
+    }
+    assert_eq!((scene.handled.len(), scene.mailboxes.usage().messages), (50, 500));
 }
 
 #[test]

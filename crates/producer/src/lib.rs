@@ -159,7 +159,6 @@
 
 mod builder;
 mod dead_letter;
-mod deadline;
 mod driver;
 mod error;
 mod flush;

@@ -1,8 +1,7 @@
 use std::time::{Duration, Instant};
 
+use statefun_kinesis_client::InstantExt as _;
 use statefun_kinesis_types::{SHARD_WRITE_BYTES_PER_SECOND, SHARD_WRITE_RECORDS_PER_SECOND};
-
-use crate::deadline::deadline;
 
 /// The rate at which one shard is written after it has throttled records: a token bucket for records and one for bytes.
 ///
@@ -78,7 +77,7 @@ impl Pace {
         let (_, full) = self.full();
         let lacks_records = (ENOUGH - self.records).max(0.0) / self.records_per_second();
         let lacks_bytes = ((bytes as f64).min(full) * ENOUGH - self.bytes).max(0.0) / self.bytes_per_second();
-        deadline(self.filled, Duration::from_secs_f64(lacks_records.max(lacks_bytes)))
+        self.filled.saturating_add(Duration::from_secs_f64(lacks_records.max(lacks_bytes)))
     }
 
     /// Whether a record of so many bytes may be sent now. If so, takes its tokens.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use statefun_kinesis_aggregation::{Decoded, decode};
 use statefun_kinesis_client::{
     Backoff, Error, ErrorKind, KinesisAdmin, KinesisClient, Operation, PutFailure, PutOutcome, RecordDistribution,
-    RecordPage, Result as ClientResult, ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
+    Result as ClientResult, ShardPage, ShardPageRequest, forward_client,
 };
 use statefun_kinesis_dead_letter::{DeadLetter, DeadLetterReader, EgressOrigin, Origin};
 use statefun_kinesis_fake::FakeKinesis;
@@ -471,33 +471,19 @@ impl Panics {
     }
 }
 
-#[async_trait]
-impl KinesisClient for Panics {
-    async fn describe_stream_summary(&self, stream: &StreamRef) -> ClientResult<StreamSummary> {
-        self.0.describe_stream_summary(stream).await
-    }
+forward_client! {
+    impl KinesisClient for Panics {
+        |this| this.0 => describe_stream_summary, get_shard_iterator, get_records;
 
-    async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> ClientResult<ShardPage> {
-        self.call(Operation::ListShards);
-        self.0.list_shards(stream, page).await
-    }
+        async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> ClientResult<ShardPage> {
+            self.call(Operation::ListShards);
+            self.0.list_shards(stream, page).await
+        }
 
-    async fn get_shard_iterator(
-        &self,
-        stream: &StreamRef,
-        shard: &ShardId,
-        from: StartPosition,
-    ) -> ClientResult<ShardIterator> {
-        self.0.get_shard_iterator(stream, shard, from).await
-    }
-
-    async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> ClientResult<RecordPage> {
-        self.0.get_records(iterator, limit).await
-    }
-
-    async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
-        self.call(Operation::PutRecords);
-        self.0.put_records(stream, records).await
+        async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
+            self.call(Operation::PutRecords);
+            self.0.put_records(stream, records).await
+        }
     }
 }
 

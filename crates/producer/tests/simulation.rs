@@ -19,13 +19,12 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use fastrand::Rng;
 use statefun_kinesis_aggregation::{Decoded, decode};
 use statefun_kinesis_client::{
-    Error, ErrorKind, KinesisAdmin, KinesisClient, KinesisClientExt, Operation, PutFailure, PutOutcome, RecordPage,
-    Result as ClientResult, ShardFilter, ShardIterator, ShardPage, ShardPageRequest, StreamSummary,
+    Error, ErrorKind, KinesisAdmin, KinesisClientExt, Operation, PutFailure, PutOutcome, Result as ClientResult,
+    ShardFilter, forward_client,
 };
 use statefun_kinesis_dead_letter::DeadLetterReader;
 use statefun_kinesis_fake::FakeKinesis;
@@ -34,7 +33,7 @@ use statefun_kinesis_producer::{
 };
 use statefun_kinesis_types::{
     HashKey, HashKeyRange, LogLevel, PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PutRecord, SequenceNumber,
-    ShardId, StartPosition, StreamName, StreamRef,
+    ShardId, StreamName, StreamRef,
 };
 use tokio::time::{sleep, timeout};
 
@@ -180,50 +179,32 @@ impl Unruly {
     }
 }
 
-#[async_trait]
-impl KinesisClient for Unruly {
-    async fn describe_stream_summary(&self, stream: &StreamRef) -> ClientResult<StreamSummary> {
-        self.kinesis.describe_stream_summary(stream).await
-    }
+forward_client! {
+    impl KinesisClient for Unruly {
+        |this| this.kinesis => describe_stream_summary, list_shards, get_shard_iterator, get_records;
 
-    async fn list_shards(&self, stream: &StreamRef, page: ShardPageRequest) -> ClientResult<ShardPage> {
-        self.kinesis.list_shards(stream, page).await
-    }
-
-    async fn get_shard_iterator(
-        &self,
-        stream: &StreamRef,
-        shard: &ShardId,
-        from: StartPosition,
-    ) -> ClientResult<ShardIterator> {
-        self.kinesis.get_shard_iterator(stream, shard, from).await
-    }
-
-    async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> ClientResult<RecordPage> {
-        self.kinesis.get_records(iterator, limit).await
-    }
-
-    async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
-        assert!((1..=PUT_RECORDS_MAX_RECORDS).contains(&records.len()), "{} records in a request", records.len());
-        assert!(records.iter().map(PutRecord::size).sum::<usize>() <= PUT_RECORDS_MAX_BYTES);
-        let is_rejected = |record: &PutRecord| record.data.windows(POISON.len()).any(|bytes| bytes == POISON);
-        if records.iter().any(is_rejected) {
-            return Err(Error::new(Operation::PutRecords, ErrorKind::InvalidArgument, "one of the records is wrong"));
-        }
-        let (there, back) = (self.delay(), self.delay());
-        let (kinesis, stream, records) = (self.kinesis.clone(), stream.clone(), records.to_vec());
-        let call = async move {
-            sleep(there).await;
-            let answer = kinesis.put_records(&stream, &records).await;
-            sleep(back).await;
-            answer
-        };
-        if self.draw(|random| random.u8(0..3) > 0) {
-            return call.await;
-        }
-        match tokio::spawn(call).await {
-            Ok(answer) => answer,
-            Err(error) => Err(Error::new(Operation::PutRecords, ErrorKind::Unexpected, error.to_string())),
+        async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> ClientResult<Vec<PutOutcome>> {
+            assert!((1..=PUT_RECORDS_MAX_RECORDS).contains(&records.len()), "{} records in a request", records.len());
+            assert!(records.iter().map(PutRecord::size).sum::<usize>() <= PUT_RECORDS_MAX_BYTES);
+            let is_rejected = |record: &PutRecord| record.data.windows(POISON.len()).any(|bytes| bytes == POISON);
+            if records.iter().any(is_rejected) {
+                return Err(Error::new(Operation::PutRecords, ErrorKind::InvalidArgument, "one of the records is wrong"));
+            }
+            let (there, back) = (self.delay(), self.delay());
+            let (kinesis, stream, records) = (self.kinesis.clone(), stream.clone(), records.to_vec());
+            let call = async move {
+                sleep(there).await;
+                let answer = kinesis.put_records(&stream, &records).await;
+                sleep(back).await;
+                answer
+            };
+            if self.draw(|random| random.u8(0..3) > 0) {
+                return call.await;
+            }
+            match tokio::spawn(call).await {
+                Ok(answer) => answer,
+                Err(error) => Err(Error::new(Operation::PutRecords, ErrorKind::Unexpected, error.to_string())),
+            }
         }
     }
 }

@@ -122,7 +122,7 @@ async fn found(store: &dyn Store, read: &Read) -> Result<Found> {
             messages.retain(|message| message.to == *to);
             Found::Messages { messages, rest }
         }
-        Read::Waiting { from: MessagePlace { hash, number } } => {
+        Read::Waiting { function, from: MessagePlace { hash, number } } => {
             let page =
                 store.scan(Table::Mailboxes, KeyRange::new(key::numbered_at(*hash, *number), None), PAGE_BYTES).await?;
             let rest = match page.rest.is_some().then(|| page.entries.last()).flatten() {
@@ -132,7 +132,9 @@ async fn found(store: &dyn Store, read: &Read) -> Result<Found> {
                 },
                 None => None,
             };
-            Found::Waiting { messages: decode_all(Table::Mailboxes, page.entries)?, rest }
+            let mut messages: Vec<StoredMessage> = decode_all(Table::Mailboxes, page.entries)?;
+            messages.retain(|message| message.to.function == *function);
+            Found::Waiting { messages, rest }
         }
         Read::Delayed { from } => {
             let start = from.map(|place| key::due_at(place.at, place.hash, place.number)).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use proptest::{prelude::*, test_runner::TestRunner};
 use statefun_kinesis_mailboxes::{
-    Answer, Cut, Expiration, Found, GroupSettings, Image, Limits, Mailboxes, Read, ReadId, Request, StateChange,
+    Answer, Cut, Expiration, Found, GroupSettings, Image, Limits, Mailboxes, Now, Read, ReadId, Request, StateChange,
     StateSpec, StoredState, Value,
 };
 use statefun_kinesis_types::{Address, Timestamp};
@@ -176,6 +176,8 @@ struct World {
     setting: Setting,
     sources: Sources,
     now: Timestamp,
+    /// By the clock that never goes back, and is not that of what expires.
+    elapsed: Duration,
     mailboxes: Mailboxes,
     positions: Vec<usize>,
     in_flight: Vec<Request>,
@@ -208,6 +210,7 @@ impl World {
             setting,
             sources: sources(&mut Rng::with_seed(seed), 2 * PHASES),
             now: Timestamp::from_millis(1_000_000),
+            elapsed: Duration::ZERO,
             mailboxes: Self::empty(setting),
             positions: vec![0; SOURCES],
             in_flight: Vec::new(),
@@ -261,8 +264,10 @@ impl World {
                 }
             }
             Event::Send => {
-                self.mailboxes.on_time(self.now);
-                while let Some(request) = self.mailboxes.next_request(self.now) {
+                self.elapsed += Duration::from_secs(1);
+                let now = Now { time: self.now, elapsed: self.elapsed };
+                self.mailboxes.on_time(now);
+                while let Some(request) = self.mailboxes.next_request(now) {
                     assert!(self.in_flight.iter().all(|other| other.target != request.target));
                     self.in_flight.push(request);
                 }
@@ -275,8 +280,7 @@ impl World {
             }
             Event::Park => {
                 let Some(at) = pick(self.in_flight.len()) else { return };
-                let until = self.now.since(Timestamp::EPOCH);
-                self.mailboxes.park(self.in_flight.swap_remove(at).id, until);
+                self.mailboxes.park(self.in_flight.swap_remove(at).id, self.elapsed);
             }
             Event::Split => {
                 let Some(at) = pick(self.in_flight.len()) else { return };

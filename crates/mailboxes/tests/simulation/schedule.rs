@@ -167,7 +167,9 @@ impl World {
     fn is_done(&self) -> bool {
         let read = self.positions.iter().zip(&self.sources).all(|(position, source)| *position == source.len());
         let usage = self.mailboxes.usage();
-        read && usage.messages == 0 && usage.timers == 0 && usage.egress_records == 0
+        // A mailbox may have to find out first that the store has nothing for it.
+        let is_empty = usage.messages == 0 && usage.mailboxes == 0;
+        read && is_empty && usage.timers == 0 && usage.egress_records == 0
     }
 
     /// Runs to the end, and says how often it crashed on the way.

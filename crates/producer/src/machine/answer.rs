@@ -3,13 +3,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_client::{Error, ErrorKind, Operation, Placement, PutFailure, PutOutcome};
+use statefun_kinesis_client::{Error, ErrorKind, InstantExt as _, Operation, Placement, PutFailure, PutOutcome};
 use statefun_kinesis_types::PutRecord;
 
 use super::{Machine, Outcome, in_flight::UntrackedInFlight};
 use crate::{
     Failure, Reason, Stored,
-    deadline::deadline,
     queue::{EntryId, Removed},
     record_meta::{RecordMeta, Token},
     request::{AggregateInFlight, Content, Request},
@@ -407,7 +406,7 @@ impl Retries {
     ) -> &mut Retry {
         let known = self.groups.iter().position(|group| group.timing == timing && group.attempts == attempts);
         let index = known.unwrap_or_else(|| {
-            let due = deadline(now, delay(attempts.saturating_sub(1)).max(self.at_least));
+            let due = now.saturating_add(delay(attempts.saturating_sub(1)).max(self.at_least));
             self.groups.push(Retry { timing, attempts, due, ids: Vec::new() });
             self.groups.len() - 1
         });

@@ -1,13 +1,13 @@
 use std::time::{Duration, Instant};
 
-use statefun_kinesis_client::Placement;
+use statefun_kinesis_client::{InstantExt as _, Placement};
 use statefun_kinesis_types::Shard;
 
 use super::{
     Machine,
     answer::{Cause, Retries},
 };
-use crate::{deadline::deadline, queue::EntryId, record_meta::Token};
+use crate::{queue::EntryId, record_meta::Token};
 
 /// The shortest time between two listings of the shards. A listing may be older than what made it necessary.
 pub(super) const LIST_EVERY: Duration = Duration::from_millis(200);
@@ -62,7 +62,7 @@ impl<T: Token, W> Machine<T, W> {
         self.listing.is_running = false;
         let misplaced = self.listing.take_misplaced();
         let Some(shards) = shards else {
-            self.listing.not_before = Some(deadline(now, LIST_RETRY_AFTER));
+            self.listing.not_before = Some(now.saturating_add(LIST_RETRY_AFTER));
             for (ids, placement) in misplaced {
                 let first_sent = ids.first().and_then(|id| self.queue.get(*id).first_sent).unwrap_or(now);
                 if now.saturating_duration_since(first_sent) <= self.settings.give_up_after {
@@ -74,7 +74,7 @@ impl<T: Token, W> Machine<T, W> {
             return;
         };
         self.listing.is_wanted = false;
-        self.listing.not_before = Some(deadline(now, LIST_EVERY));
+        self.listing.not_before = Some(now.saturating_add(LIST_EVERY));
         // First the map: it decides whether the aggregates belong where they are.
         self.queue.set_map(shards);
         for (ids, placement) in misplaced {

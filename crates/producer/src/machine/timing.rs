@@ -1,9 +1,10 @@
 use std::time::Instant;
 
+use statefun_kinesis_client::InstantExt as _;
 use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS};
 
 use super::Machine;
-use crate::{deadline::deadline, queue::ANY_SHARD, record_meta::Token};
+use crate::{queue::ANY_SHARD, record_meta::Token};
 
 /// What decides how long a record waits for others to share its request.
 #[derive(Debug, Default)]
@@ -56,7 +57,12 @@ impl<T: Token, W> Machine<T, W> {
         let at = if lingers {
             // A record that arrives when nothing was sent for a while is sent at once: probably no other record comes soon.
             let linger = self.settings.linger;
-            deadline(self.linger.last_sent.unwrap_or(arrived), linger).max(arrived).min(deadline(arrived, linger))
+            self.linger
+                .last_sent
+                .unwrap_or(arrived)
+                .saturating_add(linger)
+                .max(arrived)
+                .min(arrived.saturating_add(linger))
         } else {
             arrived
         };
