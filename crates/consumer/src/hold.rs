@@ -204,10 +204,8 @@ impl Hold {
     pub(crate) async fn ready(&self) -> bool {
         let Some((shard, ticket)) = &self.batch else { return true };
         loop {
+            // Before the check: it hears of every change from its creation on, so that none right after the check is missed.
             let changed = shard.changed.notified();
-            tokio::pin!(changed);
-            // Before the check, so that a change right after it is not missed.
-            changed.as_mut().enable();
             let readiness = lock(&shard.state).progress.readiness(*ticket);
             match readiness {
                 Readiness::Now => return true,
