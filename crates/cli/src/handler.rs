@@ -32,8 +32,6 @@ const IN_MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct RunHandler {
     pub(crate) handler: Handler,
-    /// Whether what waits survives the process.
-    pub(crate) is_durable: bool,
     kept: Kept,
 }
 
@@ -68,20 +66,20 @@ impl RunHandler {
                 Arc::new(StoredCheckpoints::new(Arc::clone(&store), ingress.clone())) as Arc<dyn CheckpointStore>
             };
             let handler = stateless.checkpoints(checkpoints).into();
-            return Self { handler, is_durable: false, kept: Kept::OnDisk };
+            return Self { handler, kept: Kept::OnDisk };
         }
         let positions = module.ingresses.iter().map(|ingress| (ingress.id.clone(), Arc::default()));
         let positions: Arc<HashMap<TypeName, Arc<MemoryCheckpoints>>> = Arc::new(positions.collect());
         let all = Arc::clone(&positions);
         let checkpoints = move |ingress: &TypeName| Arc::clone(&all[ingress]) as Arc<dyn CheckpointStore>;
         let handler = stateless.checkpoints(checkpoints).into();
-        Self { handler, is_durable: false, kept: Kept::InMemory(positions) }
+        Self { handler, kept: Kept::InMemory(positions) }
     }
 
     fn stateful(functions: StatefulFunctions) -> Self {
         let functions = Arc::new(functions);
         let kept = Kept::ByFunctions(Arc::downgrade(&functions));
-        Self { is_durable: functions.has_durable_store(), handler: Handler::stateful(functions), kept }
+        Self { handler: Handler::stateful(functions), kept }
     }
 
     /// The functions that keep states, if that is what handles messages.

@@ -108,24 +108,12 @@ impl ConsumerBuilder {
     /// How to handle invalid records: corrupt aggregates, and records that the caller [rejects](crate::Batch::reject).
     /// Default: they end reading with an error.
     ///
-    /// A dead letter is one record of the dead-letter stream, under the partition key of the invalid one. Its payload is
-    /// an envelope, a JSON object of one line:
+    /// A dead letter is one record of the dead-letter stream, under the partition key of the invalid one: one line of JSON
+    /// with the original bytes, the reason and the origin `ingress`. The crate `statefun-kinesis-dead-letter` documents it
+    /// and reads it. Its reason is an [`InvalidKind`](crate::InvalidKind).
     ///
-    /// | field | value |
-    /// |---|---|
-    /// | `version` | 1 |
-    /// | `reason` | an [`InvalidKind`](crate::InvalidKind): `corrupt-aggregate`, `missing-partition-key`, `undecodable` |
-    /// | `message` | what is wrong, for people; 1 000 characters at most |
-    /// | `stream`, `shard` | where the record was read: the stream's ARN, and the shard's id |
-    /// | `sequenceNumber`, `subSequenceNumber` | the record's place; the latter is 0 but for user records of aggregates |
-    /// | `arrival` | when the service took the record, such as `2026-11-23T02:00:00.000Z` |
-    /// | `partitionKey` | the record's, or null |
-    /// | `part`, `parts` | 1 and 1, unless the envelope is larger than a record of the dead-letter stream may be |
-    /// | `data` | the original payload in base64; of a corrupt aggregate, all of it |
-    ///
-    /// A payload that does not fit is cut into parts, a record each, in order and under the same partition key: put
-    /// together, their `data` is the original. The position of an invalid record moves when all of its parts are stored;
-    /// a crash in between may store them twice.
+    /// A payload that does not fit is cut into parts, one record each, in order. The position of an invalid record moves
+    /// when all of its parts are stored; after a crash in between, they may be stored twice.
     pub fn invalid_records(mut self, handling: InvalidRecordHandling) -> Self {
         self.invalid = handling;
         self
