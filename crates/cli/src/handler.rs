@@ -156,6 +156,6 @@ async fn remote(
             "bring its endpoint back until its messages are handled, or start over with empty state in another \
              directory",
         ),
-        error => Failure::from_error(ExitCode::Setup, &error),
+        StartError::Endpoint(_) => Failure::from_error(ExitCode::Setup, &error),
     })
 }

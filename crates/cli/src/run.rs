@@ -198,10 +198,13 @@ async fn run_module(arguments: &RunArguments, module: &Module) -> Result<ExitCod
         return Ok(ExitCode::Done);
     }
     let message = format!("the run was stopped with work left: {unfinished} were not finished in time");
-    Err(Failure::new(ExitCode::Unfinished, message).hint(match (&arguments.state, arguments.functions) {
-        (Some(_), _) => "their records are read again by the next run with this --state",
-        (None, Functions::Remote) => "with --state DIR they wait in the directory, and a stop takes a second at most",
-        (None, _) => "with --state DIR the next run reads their records again",
+    Err(Failure::new(ExitCode::Unfinished, message).hint(match arguments.functions {
+        Functions::Remote if arguments.state.is_none() => {
+            "with --state DIR they wait in the directory, and a stop takes a second at most"
+        }
+        Functions::Remote | Functions::Echo | Functions::Log => {
+            "with --state DIR the next run reads their records again"
+        }
     }))
 }
 

@@ -219,7 +219,7 @@ impl ConsumerBuilder {
             let handling = self.invalid_of.iter().rfind(of_stream).map_or(&self.invalid, |(_, handling)| handling);
             let dead_letters = match handling {
                 InvalidRecordHandling::DeadLetter { stream, .. } => Some(routes.add(stream, &found).await?),
-                _ => None,
+                InvalidRecordHandling::Fail | InvalidRecordHandling::Skip { .. } => None,
             };
             let counters = StreamCounters::new(stream.arn.clone());
             let registration = match &self.fan_out {

@@ -58,17 +58,21 @@ impl Cursor {
 
     /// Where reading continues.
     pub(crate) fn position(&self) -> StartPosition {
-        match self.continuation {
-            Some(number) if self.last <= Some(Position::behind(number)) => StartPosition::AfterSequenceNumber(number),
-            _ => match self.last.map_or(self.begin, Begin::Behind) {
-                Begin::From(start) => start,
-                Begin::Behind(Position { sequence_number, extent: Extent::All }) => {
-                    StartPosition::AfterSequenceNumber(sequence_number)
-                }
-                // Inside an aggregate: the service gives the whole record again, and the unpacker leaves out the user
-                // records that were processed.
-                Begin::Behind(last) => StartPosition::AtSequenceNumber(last.sequence_number),
-            },
+        if let Some(number) = self.continuation
+            && self.last <= Some(Position::behind(number))
+        {
+            return StartPosition::AfterSequenceNumber(number);
+        }
+        match self.last.map_or(self.begin, Begin::Behind) {
+            Begin::From(start) => start,
+            Begin::Behind(Position { sequence_number, extent: Extent::All }) => {
+                StartPosition::AfterSequenceNumber(sequence_number)
+            }
+            // Inside an aggregate: the service gives the whole record again, and the unpacker leaves out the user records
+            // that were processed.
+            Begin::Behind(Position { sequence_number, extent: Extent::UpTo(_) }) => {
+                StartPosition::AtSequenceNumber(sequence_number)
+            }
         }
     }
 

@@ -116,13 +116,14 @@ impl ShardMachine {
             Iterator::Ready(_) => self.calls.ready_at().max(self.bytes.ready_at()),
         };
         // `None` is less than any instant.
-        match pace.max(self.not_before) {
-            Some(until) if until > now => return Step::Wait(until),
-            _ => {}
+        if let Some(until) = pace.max(self.not_before)
+            && until > now
+        {
+            return Step::Wait(until);
         }
         match &self.iterator {
             Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.expected_answer()),
-            _ => Step::GetIterator(self.cursor.position()),
+            Iterator::Missing | Iterator::Ended(_) => Step::GetIterator(self.cursor.position()),
         }
     }
 
@@ -166,16 +167,16 @@ impl ShardMachine {
                 self.retry(now, Duration::ZERO);
                 Ok(())
             }
-            Err(error) => match self.cursor.position() {
-                StartPosition::AtTimestamp(time)
-                    if error.kind() == ErrorKind::InvalidArgument && today < time.after(CLOCK_AHEAD_MAX) =>
+            Err(error) => {
+                if let StartPosition::AtTimestamp(time) = self.cursor.position()
+                    && error.kind() == ErrorKind::InvalidArgument
+                    && today < time.after(CLOCK_AHEAD_MAX)
                 {
-                    let rest = time.since(today);
-                    self.retry(now, rest);
-                    Ok(())
+                    self.retry(now, time.since(today));
+                    return Ok(());
                 }
-                _ => self.failed(now, error),
-            },
+                self.failed(now, error)
+            }
         }
     }
 
@@ -224,26 +225,26 @@ impl ShardMachine {
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
-        match error.kind() {
-            ErrorKind::ExpiredIterator => {
-                self.iterator = Iterator::Missing;
-                self.expired += 1;
-                // An iterator lives for five minutes, so that a stall explains the first expiry. A new one that is expired
-                // too is a fault of the service, and an immediate retry would be a hot loop.
-                if self.expired > 1 {
-                    self.retry(now, Duration::ZERO);
-                }
-                return Ok(());
+        let kind = error.kind();
+        if kind == ErrorKind::ExpiredIterator {
+            self.iterator = Iterator::Missing;
+            self.expired += 1;
+            // An iterator lives for five minutes, so that a stall explains the first expiry. A new one that is expired too
+            // is a fault of the service, and an immediate retry would be a hot loop.
+            if self.expired > 1 {
+                self.retry(now, Duration::ZERO);
             }
-            ErrorKind::Throttled | ErrorKind::LimitExceeded => self.calls.throttled(),
-            ErrorKind::Unexpected => {
-                self.unexpected += 1;
-                if self.unexpected >= UNEXPECTED_MAX {
-                    return Err(error);
-                }
+            return Ok(());
+        }
+        if matches!(kind, ErrorKind::Throttled | ErrorKind::LimitExceeded) {
+            self.calls.throttled();
+        } else if kind == ErrorKind::Unexpected {
+            self.unexpected += 1;
+            if self.unexpected >= UNEXPECTED_MAX {
+                return Err(error);
             }
-            kind if kind.is_retryable() => {}
-            _ => return Err(error),
+        } else if !kind.is_retryable() {
+            return Err(error);
         }
         self.retry(now, error.retry_after().unwrap_or_default());
         Ok(())

@@ -172,7 +172,7 @@ impl Startup<'_> {
             StartupPosition::TrimHorizon => return (StartPosition::TrimHorizon, ShardFilter::FromTrimHorizon),
             // LATEST means the moment of each call, so that a restart before the first checkpoint would skip the records
             // in between. The instant of the first start is stored instead.
-            _ => self.now,
+            StartupPosition::Latest => self.now,
         };
         let oldest = self.now.before(summary.retention);
         if time < oldest {

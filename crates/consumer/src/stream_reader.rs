@@ -255,10 +255,8 @@ impl StreamReader {
         }
         self.listing_in_flight = true;
         let id = self.graph.begin_listing();
-        let filter = match (kind, self.graph.last_listed()) {
-            (ListingKind::New, Some(last)) => ShardFilter::AfterShardId(last.clone()),
-            _ => ShardFilter::FromTrimHorizon,
-        };
+        let last = self.graph.last_listed().filter(|_| kind == ListingKind::New);
+        let filter = last.map_or(ShardFilter::FromTrimHorizon, |last| ShardFilter::AfterShardId(last.clone()));
         let mut client = self.client();
         let stream = Arc::clone(&self.stream);
         self.tasks.spawn(async move {

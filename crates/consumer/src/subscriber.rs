@@ -135,10 +135,10 @@ impl Subscriber {
 
     /// The service did not find the shard or the consumer. Registers the consumer again if that is what is missing.
     async fn missing(&mut self, consumer: &ConsumerArn, error: Error) -> Result<(), Error> {
-        match self.registration.register_again(consumer, &mut self.random).await {
-            Ok(true) => Ok(()),
-            Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) => Err(source),
-            _ => Err(error),
+        let registered = self.registration.register_again(consumer, &mut self.random).await;
+        if let Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) = registered {
+            return Err(source);
         }
+        if matches!(registered, Ok(true)) { Ok(()) } else { Err(error) }
     }
 }

@@ -135,28 +135,29 @@ impl SubscriptionMachine {
             self.state = State::Running { since: now, renew_at };
             return Ok(());
         };
-        match (error.kind(), self.cursor.position()) {
+        if error.kind() == ErrorKind::InUse {
             // There is a subscription younger than five seconds: an earlier one of this reader whose end the service has
             // not noticed, or that of another reader. No backoff: the service says how long to wait.
-            (ErrorKind::InUse, _) => {
-                let spread = Duration::from_secs(1).mul_f64(self.random.f64());
-                self.wait(now, TAKEOVER_AFTER + spread);
-                self.failures = self.failures.saturating_add(1);
-                Ok(())
-            }
-            (ErrorKind::InvalidArgument, StartPosition::AtTimestamp(time)) if today < time.after(CLOCK_AHEAD_MAX) => {
-                self.retry(now, time.since(today));
-                Ok(())
-            }
-            _ => self.failed(now, error),
+            let spread = Duration::from_secs(1).mul_f64(self.random.f64());
+            self.wait(now, TAKEOVER_AFTER + spread);
+            self.failures = self.failures.saturating_add(1);
+            return Ok(());
         }
+        if let StartPosition::AtTimestamp(time) = self.cursor.position()
+            && error.kind() == ErrorKind::InvalidArgument
+            && today < time.after(CLOCK_AHEAD_MAX)
+        {
+            self.retry(now, time.since(today));
+            return Ok(());
+        }
+        self.failed(now, error)
     }
 
     /// How long to wait for the next event that is waited for now.
     pub(crate) fn receiving(&self, now: Instant) -> Instant {
         match self.state {
             State::Running { renew_at, .. } => renew_at.min(now + SILENCE_MAX),
-            _ => now,
+            State::None | State::Ended(_) => now,
         }
     }
 
@@ -199,9 +200,10 @@ impl SubscriptionMachine {
             }
             Some(Err(error)) => {
                 self.state = State::None;
-                match error.kind() {
-                    ErrorKind::InUse => self.yield_to_another(now, since),
-                    _ => self.failed(now, error)?,
+                if error.kind() == ErrorKind::InUse {
+                    self.yield_to_another(now, since);
+                } else {
+                    self.failed(now, error)?;
                 }
             }
             None => {
@@ -231,15 +233,13 @@ impl SubscriptionMachine {
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
-        match error.kind() {
-            ErrorKind::Unexpected => {
-                self.unexpected += 1;
-                if self.unexpected >= UNEXPECTED_MAX {
-                    return Err(error);
-                }
+        if error.kind() == ErrorKind::Unexpected {
+            self.unexpected += 1;
+            if self.unexpected >= UNEXPECTED_MAX {
+                return Err(error);
             }
-            kind if kind.is_retryable() => {}
-            _ => return Err(error),
+        } else if !error.kind().is_retryable() {
+            return Err(error);
         }
         self.retry(now, error.retry_after().unwrap_or_default());
         Ok(())

@@ -38,21 +38,29 @@ impl Mailboxes {
     /// # Errors
     ///
     /// When a stored message is for a function that no group serves. It stays in the store.
+    ///
+    /// # Panics
+    ///
+    /// When the answer is one to another kind of read.
     pub fn found(&mut self, id: ReadId, found: Found) -> Result<(), UnknownFunction> {
         let Some(read) = self.reads.end(id) else { return Ok(()) };
-        let result = match (read, found) {
-            (Read::Messages { to, from, until }, Found::Messages { messages, rest }) => {
+        let result = match read {
+            Read::Messages { to, from, until } => {
+                let Found::Messages { messages, rest } = found else { panic!("{found:?} answers another read") };
                 self.found_messages(&to, from, messages, rest.unwrap_or(until));
                 Ok(())
             }
-            (Read::Waiting { function, from }, Found::Waiting { messages, rest }) => {
+            Read::Waiting { function, from } => {
+                let Found::Waiting { messages, rest } = found else { panic!("{found:?} answers another read") };
                 self.found_waiting(&function, from, messages, rest)
             }
-            (Read::Delayed { .. }, Found::Delayed { timers, rest }) => {
+            Read::Delayed { .. } => {
+                let Found::Delayed { timers, rest } = found else { panic!("{found:?} answers another read") };
                 self.timers.end_read(timers, rest);
                 Ok(())
             }
-            (Read::DelayedBy { sender }, Found::DelayedBy { timers }) => {
+            Read::DelayedBy { sender } => {
+                let Found::DelayedBy { timers } = found else { panic!("{found:?} answers another read") };
                 for cancelled in self.timers.end_lookup(&sender, timers, &mut self.journal) {
                     if let Some(function) = self.by_type.get(&cancelled.to.function) {
                         self.functions[*function as usize].timers -= 1;
@@ -60,7 +68,6 @@ impl Mailboxes {
                 }
                 Ok(())
             }
-            (read, found) => panic!("{found:?} is no answer to {read:?}"),
         };
         self.forget_removed();
         result

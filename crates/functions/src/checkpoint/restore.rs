@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use statefun_kinesis_store::{Error, ErrorKind, KeyRange, Result, Store, StoreExt, Table, key, key::StoredKey};
-use statefun_kinesis_types::FunctionType;
+use statefun_kinesis_types::{FunctionType, HashKey};
 
 use super::format::{NumberedEntry, SPECS, TOTALS, decode_specs, decode_totals};
 use crate::{Restored, StateSpec};
@@ -14,12 +14,10 @@ pub(crate) async fn restore(store: &dyn Store) -> Result<Restored> {
     let mut restored = Restored::default();
     let mut entries = store.entries(Table::Meta, KeyRange::prefix(SPECS));
     while let Some(entry) = entries.next().await? {
-        let function: Option<FunctionType> = match StoredKey::parse(Table::Meta, &entry.key) {
-            Some(StoredKey::Meta { name }) => name.strip_prefix(SPECS).and_then(|name| name.parse().ok()),
-            _ => None,
-        };
-        let specs = function.zip(decode_specs(entry.value)).ok_or_else(|| damaged(Table::Meta, &entry.key))?;
-        let (function, specs) = specs;
+        let name = entry.key.strip_prefix(SPECS.as_bytes()).and_then(|name| std::str::from_utf8(name).ok());
+        let function: Option<FunctionType> = name.and_then(|name| name.parse().ok());
+        let specs = function.zip(decode_specs(entry.value));
+        let (function, specs) = specs.ok_or_else(|| damaged(Table::Meta, &entry.key))?;
         restored.specs.extend(specs.into_iter().map(|spec| (function.clone(), spec)));
     }
     if let Some(totals) = store.get_one(Table::Meta, key::meta(TOTALS)).await? {
@@ -53,11 +51,16 @@ async fn numbered<T: NumberedEntry>(store: &dyn Store, table: Table) -> Result<V
 
 /// Reads an entry of a table whose keys end with numbers.
 pub(crate) fn decode<T: NumberedEntry>(table: Table, key: &[u8], value: bytes::Bytes) -> Result<T> {
-    let decoded = match StoredKey::parse(table, key) {
-        Some(StoredKey::Numbered { number, .. }) => T::decode(number, value),
-        _ => None,
+    let (_, number) = place(table, key)?;
+    T::decode(number, value).ok_or_else(|| damaged(table, key))
+}
+
+/// The hash and the number that a key of such a table is made of.
+pub(crate) fn place(table: Table, key: &[u8]) -> Result<(HashKey, u64)> {
+    let Some(StoredKey::Numbered { hash, number }) = StoredKey::parse(table, key) else {
+        return Err(damaged(table, key));
     };
-    decoded.ok_or_else(|| damaged(table, key))
+    Ok((hash, number))
 }
 
 pub(crate) fn damaged(table: Table, key: &[u8]) -> Error {

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{failures::backoff, shared::Shared};
 use crate::{
     DuePlace, Found, MessagePlace, NumberedEntry, Read, ReadId, StoredMessage, StoredState, StoredTimer, StoredValue,
-    checkpoint::{damaged, decode},
+    checkpoint::{damaged, decode, place},
 };
 
 /// Most addresses whose states are asked for by one call.
@@ -125,11 +125,11 @@ async fn found(store: &dyn Store, read: &Read) -> Result<Found> {
         Read::Waiting { function, from: MessagePlace { hash, number } } => {
             let page =
                 store.scan(Table::Mailboxes, KeyRange::new(key::numbered_at(*hash, *number), None), PAGE_BYTES).await?;
-            let rest = match page.rest.is_some().then(|| page.entries.last()).flatten() {
-                Some(last) => match StoredKey::parse(Table::Mailboxes, &last.key) {
-                    Some(StoredKey::Numbered { hash, number }) => Some(MessagePlace { hash, number: number + 1 }),
-                    _ => return Err(damaged(Table::Mailboxes, &last.key)),
-                },
+            let rest = match page.entries.last().filter(|_| page.rest.is_some()) {
+                Some(last) => {
+                    let (hash, number) = place(Table::Mailboxes, &last.key)?;
+                    Some(MessagePlace { hash, number: number + 1 })
+                }
                 None => None,
             };
             let mut messages: Vec<StoredMessage> = decode_all(Table::Mailboxes, page.entries)?;
@@ -139,9 +139,11 @@ async fn found(store: &dyn Store, read: &Read) -> Result<Found> {
         Read::Delayed { from } => {
             let start = from.map(|place| key::due_at(place.at, place.hash, place.number)).unwrap_or_default();
             let page = store.scan(Table::Due, KeyRange::new(start, None), DUE_PAGE_BYTES).await?;
-            let places = page.entries.iter().map(|entry| match StoredKey::parse(Table::Due, &entry.key) {
-                Some(StoredKey::Due { at, hash, number }) => Ok(DuePlace { at, hash, number }),
-                _ => Err(damaged(Table::Due, &entry.key)),
+            let places = page.entries.iter().map(|entry| {
+                let Some(StoredKey::Due { at, hash, number }) = StoredKey::parse(Table::Due, &entry.key) else {
+                    return Err(damaged(Table::Due, &entry.key));
+                };
+                Ok(DuePlace { at, hash, number })
             });
             let places = places.collect::<Result<Vec<_>>>()?;
             let keys: Vec<_> = places.iter().map(|place| key::numbered_at(place.hash, place.number)).collect();
@@ -179,17 +181,12 @@ async fn states_of(store: &dyn Store, addresses: &[Address]) -> Result<Vec<Vec<S
 }
 
 fn state(address: &Address, entry: Entry) -> Result<StoredState> {
-    let name = match StoredKey::parse(Table::State, &entry.key) {
-        Some(StoredKey::State { name, .. }) => Some(name),
-        _ => None,
-    };
-    let state = name.zip(StoredValue::decode(entry.value)).map(|(name, StoredValue { value, expires })| StoredState {
-        address: address.clone(),
-        name: name.into(),
-        value: Some(value),
-        expires,
-    });
-    state.ok_or_else(|| Error::new(ErrorKind::Damaged, format!("a state of {address} cannot be read")))
+    if let Some(StoredKey::State { name, .. }) = StoredKey::parse(Table::State, &entry.key)
+        && let Some(StoredValue { value, expires }) = StoredValue::decode(entry.value)
+    {
+        return Ok(StoredState { address: address.clone(), name: name.into(), value: Some(value), expires });
+    }
+    Err(Error::new(ErrorKind::Damaged, format!("a state of {address} cannot be read")))
 }
 
 /// The state of an entry, if it has expired.

@@ -257,7 +257,7 @@ impl World {
                 let position = self.positions[source];
                 if position < 2 * (phase + 1) {
                     // Also where there is no room, as several callers may deliver at once.
-                    if self.mailboxes.has_room() || choice % 4 == 0 {
+                    if self.mailboxes.has_room() || choice.is_multiple_of(4) {
                         self.mailboxes.deliver(self.sources[source][position].iter().cloned()).unwrap();
                         self.positions[source] += 1;
                     }
