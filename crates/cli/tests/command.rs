@@ -565,7 +565,7 @@ fn a_signal_ends_a_start_that_waits() {
     command.envs([("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]);
     let mut child = command.spawn().unwrap();
     let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(err.any(|line| line.unwrap().contains("trying again")), "the start does not wait");
+    assert!(err.any(|line| line.unwrap().contains("retrying")), "the start does not wait");
     signal(&child, "-TERM");
     let rest: Vec<String> = err.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(ExitCode::Done as i32), "{rest:#?}");

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use statefun_kinesis_client::{
-    CheckpointStore, Clock, FanOutClient, KinesisClient, PositionStore, RecordDistribution, StreamSummary, SystemClock,
+    CheckpointStore, Clock, FanOutClient, InstantExt as _, KinesisClient, PositionStore, RecordDistribution,
+    StreamSummary, SystemClock,
 };
 use statefun_kinesis_types::{InvalidRecordHandling, StartupPosition, StreamRef};
 use tokio::{sync::mpsc, time::Instant};
@@ -20,7 +21,6 @@ use crate::{
     stream_client::StreamClient,
     stream_reader::{Source, StreamReader},
     supervisor::Parts,
-    time::saturating_add,
 };
 
 /// Configures and starts a [`Consumer`]; see [`Consumer::builder`].
@@ -178,7 +178,7 @@ impl ConsumerBuilder {
         let Self { client, streams: wanted, start, clock, settings, shutdown, .. } = self;
         let settings = settings.in_range();
         let mut random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let deadline = saturating_add(Instant::now(), settings.startup_timeout);
+        let deadline = Instant::now().saturating_add(settings.startup_timeout);
         let until_deadline =
             |client: &_, random| StreamClient::new(Arc::clone(client), settings.backoff, random).until(deadline);
         let mut startup = Startup {

@@ -118,7 +118,7 @@ impl DeadLetterWriter {
                 }
                 failures = if stored { 0 } else { failures + 1 };
                 let delay = self.backoff.delay_after(&error, failures, &mut self.random);
-                tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "a dead letter was not stored; trying again");
+                tracing::warn!(%stream, error = %ErrorChain(&error), ?delay, "a dead letter was not stored; retrying");
                 sleep(delay).await;
             }
         }

@@ -19,7 +19,7 @@
 //! # let kinesis = FakeKinesis::new();
 //! # kinesis.create_stream(&"orders".parse()?, 4).await?;
 //! let orders: StreamRef = "orders".parse()?;
-//! # kinesis.put_record(&orders, PutRecord::new("customer-17".parse()?, "one cup")).await??;
+//! # kinesis.put_record(&orders, PutRecord::new("customer-17".parse()?, "one cup")).await?;
 //! let builder = Consumer::builder(Arc::new(kinesis)).stream(orders).start(StartupPosition::TrimHorizon);
 //! let mut consumer = builder.build().await?;
 //! if let Some(batch) = consumer.next().await.transpose()? {

@@ -2,13 +2,11 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use statefun_kinesis_client::Backoff;
+use statefun_kinesis_client::{Backoff, InstantExt as _};
 use statefun_kinesis_types::{ErrorChain, StreamArn};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{
-    CheckpointChanges, CheckpointStore, ConsumerError, hold::MovedPositions, stream::Stream, time::saturating_add,
-};
+use crate::{CheckpointChanges, CheckpointStore, ConsumerError, hold::MovedPositions, stream::Stream};
 
 /// Tries of one save, with growing delays between them, before the store counts as broken: half a minute with the default
 /// backoff.
@@ -96,7 +94,7 @@ impl Saver {
             if let Err(error) = self.save().await {
                 return error;
             }
-            self.next = saturating_add(Instant::now(), self.interval);
+            self.next = Instant::now().saturating_add(self.interval);
         }
     }
 

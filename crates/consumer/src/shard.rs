@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use statefun_kinesis_client::{ChildShard, Error, ErrorKind, RecordPage, ShardIterator};
+use statefun_kinesis_client::{ChildShard, Error, ErrorKind, InstantExt as _, RecordPage, ShardIterator};
 use statefun_kinesis_types::{GET_RECORDS_MAX_BYTES, StartPosition, Timestamp};
 
 use crate::{
@@ -10,7 +10,6 @@ use crate::{
     cursor::{Cursor, Page},
     pace::{CallPace, TokenBucket},
     prefetch::Amount,
-    time::saturating_add,
     unpack::Contents,
 };
 
@@ -214,7 +213,7 @@ impl ShardMachine {
         if records.is_empty() && self.at_tip {
             // With jitter, so that shards that became idle together are not always polled together.
             let wait = self.idle.mul_f64(0.75 + self.random.f64() / 4.0);
-            self.not_before = Some(saturating_add(now, wait));
+            self.not_before = Some(now.saturating_add(wait));
             self.idle = self.idle.saturating_mul(2).min(self.settings.poll_idle_max);
         } else {
             self.not_before = None;
@@ -252,7 +251,7 @@ impl ShardMachine {
 
     fn retry(&mut self, now: Instant, at_least: Duration) {
         let delay = self.settings.backoff.delay(self.failures, &mut self.random);
-        self.not_before = Some(saturating_add(now, delay.max(at_least)));
+        self.not_before = Some(now.saturating_add(delay.max(at_least)));
         self.failures = self.failures.saturating_add(1);
     }
 }
@@ -476,12 +475,6 @@ mod tests {
         let now = to_records(&mut machine, Instant::now());
         machine.answer(now, Err(error(ErrorKind::Throttled).with_retry_after(30 * SECOND))).unwrap();
         assert_eq!(to_records(&mut machine, now) - now, 30 * SECOND);
-
-        // However long: no sum overflows.
-        let now = to_records(&mut machine, now);
-        machine.answer(now, Err(error(ErrorKind::Throttled).with_retry_after(Duration::MAX))).unwrap();
-        let Step::Wait(until) = machine.next(now) else { panic!("it must wait") };
-        assert!(until - now > 365 * 24 * 3_600 * SECOND);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::{future::Future, sync::Arc};
 
 use statefun_kinesis_client::{
-    Backoff, Error, ErrorKind, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus, StreamSummary,
+    Backoff, Error, ErrorKind, InstantExt as _, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus,
+    StreamSummary,
 };
 use statefun_kinesis_types::{ErrorChain, Shard, ShardId, StreamRef};
 use tokio::time::{Instant, sleep};
 
-use crate::{ConsumerError, metrics::StreamCounters, stream::Stream, time::saturating_add};
+use crate::{ConsumerError, metrics::StreamCounters, stream::Stream};
 
 /// Shards of a stream.
 #[derive(Debug)]
@@ -190,7 +191,7 @@ impl StreamClient {
             counters.retried(&error);
         }
         let delay = self.backoff.delay(failures, &mut self.random).max(error.retry_after().unwrap_or_default());
-        let retry_at = saturating_add(Instant::now(), delay);
+        let retry_at = Instant::now().saturating_add(delay);
         if self.deadline.is_some_and(|deadline| retry_at > deadline) {
             return Err(error);
         }

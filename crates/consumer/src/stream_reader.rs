@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
-use statefun_kinesis_client::{ChildShard, Error, ShardFilter};
+use statefun_kinesis_client::{ChildShard, Error, InstantExt as _, ShardFilter};
 use statefun_kinesis_types::ShardId;
 use tokio::{
     sync::mpsc,
@@ -23,7 +23,6 @@ use crate::{
     shard_reader::{Failure, Output, ShardReader},
     stream::Stream,
     stream_client::{Listing, StreamClient, Trimmed},
-    time::saturating_add,
     unpack::Unpacker,
 };
 
@@ -90,7 +89,7 @@ impl StreamReader {
         random: fastrand::Rng,
     ) -> Self {
         let (finished_sender, finished) = mpsc::unbounded_channel();
-        let listing_due = saturating_add(Instant::now(), context.settings.discovery_interval);
+        let listing_due = Instant::now().saturating_add(context.settings.discovery_interval);
         Self {
             context,
             stream: Arc::clone(&source.stream),
@@ -277,7 +276,7 @@ impl StreamReader {
 
     fn listed(&mut self, kind: ListingKind, id: ListingId, listing: Listing, open: usize) -> ControlFlow<()> {
         self.listing_in_flight = false;
-        self.listing_due = saturating_add(Instant::now(), self.context.settings.discovery_interval);
+        self.listing_due = Instant::now().saturating_add(self.context.settings.discovery_interval);
         if listing.complete {
             let ids: BTreeSet<ShardId> = listing.shards.iter().map(|shard| shard.id.clone()).collect();
             let forgotten = self.graph.forget_unlisted(id, &ids);

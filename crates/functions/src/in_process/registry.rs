@@ -36,7 +36,7 @@ pub trait Function: Send + Sync + 'static {
 /// use statefun_kinesis_functions::{
 ///     BoxError, Context, Function, Message, Payload, Registry, StateSpec, StatefulFunctions, ValueSpec,
 /// };
-/// use statefun_kinesis_router::{Ingress, Router};
+/// use statefun_kinesis_router::{Handler, Ingress, Router};
 /// use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 /// use statefun_kinesis_types::{PutRecord, StreamArn};
 /// use tokio_util::sync::CancellationToken;
@@ -79,7 +79,7 @@ pub trait Function: Send + Sync + 'static {
 /// ingress.startup = StartupPosition::TrimHorizon;
 /// let egress = EgressSpec::new("counter/results".parse()?, "results".parse()?);
 /// let client = Arc::new(kinesis.clone());
-/// let router = Router::builder(Arc::new(functions))
+/// let router = Router::builder(Handler::stateful(Arc::new(functions)))
 ///     .ingress(Ingress::new(ingress, client.clone()))
 ///     .egress(egress, client)
 ///     .clock(kinesis.clock())

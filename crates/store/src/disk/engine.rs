@@ -1,6 +1,11 @@
 //! The LSM tree below the store: one keyspace per table, and one of our own for the number of the last commit.
 
-use std::{io, path::Path, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fjall::{
@@ -59,6 +64,9 @@ pub(super) struct Engine {
     tables: [Keyspace; Table::ALL.len()],
     internal: Keyspace,
     write_buffer_bytes: u64,
+    /// What is read: everything up to the last commit, and nothing of the one that is being applied. The library's
+    /// background work moves its own snapshots forward, also to the middle of a commit.
+    committed: RwLock<Snapshot>,
 }
 
 /// Data that are open, whatever their format.
@@ -171,7 +179,9 @@ impl Engine {
         }
         // The last entry: by it the number of a commit is found in the journal.
         batch.insert(&self.internal, NUMBER, number_bytes(number));
-        batch.commit().map_err(fail)
+        batch.commit().map_err(fail)?;
+        *self.committed.write().unwrap_or_else(PoisonError::into_inner) = self.database.snapshot();
+        Ok(())
     }
 
     /// Hands full buffers to the background work, and waits until that is not far behind.
@@ -199,19 +209,19 @@ impl Engine {
     }
 
     pub(super) fn get(&self, store: &Path, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
-        let (snapshot, keyspace) = (self.database.snapshot(), self.keyspace(table));
+        let (snapshot, keyspace) = (self.committed(), self.keyspace(table));
         let get = |key: &Bytes| snapshot.get(keyspace, key).map(|value| value.map(Bytes::from));
         keys.iter().map(get).collect::<fjall::Result<_>>().map_err(|error| translate("read", store, error))
     }
 
     pub(super) fn load(&self, store: &Path, table: Table, prefixes: Vec<Bytes>) -> Result<Vec<Vec<Entry>>> {
-        let snapshot = self.database.snapshot();
+        let snapshot = self.committed();
         let load = |prefix| self.entries(&snapshot, store, table, &KeyRange::prefix(prefix)).collect();
         prefixes.into_iter().map(load).collect()
     }
 
     pub(super) fn scan(&self, store: &Path, table: Table, range: KeyRange, max_bytes: usize) -> Result<Page> {
-        let snapshot = self.database.snapshot();
+        let snapshot = self.committed();
         let entries = self.entries(&snapshot, store, table, &range);
         Page::fill(range, max_bytes, entries)
     }
@@ -232,6 +242,11 @@ impl Engine {
             let (key, value) = guard.into_inner().map_err(|error| translate("read", store, error))?;
             Ok(Entry { key: key.into(), value: value.into() })
         })
+    }
+
+    /// The moment of the last commit.
+    fn committed(&self) -> Snapshot {
+        self.committed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn keyspace(&self, table: Table) -> &Keyspace {
@@ -328,7 +343,8 @@ impl Opening {
         }
         let Ok(tables) = tables.try_into() else { unreachable!("one keyspace was opened per table") };
         let write_buffer_bytes = settings.write_buffer_bytes;
-        Ok((Engine { database, tables, internal, write_buffer_bytes }, last))
+        let committed = RwLock::new(database.snapshot());
+        Ok((Engine { database, tables, internal, write_buffer_bytes, committed }, last))
     }
 }
 

@@ -8,4 +8,5 @@ mod faults;
 #[path = "../format_1/mod.rs"]
 mod format_1;
 mod model;
+mod moment;
 mod upgrade;
