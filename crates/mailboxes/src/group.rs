@@ -30,6 +30,10 @@ pub struct GroupSettings {
     pub max_batch_messages: NonZeroU32,
     /// Most bytes of messages of a request; one message may be larger.
     pub max_batch_bytes: usize,
+    /// Whether batches that fail are given up after some attempts or some time. Then their addresses stay in memory while
+    /// they wait for the next attempt, because the store does not know how often they failed; otherwise they make room
+    /// for other addresses.
+    pub gives_up: bool,
 }
 
 impl GroupSettings {
@@ -50,6 +54,7 @@ impl Default for GroupSettings {
             max_in_flight: const { NonZeroU32::new(1024).unwrap() },
             max_batch_messages: const { NonZeroU32::new(1000).unwrap() },
             max_batch_bytes: 16 << 20,
+            gives_up: false,
         }
     }
 }

@@ -365,9 +365,10 @@ impl Mailboxes {
         })
     }
 
-    /// Whether something has changed since the last cut.
+    /// Whether something has changed since the last cut, or waits for the next one.
     pub fn has_changes(&self) -> bool {
-        !self.journal.is_empty()
+        let waits = |function: &Function| function.stored_only.waits_for(self.journal.number);
+        !self.journal.is_empty() || !self.starved.is_empty() || self.functions.iter().any(waits)
     }
 
     /// Whether the next cut should not wait for its time: when a quarter of [`Limits::unsaved_bytes`] has changed, or of

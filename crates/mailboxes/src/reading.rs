@@ -250,7 +250,7 @@ impl Mailboxes {
             // Others of the function wait for room in memory.
             of.mailboxes > self.share() / 2 || self.is_saturated(function)
         };
-        if !has_too_many {
+        if !has_too_many || self.groups[of.group.index()].settings.gives_up {
             return;
         }
         let is_of_function = |slot: u32| self.mailboxes[slot as usize].function as usize == function;

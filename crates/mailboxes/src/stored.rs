@@ -71,6 +71,11 @@ impl StoredOnly {
         }
     }
 
+    /// Whether something is read only once this cut is durable.
+    pub(crate) fn waits_for(&self, cut: u64) -> bool {
+        self.undurable.back().is_some_and(|(last, _)| *last == cut)
+    }
+
     /// All cuts up to this one are durable.
     pub(crate) fn durable(&mut self, cut: u64) {
         while let Some((_, hash)) = self.undurable.pop_front_if(|(of, _)| *of <= cut) {

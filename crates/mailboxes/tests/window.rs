@@ -22,8 +22,12 @@ impl Scene {
     }
 
     fn restored(limits: Limits, image: Image) -> Self {
+        Self::served(limits, GroupSettings::default(), image)
+    }
+
+    fn served(limits: Limits, group: GroupSettings, image: Image) -> Self {
         let mut mailboxes = Mailboxes::new(limits);
-        let group = mailboxes.add_group(GroupSettings::default());
+        let group = mailboxes.add_group(group);
         mailboxes.serve_namespace("t", group);
         mailboxes.restore(image.restored()).unwrap();
         Self { mailboxes, image, handled: Vec::new() }
@@ -139,11 +143,41 @@ fn addresses_that_fail_hold_up_no_others_that_are_in_the_store() {
                 scene.handle(&request);
             }
         }
-        scene.commit();
+        // A checkpoint is made when there is something to write, and no sooner.
+        if scene.mailboxes.has_changes() {
+            scene.commit();
+        }
         let usage = scene.mailboxes.usage();
         assert!(usage.mailboxes <= 40 && usage.messages_in_memory <= 40, "{usage:?}");
     }
     assert_eq!((scene.handled.len(), scene.mailboxes.usage().messages), (50, 500));
+}
+
+#[test]
+fn where_failures_are_given_up_they_are_counted_however_many_wait() {
+    let group = GroupSettings { gives_up: true, ..GroupSettings::default() };
+    let mut scene = Scene::served(few(20), group, Image::default());
+    (0..200).for_each(|number| scene.deliver(&format!("bad-{number}"), "bad"));
+    (0..50).for_each(|number| scene.deliver(&format!("good-{number}"), "good"));
+    let mut elapsed = Duration::ZERO;
+    while scene.mailboxes.usage().messages > 0 {
+        elapsed += Duration::from_secs(1);
+        assert!(elapsed < Duration::from_secs(3_600), "messages are tried again for ever");
+        let now = Now { time: NOW, elapsed };
+        scene.mailboxes.on_time(now);
+        scene.read();
+        while let Some(request) = scene.mailboxes.next_request(now) {
+            if request.target.id.starts_with("bad") && request.attempt < 9 {
+                scene.mailboxes.park(request.id, elapsed + Duration::from_secs(2));
+            } else {
+                scene.handle(&request);
+            }
+        }
+        if scene.mailboxes.has_changes() {
+            scene.commit();
+        }
+    }
+    assert_eq!(scene.handled.len(), 250);
 }
 
 #[test]

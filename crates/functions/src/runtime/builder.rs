@@ -295,7 +295,8 @@ impl StatefulFunctionsBuilder {
                 let what = format!("messages of {functions} go to the dead letters in {stream}, and none are taken");
                 return Err(EndpointError::new(what).into());
             }
-            let id = mailboxes.add_group(settings);
+            let gives_up = group.failures != FailureHandling::KeepTrying;
+            let id = mailboxes.add_group(GroupSettings { gives_up, ..settings });
             match functions {
                 FunctionPattern::Function(function) => mailboxes.serve_function(function, id),
                 FunctionPattern::Namespace(namespace) => mailboxes.serve_namespace(namespace, id),
