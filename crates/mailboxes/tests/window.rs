@@ -154,6 +154,20 @@ fn addresses_that_fail_hold_up_no_others_that_are_in_the_store() {
 }
 
 #[test]
+fn what_is_put_out_of_memory_asks_for_a_cut() {
+    let mut scene = Scene::new(few(2));
+    ["1", "2", "3"].iter().for_each(|id| scene.deliver(id, "x"));
+    scene.commit();
+    assert!(!scene.mailboxes.has_changes());
+    while let Some(request) = scene.mailboxes.next_request(NOW) {
+        scene.mailboxes.park(request.id, Duration::from_secs(30));
+    }
+    scene.mailboxes.on_time(Now { time: NOW, elapsed: Duration::from_secs(1) });
+    assert!(scene.mailboxes.usage().mailboxes < 2, "one makes room for the third");
+    assert!(scene.mailboxes.has_changes(), "it is read again once a cut is durable, and there would be none");
+}
+
+#[test]
 fn where_failures_are_given_up_they_are_counted_however_many_wait() {
     let group = GroupSettings { gives_up: true, ..GroupSettings::default() };
     let mut scene = Scene::served(few(20), group, Image::default());

@@ -431,6 +431,8 @@ async fn reopen_after_drop(name: &str) {
         }
         drop(consumer);
     }
+    // Once it can be opened, what the last one was writing is written.
+    drop(FileCheckpoints::open(&directory).unwrap());
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
