@@ -69,7 +69,7 @@ struct Function {
     caller_id: Option<String>,
     attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    first_failure: Option<String>,
+    first_attempt: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -160,14 +160,14 @@ impl From<&IngressOrigin> for Ingress {
 
 impl From<&FunctionOrigin> for Function {
     fn from(origin: &FunctionOrigin) -> Self {
-        let FunctionOrigin { function, caller, ingress: _, attempts, first_failure } = origin;
+        let FunctionOrigin { function, caller, ingress: _, attempts, first_attempt } = origin;
         Self {
             function: function.function.to_string(),
             id: function.id.to_string(),
             caller_type: caller.as_ref().map(|caller| caller.function.to_string()),
             caller_id: caller.as_ref().map(|caller| caller.id.to_string()),
             attempts: *attempts,
-            first_failure: text(first_failure),
+            first_attempt: text(first_attempt),
         }
     }
 }
@@ -262,7 +262,7 @@ impl Function {
             caller,
             ingress,
             attempts: self.attempts,
-            first_failure: parse_some("function.firstFailure", self.first_failure)?,
+            first_attempt: parse_some("function.firstAttempt", self.first_attempt)?,
         })
     }
 }

@@ -13,7 +13,7 @@
 //!     caller: None,
 //!     ingress: None,
 //!     attempts: 5,
-//!     first_failure: None,
+//!     first_attempt: None,
 //! };
 //! let value = TypedValue { typename: "example/order".parse()?, value: Some("one cup".into()) };
 //! let letter = DeadLetter::from_function(origin, value, "the endpoint answered 500");
@@ -49,7 +49,7 @@
 //! | `function.type`, `function.id` | its address |
 //! | `function.callerType`, `function.callerId` | the address of the function that sent the message, if a function did |
 //! | `function.attempts` | how often the function was invoked with the message |
-//! | `function.firstFailure` | when the first of these failed, if known |
+//! | `function.firstAttempt` | when the first of these was made, if known |
 //! | `egress` | what was to be sent, only with origin `egress` |
 //! | `egress.id` | the egress' id in the module file, if there is one |
 //! | `egress.stream` | the stream that the record was meant for, as its sender named it: a name or an ARN |

@@ -35,10 +35,10 @@ pub struct FunctionOrigin {
     pub caller: Option<Address>,
     /// The record that the message came from, directly or by way of other functions, if it is known.
     pub ingress: Option<IngressOrigin>,
-    /// How often the function was invoked with the message.
+    /// How often the function was invoked with the message, since it was sent alone.
     pub attempts: u32,
-    /// When the first of these failed, if it is known.
-    pub first_failure: Option<Timestamp>,
+    /// When the first of these was made, if it is known.
+    pub first_attempt: Option<Timestamp>,
 }
 
 /// A record that was not stored in the stream that it was meant for.

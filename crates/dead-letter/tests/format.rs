@@ -35,7 +35,7 @@ fn from_function(value: Option<Bytes>) -> DeadLetter {
         caller: Some(address("example/orders", "4")),
         ingress: Some(ingress_origin()),
         attempts: 5,
-        first_failure: Some("2026-11-23T02:00:01.500Z".parse().unwrap()),
+        first_attempt: Some("2026-11-23T02:00:01.500Z".parse().unwrap()),
     };
     let value = TypedValue { typename: "example/order".parse().unwrap(), value };
     DeadLetter::from_function(origin, value, "the endpoint answered 500")
@@ -105,7 +105,7 @@ fn a_letter_of_a_function_names_the_address_and_its_caller() {
             "callerType": "example/orders",
             "callerId": "4",
             "attempts": 5,
-            "firstFailure": "2026-11-23T02:00:01.500Z",
+            "firstAttempt": "2026-11-23T02:00:01.500Z",
         })
     );
     assert_eq!(json["ingress"]["shard"], "shardId-000000000003");
@@ -194,7 +194,7 @@ fn an_error_names_the_field() {
     check(&function, "/function/type", json!("greeter"), "`function.type`");
     check(&function, "/function/callerType", json!(null), "`function.callerType`");
     check(&function, "/function/callerId", json!(null), "`function.callerId`");
-    check(&function, "/function/firstFailure", json!("x"), "`function.firstFailure`");
+    check(&function, "/function/firstAttempt", json!("x"), "`function.firstAttempt`");
     check(&function, "/valueType", json!("order"), "`valueType`");
     check(&egress, "/egress/id", json!("x"), "`egress.id`");
     check(&egress, "/egress/stream", json!(""), "`egress.stream`");
@@ -256,7 +256,7 @@ fn the_keys_of_records_keep_parts_together_and_are_always_possible() {
             caller: None,
             ingress: None,
             attempts: 1,
-            first_failure: None,
+            first_attempt: None,
         };
         let value = TypedValue { typename: "a/b".parse().unwrap(), value: None };
         check(&DeadLetter::from_function(origin, value, ""), &function[..256]);

@@ -39,12 +39,12 @@ fn ingress() -> impl Strategy<Value = IngressOrigin> {
 
 fn function() -> impl Strategy<Value = FunctionOrigin> {
     (address(), option::of(address()), option::of(ingress()), any::<u32>(), option::of(timestamp())).prop_map(
-        |(function, caller, ingress, attempts, first_failure)| FunctionOrigin {
+        |(function, caller, ingress, attempts, first_attempt)| FunctionOrigin {
             function,
             caller,
             ingress,
             attempts,
-            first_failure,
+            first_attempt,
         },
     )
 }

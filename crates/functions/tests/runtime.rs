@@ -14,6 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use statefun_kinesis_client::{KinesisAdmin, KinesisClient};
+use statefun_kinesis_dead_letter::{DeadLetterReader, Origin};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::{
     Answer, BlockReason, DeadLetters, Delayed, Effects, EgressMessage, Expiration, GroupSettings, Invoke, InvokeError,
@@ -309,8 +310,17 @@ async fn a_message_that_fails_may_become_a_dead_letter() {
     let scene = plan.start(picky(), &PICKED).await;
     scene.until_done(5).await;
     assert_eq!(scene.out()["a"], ["1", "3", "5"]);
-    let expect = [("dead".to_owned(), PutRecord::new("a".parse().unwrap(), "bad"))];
-    assert_eq!(*letters.put.lock().unwrap(), expect, "a letter that was refused is not lost, and not put twice");
+    let [(stream, record)] = &letters.put.lock().unwrap()[..] else {
+        panic!("a letter that was refused is not lost, and not put twice: {letters:?}")
+    };
+    let letter = DeadLetterReader::new().read(&record.data).unwrap().expect("one record is the whole letter");
+    assert_eq!((&**stream, letter.reason(), letter.data().unwrap().as_ref()), ("dead", "function-failed", &b"bad"[..]));
+    assert!(letter.message().contains("colour is missing"), "{}", letter.message());
+    let Origin::Function(origin) = letter.origin() else { panic!("{letter:?}") };
+    assert_eq!((origin.function.to_string(), &origin.caller), ("t/f/a".to_owned(), &None));
+    let ingress = origin.ingress.as_ref().expect("its record is named");
+    assert!(ingress.stream.to_string().ends_with(":stream/in"), "{ingress:?}");
+    assert!(origin.attempts >= 3 && origin.first_attempt.is_some(), "{origin:?}");
     scene.stop().await;
 }
 

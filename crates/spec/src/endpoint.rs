@@ -49,7 +49,7 @@ pub enum FailureHandling {
         /// How loudly it is logged.
         log: LogLevel,
     },
-    /// The messages are put into a stream, and then left out.
+    /// Dead letters with the messages are put into a stream, and the messages are left out then.
     DeadLetter {
         /// When to stop trying.
         after: GiveUp,

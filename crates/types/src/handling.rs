@@ -16,7 +16,7 @@ pub enum InvalidRecordHandling {
         /// How loudly each one is logged.
         log: LogLevel,
     },
-    /// The record is put into another stream as it is, and then left out.
+    /// A dead letter with the record is put into another stream, and the record is left out then.
     DeadLetter {
         /// That stream. A short name means the one of the client that reads.
         stream: StreamRef,

@@ -22,7 +22,8 @@ use crate::{
     checkpoint::{Checkpoint, restore, specs_by_function},
 };
 
-/// Takes messages for which no request succeeded.
+/// Takes messages for which no request succeeded, as records of
+/// [dead letters](statefun_kinesis_dead_letter::DeadLetter).
 #[async_trait]
 pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
     /// Puts records into a stream, and returns when they are stored.

@@ -3,17 +3,18 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use statefun_kinesis_dead_letter::{DeadLetter, FunctionOrigin, IngressOrigin};
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_spec::FailureHandling;
 use statefun_kinesis_store::{KEY_MAX_BYTES, key};
-use statefun_kinesis_types::{Address, PutRecord};
+use statefun_kinesis_types::{Address, ErrorChain, PutRecord, RECORD_MAX_BYTES, Timestamp, TypedValue};
 use tokio::time::Instant;
 
 use super::{
     failures::{backoff, is_over, log_given_up},
     shared::Shared,
 };
-use crate::{Answer, InvokeError, Request};
+use crate::{Answer, BoxError, InvokeError, Request};
 
 impl Shared {
     /// Carries a request out, and applies what came of it.
@@ -89,15 +90,11 @@ impl Shared {
                 return self.lock().mailboxes.skip(request.id);
             }
             FailureHandling::DeadLetter { stream, log, .. } => {
-                let letters = request.messages.iter().map(|message| {
-                    let key = request.target.id.parse().or_else(|_| request.target.function.as_str().parse());
-                    key.map(|key| PutRecord::new(key, message.value.bytes.clone().unwrap_or_default()))
-                });
-                let letters: Result<Vec<_>, _> = letters.collect();
-                let put = match (letters, &self.dead_letters) {
+                let first_attempt = self.now().before(elapsed);
+                let put = match (dead_letters(request, attempts, first_attempt, &error), &self.dead_letters) {
                     (Ok(letters), Some(dead_letters)) => dead_letters.put(stream, letters).await,
-                    (Err(error), _) => Err(error.into()),
-                    (_, None) => Err("nobody takes dead letters".into()),
+                    (Err(error), _) => Err(error),
+                    (_, None) => Err("no writer for dead letters was given".into()),
                 };
                 match put {
                     Ok(()) => {
@@ -119,6 +116,36 @@ impl Shared {
         }
         self.lock().mailboxes.park(request.id, now + wait);
     }
+}
+
+/// The records of the dead letters for a request's messages. Any stream takes records of this size.
+fn dead_letters(
+    request: &Request,
+    attempts: u32,
+    first_attempt: Timestamp,
+    error: &InvokeError,
+) -> Result<Vec<PutRecord>, BoxError> {
+    let mut records = Vec::with_capacity(request.messages.len());
+    for message in request.messages.iter() {
+        let ingress = message.origin.as_deref().map(|origin| IngressOrigin {
+            stream: origin.stream.clone(),
+            shard: origin.shard.clone(),
+            sequence_number: origin.sequence_number,
+            sub_sequence_number: origin.sub_sequence_number,
+            arrival: origin.arrival,
+        });
+        let origin = FunctionOrigin {
+            function: request.target.clone(),
+            caller: message.caller.clone(),
+            ingress,
+            attempts,
+            first_attempt: Some(first_attempt),
+        };
+        let value = TypedValue { typename: message.value.typename.parse()?, value: message.value.bytes.clone() };
+        let letter = DeadLetter::from_function(origin, value, &ErrorChain(error).to_string());
+        records.extend(letter.to_records(RECORD_MAX_BYTES)?);
+    }
+    Ok(records)
 }
 
 /// Checks that a store has room for a state's name with that of its address. Most of what is too long is a mistake, and

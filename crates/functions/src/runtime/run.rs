@@ -138,7 +138,8 @@ impl Shared {
         } else {
             return None;
         };
-        let most = inner.mailboxes.waiting().max_by_key(|(_, messages)| *messages);
+        let waiting = inner.mailboxes.waiting().filter(|(_, messages)| *messages > 0);
+        let most = waiting.max_by_key(|(_, messages)| *messages);
         let (function, messages) = most.map_or((None, 0), |(function, messages)| (Some(function.clone()), messages));
         Some(Blocked { reason, function, messages, since: self.now() })
     }

@@ -54,7 +54,7 @@ async fn a_full_disk(case: &Case) -> Result<()> {
     commands.put("late", 3).await?;
     until("the run not to be ready", async || {
         let (status, body) = admin.get("/readyz").await?;
-        ensure!(status == 200 || body.contains("writing it fails, as the log says"), "{status}: {body}");
+        ensure!(status == 200 || body.contains("the store cannot be written"), "{status}: {body}");
         Ok((status == 503).then_some(()))
     })
     .await?;

@@ -82,7 +82,7 @@ async fn stop_with_state(case: &Case) -> Result<()> {
     ensure!(began.elapsed() < Duration::from_secs(15), "the stop took {:?}", began.elapsed());
     ensure!(!ended.stderr.contains("not finished"), "everything is in the state directory: {}", ended.stderr);
     let inspected = case.program(&["state", "inspect", &state, "--format", "json"])?.ended().await?;
-    ensure!(inspected.stdout.join("\n").contains("\"entries\": 20"), "{:?}", inspected.stdout);
+    ensure!(inspected.stdout.join("\n").contains("\"table\":\"mailboxes\",\"entries\":20,"), "{:?}", inspected.stdout);
     Ok(())
 }
 
