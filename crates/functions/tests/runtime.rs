@@ -310,7 +310,9 @@ async fn a_message_that_fails_may_become_a_dead_letter() {
     let scene = plan.start(picky(), &PICKED).await;
     scene.until_done(5).await;
     assert_eq!(scene.out()["a"], ["1", "3", "5"]);
-    let [(stream, record)] = &letters.put.lock().unwrap()[..] else {
+    scene.stop().await;
+    let letters = letters.put.lock().unwrap();
+    let [(stream, record)] = &letters[..] else {
         panic!("a letter that was refused is not lost, and not put twice: {letters:?}")
     };
     let letter = DeadLetterReader::new().read(&record.data).unwrap().expect("one record is the whole letter");
@@ -321,7 +323,6 @@ async fn a_message_that_fails_may_become_a_dead_letter() {
     let ingress = origin.ingress.as_ref().expect("its record is named");
     assert!(ingress.stream.to_string().ends_with(":stream/in"), "{ingress:?}");
     assert!(origin.attempts >= 3 && origin.first_attempt.is_some(), "{origin:?}");
-    scene.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
