@@ -234,7 +234,7 @@ impl World {
         let group = GroupSettings {
             max_in_flight: setting.max_in_flight.try_into().unwrap(),
             max_batch_messages: setting.max_batch.try_into().unwrap(),
-            gives_up: setting.max_batch % 2 == 0,
+            gives_up: setting.max_batch.is_multiple_of(2),
             ..GroupSettings::default()
         };
         let (first, second) = (mailboxes.add_group(group), mailboxes.add_group(group));
