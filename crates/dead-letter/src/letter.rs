@@ -1,9 +1,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use statefun_kinesis_types::{
-    Address, InvalidValue, PARTITION_KEY_MAX_CHARS, PartitionKey, PutRecord, TypeName, TypedValue,
-};
+use statefun_kinesis_types::{Address, InvalidValue, PARTITION_KEY_MAX_CHARS, PartitionKey, PutRecord, TypeName};
 
 use crate::{EgressOrigin, EncodeError, FunctionOrigin, IngressOrigin, Origin, envelope, reason};
 
@@ -50,16 +48,22 @@ impl DeadLetter {
 
     /// The dead letter of a message that a function did not handle, with the reason [`reason::FUNCTION_FAILED`].
     ///
-    /// `message` is for people and is cut after [`MESSAGE_MAX_CHARS`].
-    pub fn from_function(origin: FunctionOrigin, value: TypedValue, message: &str) -> Self {
+    /// `value_type` is left out of a message whose type is not of the form `<namespace>/<name>`: functions may send any
+    /// text as a type. `message` is for people and is cut after [`MESSAGE_MAX_CHARS`].
+    pub fn from_function(
+        origin: FunctionOrigin,
+        value_type: Option<TypeName>,
+        value: Option<Bytes>,
+        message: &str,
+    ) -> Self {
         let head = Head {
             origin: Origin::Function(origin),
             reason: reason::FUNCTION_FAILED.into(),
             message: cut(message),
             partition_key: None,
-            value_type: Some(value.typename),
+            value_type,
         };
-        Self { head, data: value.value }
+        Self { head, data: value }
     }
 
     /// The dead letter of a record that was not stored in the stream that it was meant for.
@@ -103,7 +107,7 @@ impl DeadLetter {
         self.head.partition_key.as_ref()
     }
 
-    /// The type of the message's value; only for a message of a function.
+    /// The type of the message's value; only for a message of a function, and only one of the form `<namespace>/<name>`.
     pub fn value_type(&self) -> Option<&TypeName> {
         self.head.value_type.as_ref()
     }

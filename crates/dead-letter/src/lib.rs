@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use statefun_kinesis_dead_letter::{DeadLetter, DeadLetterReader, FunctionOrigin, Origin};
-//! use statefun_kinesis_types::{Address, TypedValue};
+//! use statefun_kinesis_types::Address;
 //!
 //! let origin = FunctionOrigin {
 //!     function: Address { function: "example/greeter".parse()?, id: "customer-17".into() },
@@ -15,8 +15,8 @@
 //!     attempts: 5,
 //!     first_attempt: None,
 //! };
-//! let value = TypedValue { typename: "example/order".parse()?, value: Some("one cup".into()) };
-//! let letter = DeadLetter::from_function(origin, value, "the endpoint answered 500");
+//! let (value_type, value) = (Some("example/order".parse()?), Some("one cup".into()));
+//! let letter = DeadLetter::from_function(origin, value_type, value, "the endpoint answered 500");
 //!
 //! // The records for a dead-letter stream that takes 1 MiB per record: one here, or as many as are needed.
 //! let records = letter.to_records(1 << 20)?;
@@ -57,7 +57,7 @@
 //! | `egress.attempts` | how many requests carried the record |
 //! | `egress.mayBeStored` | whether one of them may have stored it nevertheless |
 //! | `partitionKey` | the record's partition key, if it has one; not with origin `function` |
-//! | `valueType` | the type of the message's value, only with origin `function` |
+//! | `valueType` | the type of the message's value, only with origin `function`, and only when it is `<namespace>/<name>` |
 //! | `size` | bytes of the original payload |
 //! | `md5` | the MD5 of the original payload, in lower-case hexadecimal |
 //! | `part`, `parts` | 1 and 1, unless the payload was cut to fit into records of the dead-letter stream |

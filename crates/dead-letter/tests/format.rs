@@ -6,7 +6,7 @@ use statefun_kinesis_dead_letter::{
     DeadLetter, DeadLetterReader, DecodeError, EgressOrigin, EncodeError, FunctionOrigin, IngressOrigin,
     MESSAGE_MAX_CHARS, Origin, PART_MIN_BYTES, reason,
 };
-use statefun_kinesis_types::{Address, HashKey, TypedValue};
+use statefun_kinesis_types::{Address, HashKey};
 
 const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/orders";
 
@@ -37,8 +37,7 @@ fn from_function(value: Option<Bytes>) -> DeadLetter {
         attempts: 5,
         first_attempt: Some("2026-11-23T02:00:01.500Z".parse().unwrap()),
     };
-    let value = TypedValue { typename: "example/order".parse().unwrap(), value };
-    DeadLetter::from_function(origin, value, "the endpoint answered 500")
+    DeadLetter::from_function(origin, Some("example/order".parse().unwrap()), value, "the endpoint answered 500")
 }
 
 fn from_egress(data: impl Into<Bytes>) -> DeadLetter {
@@ -258,8 +257,7 @@ fn the_keys_of_records_keep_parts_together_and_are_always_possible() {
             attempts: 1,
             first_attempt: None,
         };
-        let value = TypedValue { typename: "a/b".parse().unwrap(), value: None };
-        check(&DeadLetter::from_function(origin, value, ""), &function[..256]);
+        check(&DeadLetter::from_function(origin, None, None, ""), &function[..256]);
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::{collection::vec, option, prelude::*};
 use statefun_kinesis_dead_letter::{
     DeadLetter, DeadLetterReader, EgressOrigin, EncodeError, FunctionOrigin, IngressOrigin, MESSAGE_MAX_CHARS,
 };
-use statefun_kinesis_types::{Address, HashKey, PartitionKey, SequenceNumber, Timestamp, TypeName, TypedValue};
+use statefun_kinesis_types::{Address, HashKey, PartitionKey, SequenceNumber, Timestamp, TypeName};
 
 fn key() -> impl Strategy<Value = PartitionKey> {
     vec(any::<char>(), 1..256).prop_map(|chars| String::from_iter(chars).parse().unwrap())
@@ -71,10 +71,8 @@ fn letter() -> impl Strategy<Value = DeadLetter> {
         (ingress(), option::of(key()), data(), any::<String>()).prop_map(|(origin, key, data, message)| {
             DeadLetter::from_ingress(origin, key, data, "corrupt-aggregate", &message)
         }),
-        (function(), type_name(), option::of(data()), any::<String>()).prop_map(
-            |(origin, typename, value, message)| {
-                DeadLetter::from_function(origin, TypedValue { typename, value }, &message)
-            }
+        (function(), option::of(type_name()), option::of(data()), any::<String>()).prop_map(
+            |(origin, typename, value, message)| { DeadLetter::from_function(origin, typename, value, &message) }
         ),
         (egress(), key(), data(), "(?s).{0,1200}").prop_map(|(origin, key, data, message)| {
             DeadLetter::from_egress(origin, key, data, "gave-up", &message)

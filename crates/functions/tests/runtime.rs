@@ -325,6 +325,29 @@ async fn a_message_that_fails_may_become_a_dead_letter() {
     assert!(origin.attempts >= 3 && origin.first_attempt.is_some(), "{origin:?}");
 }
 
+/// The SDKs let a function send any text as a type.
+#[tokio::test(start_paused = true)]
+async fn a_message_of_any_type_may_become_a_dead_letter() {
+    let code = Code::new(|request: Request| async move {
+        if request.target.function.name() == "g" {
+            return Err(InvokeError::new("colour is missing"));
+        }
+        let to = Address { function: "t/g".parse().unwrap(), id: "b".into() };
+        let messages = vec![(to, Value::new("no type name", "bad"))];
+        Ok(Answer::Handled(Effects { messages, ..Effects::default() }))
+    });
+    let letters = Arc::new(Letters::default());
+    let stream: StreamRef = "dead".parse().unwrap();
+    let failures = FailureHandling::DeadLetter { after: after(3), stream, log: LogLevel::Warn };
+    let plan = Plan { failures, dead_letters: Some(Arc::clone(&letters) as Arc<_>), ..Plan::default() };
+    let scene = plan.start(code, &[("a", "1")]).await;
+    scene.until("the letter is put", |_| !letters.put.lock().unwrap().is_empty()).await;
+    scene.stop().await;
+    let record = letters.put.lock().unwrap()[0].1.clone();
+    let letter = DeadLetterReader::new().read(&record.data).unwrap().expect("one record is the whole letter");
+    assert_eq!((letter.value_type(), letter.data().unwrap().as_ref()), (None, &b"bad"[..]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn dead_letters_that_nobody_takes_are_told_at_the_start() {
     let failures =

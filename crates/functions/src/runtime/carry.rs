@@ -7,7 +7,7 @@ use statefun_kinesis_dead_letter::{DeadLetter, FunctionOrigin, IngressOrigin};
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_spec::FailureHandling;
 use statefun_kinesis_store::{KEY_MAX_BYTES, key};
-use statefun_kinesis_types::{Address, ErrorChain, PutRecord, RECORD_MAX_BYTES, Timestamp, TypedValue};
+use statefun_kinesis_types::{Address, ErrorChain, PutRecord, RECORD_MAX_BYTES, Timestamp};
 use tokio::time::Instant;
 
 use super::{
@@ -141,8 +141,9 @@ fn dead_letters(
             attempts,
             first_attempt: Some(first_attempt),
         };
-        let value = TypedValue { typename: message.value.typename.parse()?, value: message.value.bytes.clone() };
-        let letter = DeadLetter::from_function(origin, value, &ErrorChain(error).to_string());
+        // A function may send a text that is not the name of a type; that is no reason to keep the message.
+        let (value_type, value) = (message.value.typename.parse().ok(), message.value.bytes.clone());
+        let letter = DeadLetter::from_function(origin, value_type, value, &ErrorChain(error).to_string());
         records.extend(letter.to_records(RECORD_MAX_BYTES)?);
     }
     Ok(records)
