@@ -8,6 +8,7 @@ use std::{
 
 use statefun_kinesis_consumer::{CheckpointStore, MemoryCheckpoints, Position};
 use statefun_kinesis_functions::{Limits, StartError, StatefulFunctions};
+use statefun_kinesis_remote::RemoteEndpoint;
 use statefun_kinesis_router::{Echo, Functions as StatelessFunctions, Handler, StatefulHandler, Stateless};
 use statefun_kinesis_spec::Module;
 use statefun_kinesis_store::StoredCheckpoints;
@@ -148,7 +149,8 @@ async fn remote(
         None => functions.checkpoint_interval(IN_MEMORY_INTERVAL),
     };
     for endpoint in &module.endpoints {
-        functions = functions.endpoint(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
+        let remote = RemoteEndpoint::new(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
+        functions = functions.endpoint(endpoint, Arc::new(remote));
     }
     functions.build().await.map_err(|error| match error {
         StartError::Store(error) => state_directory::unusable(&error, UsedBy::Run),
@@ -156,6 +158,6 @@ async fn remote(
             "bring its endpoint back until its messages are handled, or start over with empty state in another \
              directory",
         ),
-        StartError::Endpoint(_) => Failure::from_error(ExitCode::Setup, &error),
+        StartError::NoDeadLetters { .. } => Failure::from_error(ExitCode::Setup, &error),
     })
 }

@@ -1,8 +1,8 @@
 //! Stateful functions: the runtime that joins mailboxes to a store, to streams, and to remote or in-process functions.
 //!
 //! [`StatefulFunctions`] is what a [`Router`](statefun_kinesis_router::Router) gives messages to. It gives them to what
-//! handles them, [`RemoteEndpoint`]s of a module file or the [`Function`]s of a [`Registry`], which has an example, and
-//! applies what came of it. Its heart is [`Mailboxes`], a state machine without I/O in a crate of its own, whose types are
+//! handles them, the [`Function`]s of a [`Registry`], which has an example, or endpoints of a module, and applies what came
+//! of it. Remote functions over HTTP are the `remote` crate's `RemoteEndpoint`. Its heart is [`Mailboxes`], a state machine without I/O in a crate of its own, whose types are
 //! here too.
 //!
 //! What StateFun promises holds: one request per address at a time with the backlog as the next batch, messages of one
@@ -20,12 +20,10 @@
 
 mod checkpoint;
 mod in_process;
-mod remote;
 mod runtime;
 
 pub use checkpoint::{CheckpointStatus, NumberedEntry, StoredValue, TOTALS, decode_totals, upgrade_entries};
 pub use in_process::{Context, Function, Registry, StateError};
-pub use remote::{EndpointError, RemoteEndpoint};
 pub use runtime::{
     BlockReason, Blocked, DeadLetters, InvocationLatency, StartError, StatefulFunctions, StatefulFunctionsBuilder,
 };
@@ -36,3 +34,4 @@ pub use statefun_kinesis_mailboxes::{
     StoredEgress, StoredKey, StoredMessage, StoredState, StoredTimer, TimerKey, Totals, UnknownFunction, Usage, Value,
     ValueSpec,
 };
+pub use statefun_kinesis_module::{EndpointSpec, FailureHandling, FunctionPattern, GiveUp};

@@ -20,8 +20,8 @@ use statefun_kinesis_functions::{
     Answer, BlockReason, DeadLetters, Delayed, Effects, EgressMessage, Expiration, GroupSettings, Invoke, InvokeError,
     Limits, Request, StateChange, StateSpec, StatefulFunctions, Value,
 };
+use statefun_kinesis_module::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_router::{Handler, Ingress, Progress, Router, RunError, Unfinished};
-use statefun_kinesis_spec::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_types::{Address, ErrorChain, LogLevel, PutRecord, StreamArn, StreamRef};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -254,9 +254,7 @@ async fn a_panic_is_a_failure_of_one_invocation() {
 }
 
 fn after(attempts: u32) -> GiveUp {
-    let mut after = GiveUp::default();
-    after.max_attempts = attempts.try_into().ok();
-    after
+    GiveUp { max_attempts: attempts.try_into().ok(), ..GiveUp::default() }
 }
 
 /// Fails for every batch with a message that is bad.

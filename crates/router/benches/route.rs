@@ -5,8 +5,8 @@
 use std::{fmt, hint::black_box, sync::Arc};
 
 use divan::{Bencher, counter::ItemsCount};
+use statefun_kinesis_module::StreamRoute;
 use statefun_kinesis_router::{Route, RoutedBatch};
-use statefun_kinesis_spec::StreamRoute;
 use statefun_kinesis_types::{Address, Record, ShardId, StreamArn, Timestamp, TypeName, TypedValue};
 
 fn main() {

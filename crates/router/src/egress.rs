@@ -3,11 +3,11 @@ use std::{
     time::Duration,
 };
 
+use statefun_kinesis_module::{AggregationSpec, EgressOrder, EgressSpec};
 use statefun_kinesis_producer::{
     Aggregation, BatchReceipt, Clients, Metrics, OnFailure, Order, Producer, ProducerError, Producers, Reason,
     SendError, Settings,
 };
-use statefun_kinesis_spec::{AggregationSpec, EgressOrder, EgressSpec};
 use statefun_kinesis_types::{InvalidRecordHandling, PartitionKey, PutRecord, StreamArn, StreamRef, TypeName};
 use tokio::time::Instant;
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use statefun_kinesis_client::{FanOutClient, KinesisClient};
 use statefun_kinesis_consumer::Settings;
-use statefun_kinesis_spec::IngressSpec;
+use statefun_kinesis_module::IngressSpec;
 
 use crate::Deserializer;
 

@@ -6,7 +6,7 @@ use statefun_kinesis_client::Clock;
 use statefun_kinesis_consumer::{
     Acknowledgement, Batch, Consumer, ConsumerBuilder, ConsumerError, FanOut, InvalidKind, Metrics, Positions, Settings,
 };
-use statefun_kinesis_spec::{ConsumerLifecycle, ConsumerSpec};
+use statefun_kinesis_module::{ConsumerLifecycle, ConsumerSpec};
 use statefun_kinesis_types::{ErrorChain, Record, ShardId, StreamArn, TypeName};
 use tokio_util::sync::CancellationToken;
 

@@ -7,7 +7,7 @@
 //! use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt};
 //! use statefun_kinesis_fake::FakeKinesis;
 //! use statefun_kinesis_router::{Echo, Ingress, Router};
-//! use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
+//! use statefun_kinesis_module::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 //! use statefun_kinesis_types::{PutRecord, StreamArn};
 //! use tokio_util::sync::CancellationToken;
 //!

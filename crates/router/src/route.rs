@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc};
 
-use statefun_kinesis_spec::{IngressSpec, StreamRoute};
+use statefun_kinesis_module::{IngressSpec, StreamRoute};
 use statefun_kinesis_types::{FunctionType, StreamArn, StreamName, StreamRef, TypeName};
 
 use crate::BuildError;
@@ -45,7 +45,7 @@ impl Route {
 ///
 /// ```
 /// use statefun_kinesis_router::RoutingTable;
-/// use statefun_kinesis_spec::{IngressSpec, StreamRoute};
+/// use statefun_kinesis_module::{IngressSpec, StreamRoute};
 /// use statefun_kinesis_types::{StreamArn, StreamRef};
 ///
 /// let orders = "orders-stream".parse::<StreamRef>()?;

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_client::{Clock, InstantExt as _, KinesisClient, SystemClock};
 use statefun_kinesis_consumer::Metrics;
+use statefun_kinesis_module::EgressSpec;
 use statefun_kinesis_producer::Clients;
-use statefun_kinesis_spec::EgressSpec;
 use statefun_kinesis_types::TypeName;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;

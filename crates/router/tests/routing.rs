@@ -14,11 +14,11 @@ use bytes::Bytes;
 use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClient, KinesisClientExt, Operation, ShardFilter};
 use statefun_kinesis_consumer::{MemoryCheckpoints, Position};
 use statefun_kinesis_fake::FakeKinesis;
+use statefun_kinesis_module::{ConsumerLifecycle, ConsumerSpec, EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_router::{
     BuildError, Delivery, DeserializeError, Deserializer, Echo, FunctionError, Functions, Ingress, MessageCollector,
     Route, RoutedBatch, Router, RouterBuilder, RunError, Stateless,
 };
-use statefun_kinesis_spec::{ConsumerLifecycle, ConsumerSpec, EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_types::{
     Address, HashKey, InvalidRecordHandling, LogLevel, PutRecord, Record, ShardId, StreamArn, StreamRef, Timestamp,
     TypedValue,

@@ -39,38 +39,31 @@
 //!
 //! The crate takes text and gives data: it opens no file, reads no environment (the caller passes it as
 //! [`Variables`]), asks no service and renders nothing. Whether the streams of a module exist is for others to find out.
-//! To build an ingress without YAML, start from [`IngressSpec::new`].
+//! The model itself is the crate `module`, and is here too. A
+//! program that builds its ingresses in code needs that one only; see [`IngressSpec::new`].
 
 mod check;
-mod client;
 mod code;
 mod decode;
 mod diagnostic;
 mod duration;
-mod egress;
-mod endpoint;
 mod findings;
-mod ingress;
-mod module;
 mod schema;
 mod source;
 mod variables;
 mod yaml;
 
 pub use check::{Checked, Options, read_module};
-pub use client::{ClientProperties, ClientSpec};
 pub use code::{Code, UnknownCode};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use duration::parse_duration;
-pub use egress::{AggregationSpec, EgressOrder, EgressSpec, FailedRecordHandling};
-pub use endpoint::{
-    EndpointSpec, FailureHandling, FunctionPattern, GiveUp, InvalidPattern, InvalidUrlTemplate, TransportSpec,
-    UrlTemplate,
-};
-pub use ingress::{ConsumerLifecycle, ConsumerSpec, IngressSpec, StreamRoute};
-pub use module::Module;
 pub use schema::{FieldExample, field_examples, json_schema, reference};
 pub use source::{Position, SourceFile};
-pub use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, StartupPosition};
+pub use statefun_kinesis_module::{
+    AggregationSpec, ClientProperties, ClientSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EgressSpec,
+    EndpointSpec, FailedRecordHandling, FailureHandling, FunctionPattern, GiveUp, IngressSpec, InvalidPattern,
+    InvalidRecordHandling, InvalidUrlTemplate, LogLevel, Module, StartupPosition, StreamRoute, TransportSpec,
+    UrlTemplate,
+};
 pub use variables::Variables;
 pub use yaml::MODULE_MAX_BYTES;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use proptest::{option, prelude::*};
 use serde_yaml::{Mapping, Value};
 use statefun_kinesis_spec::{
-    AggregationSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EgressSpec, EndpointSpec, FailureHandling, GiveUp,
-    IngressSpec, InvalidRecordHandling, LogLevel, Module, Options, SourceFile, StartupPosition, StreamRoute,
-    read_module,
+    AggregationSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EgressSpec, EndpointSpec, FailedRecordHandling,
+    FailureHandling, GiveUp, IngressSpec, InvalidRecordHandling, LogLevel, Module, Options, SourceFile,
+    StartupPosition, StreamRoute, read_module,
 };
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamName, StreamRef, Timestamp, TypeName};
 
@@ -251,8 +251,8 @@ fn egress(egress: &EgressSpec, dialect: Dialect) -> Document {
             spec.properties.extend(bounds.into_iter().map(|(_, property, value)| (property, value)));
         }
     }
-    let mut after = GiveUp::default();
-    (after.max_attempts, after.timeout) = (egress.failed_records.max_attempts, egress.failed_records.timeout);
+    let FailedRecordHandling { max_attempts, timeout, .. } = egress.failed_records;
+    let mut after = GiveUp { max_attempts, timeout };
     if let Some(time) = after.timeout.filter(|_| dialect != Dialect::Ours) {
         after.timeout = None;
         spec.property("RecordTtl", millis(time));
@@ -441,10 +441,8 @@ fn an_egress() -> impl Strategy<Value = EgressSpec> {
         egress.max_outstanding_records = outstanding.try_into().unwrap();
         egress.order = if is_ordered { EgressOrder::PerPartitionKey } else { EgressOrder::None };
         egress.aggregation = aggregation.map(|(bytes, records)| {
-            let mut aggregation = AggregationSpec::default();
-            aggregation.max_bytes = bytes.map(|number| number.try_into().unwrap());
-            aggregation.max_records = records.map(|number| number.try_into().unwrap());
-            aggregation
+            let number = |number: u32| number.try_into().unwrap();
+            AggregationSpec { max_bytes: bytes.map(number), max_records: records.map(number) }
         });
         egress.failed_records.given_up = failed.0;
         egress.failed_records.max_attempts = failed.1.map(|number| number.try_into().unwrap());
@@ -465,9 +463,7 @@ fn an_endpoint(functions: &TypeName, failures: FailureHandling, call: Duration) 
 fn failures() -> impl Strategy<Value = FailureHandling> {
     (invalid_records(), option::of(1_u32..), option::of(time()), any::<bool>()).prop_map(
         |(handling, attempts, timeout, keeps_trying)| {
-            let mut after = GiveUp::default();
-            after.max_attempts = attempts.map(|number| number.try_into().unwrap());
-            after.timeout = timeout;
+            let after = GiveUp { max_attempts: attempts.map(|number| number.try_into().unwrap()), timeout };
             match handling {
                 _ if keeps_trying => FailureHandling::KeepTrying,
                 InvalidRecordHandling::Skip { log } => FailureHandling::Skip { after, log },

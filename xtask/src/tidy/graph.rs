@@ -9,7 +9,8 @@ use super::{Dependency, Finding, Package, Tree};
 /// use.
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("types", &[], &[]),
-    ("spec", &["types"], &[]),
+    ("module", &["types"], &[]),
+    ("spec", &["types", "module"], &[]),
     ("aggregation", &["types"], &[]),
     ("dead-letter", &["types"], &[]),
     ("protocol", &[], &[]),
@@ -22,8 +23,13 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("store", &["types", "client"], &["store-conformance"]),
     ("store-conformance", &["store"], &[]),
     ("mailboxes", &["types", "protocol"], &[]),
-    ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
-    ("functions", &["types", "spec", "client", "dead-letter", "protocol", "store", "mailboxes", "router"], &["fake"]),
+    ("router", &["types", "module", "client", "consumer", "producer", "store"], &["fake"]),
+    ("remote", &["types", "module", "protocol", "mailboxes"], &[]),
+    (
+        "functions",
+        &["types", "module", "client", "dead-letter", "protocol", "store", "mailboxes", "router"],
+        &["fake", "remote"],
+    ),
     (
         "cli",
         &[
@@ -38,6 +44,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "mailboxes",
             "router",
             "functions",
+            "remote",
         ],
         &[],
     ),
@@ -85,7 +92,7 @@ fn forbidden(tree: &Tree, package: &Package, dependency: &Dependency, target: &s
             "`fake` is a dependency of tests and of the command line; everything else stands on the traits of `client`"
         }
         _ => {
-            "dependencies point downwards only: types ← spec, client ← fake, aws, consumer, producer ← router ← functions ← cli"
+            "dependencies point downwards only: types ← module, client ← spec, fake, aws, consumer, producer ← router ← functions ← cli"
         }
     };
     let kind = if dependency.dev { "dev-depends" } else { "depends" };
@@ -104,21 +111,47 @@ fn forbidden(tree: &Tree, package: &Package, dependency: &Dependency, target: &s
     }
 }
 
-/// Only `aws` depends on crates of the AWS SDK.
-pub(crate) fn aws_dependencies(tree: &Tree) -> Vec<Finding> {
+/// Libraries that only some packages depend on: how their names begin, the packages, and why no other one does. Tests may
+/// depend on all but the first.
+const RESERVED: &[(&[&str], &[&str], &str)] = &[
+    (
+        &["aws-"],
+        &["aws"],
+        "only `statefun-kinesis-aws` names the AWS SDK, so that other crates do not have to compile it",
+    ),
+    (
+        &["hyper", "rustls"],
+        &["remote", "cli", "xtask"],
+        "only `statefun-kinesis-remote` and the command line speak HTTP, so that functions in process do not have to \
+         compile it",
+    ),
+    (
+        &["saphyr", "yaml_serde", "serde_yaml"],
+        &["spec"],
+        "only `statefun-kinesis-spec` reads YAML, so that a module that is built in code does not have to compile it",
+    ),
+];
+
+/// Reserved libraries are dependencies of their packages only.
+pub(crate) fn reserved_dependencies(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for package in tree.packages.iter().filter(|package| short(&package.name) != "aws") {
+    for package in &tree.packages {
         for dependency in &package.dependencies {
-            if dependency.package.starts_with("aws-") {
-                findings.push(Finding {
-                    path: package.manifest(),
-                    line: tree.dependency_line(package, dependency),
-                    what: format!("`{}` depends on `{}`", package.name, dependency.package),
-                    why: "only `statefun-kinesis-aws` names the AWS SDK, so that other crates do not have to compile it",
-                    remedy: "offer what is needed in `statefun-kinesis-aws`, in its own or the client's types"
-                        .to_owned(),
-                });
+            let (name, own) = (dependency.package.as_str(), short(&package.name));
+            let matches = |beginnings: &[&str]| beginnings.iter().any(|beginning| name.starts_with(beginning));
+            let Some((beginnings, owners, why)) = RESERVED.iter().find(|(beginnings, ..)| matches(beginnings)) else {
+                continue;
+            };
+            if owners.contains(&own) || (package.is_tests() || dependency.dev) && !beginnings.contains(&"aws-") {
+                continue;
             }
+            findings.push(Finding {
+                path: package.manifest(),
+                line: tree.dependency_line(package, dependency),
+                what: format!("`{}` depends on `{name}`", package.name),
+                why,
+                remedy: format!("offer what is needed in `{}`, in types of our own", owners[0]),
+            });
         }
     }
     findings
@@ -216,8 +249,25 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_belongs_to_one_package() {
-        let tree = tree(&[("crates/aws", &["aws-config"]), ("crates/cli", &["dev:aws-config", "awaken"])], &[]);
-        assert_eq!(places(&aws_dependencies(&tree)), ["crates/cli/Cargo.toml:0"]);
+    fn a_reserved_library_belongs_to_its_packages() {
+        let packages: [(&str, &[&str]); 6] = [
+            ("crates/aws", &["aws-config"]),
+            ("crates/cli", &["dev:aws-config", "awake", "hyper"]),
+            ("crates/functions", &["hyper-util", "dev:rustls"]),
+            ("crates/router", &["saphyr-parser"]),
+            ("crates/spec", &["saphyr-parser"]),
+            ("tests/e2e", &["hyper", "aws-config"]),
+        ];
+        let found = reserved_dependencies(&tree(&packages, &[]));
+        let found: Vec<_> = found.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(
+            found,
+            [
+                "`statefun-kinesis` depends on `aws-config`",
+                "`statefun-kinesis-functions` depends on `hyper-util`",
+                "`statefun-kinesis-router` depends on `saphyr-parser`",
+                "`statefun-kinesis-e2e` depends on `aws-config`",
+            ]
+        );
     }
 }

@@ -104,7 +104,7 @@ pub(crate) fn run() -> Result<()> {
 fn findings(tree: &Tree) -> Vec<Finding> {
     let rules: [fn(&Tree) -> Vec<Finding>; 12] = [
         graph::directions,
-        graph::aws_dependencies,
+        graph::reserved_dependencies,
         manifest::inherited_lints,
         manifest::unused_workspace_dependencies,
         manifest::unused_dependencies,

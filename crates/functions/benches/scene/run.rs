@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
+use statefun_kinesis_module::{IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_router::{Handler, Ingress, Progress, Router, RunError, Unfinished};
-use statefun_kinesis_spec::{IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_types::StreamArn;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -37,7 +37,7 @@ pub trait Function: Send + Sync + 'static {
 ///     BoxError, Context, Function, Message, Payload, Registry, StateSpec, StatefulFunctions, ValueSpec,
 /// };
 /// use statefun_kinesis_router::{Handler, Ingress, Router};
-/// use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
+/// use statefun_kinesis_module::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 /// use statefun_kinesis_types::{PutRecord, StreamArn};
 /// use tokio_util::sync::CancellationToken;
 ///

@@ -4,8 +4,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use statefun_kinesis_module::{EndpointSpec, FailureHandling, FunctionPattern};
 use statefun_kinesis_router::FunctionError;
-use statefun_kinesis_spec::{EndpointSpec, FailureHandling, FunctionPattern};
 use statefun_kinesis_store::{MemoryStore, Store};
 use statefun_kinesis_types::{FunctionType, PutRecord, StreamRef};
 use tokio_util::task::AbortOnDropHandle;
@@ -17,8 +17,7 @@ use super::{
     shared::{Group, Parts, Shared},
 };
 use crate::{
-    CheckpointStatus, EndpointError, FunctionCounts, GroupSettings, Invoke, Limits, Mailboxes, Registry,
-    RemoteEndpoint, StateSpec, Usage,
+    CheckpointStatus, FunctionCounts, GroupSettings, Invoke, Limits, Mailboxes, Registry, StateSpec, Usage,
     checkpoint::{Checkpoint, restore, specs_by_function},
 };
 
@@ -229,24 +228,19 @@ impl StatefulFunctionsBuilder {
         self
     }
 
-    /// Functions that an endpoint of a module file serves.
+    /// Functions that an endpoint of a module serves, with the endpoint's limits and failure handling.
     ///
-    /// # Errors
-    ///
-    /// When a file that the endpoint names cannot be read, or the address is none.
-    pub fn endpoint(mut self, spec: &EndpointSpec) -> Result<Self, EndpointError> {
+    /// `invoke` makes the requests: a `RemoteEndpoint` of the `remote` crate does so over HTTP.
+    #[must_use]
+    pub fn endpoint(mut self, spec: &EndpointSpec, invoke: Arc<dyn Invoke>) -> Self {
         let settings = GroupSettings {
             max_in_flight: spec.transport.pool_size,
             max_batch_messages: spec.max_num_batch_requests,
             ..GroupSettings::default()
         };
-        let group = Group {
-            invoke: Arc::new(RemoteEndpoint::new(spec)?),
-            call: spec.transport.call_timeout,
-            failures: spec.failures.clone(),
-        };
+        let group = Group { invoke, call: spec.transport.call_timeout, failures: spec.failures.clone() };
         self.groups.push((spec.functions.clone(), settings, group));
-        Ok(self)
+        self
     }
 
     /// Functions of this process. Messages that they cannot handle are tried again and again.
@@ -279,7 +273,7 @@ impl StatefulFunctionsBuilder {
     ///
     /// # Errors
     ///
-    /// When messages of an endpoint become dead letters, and no [`DeadLetters`] were given. When the store cannot be read,
+    /// When messages of an endpoint become dead letters and no [`DeadLetters`] were given. When the store cannot be read,
     /// or has messages for functions that are not served.
     pub async fn build(self) -> Result<StatefulFunctions, StartError> {
         let is_durable = self.store.is_some();
@@ -293,8 +287,7 @@ impl StatefulFunctionsBuilder {
             if let FailureHandling::DeadLetter { stream, .. } = &group.failures
                 && self.dead_letters.is_none()
             {
-                let what = format!("messages of {functions} go to the dead letters in {stream}, and none are taken");
-                return Err(EndpointError::new(what).into());
+                return Err(StartError::NoDeadLetters { functions, stream: stream.clone() });
             }
             let gives_up = group.failures != FailureHandling::KeepTrying;
             let id = mailboxes.add_group(GroupSettings { gives_up, ..settings });

@@ -4,8 +4,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use statefun_kinesis_dead_letter::{DeadLetter, FunctionOrigin, IngressOrigin};
+use statefun_kinesis_module::FailureHandling;
 use statefun_kinesis_router::FunctionError;
-use statefun_kinesis_spec::FailureHandling;
 use statefun_kinesis_store::{KEY_MAX_BYTES, key};
 use statefun_kinesis_types::{Address, ErrorChain, PutRecord, RECORD_MAX_BYTES, Timestamp};
 use tokio::time::Instant;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use statefun_kinesis_spec::{FailureHandling, GiveUp};
+use statefun_kinesis_module::{FailureHandling, GiveUp};
 use statefun_kinesis_types::{ErrorChain, FunctionType, LogLevel};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -155,10 +155,8 @@ mod tests {
     #[test]
     fn trying_ends_when_the_policy_says_so() {
         let give_up = |attempts: Option<u32>, timeout: Option<u64>| {
-            let mut after = GiveUp::default();
-            after.max_attempts = attempts.and_then(NonZeroU32::new);
-            after.timeout = timeout.map(Duration::from_secs);
-            FailureHandling::Fail { after }
+            let (max_attempts, timeout) = (attempts.and_then(NonZeroU32::new), timeout.map(Duration::from_secs));
+            FailureHandling::Fail { after: GiveUp { max_attempts, timeout } }
         };
         let (call, wait) = (Duration::from_secs(60), Duration::from_secs(1));
         for (failures, attempts, elapsed, expect) in [

@@ -9,8 +9,8 @@ use std::{
 };
 
 use futures::FutureExt;
+use statefun_kinesis_module::FailureHandling;
 use statefun_kinesis_router::{FunctionError, Positions, RunHandle};
-use statefun_kinesis_spec::FailureHandling;
 use statefun_kinesis_store::{Commit, Store, positions};
 use statefun_kinesis_types::{Timestamp, TypeName};
 use tokio::{

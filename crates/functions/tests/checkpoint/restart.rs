@@ -19,8 +19,8 @@ use statefun_kinesis_functions::{
     Invoke, InvokeError, Message, NumberedEntry, Registry, Request, StartError, StateChange, StateSpec,
     StatefulFunctions, StoredMessage, StoredValue, Value, ValueSpec,
 };
+use statefun_kinesis_module::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_router::{Handler, Ingress, Router, RunError, Unfinished};
-use statefun_kinesis_spec::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_store::{Commit, KeyRange, MemoryDisk, Store, StoreExt, Table, key, positions};
 use statefun_kinesis_types::{Address, ErrorChain, PutRecord, StreamArn};
 use tokio::{task::JoinHandle, time::sleep};
@@ -464,8 +464,7 @@ async fn a_store_that_is_lost_ends_the_run() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_ends_the_run_stays_in_its_mailbox() {
     let mut world = World::new().await;
-    let mut after = GiveUp::default();
-    after.max_attempts = 2.try_into().ok();
+    let after = GiveUp { max_attempts: 2.try_into().ok(), ..GiveUp::default() };
     world.failures = FailureHandling::Fail { after };
     world.put("a", "bad").await;
     world.put("b", "good").await;

@@ -18,10 +18,10 @@ use statefun_kinesis_functions::{
     BoxError, Context, Function, GroupSettings, Limits, Message, NumberedEntry, Payload, Registry, StateSpec,
     StatefulFunctions, StoredMessage, StoredTimer, StoredValue, Value, ValueSpec,
 };
+use statefun_kinesis_module::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_router::{
     DeserializeError, Deserializer, Handler, Ingress, MessageCollector, Router, RunError, Unfinished,
 };
-use statefun_kinesis_spec::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_store::{KeyRange, MemoryDisk, Store, StoreExt, Table, key::StoredKey};
 use statefun_kinesis_types::{
     Address, InvalidRecordHandling, LogLevel, PutRecord, Record, ShardId, StreamArn, StreamRef, TypedValue,
@@ -400,8 +400,7 @@ impl World {
         let registry = Arc::new(registry);
         let max_batch_messages = self.setting.max_batch_messages.try_into()?;
         let settings = GroupSettings { max_batch_messages, ..GroupSettings::default() };
-        let mut after = GiveUp::default();
-        after.max_attempts = 2.try_into().ok();
+        let after = GiveUp { max_attempts: 2.try_into().ok(), ..GiveUp::default() };
         let skip = FailureHandling::Skip { after, log: LogLevel::Trace };
         let functions = StatefulFunctions::builder()
             .limits(self.setting.limits)

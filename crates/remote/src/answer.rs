@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
+use statefun_kinesis_mailboxes::{Answer, Delayed, Effects, EgressMessage, Expiration, StateChange, StateSpec, Value};
 use statefun_kinesis_protocol::{
     DecodeError,
     egress::{KINESIS_EGRESS_RECORD, KinesisEgressRecord},
@@ -14,11 +15,9 @@ use statefun_kinesis_protocol::{
 };
 use statefun_kinesis_types::{Address, InvalidValue, PutRecord, TypeName};
 
-use crate::{Answer, Delayed, Effects, EgressMessage, Expiration, StateChange, StateSpec, Value};
-
 /// Why the body of an answer is none.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InvalidAnswer {
+pub(crate) enum InvalidAnswer {
     #[error("the answer is no message of the protocol")]
     Undecodable(#[from] DecodeError),
     #[error("the answer has no target for a message")]
@@ -34,7 +33,7 @@ pub(super) enum InvalidAnswer {
 }
 
 /// Reads an answer. An empty one is valid: no effects.
-pub(super) fn read(body: Bytes) -> Result<Answer, InvalidAnswer> {
+pub(crate) fn read(body: Bytes) -> Result<Answer, InvalidAnswer> {
     match FromFunction::decode(body)?.response {
         None => Ok(Answer::Handled(Effects::default())),
         Some(Response::InvocationResult(response)) => effects(response).map(Answer::Handled),

@@ -10,7 +10,6 @@ use crate::{EgressSpec, EndpointSpec, IngressSpec};
 ///
 /// What variables of the file stand for may be secret, so `Debug` prints only how many of each there are.
 #[derive(Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Module {
     /// Where records come from, in file order.
     pub ingresses: Vec<IngressSpec>,

@@ -21,14 +21,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use prost::Message as _;
-use statefun_kinesis_functions::{
-    Answer, Effects, Expiration, GroupSettings, Invoke, Limits, Mailboxes, Message, RemoteEndpoint, Request,
-    StateChange, StateSpec, Value,
+use statefun_kinesis_mailboxes::{
+    Answer, Effects, Expiration, GroupSettings, Invoke, Limits, Mailboxes, Message, Request, StateChange, StateSpec,
+    Value,
 };
+use statefun_kinesis_module::EndpointSpec;
 use statefun_kinesis_protocol::reqreply::{
     FromFunction, InvocationResponse, PersistedValueMutation, TypedValue, from_function, persisted_value_mutation,
 };
-use statefun_kinesis_spec::EndpointSpec;
+use statefun_kinesis_remote::RemoteEndpoint;
 use statefun_kinesis_types::{Address, Timestamp};
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -84,7 +85,7 @@ async fn serve(sent: mpsc::UnboundedSender<Bytes>) -> String {
                     async move {
                         let body = request.into_body().collect().await;
                         if let (Some(sent), Ok(body)) = (sent, body) {
-                            // Nobody listens any more after the first.
+                            // The receiver takes the first body only.
                             let _ = sent.send(body.to_bytes());
                         }
                         let response = http::Response::builder().header("content-type", "application/octet-stream");

@@ -4,7 +4,6 @@ use statefun_kinesis_types::{FunctionType, LogLevel, Secret, StreamRef, TypeName
 
 /// Where remote functions are served: an `io.statefun.endpoints.v2/http` document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct EndpointSpec {
     /// The functions that are served there.
     pub functions: FunctionPattern,
@@ -69,7 +68,6 @@ pub enum FailureHandling {
 ///
 /// With neither, the first failure of a call, all its own attempts within `call` together, is the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct GiveUp {
     /// Most attempts.
     pub max_attempts: Option<NonZeroU32>,
@@ -80,7 +78,7 @@ pub struct GiveUp {
 /// The functions that an endpoint serves: one by its name, `namespace/name`, or a whole namespace, `namespace/*`.
 ///
 /// ```
-/// use statefun_kinesis_spec::FunctionPattern;
+/// use statefun_kinesis_module::FunctionPattern;
 ///
 /// let all: FunctionPattern = "example/*".parse()?;
 /// assert!(all.matches(&"example/order-handler".parse()?));
@@ -148,7 +146,7 @@ impl std::error::Error for InvalidPattern {}
 /// The address of functions, in which `{function.name}` stands for the function's name.
 ///
 /// ```
-/// use statefun_kinesis_spec::UrlTemplate;
+/// use statefun_kinesis_module::UrlTemplate;
 ///
 /// let template: UrlTemplate = "http://orders.svc:8000/{function.name}".parse()?;
 /// assert_eq!(template.url_for(&"example/order-handler".parse()?), "http://orders.svc:8000/order-handler");
@@ -256,7 +254,6 @@ impl std::error::Error for InvalidUrlTemplate {}
 
 /// How requests to remote functions are made: the `transport` of an endpoint. The defaults are StateFun's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct TransportSpec {
     /// Timeout of one invocation, with all its attempts.
     pub call_timeout: Duration,

@@ -17,17 +17,17 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection, HttpConnector},
     rt::TokioIo,
 };
-use statefun_kinesis_spec::TransportSpec;
+use statefun_kinesis_module::TransportSpec;
 use tokio::net::{TcpStream, UnixStream};
 use tower_service::Service;
 
-use super::{endpoint::EndpointError, tls};
+use crate::{endpoint::EndpointError, tls};
 
 /// Opens connections, with TLS where the address says `https`.
-pub(super) type Connector = HttpsConnector<Dial>;
+pub(crate) type Connector = HttpsConnector<Dial>;
 
 /// Makes the connector of an endpoint; `socket` is where it connects to, when that is not what addresses say.
-pub(super) fn connector(
+pub(crate) fn connector(
     transport: &TransportSpec,
     uses_tls: bool,
     socket: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub(super) fn connector(
 
 /// Opens connections without TLS.
 #[derive(Clone, Debug)]
-pub(super) enum Dial {
+pub(crate) enum Dial {
     Tcp(HttpConnector),
     Unix { socket: Arc<Path>, timeout: Duration },
 }
@@ -88,7 +88,7 @@ impl Service<Uri> for Dial {
 
 /// A connection without TLS.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TokioIo<TcpStream>),
     Unix(TokioIo<UnixStream>),
 }

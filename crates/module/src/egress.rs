@@ -6,7 +6,6 @@ use crate::{ClientProperties, ClientSpec};
 
 /// A Kinesis egress: the stream to which functions emit records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct EgressSpec {
     /// The egress's name.
     pub id: TypeName,
@@ -76,7 +75,6 @@ pub enum EgressOrder {
 ///
 /// What is `None` is left to the producer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct AggregationSpec {
     /// Most bytes of an aggregate.
     pub max_bytes: Option<NonZeroU32>,
@@ -89,7 +87,6 @@ pub struct AggregationSpec {
 /// What the service will never take (a record that is too large, an unknown stream) is given up at once. What it may
 /// take later is retried until the attempts or the time are over; without a time, that is two minutes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct FailedRecordHandling {
     /// What happens to a record that was given up.
     pub given_up: InvalidRecordHandling,

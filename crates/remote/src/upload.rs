@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 /// How far a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// There is no connection yet.
     Connecting,
     /// Some of the body is not taken yet.
@@ -27,13 +27,13 @@ pub(super) enum Stage {
 
 /// Tells how far a request is.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     stage: AtomicU8,
     moved: Notify,
 }
 
 impl Progress {
-    pub(super) fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         match self.stage.load(Ordering::Acquire) {
             0 => Stage::Connecting,
             1 => Stage::Writing,
@@ -42,7 +42,7 @@ impl Progress {
     }
 
     /// Waits until some more of the body is taken.
-    pub(super) async fn moved(&self) {
+    pub(crate) async fn moved(&self) {
         self.moved.notified().await;
     }
 
@@ -54,7 +54,7 @@ impl Progress {
 
 /// A body in pieces, so that a peer that takes none of a large one is told from a peer that is slow.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(crate) struct Upload {
     rest: Bytes,
     progress: Arc<Progress>,
 }
@@ -63,7 +63,7 @@ impl Upload {
     /// Bytes of a piece: a few writes of a socket.
     const PIECE: usize = 64 << 10;
 
-    pub(super) fn new(body: Bytes, progress: Arc<Progress>) -> Self {
+    pub(crate) fn new(body: Bytes, progress: Arc<Progress>) -> Self {
         Self { rest: body, progress }
     }
 }

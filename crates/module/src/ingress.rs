@@ -8,7 +8,6 @@ use crate::{ClientProperties, ClientSpec};
 
 /// A Kinesis ingress: which streams are read, from where on, and to which functions their records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct IngressSpec {
     /// The ingress's name.
     pub id: TypeName,
@@ -55,7 +54,6 @@ impl IngressSpec {
 
 /// One stream of an ingress: the type of its records and the functions that get them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct StreamRoute {
     /// The stream. Records are routed by exactly its ARN; the ARN of a short name is looked up before the
     /// module runs.

@@ -7,10 +7,10 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
 };
-use statefun_kinesis_spec::TransportSpec;
+use statefun_kinesis_module::TransportSpec;
 use statefun_kinesis_types::Secret;
 
-use super::endpoint::EndpointError;
+use crate::endpoint::EndpointError;
 
 fn client_config() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, EndpointError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -19,12 +19,12 @@ fn client_config() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVe
 }
 
 /// For an endpoint that uses no TLS: nobody has to read certificates for it.
-pub(super) fn without_trust() -> Result<ClientConfig, EndpointError> {
+pub(crate) fn without_trust() -> Result<ClientConfig, EndpointError> {
     Ok(client_config()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// For an endpoint that uses TLS.
-pub(super) fn trusting(transport: &TransportSpec) -> Result<ClientConfig, EndpointError> {
+pub(crate) fn trusting(transport: &TransportSpec) -> Result<ClientConfig, EndpointError> {
     let builder = client_config()?.with_root_certificates(roots(transport.trust_ca_certs.as_deref())?);
     let (Some(certificate), Some(key)) = (&transport.client_cert, &transport.client_key) else {
         if transport.client_cert.is_some() || transport.client_key.is_some() {

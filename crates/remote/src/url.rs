@@ -6,17 +6,17 @@ use http::Uri;
 
 /// An address of functions, as a connection and a request need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// What the request says.
-    pub(super) uri: Uri,
+    pub(crate) uri: Uri,
     /// The socket to connect to, when it is not what the address says.
-    pub(super) socket: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
 }
 
 impl Target {
     /// Takes an address apart. Of `http+unix:///run/functions.sock/serve` the part that ends in `.sock` is the socket, as
     /// in StateFun, and the rest is the path of the request; without such a part all of it is the socket.
-    pub(super) fn parse(url: &str) -> Result<Self, http::Error> {
+    pub(crate) fn parse(url: &str) -> Result<Self, http::Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         let scheme = scheme.to_ascii_lowercase();
         let Some(scheme) = scheme.strip_suffix("+unix") else {
@@ -31,7 +31,7 @@ impl Target {
     }
 
     /// The address for people: without what may be a secret in it.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let path = self.uri.path();
         match &self.socket {
             Some(socket) => format!("{path} at the socket {}", socket.display()),

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
 ///
 /// What a file does not set is left to the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct ClientSpec {
     /// The connect timeout.
     pub connect_timeout: Option<Duration>,

@@ -20,18 +20,18 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use statefun_kinesis_mailboxes::{Answer, Invoke, InvokeError, Request, Value};
+use statefun_kinesis_module::{EndpointSpec, FunctionPattern, TransportSpec, UrlTemplate};
 use statefun_kinesis_protocol::{AddressRef, BatchRequest, InvocationRef, StateRef, ValueRef};
-use statefun_kinesis_spec::{EndpointSpec, TransportSpec, UrlTemplate};
 use statefun_kinesis_types::{Address, FunctionType};
 use tokio::time::{sleep, timeout};
 
-use super::{
+use crate::{
     answer,
     connect::{Connector, connector},
     upload::{Progress, Stage, Upload},
     url::Target,
 };
-use crate::{Answer, Invoke, InvokeError, Request, Value};
 
 /// The media type of requests and answers.
 const OCTETS: &str = "application/octet-stream";
@@ -100,8 +100,8 @@ impl RemoteEndpoint {
         };
         // What is wrong with files and address is told now, and not at the first message.
         let function = match &spec.functions {
-            statefun_kinesis_spec::FunctionPattern::Function(function) => Some(function.clone()),
-            statefun_kinesis_spec::FunctionPattern::Namespace(_) => "example/function".parse().ok(),
+            FunctionPattern::Function(function) => Some(function.clone()),
+            FunctionPattern::Namespace(_) => "example/function".parse().ok(),
         };
         if let Some(function) = function {
             endpoint.route(&function)?;

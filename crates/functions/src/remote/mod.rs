@@ -1,8 +1,0 @@
-mod answer;
-mod connect;
-mod endpoint;
-mod tls;
-mod upload;
-mod url;
-
-pub use endpoint::{EndpointError, RemoteEndpoint};

@@ -1,0 +1,37 @@
+//! What a module of Stateful Functions declares: ingresses, egresses and endpoints, as plain values.
+//!
+//! ```
+//! use statefun_kinesis_module::{EgressSpec, IngressSpec, StreamRoute};
+//!
+//! let orders = StreamRoute::new(
+//!     "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse::<statefun_kinesis_types::StreamArn>()?,
+//!     "example/Order".parse()?,
+//!     vec!["example/order-handler".parse()?],
+//! );
+//! let ingress = IngressSpec::new("example/orders".parse()?, vec![orders]);
+//! let egress = EgressSpec::new("example/notifications".parse()?, "notifications".parse()?);
+//! assert_eq!(ingress.streams.len(), 1);
+//! assert!(egress.aggregation.is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Module files in YAML are read into these values by the `spec` crate, which has them too. A program that builds its
+//! ingresses and egresses in code needs this crate only, and compiles no YAML reader.
+//!
+//! Fields that are `None` leave the choice to the consumer or the producer.
+
+mod client;
+mod egress;
+mod endpoint;
+mod ingress;
+mod module;
+
+pub use client::{ClientProperties, ClientSpec};
+pub use egress::{AggregationSpec, EgressOrder, EgressSpec, FailedRecordHandling};
+pub use endpoint::{
+    EndpointSpec, FailureHandling, FunctionPattern, GiveUp, InvalidPattern, InvalidUrlTemplate, TransportSpec,
+    UrlTemplate,
+};
+pub use ingress::{ConsumerLifecycle, ConsumerSpec, IngressSpec, StreamRoute};
+pub use module::Module;
+pub use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, StartupPosition};

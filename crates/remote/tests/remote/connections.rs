@@ -1,0 +1,105 @@
+//! Connections: time-outs, reuse, and servers that are not there.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use prost::Message as _;
+use statefun_kinesis_mailboxes::Invoke;
+use statefun_kinesis_module::EndpointSpec;
+use statefun_kinesis_protocol::reqreply::{InvocationResponse, ToFunction, to_function};
+use statefun_kinesis_remote::RemoteEndpoint;
+
+use crate::scene::*;
+
+#[tokio::test]
+async fn each_time_out_is_named() {
+    let short = Duration::from_millis(50);
+    // A socket that no server accepts from: the kernel takes the connection and some bytes, and no answer comes.
+    let folder = Folder::new();
+    let _deaf = std::os::unix::net::UnixListener::bind(folder.path("f.sock")).unwrap();
+    let url = format!("http+unix://{}", folder.path("f.sock"));
+    let spec = EndpointSpec::new("t/*".parse().unwrap(), url.parse().unwrap());
+    let timed_out = |what: &str| format!("no answer within the time-out `{what}` of 50ms");
+
+    let endpoint = RemoteEndpoint::new(&spec).unwrap();
+    says(endpoint.invoke(&request(), short).await, &[&timed_out("call")]);
+
+    let mut reads = spec.clone();
+    reads.transport.read_timeout = Some(short);
+    let endpoint = RemoteEndpoint::new(&reads).unwrap();
+    says(endpoint.invoke(&request(), LONG).await, &[&timed_out("read")]);
+
+    let mut writes = spec.clone();
+    writes.transport.write_timeout = Some(short);
+    let endpoint = RemoteEndpoint::new(&writes).unwrap();
+    let large = request_with(vec![0; 8 << 20].into());
+    says(endpoint.invoke(&large, LONG).await, &[&timed_out("write")]);
+
+    // An answer that begins and does not go on.
+    let server = Server::start(|_| {
+        use futures::StreamExt;
+        let first = futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"\xa2")))]);
+        let body = StreamBody::new(first.chain(futures::stream::pending()));
+        Response::builder().header("content-type", "application/octet-stream").body(BodyExt::boxed(body)).unwrap()
+    });
+    let mut reads = server.spec();
+    reads.transport.read_timeout = Some(short);
+    let endpoint = RemoteEndpoint::new(&reads).unwrap();
+    says(endpoint.invoke(&request(), LONG).await, &[&timed_out("read")]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told() {
+    let url = format!("http+unix://{}", Folder::new().path("f.sock"));
+    let spec = EndpointSpec::new("t/*".parse().unwrap(), url.parse().unwrap());
+    let endpoint = RemoteEndpoint::new(&spec).unwrap();
+    says(
+        endpoint.invoke(&request(), LONG).await,
+        &["POST / at the socket", "f.sock failed: the connection failed", "No such file"],
+    );
+}
+
+#[tokio::test]
+async fn connections_are_reused_and_reopened() {
+    let closing = Arc::new(AtomicUsize::new(0));
+    let close = Arc::clone(&closing);
+    let server = Server::start(move |_| {
+        let mut response = answer(result(InvocationResponse::default()));
+        if close.load(Ordering::Relaxed) > 0 {
+            response.headers_mut().insert("connection", "close".parse().unwrap());
+        }
+        response
+    });
+    let endpoint = server.endpoint();
+    for _ in 0..5 {
+        endpoint.invoke(&request(), LONG).await.unwrap();
+    }
+    assert_eq!(server.connections.load(Ordering::Relaxed), 1);
+    closing.store(1, Ordering::Relaxed);
+    for _ in 0..3 {
+        endpoint.invoke(&request(), LONG).await.unwrap();
+    }
+    assert_eq!(server.connections.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_large_request_arrives_whole() {
+    let server = Server::start(|request| {
+        assert!(request.body().len() > 3_000_000);
+        let body = ToFunction::decode(request.into_body()).unwrap();
+        let Some(to_function::Request::Invocation(batch)) = body.request else { panic!("it is no batch") };
+        assert_eq!(batch.invocations[0].argument.as_ref().unwrap().value.len(), 3_000_000);
+        answer(result(InvocationResponse::default()))
+    });
+    let request = request_with(vec![7; 3_000_000].into());
+    assert_eq!(server.endpoint().invoke(&request, LONG).await.unwrap(), no_effects());
+}

@@ -1,0 +1,287 @@
+//! What a request says, and how an answer is read.
+
+use std::{
+    io::Write as _,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request as HttpRequest, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use prost::Message as _;
+use statefun_kinesis_mailboxes::{
+    Answer, Delayed, Effects, EgressMessage, Expiration, Invoke, StateChange, StateSpec, Value,
+};
+use statefun_kinesis_protocol::{
+    egress::{KINESIS_EGRESS_RECORD, KinesisEgressRecord},
+    reqreply::{
+        self, DelayedInvocation, ExpirationSpec, FromFunction, IncompleteInvocationContext, InvocationResponse,
+        OutgoingMessage, PersistedValueMutation, PersistedValueSpec, ToFunction, TypedValue, from_function,
+        to_function,
+    },
+};
+use statefun_kinesis_remote::RemoteEndpoint;
+use statefun_kinesis_types::{HashKey, PutRecord};
+
+use crate::scene::*;
+
+#[tokio::test]
+async fn a_request_says_all_that_a_function_needs() {
+    let seen: Arc<Mutex<Vec<HttpRequest<Bytes>>>> = Arc::default();
+    let log = Arc::clone(&seen);
+    let server = Server::start(move |request| {
+        log.lock().unwrap().push(request);
+        answer(result(InvocationResponse::default()))
+    });
+    assert_eq!(server.endpoint().invoke(&request(), LONG).await.unwrap(), no_effects());
+
+    let seen = seen.lock().unwrap().remove(0);
+    assert_eq!((seen.method().as_str(), seen.uri().path()), ("POST", "/serve/f"));
+    for (name, value) in
+        [("content-type", "application/octet-stream"), ("accept", "application/octet-stream"), ("host", "localhost")]
+    {
+        assert_eq!(seen.headers()[name], value, "{name}");
+    }
+    assert_eq!(seen.headers()["content-length"], seen.body().len().to_string().as_str());
+    let Some(to_function::Request::Invocation(batch)) = ToFunction::decode(seen.into_body()).unwrap().request else {
+        panic!("it is no batch");
+    };
+    assert_eq!(batch.target, Some(wire_address("1")));
+    let states: Vec<_> = batch.state.into_iter().map(|state| (state.state_name, state.state_value)).collect();
+    assert_eq!(states, [("set".to_owned(), Some(typed("state"))), ("unset".to_owned(), None)]);
+    let messages: Vec<_> = batch.invocations.into_iter().map(|message| (message.caller, message.argument)).collect();
+    let expect = [(None, Some(typed("hello"))), (Some(wire_address("2")), Some(typed("")))];
+    assert_eq!(messages, expect);
+}
+
+#[tokio::test]
+async fn an_answer_brings_its_effects_in_order() {
+    let delayed = |delay_in_ms, cancellation_token: &str, is_cancellation_request: bool| DelayedInvocation {
+        delay_in_ms,
+        target: (!is_cancellation_request).then(|| wire_address("3")),
+        argument: Some(typed("later")),
+        is_cancellation_request,
+        cancellation_token: cancellation_token.into(),
+    };
+    let mutation = |mutation_type, name: &str, state_value| PersistedValueMutation {
+        mutation_type,
+        state_name: name.into(),
+        state_value,
+    };
+    let record = |stream: &str, explicit_hash_key: &str| reqreply::EgressMessage {
+        egress_namespace: "t".into(),
+        egress_type: "out".into(),
+        argument: Some(TypedValue {
+            typename: KINESIS_EGRESS_RECORD.into(),
+            has_value: true,
+            value: KinesisEgressRecord {
+                partition_key: "k".into(),
+                value_bytes: Bytes::from_static(b"v"),
+                stream: stream.into(),
+                explicit_hash_key: explicit_hash_key.into(),
+            }
+            .encode_to_vec()
+            .into(),
+        }),
+    };
+    const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/other";
+    let response = InvocationResponse {
+        state_mutations: vec![mutation(1, "a", Some(typed("x"))), mutation(0, "b", None)],
+        outgoing_messages: vec![
+            OutgoingMessage { target: Some(wire_address("2")), argument: Some(typed("now")) },
+            OutgoingMessage { target: Some(wire_address("1")), argument: None },
+        ],
+        delayed_invocations: vec![delayed(7, "t", false), delayed(-7, "", false), delayed(0, "t", true)],
+        outgoing_egresses: vec![record("", ""), record("name", "5"), record(ARN, "")],
+    };
+    let server = Server::start(move |_| answer(result(response.clone())));
+    let Answer::Handled(effects) = server.endpoint().invoke(&request(), LONG).await.unwrap() else {
+        panic!("nothing is missing");
+    };
+    let value = |text: &'static str| Value::new("t/text", text);
+    let send = |millis, token: Option<&str>| Delayed::Send {
+        delay: Duration::from_millis(millis),
+        to: address("3"),
+        value: value("later"),
+        token: token.map(Into::into),
+    };
+    let put = PutRecord::new("k".parse().unwrap(), "v");
+    let out = |stream: Option<&str>, record: &PutRecord| EgressMessage {
+        egress: "t/out".parse().unwrap(),
+        stream: stream.map(|stream| stream.parse().unwrap()),
+        record: record.clone(),
+    };
+    let expect = Effects {
+        messages: vec![(address("2"), value("now")), (address("1"), Value { typename: "".into(), bytes: None })],
+        delayed: vec![send(7, Some("t")), send(0, None), Delayed::Cancel { token: "t".into() }],
+        egress: vec![
+            out(None, &put),
+            out(Some("name"), &put.clone().with_explicit_hash_key(HashKey::new(5))),
+            out(Some(ARN), &put),
+        ],
+        states: vec![
+            StateChange { name: "a".into(), value: Some(value("x")) },
+            StateChange { name: "b".into(), value: None },
+        ],
+    };
+    assert_eq!(effects, expect);
+}
+
+#[tokio::test]
+async fn an_answer_names_missing_states() {
+    let spec = |name: &str, expiration: Option<(i32, i64)>| PersistedValueSpec {
+        state_name: name.into(),
+        expiration_spec: expiration.map(|(mode, expire_after_millis)| ExpirationSpec { mode, expire_after_millis }),
+        type_typename: "t/text".into(),
+    };
+    let missing_values =
+        vec![spec("a", None), spec("b", Some((0, 5))), spec("c", Some((1, 5))), spec("d", Some((2, 6)))];
+    let context = IncompleteInvocationContext { missing_values };
+    let response = FromFunction { response: Some(from_function::Response::IncompleteInvocationContext(context)) };
+    let server = Server::start(move |_| answer(response.clone()));
+    let missing = |name: &str, expiration| StateSpec { name: name.into(), typename: "t/text".into(), expiration };
+    let expect = Answer::StatesMissing(vec![
+        missing("a", Expiration::Never),
+        missing("b", Expiration::Never),
+        missing("c", Expiration::AfterWrite(Duration::from_millis(5))),
+        missing("d", Expiration::AfterInvoke(Duration::from_millis(6))),
+    ]);
+    assert_eq!(server.endpoint().invoke(&request(), LONG).await.unwrap(), expect);
+}
+
+#[tokio::test]
+async fn an_empty_answer_has_no_effects() {
+    for (status, kind) in
+        [(200, Some("application/octet-stream")), (204, None), (200, Some("Application/Octet-Stream; x=1"))]
+    {
+        let server = Server::start(move |_| {
+            let mut response = Response::builder().status(status);
+            if let Some(kind) = kind {
+                response = response.header("content-type", kind);
+            }
+            response.body(full("")).unwrap()
+        });
+        assert_eq!(server.endpoint().invoke(&request(), LONG).await.unwrap(), no_effects());
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_told() {
+    let respond = |status: u16, kind: &'static str, encoding: Option<&'static str>, body: Bytes| {
+        Server::start(move |_| {
+            let mut response = Response::builder().status(status).header("content-type", kind);
+            if let Some(encoding) = encoding {
+                response = response.header("content-encoding", encoding);
+            }
+            response.body(full(body.clone())).unwrap()
+        })
+    };
+    let octets = "application/octet-stream";
+    let long = Bytes::from("x".repeat(100_000));
+    for (server, expect) in [
+        (
+            respond(500, "text/plain", None, "KeyError: 'colour'\n".into()),
+            ["500 Internal Server Error", "`KeyError: \\'colour\\'`"],
+        ),
+        (respond(404, "text/html", None, Bytes::new()), ["404 Not Found", "(no body)"]),
+        (respond(502, "text/plain", None, long), ["502 Bad Gateway", "xxx…`"]),
+        (respond(301, octets, None, Bytes::new()), ["301", ""]),
+        (respond(200, "text/html", None, "<html>".into()), ["is of type \"text/html\"", "`<html>`"]),
+        (respond(200, octets, None, "<html>".into()), ["cannot be used", "no message of the protocol"]),
+        (respond(200, octets, Some("br"), "x".into()), ["packed by `br`", ""]),
+        (respond(200, octets, Some("gzip"), "x".into()), ["cannot be unpacked", ""]),
+    ] {
+        says(server.endpoint().invoke(&request(), LONG).await, &expect);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_can_be_none_is_told() {
+    let message = |egress_type: &str, typename: &str, value: Vec<u8>| InvocationResponse {
+        outgoing_egresses: vec![reqreply::EgressMessage {
+            egress_namespace: "t".into(),
+            egress_type: egress_type.into(),
+            argument: Some(TypedValue { typename: typename.into(), has_value: true, value: value.into() }),
+        }],
+        ..Default::default()
+    };
+    let record = |partition_key: &str, stream: &str, explicit_hash_key: &str| {
+        let record = KinesisEgressRecord {
+            partition_key: partition_key.into(),
+            stream: stream.into(),
+            explicit_hash_key: explicit_hash_key.into(),
+            ..Default::default()
+        };
+        message("out", KINESIS_EGRESS_RECORD, record.encode_to_vec())
+    };
+    for (response, expect) in [
+        (message("out", "t/text", vec![]), "the egress t/out is a `t/text`"),
+        (message("out", KINESIS_EGRESS_RECORD, vec![0xff]), "the egress t/out is no record"),
+        (message("", KINESIS_EGRESS_RECORD, vec![]), "a name that is none"),
+        (record("", "", ""), "not a valid partition key"),
+        (record("k", "no such name", ""), "not a valid stream name"),
+        (record("k", "", "-1"), "not a valid hash key"),
+        (
+            InvocationResponse { outgoing_messages: vec![OutgoingMessage::default()], ..Default::default() },
+            "no target for a message",
+        ),
+    ] {
+        let server = Server::start(move |_| answer(result(response.clone())));
+        says(server.endpoint().invoke(&request(), LONG).await, &[expect]);
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
+/// An answer of about so many bytes.
+fn answer_of(bytes: usize) -> FromFunction {
+    let argument = TypedValue { value: vec![0; bytes].into(), has_value: true, typename: "t/text".into() };
+    let outgoing_messages = vec![OutgoingMessage { target: Some(wire_address("2")), argument: Some(argument) }];
+    result(InvocationResponse { outgoing_messages, ..Default::default() })
+}
+
+#[tokio::test]
+async fn an_answer_may_be_packed_and_is_bounded() {
+    const LIMIT: u32 = 100_000;
+    for (bytes, packed, fits) in
+        [(99_900, false, true), (100_000, false, false), (99_900, true, true), (100_000, true, false)]
+    {
+        let server = Server::start(move |request| {
+            assert_eq!(request.headers()["accept-encoding"], "gzip");
+            let body = answer_of(bytes).encode_to_vec();
+            let response = Response::builder().header("content-type", "application/octet-stream");
+            if packed {
+                return response.header("content-encoding", "gzip").body(full(gzip(&body))).unwrap();
+            }
+            // In pieces, without a length that would tell.
+            let pieces: Vec<_> =
+                body.chunks(1_000).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+            response.body(BodyExt::boxed(StreamBody::new(futures::stream::iter(pieces)))).unwrap()
+        });
+        let mut spec = server.spec();
+        spec.transport.payload_max_bytes = LIMIT.try_into().unwrap();
+        let answered = RemoteEndpoint::new(&spec).unwrap().invoke(&request(), LONG).await;
+        if fits {
+            let Answer::Handled(effects) = answered.unwrap() else { panic!("nothing is missing") };
+            assert_eq!(effects.messages[0].1.payload_len(), bytes);
+        } else {
+            says(answered, &["100000 bytes that `payload_max_bytes` allows"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_with_any_success_counts() {
+    let server = Server::start(|_| {
+        let mut response = answer(result(InvocationResponse::default()));
+        *response.status_mut() = StatusCode::ACCEPTED;
+        response
+    });
+    assert_eq!(server.endpoint().invoke(&request(), LONG).await.unwrap(), no_effects());
+}
