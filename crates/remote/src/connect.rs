@@ -17,24 +17,27 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection, HttpConnector},
     rt::TokioIo,
 };
-use statefun_kinesis_module::TransportSpec;
 use tokio::net::{TcpStream, UnixStream};
 use tower_service::Service;
 
-use crate::{endpoint::EndpointError, tls};
+use crate::{
+    endpoint::EndpointError,
+    tls::{self, TlsFiles},
+};
 
 /// Opens connections, with TLS where the address says `https`.
 pub(crate) type Connector = HttpsConnector<Dial>;
 
-/// Makes the connector of an endpoint; `socket` is where it connects to, when that is not what addresses say.
+/// Makes the connector of an endpoint. `tls` is `None` where addresses do not say `https`, and `socket` is where it
+/// connects to, when that is not what addresses say.
 pub(crate) fn connector(
-    transport: &TransportSpec,
-    uses_tls: bool,
+    timeout: Duration,
+    tls: Option<&TlsFiles>,
     socket: Option<PathBuf>,
 ) -> Result<Connector, EndpointError> {
-    let tls = if uses_tls { tls::trusting(transport)? } else { tls::without_trust()? };
+    let tls = tls.map_or_else(tls::without_trust, tls::trusting)?;
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2();
-    Ok(builder.wrap_connector(Dial::new(transport.connect_timeout, socket)))
+    Ok(builder.wrap_connector(Dial::new(timeout, socket)))
 }
 
 /// Opens connections without TLS.

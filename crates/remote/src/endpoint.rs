@@ -3,6 +3,7 @@ use std::{
     error::Error,
     fmt,
     io::Read,
+    num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -29,6 +30,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     answer,
     connect::{Connector, connector},
+    tls::TlsFiles,
     upload::{Progress, Stage, Upload},
     url::Target,
 };
@@ -73,8 +75,22 @@ impl Error for EndpointError {
 #[derive(Debug)]
 pub struct RemoteEndpoint {
     template: UrlTemplate,
-    transport: TransportSpec,
+    /// How long an answer may be silent.
+    read_timeout: Option<Duration>,
+    /// How long a request may not move on.
+    write_timeout: Option<Duration>,
+    payload_max_bytes: NonZeroU32,
+    connections: ConnectionSettings,
     clients: Mutex<Clients>,
+}
+
+/// How connections are opened and kept.
+#[derive(Debug)]
+struct ConnectionSettings {
+    connect_timeout: Duration,
+    pool_ttl: Duration,
+    pool_size: NonZeroU32,
+    tls: TlsFiles,
 }
 
 #[derive(Debug, Default)]
@@ -93,13 +109,33 @@ impl RemoteEndpoint {
     ///
     /// When certificates or keys that the endpoint names cannot be read, or the address is none.
     pub fn new(spec: &EndpointSpec) -> Result<Self, EndpointError> {
+        // Each field is named, so that a new one does not compile before it has an effect. Those without a name here are
+        // settings of the runtime that makes the requests.
+        let EndpointSpec { functions, url_path_template, max_num_batch_requests: _, transport, failures: _ } = spec;
+        let TransportSpec {
+            call_timeout: _,
+            connect_timeout,
+            read_timeout,
+            write_timeout,
+            pool_ttl,
+            pool_size,
+            payload_max_bytes,
+            trust_ca_certs,
+            client_cert,
+            client_key,
+            client_key_password,
+        } = transport.clone();
+        let tls = TlsFiles { trust_ca_certs, client_cert, client_key, client_key_password };
         let endpoint = Self {
-            template: spec.url_path_template.clone(),
-            transport: spec.transport.clone(),
+            template: url_path_template.clone(),
+            read_timeout,
+            write_timeout,
+            payload_max_bytes,
+            connections: ConnectionSettings { connect_timeout, pool_ttl, pool_size, tls },
             clients: Mutex::default(),
         };
         // What is wrong with files and address is told now, and not at the first message.
-        let function = match &spec.functions {
+        let function = match functions {
             FunctionPattern::Function(function) => Some(function.clone()),
             FunctionPattern::Namespace(_) => "example/function".parse().ok(),
         };
@@ -120,11 +156,12 @@ impl RemoteEndpoint {
         let client = match clients.by_socket.get(&target.socket) {
             Some(client) => client.clone(),
             None => {
+                let ConnectionSettings { connect_timeout, pool_ttl, pool_size, tls } = &self.connections;
                 let uses_tls = target.uri.scheme_str() == Some("https");
-                let connector = connector(&self.transport, uses_tls, target.socket.clone())?;
+                let connector = connector(*connect_timeout, uses_tls.then_some(tls), target.socket.clone())?;
                 let client = Client::builder(TokioExecutor::new())
-                    .pool_idle_timeout(self.transport.pool_ttl)
-                    .pool_max_idle_per_host(self.transport.pool_size.get() as usize)
+                    .pool_idle_timeout(*pool_ttl)
+                    .pool_max_idle_per_host(pool_size.get() as usize)
                     .pool_timer(TokioTimer::new())
                     .timer(TokioTimer::new())
                     .build(connector);
@@ -178,8 +215,8 @@ impl RemoteEndpoint {
             let (limit, what) = match progress.stage() {
                 // The connector has the time-out of its own.
                 Stage::Connecting => (None, "connect"),
-                Stage::Writing => (self.transport.write_timeout, "write"),
-                Stage::Waiting => (self.transport.read_timeout, "read"),
+                Stage::Writing => (self.write_timeout, "write"),
+                Stage::Waiting => (self.read_timeout, "read"),
             };
             tokio::select! {
                 response = &mut request => {
@@ -193,7 +230,7 @@ impl RemoteEndpoint {
 
     /// The head and the body of an answer, unpacked, within the limit of its size.
     async fn body(&self, response: Response<Incoming>) -> Result<(HeaderMap, Bytes), InvokeError> {
-        let limit = self.transport.payload_max_bytes.get() as usize;
+        let limit = self.payload_max_bytes.get() as usize;
         let too_large =
             || InvokeError::new(format!("the answer has more than the {limit} bytes that `payload_max_bytes` allows"));
         let (head, mut body) = response.into_parts();
@@ -236,7 +273,7 @@ impl RemoteEndpoint {
     }
 
     async fn frame(&self, body: &mut Incoming) -> Result<Option<http_body::Frame<Bytes>>, InvokeError> {
-        let limit = self.transport.read_timeout;
+        let limit = self.read_timeout;
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = expiry(limit) => return Err(timed_out("read", limit)),
@@ -323,4 +360,34 @@ fn address_ref(address: &Address) -> AddressRef<'_> {
 
 fn value_ref(value: &Value) -> ValueRef<'_> {
     ValueRef { typename: &value.typename, value: value.bytes.as_deref() }
+}
+
+#[cfg(test)]
+mod tests {
+    use statefun_kinesis_spec::assert_fields_arrive;
+
+    use super::*;
+
+    /// Each field of an endpoint that is about connections changes them.
+    #[test]
+    fn each_field_of_a_transport_arrives() {
+        let is_of_the_runtime = |path: &[&str]| match path {
+            ["transport" | "timeouts", .., name] => *name == "call",
+            [name, ..] => *name != "urlPathTemplate",
+            [] => false,
+        };
+        for kind in ["io.statefun.endpoints.v1/http", "io.statefun.endpoints.v2/http"] {
+            assert_fields_arrive(kind, is_of_the_runtime, |module| {
+                let RemoteEndpoint {
+                    template,
+                    read_timeout,
+                    write_timeout,
+                    payload_max_bytes,
+                    connections,
+                    clients: _,
+                } = RemoteEndpoint::new(&module.endpoints[0]).unwrap();
+                format!("{template} {read_timeout:?} {write_timeout:?} {payload_max_bytes} {connections:#?}")
+            });
+        }
+    }
 }

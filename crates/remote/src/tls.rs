@@ -1,4 +1,4 @@
-//! Whom connections trust, and by what endpoints know them.
+//! The certificates and keys of connections.
 
 use std::{path::Path, sync::Arc};
 
@@ -7,10 +7,20 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
 };
-use statefun_kinesis_module::TransportSpec;
 use statefun_kinesis_types::Secret;
 
 use crate::endpoint::EndpointError;
+
+/// The files of certificates and keys that an endpoint names.
+#[derive(Debug)]
+pub(crate) struct TlsFiles {
+    /// The authorities that are trusted; those of the machine when there is no file.
+    pub(crate) trust_ca_certs: Option<String>,
+    /// The certificate that is shown to the server.
+    pub(crate) client_cert: Option<String>,
+    pub(crate) client_key: Option<String>,
+    pub(crate) client_key_password: Option<Secret>,
+}
 
 fn client_config() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, EndpointError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -18,16 +28,17 @@ fn client_config() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVe
     builder.map_err(|error| EndpointError::new("cannot set TLS up").because(error))
 }
 
-/// For an endpoint that uses no TLS: nobody has to read certificates for it.
+/// For an endpoint without TLS. No certificates are read.
 pub(crate) fn without_trust() -> Result<ClientConfig, EndpointError> {
     Ok(client_config()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// For an endpoint that uses TLS.
-pub(crate) fn trusting(transport: &TransportSpec) -> Result<ClientConfig, EndpointError> {
-    let builder = client_config()?.with_root_certificates(roots(transport.trust_ca_certs.as_deref())?);
-    let (Some(certificate), Some(key)) = (&transport.client_cert, &transport.client_key) else {
-        if transport.client_cert.is_some() || transport.client_key.is_some() {
+pub(crate) fn trusting(files: &TlsFiles) -> Result<ClientConfig, EndpointError> {
+    let TlsFiles { trust_ca_certs, client_cert, client_key, client_key_password } = files;
+    let builder = client_config()?.with_root_certificates(roots(trust_ca_certs.as_deref())?);
+    let (Some(certificate), Some(key)) = (client_cert, client_key) else {
+        if client_cert.is_some() || client_key.is_some() {
             return Err(EndpointError::new(
                 "`client_cert` and `client_key` belong together, and one of them is missing",
             ));
@@ -35,7 +46,7 @@ pub(crate) fn trusting(transport: &TransportSpec) -> Result<ClientConfig, Endpoi
         return Ok(builder.with_no_client_auth());
     };
     let chain = certificates(Path::new(certificate))?;
-    let key = private_key(key, transport.client_key_password.as_ref())?;
+    let key = private_key(key, client_key_password.as_ref())?;
     let configured = builder.with_client_auth_cert(chain, key);
     configured.map_err(|error| EndpointError::new("the client certificate and its key cannot be used").because(error))
 }
@@ -46,7 +57,7 @@ fn private_key(file: &str, password: Option<&Secret>) -> Result<PrivateKeyDer<'s
     let text = String::from_utf8_lossy(&pem);
     if text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(EndpointError::new(format!(
-            "the client key {file} is encrypted in the way of old versions of OpenSSL; write it anew: `openssl pkcs8 -topk8`"
+            "the client key {file} is encrypted in the way of old versions of OpenSSL; convert it with `openssl pkcs8 -topk8`"
         )));
     }
     if !text.contains("BEGIN ENCRYPTED PRIVATE KEY") {
@@ -57,7 +68,7 @@ fn private_key(file: &str, password: Option<&Secret>) -> Result<PrivateKeyDer<'s
     };
     let password = match std::fs::read_to_string(password.expose()) {
         Ok(read) => Secret::new(read.trim_end_matches(['\r', '\n'])),
-        // It is no file, so it is the password.
+        // It is not a file, so it is the password.
         Err(_) => password.clone(),
     };
     let (_, document) = SecretDocument::from_pem(&text).map_err(|error| cannot_read(file, error))?;
@@ -82,7 +93,8 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, EndpointError> {
     let native = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
-        let mut error = EndpointError::new("no certificate of an authority was found; name a file by `trust_cacerts`");
+        let mut error =
+            EndpointError::new("this machine has no trusted certificates; name a file with `trust_cacerts`");
         if let Some(first) = native.errors.into_iter().next() {
             error = error.because(first);
         }

@@ -3,10 +3,10 @@ use std::{
     time::Duration,
 };
 
-use statefun_kinesis_module::{AggregationSpec, EgressOrder, EgressSpec};
+use statefun_kinesis_module::{AggregationSpec, EgressOrder, EgressSpec, FailedRecordHandling};
 use statefun_kinesis_producer::{
-    Aggregation, BatchReceipt, Clients, Metrics, OnFailure, Order, Producer, ProducerError, Producers, Reason,
-    SendError, Settings,
+    Aggregation, BatchReceipt, Clients, Metrics, OnFailure, Order, Producer, ProducerError, Producers,
+    ProducersBuilder, Reason, SendError, Settings,
 };
 use statefun_kinesis_types::{InvalidRecordHandling, PartitionKey, PutRecord, StreamArn, StreamRef, TypeName};
 use tokio::time::Instant;
@@ -39,29 +39,10 @@ impl Egresses {
         spec: &EgressSpec,
         clients: Arc<dyn Clients>,
     ) -> Result<(), Arc<ProducerError>> {
-        let dead_letters = match &spec.failed_records.given_up {
-            InvalidRecordHandling::DeadLetter { stream, .. } => {
-                let client = clients.client(stream).await;
-                let client = client.map_err(|source| ProducerError::NoClient { stream: stream.clone(), source })?;
-                Some(Producer::builder(client, stream.clone()).build().await?)
-            }
-            InvalidRecordHandling::Fail | InvalidRecordHandling::Skip { .. } => None,
-        };
-        let on_failure = match (&spec.failed_records.given_up, &dead_letters) {
-            (InvalidRecordHandling::Skip { log }, _) => OnFailure::Skip { log: *log },
-            (InvalidRecordHandling::DeadLetter { log, .. }, Some(to)) => {
-                OnFailure::DeadLetter { to: to.clone(), log: *log }
-            }
-            (InvalidRecordHandling::Fail, _) | (InvalidRecordHandling::DeadLetter { .. }, None) => OnFailure::Fail,
-        };
-        let own = spec.stream_name.clone().map(StreamRef::Name);
+        let (on_failure, dead_letters) = on_failure_of(spec, &*clients).await?;
         let fails = matches!(on_failure, OnFailure::Fail);
-        let mut builder =
-            Producers::builder(clients).settings(settings_of(spec)).on_failure(on_failure).egress(spec.id.clone());
-        if let Some(allowed) = &spec.allowed_streams {
-            builder = builder.allow(allowed.iter().chain(&own).cloned());
-        }
-        let producers = builder.build();
+        let (own, builder) = producers_of(spec, clients);
+        let producers = builder.on_failure(on_failure).build();
         if let Some(own) = &own
             && let Err(Reason::NoProducer(error)) = producers.get(own).await
         {
@@ -173,22 +154,68 @@ impl Egress {
     }
 }
 
-/// What the module file says, and the producer's defaults for the rest.
-fn settings_of(spec: &EgressSpec) -> Settings {
-    let mut settings = Settings { max_outstanding_records: spec.max_outstanding_records, ..Settings::default() };
-    if spec.order == EgressOrder::None {
-        settings.order = Order::None;
-    }
-    settings.aggregation = spec.aggregation.map(|AggregationSpec { max_bytes, max_records, .. }| {
-        let default = Aggregation::default();
-        Aggregation {
-            max_bytes: max_bytes.unwrap_or(default.max_bytes),
-            max_records: max_records.unwrap_or(default.max_records),
+/// What is done about records that fail permanently, and the producer of the dead letters.
+async fn on_failure_of(
+    spec: &EgressSpec,
+    clients: &dyn Clients,
+) -> Result<(OnFailure, Option<Producer>), Arc<ProducerError>> {
+    Ok(match &spec.failed_records.given_up {
+        InvalidRecordHandling::Fail => (OnFailure::Fail, None),
+        InvalidRecordHandling::Skip { log } => (OnFailure::Skip { log: *log }, None),
+        InvalidRecordHandling::DeadLetter { stream, log } => {
+            let client = clients.client(stream).await;
+            let client = client.map_err(|source| ProducerError::NoClient { stream: stream.clone(), source })?;
+            let to = Producer::builder(client, stream.clone()).build().await?;
+            (OnFailure::DeadLetter { to: to.clone(), log: *log }, Some(to))
         }
-    });
-    settings.max_attempts = spec.failed_records.max_attempts;
-    settings.give_up_after = spec.failed_records.timeout.unwrap_or(settings.give_up_after);
-    settings
+    })
+}
+
+/// The stream of an egress, and the producers that the egress asks for.
+///
+/// Each field of the model is named here, so that a new one does not compile before it has an effect. Region, credentials
+/// and `client` made the clients.
+fn producers_of(spec: &EgressSpec, clients: Arc<dyn Clients>) -> (Option<StreamRef>, ProducersBuilder) {
+    let EgressSpec {
+        id,
+        region: _,
+        credentials: _,
+        stream_name,
+        allowed_streams,
+        max_outstanding_records,
+        order,
+        aggregation,
+        failed_records: FailedRecordHandling { given_up: _, max_attempts, timeout },
+        client: _,
+        client_properties: _,
+    } = spec;
+    let own = stream_name.clone().map(StreamRef::Name);
+    let default = Settings::default();
+    let settings = Settings {
+        max_outstanding_records: *max_outstanding_records,
+        order: match order {
+            EgressOrder::PerPartitionKey => Order::PerPartitionKey,
+            EgressOrder::None => Order::None,
+        },
+        aggregation: aggregation.map(aggregation_of),
+        max_attempts: *max_attempts,
+        give_up_after: timeout.unwrap_or(default.give_up_after),
+        ..default
+    };
+    let mut builder = Producers::builder(clients).settings(settings).egress(id.clone());
+    if let Some(allowed) = allowed_streams {
+        builder = builder.allow(allowed.iter().chain(&own).cloned());
+    }
+    (own, builder)
+}
+
+/// What the module says, and the producer's defaults for the rest.
+fn aggregation_of(AggregationSpec { max_bytes, max_records }: AggregationSpec) -> Aggregation {
+    let default = Aggregation::default();
+    Aggregation {
+        max_bytes: max_bytes.unwrap_or(default.max_bytes),
+        max_records: max_records.unwrap_or(default.max_records),
+    }
 }
 
 /// What the egresses of a router have done so far; it can be looked at while the router runs. It keeps nothing alive:
@@ -303,5 +330,40 @@ impl EgressError {
             Self::Refused { source, .. } | Self::NotStored { source, .. } => matches!(source.reason(), Reason::Closed),
             Self::Unknown { .. } | Self::NoStream { .. } | Self::NotAllowed { .. } => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use statefun_kinesis_client::{KinesisAdmin as _, KinesisClient};
+    use statefun_kinesis_fake::FakeKinesis;
+    use statefun_kinesis_spec::assert_fields_arrive;
+
+    use super::*;
+
+    /// They make the client, which a router is given.
+    const OF_CLIENTS: [&str; 3] = ["awsRegion", "awsCredentials", "clientConfigProperties"];
+
+    /// Each field of an egress changes its producers.
+    #[test]
+    fn each_field_of_an_egress_arrives() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        assert_fields_arrive(
+            "io.statefun.kinesis.v1/egress",
+            |path| OF_CLIENTS.contains(&path[0]),
+            |module| {
+                let spec = &module.egresses[0];
+                runtime.block_on(async {
+                    let kinesis = FakeKinesis::new();
+                    if let InvalidRecordHandling::DeadLetter { stream, .. } = &spec.failed_records.given_up {
+                        kinesis.create_stream(&stream.name(), 1).await.unwrap();
+                    }
+                    let clients: Arc<dyn Clients> = Arc::new(Arc::new(kinesis) as Arc<dyn KinesisClient>);
+                    let (on_failure, _) = on_failure_of(spec, &*clients).await.unwrap();
+                    let (own, builder) = producers_of(spec, clients);
+                    format!("{own:#?} {:#?}", builder.on_failure(on_failure))
+                })
+            },
+        );
     }
 }

@@ -6,7 +6,7 @@ use statefun_kinesis_client::Clock;
 use statefun_kinesis_consumer::{
     Acknowledgement, Batch, Consumer, ConsumerBuilder, ConsumerError, FanOut, InvalidKind, Metrics, Positions, Settings,
 };
-use statefun_kinesis_module::{ConsumerLifecycle, ConsumerSpec};
+use statefun_kinesis_module::{ConsumerLifecycle, ConsumerSpec, IngressSpec, StreamRoute};
 use statefun_kinesis_types::{ErrorChain, Record, ShardId, StreamArn, TypeName};
 use tokio_util::sync::CancellationToken;
 
@@ -33,23 +33,8 @@ impl Lane {
         clock: &Arc<dyn Clock>,
         stop_reading: &CancellationToken,
     ) -> Result<Self, BuildError> {
-        let Ingress { spec, client, fan_out, dead_letters, deserializer, settings } = ingress;
-        let mut builder = Consumer::builder(client)
-            .start(spec.startup)
-            .clock(Arc::clone(clock))
-            .settings(settings_of(&spec.consumer, settings))
-            .shutdown(stop_reading.clone());
-        if let Some(consumer) = fan_out_of(&spec.consumer) {
-            let Some(client) = fan_out else { return Err(BuildError::NoFanOut { ingress: spec.id }) };
-            builder = builder.fan_out(client, consumer);
-        }
-        if let Some(client) = dead_letters {
-            builder = builder.dead_letters(client);
-        }
-        let builder = spec.streams.iter().fold(builder, |builder: ConsumerBuilder, route| {
-            let handling = spec.invalid_records_of(route).clone();
-            builder.stream(route.stream.clone()).invalid_records_of(route.stream.clone(), handling)
-        });
+        let (spec, deserializer) = (ingress.spec.clone(), ingress.deserializer.clone());
+        let builder = consumer_of(ingress)?.clock(Arc::clone(clock)).shutdown(stop_reading.clone());
         let built = match handler {
             Kind::Stateless(stateless) => {
                 builder.checkpoints(stateless.checkpoints_of(&spec.id)).build().await.map(|consumer| (consumer, None))
@@ -186,6 +171,43 @@ fn failed(ingress: &TypeName, source: ConsumerError) -> RunError {
     RunError::Ingress { ingress: ingress.clone(), source }
 }
 
+/// The consumer that an ingress asks for.
+///
+/// Each field of the model is named here and in [`RoutingTable::new`], so that a new one does not compile before it has
+/// an effect. Region, credentials and `client` made the clients.
+fn consumer_of(ingress: Ingress) -> Result<ConsumerBuilder, BuildError> {
+    let Ingress { spec, client, fan_out, dead_letters, deserializer: _, settings } = ingress;
+    let IngressSpec {
+        id,
+        region: _,
+        credentials: _,
+        startup,
+        streams,
+        consumer,
+        invalid_records,
+        client: _,
+        client_properties: _,
+    } = spec;
+    let mut builder = Consumer::builder(client)
+        .start(startup)
+        .settings(settings_of(&consumer, settings))
+        .invalid_records(invalid_records);
+    if let Some(consumer) = fan_out_of(&consumer) {
+        let Some(client) = fan_out else { return Err(BuildError::NoFanOut { ingress: id }) };
+        builder = builder.fan_out(client, consumer);
+    }
+    if let Some(client) = dead_letters {
+        builder = builder.dead_letters(client);
+    }
+    for StreamRoute { stream, invalid_records, value_type: _, targets: _ } in streams {
+        if let Some(handling) = invalid_records {
+            builder = builder.invalid_records_of(stream.clone(), handling);
+        }
+        builder = builder.stream(stream);
+    }
+    Ok(builder)
+}
+
 fn fan_out_of(consumer: &ConsumerSpec) -> Option<FanOut> {
     match consumer {
         ConsumerSpec::EnhancedFanOut { name, lifecycle: ConsumerLifecycle::Given, .. } => {
@@ -216,4 +238,32 @@ fn settings_of(consumer: &ConsumerSpec, mut settings: Settings) -> Settings {
         settings.discovery_interval = *interval;
     }
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use statefun_kinesis_fake::FakeKinesis;
+    use statefun_kinesis_spec::assert_fields_arrive;
+
+    use super::*;
+
+    /// They make the client, which a router is given.
+    const OF_CLIENTS: [&str; 3] = ["awsRegion", "awsCredentials", "clientConfigProperties"];
+
+    /// Each field of an ingress changes its consumer or its routes.
+    #[test]
+    fn each_field_of_an_ingress_arrives() {
+        assert_fields_arrive(
+            "io.statefun.kinesis.v1/ingress",
+            |path| OF_CLIENTS.contains(&path[0]),
+            |module| {
+                let spec = module.ingresses[0].clone();
+                let stream = "arn:aws:kinesis:us-east-1:123456789012:stream/other-stream".parse().unwrap();
+                let routes = RoutingTable::new(&spec, &[stream]).unwrap();
+                let kinesis = Arc::new(FakeKinesis::new());
+                let ingress = Ingress::new(spec, Arc::clone(&kinesis) as Arc<_>).fan_out(kinesis);
+                format!("{:#?} {routes:#?}", consumer_of(ingress).unwrap())
+            },
+        );
+    }
 }

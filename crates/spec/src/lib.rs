@@ -57,7 +57,7 @@ pub use check::{Checked, Options, read_module};
 pub use code::{Code, UnknownCode};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use duration::parse_duration;
-pub use schema::{FieldExample, field_examples, json_schema, reference};
+pub use schema::{FieldExample, assert_fields_arrive, field_examples, json_schema, reference};
 pub use source::{Position, SourceFile};
 pub use statefun_kinesis_module::{
     AggregationSpec, ClientProperties, ClientSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EgressSpec,

@@ -23,12 +23,12 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("store", &["types", "client"], &["store-conformance"]),
     ("store-conformance", &["store"], &[]),
     ("mailboxes", &["types", "protocol"], &[]),
-    ("router", &["types", "module", "client", "consumer", "producer", "store"], &["fake"]),
-    ("remote", &["types", "module", "protocol", "mailboxes"], &[]),
+    ("router", &["types", "module", "client", "consumer", "producer"], &["spec", "fake"]),
+    ("remote", &["types", "module", "protocol", "mailboxes"], &["spec"]),
     (
         "functions",
         &["types", "module", "client", "dead-letter", "protocol", "store", "mailboxes", "router"],
-        &["fake", "remote"],
+        &["spec", "fake", "remote"],
     ),
     (
         "cli",

@@ -233,13 +233,16 @@ impl StatefulFunctionsBuilder {
     /// `invoke` makes the requests: a `RemoteEndpoint` of the `remote` crate does so over HTTP.
     #[must_use]
     pub fn endpoint(mut self, spec: &EndpointSpec, invoke: Arc<dyn Invoke>) -> Self {
+        // Each field is named, so that a new one does not compile before it has an effect. The others of the transport are
+        // settings of what makes the requests.
+        let EndpointSpec { functions, url_path_template: _, max_num_batch_requests, transport, failures } = spec;
         let settings = GroupSettings {
-            max_in_flight: spec.transport.pool_size,
-            max_batch_messages: spec.max_num_batch_requests,
+            max_in_flight: transport.pool_size,
+            max_batch_messages: *max_num_batch_requests,
             ..GroupSettings::default()
         };
-        let group = Group { invoke, call: spec.transport.call_timeout, failures: spec.failures.clone() };
-        self.groups.push((spec.functions.clone(), settings, group));
+        let group = Group { invoke, call: transport.call_timeout, failures: failures.clone() };
+        self.groups.push((functions.clone(), settings, group));
         self
     }
 
@@ -307,5 +310,28 @@ impl StatefulFunctionsBuilder {
         let dead_letters = self.dead_letters;
         let shared = Shared::new(Parts { mailboxes, groups, dead_letters, store, is_durable, checkpoint });
         Ok(StatefulFunctions { shared: Arc::new(shared), driver: Mutex::new(None) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use statefun_kinesis_spec::assert_fields_arrive;
+
+    use super::*;
+
+    /// Each field of an endpoint that is not about connections changes how its functions are served.
+    #[test]
+    fn each_field_of_an_endpoint_arrives() {
+        let is_of_connections = |path: &[&str]| match path {
+            ["transport" | "timeouts", .., name] => !["call", "pool_size"].contains(name),
+            [name, ..] => *name == "urlPathTemplate",
+            [] => false,
+        };
+        for kind in ["io.statefun.endpoints.v1/http", "io.statefun.endpoints.v2/http"] {
+            assert_fields_arrive(kind, is_of_connections, |module| {
+                let builder = StatefulFunctions::builder().endpoint(&module.endpoints[0], Arc::new(Registry::new()));
+                format!("{builder:#?}")
+            });
+        }
     }
 }

@@ -17,6 +17,7 @@ use statefun_kinesis_mailboxes::Invoke;
 use statefun_kinesis_module::EndpointSpec;
 use statefun_kinesis_protocol::reqreply::{InvocationResponse, ToFunction, to_function};
 use statefun_kinesis_remote::RemoteEndpoint;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::scene::*;
 
@@ -55,6 +56,63 @@ async fn each_time_out_is_named() {
     reads.transport.read_timeout = Some(short);
     let endpoint = RemoteEndpoint::new(&reads).unwrap();
     says(endpoint.invoke(&request(), LONG).await, &[&timed_out("read")]);
+}
+
+#[tokio::test]
+async fn the_time_to_connect_is_limited() {
+    // A server that accepts no connection and has a short queue: the kernel leaves further ones unanswered.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let queued: Vec<_> = (0..8).map(|_| tokio::spawn(TcpStream::connect(address))).collect();
+    let is_full =
+        async { while tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await.is_ok() {} };
+    tokio::time::timeout(LONG, is_full).await.expect("the queue has an end");
+
+    let mut spec = EndpointSpec::new("t/*".parse().unwrap(), format!("http://{address}").parse().unwrap());
+    spec.transport.connect_timeout = Duration::from_millis(50);
+    let endpoint = RemoteEndpoint::new(&spec).unwrap();
+    says(endpoint.invoke(&request(), LONG).await, &["the connection failed", "deadline has elapsed"]);
+    drop(queued);
+}
+
+/// Makes this number of requests at the same time.
+async fn invoke_at_once(endpoint: &RemoteEndpoint, count: usize) {
+    let request = request();
+    let answers = futures::future::join_all((0..count).map(|_| endpoint.invoke(&request, LONG))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_pool_keeps_as_many_connections_as_it_may() {
+    for (size, after) in [(8, 3), (1, 5)] {
+        let server = Server::start(|_| answer(result(InvocationResponse::default())));
+        let mut spec = server.spec();
+        spec.transport.pool_size = size.try_into().unwrap();
+        let endpoint = RemoteEndpoint::new(&spec).unwrap();
+        invoke_at_once(&endpoint, 3).await;
+        assert_eq!(server.connections.load(Ordering::Relaxed), 3);
+        // Connections go back to the pool a moment after their answers.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        invoke_at_once(&endpoint, 3).await;
+        assert_eq!(server.connections.load(Ordering::Relaxed), after, "with a pool of {size}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_for_a_time() {
+    let server = Server::start(|_| answer(result(InvocationResponse::default())));
+    let mut spec = server.spec();
+    spec.transport.pool_ttl = Duration::from_millis(1);
+    let endpoint = RemoteEndpoint::new(&spec).unwrap();
+    let is_replaced = async {
+        while server.connections.load(Ordering::Relaxed) < 2 {
+            invoke_at_once(&endpoint, 1).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, is_replaced).await.expect("a connection ends after a millisecond");
 }
 
 #[tokio::test]
