@@ -23,7 +23,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("store-conformance", &["store"], &[]),
     ("mailboxes", &["types", "protocol"], &[]),
     ("router", &["types", "spec", "client", "consumer", "producer", "store"], &["fake"]),
-    ("functions", &["types", "spec", "client", "dead-letter", "protocol", "store", "mailboxes", "router"], &["fake"]),
+    (
+        "functions",
+        &["types", "spec", "client", "dead-letter", "protocol", "store", "mailboxes", "router"],
+        &["consumer", "fake"],
+    ),
     (
         "cli",
         &[
