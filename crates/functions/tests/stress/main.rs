@@ -6,6 +6,7 @@
 
 mod functions;
 mod results;
+mod watched;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +15,8 @@ use fastrand::Rng;
 use world::{Disk, World};
 
 /// Worlds of `cargo test` on a store in memory, and on one on disk: each takes about ten seconds.
-const WORLDS_IN_MEMORY: u64 = 16;
-const WORLDS_ON_DISK: u64 = 6;
+const WORLDS_IN_MEMORY: u64 = 12;
+const WORLDS_ON_DISK: u64 = 4;
 /// Runs of each world, all but the last one cut off or stopped before their work is done.
 const RUNS: usize = 8;
 /// Records that are written for each run, while it reads.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     functions::{Text, registry},
     results::{Stored, came_out, to_come_out},
+    watched::Watched,
 };
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/in";
@@ -96,7 +97,7 @@ impl World {
     /// Starts a run from what the disk has.
     pub(crate) fn start(&mut self) -> Engine {
         let random = &mut self.random;
-        let interval = Duration::from_millis([0, 1, 5, 20][random.usize(0..4)]);
+        let interval = Duration::from_millis([0, 0, 1, 5][random.usize(0..4)]);
         let (limits, fails_one_in) = if random.bool() {
             // So few that messages wait in the store, and reading waits for room. Addresses that fail would be put out for
             // seconds.
@@ -107,7 +108,7 @@ impl World {
             (Limits::default(), 400)
         };
         let settings = Settings {
-            max_records_per_call: random.usize(1..20),
+            max_records_per_call: random.usize(1..6),
             read_calls_per_second: 10_000,
             poll_idle_min: Duration::from_millis(1),
             poll_idle_max: Duration::from_millis(2),
@@ -119,7 +120,7 @@ impl World {
             let functions = StatefulFunctions::builder()
                 .limits(limits)
                 .in_process(registry(fails_one_in))
-                .store(self.disk.open().await)
+                .store(self.watched(self.disk.open().await))
                 .checkpoint_interval(interval)
                 .build()
                 .await
@@ -142,6 +143,10 @@ impl World {
         });
         let (functions, running) = started;
         Engine { functions, running, shutdown, tokio, disk: Arc::clone(&self.disk) }
+    }
+
+    fn watched(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(Watched { store, kinesis: self.kinesis.clone(), stream: STREAM.parse().unwrap() })
     }
 
     /// Writes so many records, from several threads at a time.
