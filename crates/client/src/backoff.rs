@@ -32,8 +32,13 @@ impl Backoff {
     ///
     /// Half of it at least, and all of it at most, of `base` doubled for each failure before, up to `cap`.
     pub fn delay(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
-        let doubled = self.base.saturating_mul(2_u32.saturating_pow(failures)).min(self.cap);
-        doubled.mul_f64(0.5 + random.f64() / 2.0)
+        self.longest(failures).mul_f64(0.5 + random.f64() / 2.0)
+    }
+
+    /// The longest delay after so many failures before the last one, for a caller that fails alone and has to be
+    /// foreseeable: `base` doubled for each failure before, up to `cap`.
+    pub fn longest(&self, failures: u32) -> Duration {
+        self.base.saturating_mul(2_u32.saturating_pow(failures)).min(self.cap)
     }
 
     /// The delay before the retry of a call that failed so: that of [`delay`](Self::delay), or the one that the service
@@ -66,6 +71,14 @@ mod tests {
                 let delay = backoff.delay(failures, &mut random);
                 assert!(full / 2 <= delay && delay <= full, "{failures}: {delay:?}");
             }
+        }
+    }
+
+    #[test]
+    fn longest_delays_double_from_the_base_to_the_cap() {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        for (failures, most_ms) in [(0, 100), (1, 200), (5, 3_200), (6, 5_000), (7, 5_000), (u32::MAX, 5_000)] {
+            assert_eq!(backoff.longest(failures), Duration::from_millis(most_ms), "{failures}");
         }
     }
 

@@ -234,7 +234,7 @@ impl Drop for Hold {
     }
 }
 
-#[cfg(all(test, shuttle))]
+#[cfg(test)]
 mod shuttle_tests;
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("remote", &["types", "module", "protocol", "mailboxes"], &["spec"]),
     (
         "functions",
-        &["types", "module", "client", "dead-letter", "protocol", "store", "mailboxes", "router"],
-        &["spec", "fake", "remote"],
+        &["types", "module", "client", "dead-letter", "store", "mailboxes", "router"],
+        &["spec", "fake", "remote", "protocol", "consumer"],
     ),
     (
         "cli",

@@ -1,5 +1,4 @@
-//! The lock protocol of acknowledgements under the model checker `shuttle`, which tries orders of threads:
-//! `RUSTFLAGS="--cfg shuttle" cargo test -p statefun-kinesis-consumer --lib shuttle`.
+//! The lock protocol of acknowledgements under the model checker `shuttle`, which tries orders of threads.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use statefun_kinesis_client::InstantExt as _;
+use statefun_kinesis_client::{Backoff, InstantExt as _};
 use statefun_kinesis_router::FunctionError;
 use statefun_kinesis_store::{Error, ErrorKind, Store};
 use statefun_kinesis_types::{ErrorChain, FunctionType, Timestamp};
@@ -27,10 +27,9 @@ use super::{
 };
 use crate::{Expiration, StateSpec};
 
-/// The delay before a failed commit is tried again. It doubles with each failure.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-/// The longest delay between two tries: a full disk is found to have room again that soon.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// The delays before a failed commit is tried again. At the longest one, a full disk is found to have room again that
+/// soon. Nobody else tries to write at the same time, so that no delay is left to chance.
+const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// Tries of the last commit of a run, over about six seconds.
 const LAST_TRIES: u32 = 7;
 
@@ -131,7 +130,8 @@ impl Checkpoint {
         }
     }
 
-    async fn checkpoint(
+    /// Makes a commit now, if there is something to commit.
+    pub(crate) async fn checkpoint(
         &self,
         source: &impl Source,
         specs: &mut HashMap<FunctionType, Vec<StateSpec>>,
@@ -192,7 +192,7 @@ impl Checkpoint {
                 log_failure(&error);
             }
             let tries = if closing { last_tries } else { failures };
-            let delay = RETRY_MIN.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(RETRY_MAX);
+            let delay = RETRIES.longest(tries - 1);
             tokio::select! {
                 () = sleep(delay) => {}
                 () = self.closing.cancelled(), if !closing => {}

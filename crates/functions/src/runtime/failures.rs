@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use statefun_kinesis_client::Backoff;
 use statefun_kinesis_module::{FailureHandling, GiveUp};
 use statefun_kinesis_types::{ErrorChain, FunctionType, LogLevel};
 use tokio::time::Instant;
@@ -16,16 +17,13 @@ use tracing::{info, warn};
 
 use crate::{InvokeError, Request};
 
-/// Wait before the second attempt. It doubles with each attempt.
-const BACKOFF_MIN: Duration = Duration::from_millis(10);
-/// Longest wait between two attempts.
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// The delays between attempts.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(30));
 
-/// How long to wait after so many attempts: half of the time is fixed and half is left to chance, so that those who failed
-/// together do not come back together.
+/// How long to wait after so many attempts.
 pub(super) fn backoff(attempts: u32) -> Duration {
-    let doubled = BACKOFF_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(BACKOFF_MAX);
-    doubled.mul_f64(0.5 + fastrand::f64() / 2.0)
+    // Its seed comes from the generator of the thread, which a simulation seeds.
+    BACKOFF.delay(attempts.saturating_sub(1), &mut fastrand::Rng::new())
 }
 
 /// Whether nothing more is to be tried, after so many attempts in so much time and with the next one only after `wait`.

@@ -5,6 +5,7 @@ mod egress;
 mod error;
 mod failures;
 mod latency;
+mod lock;
 mod reads;
 mod run;
 mod shared;

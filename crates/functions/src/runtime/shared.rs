@@ -4,7 +4,7 @@ use std::{
     any::Any,
     collections::HashMap,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -19,7 +19,13 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{blocked::BlockedLog, builder::DeadLetters, failures::FailureLog, latency::Latencies};
+use super::{
+    blocked::BlockedLog,
+    builder::DeadLetters,
+    failures::FailureLog,
+    latency::Latencies,
+    lock::{self, Mutex, MutexGuard},
+};
 use crate::{
     Invoke, Mailboxes, Now, Request, StoredEgress,
     checkpoint::{Checkpoint, Moment, Source},
@@ -174,7 +180,7 @@ impl Shared {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let shared = Arc::clone(self);
-        self.tasks.spawn(async move {
+        lock::spawn(self.tasks.track_future(async move {
             let task = AssertUnwindSafe(task).catch_unwind();
             tokio::select! {
                 biased;
@@ -185,7 +191,7 @@ impl Shared {
                     }
                 }
             }
-        });
+        }));
     }
 
     /// Does all that can be done now: what is due, requests, reads, and records for egresses.
@@ -295,3 +301,6 @@ impl Source for Arc<Shared> {
         self.pump();
     }
 }
+
+#[cfg(test)]
+mod shuttle_tests;

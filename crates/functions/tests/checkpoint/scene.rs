@@ -1,22 +1,16 @@
-//! Streams, a store, and functions whose effects do not depend on the order in which messages happen to be handled.
+//! Streams, a store, runs, and what everything comes to.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use fastrand::Rng;
 use statefun_kinesis_client::{KinesisAdmin, KinesisClient};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::{
-    BoxError, Context, Function, GroupSettings, Limits, Message, NumberedEntry, Payload, Registry, StateSpec,
-    StatefulFunctions, StoredMessage, StoredTimer, StoredValue, Value, ValueSpec,
+    BoxError, GroupSettings, Invoke, Limits, NumberedEntry, Payload, Registry, StatefulFunctions, StoredMessage,
+    StoredTimer, StoredValue, Value,
 };
 use statefun_kinesis_module::{EgressSpec, FailureHandling, GiveUp, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_router::{
@@ -29,36 +23,18 @@ use statefun_kinesis_types::{
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::{
+    disk::Disk,
+    functions::{Text, Trouble, registry},
+    server::Server,
+};
+
 pub(crate) const STREAMS: [&str; 2] = ["alpha", "beta"];
 const OUT: &str = "out";
 const DEAD: &str = "dead";
-/// Longer than any run.
-const NEVER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Addresses of sinks and relays.
-pub(crate) const PLACES: u32 = 5;
 
 pub(crate) fn arn(name: &str) -> StreamArn {
     format!("arn:aws:kinesis:us-east-1:000000000000:stream/{name}").parse().unwrap()
-}
-
-pub(crate) fn to(function: &str, id: impl ToString) -> Address {
-    Address { function: format!("sim/{function}").parse().unwrap(), id: id.to_string().into() }
-}
-
-/// Text, as it is.
-#[derive(Debug)]
-pub(crate) struct Text(pub(crate) String);
-
-impl Payload for Text {
-    const TYPENAME: &str = "sim/text";
-
-    fn to_bytes(&self) -> Bytes {
-        self.0.clone().into()
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Result<Self, BoxError> {
-        Ok(Self(String::from_utf8(bytes.to_vec())?))
-    }
 }
 
 /// What a record asks for. `number` names it; no two records have the same.
@@ -100,157 +76,6 @@ impl Ask {
     }
 }
 
-/// What functions do beside what they are for.
-#[derive(Debug)]
-pub(crate) struct Trouble {
-    random: Mutex<Rng>,
-    /// Of so many messages one fails, and another one hangs; 0 is none.
-    one_in: u32,
-    calm: AtomicBool,
-}
-
-impl Trouble {
-    async fn meet(&self) -> Result<(), BoxError> {
-        if self.one_in == 0 || self.calm.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let (chance, millis) = {
-            let mut random = self.random.lock().unwrap();
-            (random.u32(0..self.one_in), random.u64(0..3_000))
-        };
-        match chance {
-            0 => Err("it fails now and then".into()),
-            1 => {
-                sleep(Duration::from_millis(millis)).await;
-                Ok(())
-            }
-            2 => {
-                // Longer than a call may take.
-                sleep(NEVER).await;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Does what records ask for.
-struct Entry {
-    total: ValueSpec<Text>,
-    trouble: Arc<Trouble>,
-}
-
-impl Entry {
-    fn count(&self, context: &mut Context) -> Result<(), BoxError> {
-        let total = context.get(&self.total)?.map_or(Ok(0), |text| text.0.parse::<u32>())? + 1;
-        context.set(&self.total, &Text(total.to_string()))?;
-        let key = format!("entry-{}", context.self_address().id);
-        context.egress("sim/out".parse()?, PutRecord::new(key.parse()?, total.to_string()));
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Function for Entry {
-    fn states(&self) -> Vec<StateSpec> {
-        vec![(&self.total).into()]
-    }
-
-    async fn handle(&self, context: &mut Context, message: &Message) -> Result<(), BoxError> {
-        self.trouble.meet().await?;
-        let text = message.read::<Text>()?.0;
-        let stream = context.origin().map(|origin| origin.stream.name().to_string());
-        let key = context.self_address().id.split('-').next().map(str::to_owned);
-        assert_eq!(stream, key.filter(|_| context.caller().is_none()), "where {text} came from");
-        let words: Vec<&str> = text.split(' ').collect();
-        let told = |number: &str| Text(format!("{} {number}", words[0]));
-        self.count(context)?;
-        match words[..] {
-            ["count" | "counted", _] => {}
-            ["forward", number, place] => context.send(to("sink", place), &told(number)),
-            ["hop", number, place, hops] => context.send(to("relay", place), &Text(format!("{number} {place} {hops}"))),
-            ["late", number, place, millis] => {
-                context.send_after(Duration::from_millis(millis.parse()?), to("sink", place), &told(number));
-            }
-            ["again", number] => context.send(context.self_address().clone(), &Text(format!("counted {number}"))),
-            ["token", number, place] => {
-                context.send_after_unless_cancelled(NEVER, to("sink", place), &told(number), number);
-            }
-            ["cancel", _, cancelled] => context.cancel(cancelled),
-            _ => return Err(format!("what is {text}?").into()),
-        }
-        Ok(())
-    }
-}
-
-/// Passes on.
-struct Relay {
-    trouble: Arc<Trouble>,
-}
-
-#[async_trait]
-impl Function for Relay {
-    async fn handle(&self, context: &mut Context, message: &Message) -> Result<(), BoxError> {
-        self.trouble.meet().await?;
-        let text = message.read::<Text>()?.0;
-        let [number, place, hops] = text.split(' ').collect::<Vec<_>>()[..] else { return Err("three words".into()) };
-        let (here, hops): (u32, u32) = (context.self_address().id.parse()?, hops.parse()?);
-        if hops == 0 {
-            context.send(to("sink", place), &Text(format!("hop {number}")));
-        } else {
-            let next = Text(format!("{number} {place} {}", hops - 1));
-            context.send(to("relay", (here + 1) % PLACES), &next);
-        }
-        Ok(())
-    }
-}
-
-/// Keeps what it is told, in the order in which it is told, and counts.
-struct Sink {
-    told: ValueSpec<Text>,
-    trouble: Arc<Trouble>,
-}
-
-#[async_trait]
-impl Function for Sink {
-    fn states(&self) -> Vec<StateSpec> {
-        vec![(&self.told).into()]
-    }
-
-    async fn handle(&self, context: &mut Context, message: &Message) -> Result<(), BoxError> {
-        self.trouble.meet().await?;
-        let caller = context.caller().ok_or("it was sent by a function")?;
-        let line = format!("{} {}", caller.id, message.read::<Text>()?.0);
-        let told = context.get(&self.told)?.map_or_else(String::new, |told| told.0) + &line + "\n";
-        let count = told.lines().count();
-        context.set(&self.told, &Text(told))?;
-        let key = format!("sink-{}", context.self_address().id);
-        context.egress("sim/out".parse()?, PutRecord::new(key.parse()?, count.to_string()));
-        Ok(())
-    }
-}
-
-/// Counts what a second ingress reads of the same stream, and handles no poison.
-struct Audit {
-    total: ValueSpec<Text>,
-}
-
-#[async_trait]
-impl Function for Audit {
-    fn states(&self) -> Vec<StateSpec> {
-        vec![(&self.total).into()]
-    }
-
-    async fn handle(&self, context: &mut Context, message: &Message) -> Result<(), BoxError> {
-        if message.read::<Text>()?.0.starts_with("poison") {
-            return Err("it is poison".into());
-        }
-        let total = context.get(&self.total)?.map_or(Ok(0), |text| text.0.parse::<u32>())? + 1;
-        context.set(&self.total, &Text(total.to_string()))?;
-        Ok(())
-    }
-}
-
 /// Takes all but what is bad; poison is for nobody.
 #[derive(Debug)]
 struct Reader;
@@ -283,6 +108,10 @@ pub(crate) struct Setting {
     pub(crate) drain: Duration,
     pub(crate) max_batch_messages: u32,
     pub(crate) limits: Limits,
+    /// Whether functions are in a server of their own, behind HTTP.
+    pub(crate) is_remote: bool,
+    /// Whether the store is in a directory of the machine, and not on a disk in memory.
+    pub(crate) is_on_disk: bool,
 }
 
 impl Default for Setting {
@@ -293,6 +122,8 @@ impl Default for Setting {
             drain: Duration::from_secs(5),
             max_batch_messages: 1_000,
             limits: Limits::default(),
+            is_remote: false,
+            is_on_disk: false,
         }
     }
 }
@@ -300,10 +131,28 @@ impl Default for Setting {
 /// The streams, the store, and the expectation.
 pub(crate) struct World {
     pub(crate) kinesis: FakeKinesis,
-    pub(crate) disk: MemoryDisk,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) setting: Setting,
-    pub(crate) trouble: Arc<Trouble>,
+    trouble: Arc<Trouble>,
+    /// What handles messages.
+    serving: Serving,
     pub(crate) expected: Expected,
+}
+
+/// Where functions are.
+enum Serving {
+    InProcess(Arc<Registry>),
+    Remote(Server),
+}
+
+impl Serving {
+    /// What a run calls the functions by.
+    fn invoke(&self) -> Arc<dyn Invoke> {
+        match self {
+            Self::InProcess(registry) => Arc::clone(registry) as Arc<dyn Invoke>,
+            Self::Remote(server) => server.endpoint(),
+        }
+    }
 }
 
 /// What everything comes to, if each message takes effect once.
@@ -358,18 +207,20 @@ impl World {
         for (name, shards) in [(STREAMS[0], 2), (STREAMS[1], 1), (OUT, 2), (DEAD, 1)] {
             kinesis.create_stream(&name.parse().unwrap(), shards).await.unwrap();
         }
-        let trouble = Trouble {
-            random: Mutex::new(Rng::with_seed(seed ^ 1)),
-            one_in: setting.one_in,
-            calm: AtomicBool::new(false),
+        let trouble = Arc::new(Trouble::new(setting.one_in, seed ^ 1));
+        let disk = if setting.is_on_disk { Disk::directory() } else { Disk::Memory(MemoryDisk::seeded(seed)) };
+        let functions = registry(&trouble, !setting.is_remote);
+        let serving = if setting.is_remote {
+            Serving::Remote(Server::start(functions))
+        } else {
+            Serving::InProcess(Arc::new(functions))
         };
-        let (disk, trouble, expected) = (MemoryDisk::seeded(seed), Arc::new(trouble), Expected::default());
-        Self { kinesis, disk, setting, trouble, expected }
+        Self { kinesis, disk: Arc::new(disk), setting, trouble, serving, expected: Expected::default() }
     }
 
     /// No function fails or hangs any more.
     pub(crate) fn calm(&self) {
-        self.trouble.calm.store(true, Ordering::Relaxed);
+        self.trouble.end();
     }
 
     pub(crate) async fn put(&mut self, stream: &str, key: &str, number: u32, ask: Ask) {
@@ -390,22 +241,16 @@ impl World {
 
     /// Starts the engine from what the disk has.
     pub(crate) async fn start(&self) -> Result<Engine, BoxError> {
-        let store: Arc<dyn Store> = Arc::new(self.disk.open()?);
-        let trouble = &self.trouble;
-        let registry = Registry::new()
-            .function("sim/entry".parse()?, Entry { total: ValueSpec::new("total"), trouble: Arc::clone(trouble) })
-            .function("sim/relay".parse()?, Relay { trouble: Arc::clone(trouble) })
-            .function("sim/sink".parse()?, Sink { told: ValueSpec::new("told"), trouble: Arc::clone(trouble) })
-            .function("sim/audit".parse()?, Audit { total: ValueSpec::new("total") });
-        let registry = Arc::new(registry);
+        let store = self.disk.open().await?;
+        let invoke = self.serving.invoke();
         let max_batch_messages = self.setting.max_batch_messages.try_into()?;
         let settings = GroupSettings { max_batch_messages, ..GroupSettings::default() };
         let after = GiveUp { max_attempts: 2.try_into().ok(), ..GiveUp::default() };
         let skip = FailureHandling::Skip { after, log: LogLevel::Trace };
         let functions = StatefulFunctions::builder()
             .limits(self.setting.limits)
-            .functions("sim/*".parse()?, settings, FailureHandling::KeepTrying, registry.clone())
-            .functions("sim/audit".parse()?, settings, skip, registry)
+            .functions("sim/*".parse()?, settings, FailureHandling::KeepTrying, Arc::clone(&invoke))
+            .functions("sim/audit".parse()?, settings, skip, invoke)
             .store(Arc::clone(&store))
             .checkpoint_interval(self.setting.interval)
             .build()
@@ -500,8 +345,8 @@ impl World {
         (&mut engine.running).await.expect("no panic").expect("an orderly end");
         drop(engine);
 
-        let store = self.disk.open().unwrap();
-        let found = self.found(&store).await;
+        let store = self.disk.open().await.unwrap();
+        let found = self.found(&*store).await;
         assert_eq!(found.messages, []);
         assert_eq!(found.egress, 0);
         let mut tokens: Vec<u32> =
@@ -581,7 +426,7 @@ impl Engine {
     }
 
     /// The end without notice: nothing is finished, flushed or saved, and a commit that is under way may be there or not.
-    pub(crate) async fn kill(self, disk: &MemoryDisk) {
+    pub(crate) async fn kill(self, disk: &Disk) {
         disk.crash();
         self.running.abort();
         let _ = self.running.await;

@@ -1,5 +1,6 @@
 //! Random traffic, resharding, faults, full and failing disks, and crashes at any await and any write of the store; each
-//! run repeatable from its seed.
+//! run repeatable from its seed. The same traffic also meets functions behind HTTP and a store on the machine's own disk:
+//! what these do takes real time, so that a seed says there what happens to the world, and not in which order its tasks go on.
 //!
 //! What is checked: whatever happened, the states, the messages between functions and the delayed ones are exactly those
 //! of a run in which nothing did, and the egress has each record at least once, in order per key.
@@ -19,14 +20,21 @@ use fastrand::Rng;
 use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClientExt, Operation, ShardFilter};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::Limits;
-use statefun_kinesis_store::CommitFailure;
+use statefun_kinesis_store::{CommitFailure, MemoryDisk};
 use statefun_kinesis_types::{HashKey, StreamRef};
 use tokio::{task::yield_now, time::sleep};
 
-use crate::scene::{Ask, Engine, PLACES, STREAMS, Setting, World, arn};
+use crate::{
+    functions::PLACES,
+    scene::{Ask, Engine, STREAMS, Setting, World, arn},
+};
 
 /// Runs of `cargo test`.
 const RUNS: u64 = 200;
+/// The same with functions behind HTTP, where a socket is waited for.
+const RUNS_REMOTE: u64 = 40;
+/// The same on the machine's own disk, which is waited for.
+const RUNS_ON_DISK: u64 = 20;
 const KEYS: u8 = 6;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -55,7 +63,15 @@ impl Met {
     }
 }
 
-fn setting(random: &mut Rng) -> Setting {
+/// What is real of the world.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    is_remote: bool,
+    is_on_disk: bool,
+}
+
+fn setting(kind: Kind, random: &mut Rng) -> Setting {
+    let Kind { is_remote, is_on_disk } = kind;
     let few = random.bool();
     Setting {
         one_in: [0, 15, 60][random.usize(0..3)],
@@ -67,16 +83,22 @@ fn setting(random: &mut Rng) -> Setting {
         } else {
             Limits::default()
         },
+        is_remote,
+        is_on_disk,
     }
 }
 
-async fn simulate(seed: u64) -> Met {
+async fn simulate(kind: Kind, seed: u64) -> Met {
     let mut random = Rng::with_seed(seed);
     let mut met = Met::default();
-    let mut world = World::new(setting(&mut random), seed).await;
+    let mut world = World::new(setting(kind, &mut random), seed).await;
     let longest = [1, 60, 400][random.usize(0..3)];
-    world.disk.set_commit_takes(Duration::from_millis(random.u64(0..longest)));
-    world.disk.set_read_takes(Duration::from_millis(random.u64(0..longest)));
+    // The machine's own disk takes the time that it takes, and fails as it likes.
+    let scripted = world.disk.in_memory().cloned();
+    let script = |change: &dyn Fn(&MemoryDisk)| scripted.iter().for_each(change);
+    let (commit_takes, read_takes) = (random.u64(0..longest), random.u64(0..longest));
+    script(&|disk| disk.set_commit_takes(Duration::from_millis(commit_takes)));
+    script(&|disk| disk.set_read_takes(Duration::from_millis(read_takes)));
     let mut engine = restart(&world).await;
     let mut tokens: Vec<(usize, u8, u32)> = Vec::new();
 
@@ -117,7 +139,7 @@ async fn simulate(seed: u64) -> Met {
                     yield_now().await;
                 }
                 met.kills += 1;
-                met.torn += usize::from(world.disk.is_in_doubt());
+                met.torn += usize::from(scripted.as_ref().is_some_and(MemoryDisk::is_in_doubt));
                 engine.kill(&world.disk).await;
                 pause(&mut random).await;
                 engine = restart(&world).await;
@@ -134,12 +156,18 @@ async fn simulate(seed: u64) -> Met {
             14..20 => disturb(&world.kinesis, &mut random),
             20..23 => {
                 met.full += 1;
-                world.disk.set_full(true);
+                script(&|disk| disk.set_full(true));
             }
-            23..26 => world.disk.fail_commits([CommitFailure::BreaksOff]),
-            26..32 => world.disk.set_full(false),
-            32..34 => world.disk.break_off_randomly(random.f64() / 4.0),
-            34 => world.disk.fail_reads(random.usize(1..5)),
+            23..26 => script(&|disk| disk.fail_commits([CommitFailure::BreaksOff])),
+            26..32 => script(&|disk| disk.set_full(false)),
+            32..34 => {
+                let ratio = random.f64() / 4.0;
+                script(&|disk| disk.break_off_randomly(ratio));
+            }
+            34 => {
+                let reads = random.usize(1..5);
+                script(&|disk| disk.fail_reads(reads));
+            }
             35..70 => sleep(Duration::from_millis(random.u64(0..1_500))).await,
             _ => {}
         }
@@ -148,9 +176,11 @@ async fn simulate(seed: u64) -> Met {
 
     world.kinesis.faults().clear();
     world.calm();
-    world.disk.set_full(false);
-    world.disk.break_off_randomly(0.0);
-    world.disk.fail_reads(0);
+    script(&|disk| {
+        disk.set_full(false);
+        disk.break_off_randomly(0.0);
+        disk.fail_reads(0);
+    });
     met.repeats = world.end(engine).await;
     met
 }
@@ -163,7 +193,9 @@ async fn restart(world: &World) -> Engine {
             Ok(engine) => return engine,
             Err(_) => {
                 world.disk.crash();
-                world.disk.set_full(false);
+                if let Some(disk) = world.disk.in_memory() {
+                    disk.set_full(false);
+                }
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -213,16 +245,17 @@ fn delay_dead_letters(kinesis: &FakeKinesis, seed: u64) {
     kinesis.faults().fail_entries(move |_, record| record.data.starts_with(b"{") && random.u8(0..4) > 0);
 }
 
-/// One run, from its seed and nothing else.
-fn run(seed: u64) -> Met {
+/// One run, from its seed and nothing else, but for what is real of its world.
+fn run(kind: Kind, seed: u64) -> Met {
     // Who has no seed of their own takes it from here.
     fastrand::seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let met = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(seed))));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let met = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(kind, seed))));
     met.unwrap_or_else(|_| {
         panic!(
-            "the simulation of seed {seed} failed, for the reason above. To see it again: STATEFUN_KINESIS_SEED={seed} \
-             STATEFUN_KINESIS_RUNS=1 cargo test -p statefun-kinesis-functions --test checkpoint simulation"
+            "the simulation of seed {seed} ({kind:?}) failed, for the reason above. To see it again: \
+             STATEFUN_KINESIS_SEED={seed} STATEFUN_KINESIS_RUNS=1 cargo test -p statefun-kinesis-functions \
+             --test checkpoint simulation"
         )
     })
 }
@@ -233,9 +266,9 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text}")))
 }
 
-#[test]
-fn everything_takes_effect_once_whatever_happens() {
-    let runs = number("STATEFUN_KINESIS_RUNS").unwrap_or(RUNS);
+/// Makes so many runs, unless the environment says otherwise, and gives the number of runs and what was met.
+fn run_all(kind: Kind, usual: u64) -> (usize, Met) {
+    let runs = number("STATEFUN_KINESIS_RUNS").unwrap_or(usual);
     let first = number("STATEFUN_KINESIS_SEED").unwrap_or(0);
     let next = AtomicU64::new(first);
     let (all, failed) = (Mutex::new(Met::default()), AtomicBool::new(false));
@@ -246,7 +279,7 @@ fn everything_takes_effect_once_whatever_happens() {
             if seed >= first + runs || failed.load(Ordering::Relaxed) {
                 break;
             }
-            match catch_unwind(|| run(seed)) {
+            match catch_unwind(|| run(kind, seed)) {
                 Ok(met) => mine.add(met),
                 Err(panic) => {
                     failed.store(true, Ordering::Relaxed);
@@ -261,9 +294,13 @@ fn everything_takes_effect_once_whatever_happens() {
             scope.spawn(work);
         }
     });
-    let all = all.into_inner().unwrap();
+    (runs as usize, all.into_inner().unwrap())
+}
+
+#[test]
+fn everything_takes_effect_once_whatever_happens() {
+    let (runs, all) = run_all(Kind::default(), RUNS);
     // A simulation in which nothing goes wrong would prove nothing.
-    let runs = runs as usize;
     let enough = all.records > 50 * runs
         && all.kills > 3 * runs
         && all.torn > runs / 10
@@ -275,8 +312,27 @@ fn everything_takes_effect_once_whatever_happens() {
 }
 
 #[test]
+fn everything_takes_effect_once_with_remote_functions() {
+    let (runs, all) = run_all(Kind { is_remote: true, ..Kind::default() }, RUNS_REMOTE);
+    assert!(all.kills > 3 * runs && all.repeats > runs || runs < 10, "{all:?}");
+}
+
+#[test]
+fn everything_takes_effect_once_on_disk() {
+    let (runs, all) = run_all(Kind { is_on_disk: true, ..Kind::default() }, RUNS_ON_DISK);
+    assert!(all.kills > 3 * runs && all.repeats > 0 || runs < 10, "{all:?}");
+}
+
+#[test]
+fn everything_takes_effect_once_with_remote_functions_on_disk() {
+    let kind = Kind { is_remote: true, is_on_disk: true };
+    let (runs, all) = run_all(kind, RUNS_ON_DISK / 2);
+    assert!(all.kills > 3 * runs || runs < 10, "{all:?}");
+}
+
+#[test]
 fn a_run_follows_from_its_seed() {
     for seed in 0..10 {
-        assert_eq!(run(seed), run(seed), "seed {seed}");
+        assert_eq!(run(Kind::default(), seed), run(Kind::default(), seed), "seed {seed}");
     }
 }
