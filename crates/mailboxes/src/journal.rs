@@ -10,7 +10,7 @@ use statefun_kinesis_types::{FunctionType, Timestamp};
 
 use crate::{
     StateSpec, StoredEgress, StoredMessage, StoredTimer,
-    change::{StoredCancellation, StoredKey, TimerKey},
+    entry::{StoredCancellation, StoredKey, TimerKey},
     state::Content,
 };
 

@@ -9,7 +9,7 @@ use statefun_kinesis_types::{Address, HashKey, Timestamp};
 
 use crate::{
     DuePlace, ReadId, StoredTimer,
-    change::{StoredCancellation, TimerKey},
+    entry::{StoredCancellation, TimerKey},
     journal::Journal,
     removed::Removed,
 };
