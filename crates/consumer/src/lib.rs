@@ -63,6 +63,7 @@ mod graph;
 pub mod guide;
 mod hold;
 mod invalid;
+mod invalid_handling;
 mod lock;
 mod memory;
 mod metrics;
