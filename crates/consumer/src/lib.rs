@@ -57,6 +57,7 @@ mod context;
 mod cursor;
 mod dead_letter;
 mod error;
+mod failures;
 mod fan_out;
 mod file;
 mod graph;
