@@ -69,7 +69,7 @@ impl Mailboxes {
         mailbox.phase = Phase::Ready;
         let place = mailbox.instance;
         self.schedule[group].ready.push_front(slot);
-        self.settle(place);
+        self.queue_for_eviction(place);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use statefun_kinesis_types::Timestamp;
 
 use crate::{Mailboxes, Now, instances::Instance, journal::ChangedState, timers::Window};
 
-/// Most delayed messages that are delivered at a time, so that nobody waits for more than a few milliseconds when all of
+/// Most delayed messages that are delivered at a time, so that callers wait for a few milliseconds at most when all of
 /// them are overdue after a restart.
 const DUE_AT_ONCE: usize = 4_096;
 
@@ -43,7 +43,7 @@ impl Mailboxes {
         while let Some(place) = self.instances.pop_expiry(now) {
             self.expire(place, now);
             self.instances.schedule_expiry(place);
-            self.settle(place);
+            self.queue_for_eviction(place);
         }
         self.evict();
     }

@@ -26,8 +26,8 @@ impl Mailboxes {
     /// What has changed since the last cut.
     ///
     /// That is a swap, which takes the same time whatever has changed. To read or to drop the changes takes longer, and
-    /// is better done where nobody waits for the mailboxes. When they are where a restart finds them,
-    /// [`durable`](Self::durable) has to be told.
+    /// is better done outside the lock of the mailboxes. When they are where a restart finds them,
+    /// [`durable`](Self::durable) has to be called.
     pub fn cut(&mut self) -> Cut {
         let totals = self.totals();
         let journal = self.cuts.take();

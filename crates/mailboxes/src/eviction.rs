@@ -47,12 +47,13 @@ impl Mailboxes {
             of.mailboxes -= 1;
             of.stored_only.add(hash, self.cuts.journal.number);
             of.stored_only.not_before = of.stored_only.not_before.max(Some(until + PAUSE));
-            self.settle(mailbox.instance);
+            self.queue_for_eviction(mailbox.instance);
         }
     }
 
-    /// Puts an instance where it waits to go, or removes it when nobody will miss it.
-    pub(crate) fn settle(&mut self, place: u32) {
+    /// Puts an instance into the queue of those that may be evicted, or removes it when it has nothing that is needed.
+    /// Has to be called after each change that may end or begin the need for it.
+    pub(crate) fn queue_for_eviction(&mut self, place: u32) {
         self.instances.unlink(place);
         let instance = self.instances.get(place);
         match instance.knowledge {
@@ -89,23 +90,24 @@ impl Mailboxes {
     pub(crate) fn evict(&mut self) {
         // More than one each time, so that what waits here gets less when it can.
         for _ in 0..4 {
-            if !self.settle_first() {
+            if !self.requeue_first_unsaved() {
                 break;
             }
         }
         while self.instances.bytes() > self.limits.state_bytes {
             match self.instances.first(Queue::Saved) {
                 Some(place) => self.forget(place),
-                None if self.settle_first() => {}
+                None if self.requeue_first_unsaved() => {}
                 None => return,
             }
         }
     }
 
-    /// Takes the first instance out of the queue of those that were not durable, if it is now.
-    pub(crate) fn settle_first(&mut self) -> bool {
+    /// Moves the first instance whose last change was not durable to those that may be evicted, if it is durable now. Says
+    /// whether there was one.
+    pub(crate) fn requeue_first_unsaved(&mut self) -> bool {
         let first = self.instances.first(Queue::Unsaved).filter(|place| self.is_saved(self.instances.get(*place)));
-        first.inspect(|place| self.settle(*place)).is_some()
+        first.inspect(|place| self.queue_for_eviction(*place)).is_some()
     }
 
     /// Removes an instance, or only what is known of its states when it has messages. Its states are in the store.

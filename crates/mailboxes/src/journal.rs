@@ -256,7 +256,7 @@ impl<V, K> Delta<V, K> {
     }
 }
 
-/// Hashes numbers that are counted here, and that nobody outside can choose so that they collide.
+/// Hashes numbers that are counted here, so that nothing outside can choose them to collide.
 pub(crate) type NumberHashing = BuildHasherDefault<NumberHasher>;
 
 /// Spreads numbers that are counted here.

@@ -53,7 +53,7 @@ impl Mailboxes {
             self.instances.get_mut(place).is_pinned = true;
             self.loaded_if_complete(slot);
         }
-        self.settle(place);
+        self.queue_for_eviction(place);
         self.evict();
     }
 
@@ -97,7 +97,10 @@ impl Mailboxes {
         let place = self.slots[slot].instance;
         let needs_states = !self.instances.get(place).is_known();
         let expected = if needs_states { self.loads.bytes_with_one_more() } else { 0 };
-        while needs_states && self.instances.kept_bytes() + expected > self.limits.state_bytes && self.settle_first() {}
+        while needs_states
+            && self.instances.kept_bytes() + expected > self.limits.state_bytes
+            && self.requeue_first_unsaved()
+        {}
         let has_bytes = !needs_states || self.instances.kept_bytes() + expected <= self.limits.state_bytes;
         let has_room = loads < LOADS_AT_ONCE && has_bytes;
         // One goes on in any case, so that a group is not held up by what others keep in memory.

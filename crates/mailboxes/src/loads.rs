@@ -11,14 +11,14 @@ pub(crate) struct Loads {
     wanted: VecDeque<u32>,
     /// How many were asked for and have not come.
     under_way: usize,
-    /// Addresses that have expired values in the store, and that nobody has to know for anything else.
+    /// Addresses that have expired values in the store and are not needed for anything else.
     sweeps: VecDeque<Address>,
     /// About how large an instance is with the states that come.
     expected_bytes: usize,
 }
 
 impl Default for Loads {
-    /// A guess on the safe side, until the first states have come: nobody should find a gigabyte on its way.
+    /// A high estimate until the first states have come, so that the first loads do not bring a gigabyte at once.
     fn default() -> Self {
         Self { wanted: VecDeque::new(), under_way: 0, sweeps: VecDeque::new(), expected_bytes: 1 << 20 }
     }

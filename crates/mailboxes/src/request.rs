@@ -104,7 +104,7 @@ impl Mailboxes {
         mailbox.phase = Phase::Parked(until);
         let (function, place) = (mailbox.function, mailbox.instance);
         self.schedule.park(request.slot, until);
-        self.settle(place);
+        self.queue_for_eviction(place);
         if self.is_saturated(function) {
             self.evict_waiting(request.slot);
         }
@@ -153,7 +153,7 @@ impl Mailboxes {
         mailbox.is_some_and(|mailbox| mailbox.phase == Phase::InFlight && mailbox.request == request.number)
     }
 
-    /// A request is not in flight any more. Its instance is to be settled after it.
+    /// A request is not in flight any more. The caller has to queue its instance for eviction afterwards.
     pub(crate) fn land(&mut self, slot: u32, failed: bool) {
         let mailbox = &mut self.slots[slot];
         self.instances.get_mut(mailbox.instance).is_pinned = false;

@@ -25,7 +25,7 @@ impl Mailboxes {
                     mailbox.phase = Phase::BehindFirst;
                     let place = mailbox.instance;
                     self.instances.get_mut(place).is_pinned = false;
-                    self.settle(place);
+                    self.queue_for_eviction(place);
                     continue;
                 }
                 return Some(self.dispatch(slot, now));
@@ -100,7 +100,7 @@ impl Mailboxes {
         } else {
             self.make_ready(slot);
         }
-        self.settle(place);
+        self.queue_for_eviction(place);
     }
 
     /// Checks that each mailbox stands where its phase says, and nowhere else.
