@@ -68,12 +68,7 @@ impl Failures {
 /// How long to wait before reading can start at a time that the service has not reached by its own clock; `None` when the
 /// error means something else. `today` is the time of day.
 pub(crate) fn until_service_reaches(from: StartPosition, error: &Error, today: Timestamp) -> Option<Duration> {
-    match from {
-        StartPosition::AtTimestamp(time)
-            if error.kind() == ErrorKind::InvalidArgument && today < time.after(CLOCK_AHEAD_MAX) =>
-        {
-            Some(time.since(today))
-        }
-        _ => None,
-    }
+    let StartPosition::AtTimestamp(time) = from else { return None };
+    let is_ahead = error.kind() == ErrorKind::InvalidArgument && today < time.after(CLOCK_AHEAD_MAX);
+    is_ahead.then(|| time.since(today))
 }
