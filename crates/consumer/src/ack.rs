@@ -5,7 +5,7 @@ use statefun_kinesis_types::Record;
 use crate::{
     ConsumerError, InvalidKind,
     hold::{Hold, ShardProgress},
-    invalid::InvalidRecords,
+    invalid_handling::InvalidRecords,
 };
 
 /// Says when a [`Batch`](crate::Batch) was processed.

@@ -12,7 +12,7 @@ use crate::{
     Consumer, ConsumerError, FanOut, MemoryCheckpoints, Metrics, Positions, Settings,
     context::ReadContext,
     hold::MovedPositions,
-    invalid::InvalidRecords,
+    invalid_handling::InvalidRecords,
     metrics::StreamCounters,
     prefetch::{Amount, Prefetch},
     saver::Saver,

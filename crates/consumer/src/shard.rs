@@ -8,22 +8,16 @@ use statefun_kinesis_types::{GET_RECORDS_MAX_BYTES, StartPosition, Timestamp};
 use crate::{
     Settings,
     cursor::{Cursor, Page},
+    failures::{Failures, until_service_reaches},
     pace::{CallPace, TokenBucket},
     prefetch::Amount,
     unpack::Contents,
 };
 
-/// Unexpected answers in a row before they count as a permanent failure.
-pub(crate) const UNEXPECTED_MAX: u32 = 5;
-
 /// Least room that is reserved for the answer of a shard that was read to its tip. With the default bounds, 200 shards can
 /// be polled at a time. If more has arrived, the next call brings the rest, with room for a full answer.
 const TIP_RECORDS_MIN: usize = 500;
 const TIP_BYTES_MIN: usize = 256 << 10;
-
-/// How far this machine's clock may be ahead of the service's. The service rejects an iterator for a time that it has not
-/// reached; within this distance the rejection means "not yet".
-pub(crate) const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(120);
 
 /// What [`Poller`](crate::poller) does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +51,7 @@ pub(crate) struct ShardMachine {
     /// No call before this, because of an empty answer or a failure.
     not_before: Option<Instant>,
     idle: Duration,
-    failures: u32,
-    unexpected: u32,
+    failures: Failures,
     expired: u32,
     /// The limit of the last call, in records.
     limit: usize,
@@ -87,8 +80,7 @@ impl ShardMachine {
             bytes: TokenBucket::per_second(settings.read_bytes_per_second as f64),
             not_before: None,
             idle: settings.poll_idle_min,
-            failures: 0,
-            unexpected: 0,
+            failures: Failures::new(settings.backoff),
             expired: 0,
             limit: 0,
             brought: Amount::default(),
@@ -104,7 +96,7 @@ impl ShardMachine {
 
     /// Failures in a row since the last success.
     pub(crate) fn failures(&self) -> u32 {
-        self.failures
+        self.failures.in_a_row()
     }
 
     /// The next step at this time. Does not change anything: a step that was not carried out comes again.
@@ -167,11 +159,8 @@ impl ShardMachine {
                 Ok(())
             }
             Err(error) => {
-                if let StartPosition::AtTimestamp(time) = self.cursor.position()
-                    && error.kind() == ErrorKind::InvalidArgument
-                    && today < time.after(CLOCK_AHEAD_MAX)
-                {
-                    self.retry(now, time.since(today));
+                if let Some(wait) = until_service_reaches(self.cursor.position(), &error, today) {
+                    self.retry(now, wait);
                     return Ok(());
                 }
                 self.failed(now, error)
@@ -199,7 +188,8 @@ impl ShardMachine {
             }
         };
         self.calls.succeeded();
-        (self.failures, self.unexpected, self.expired) = (0, 0, 0);
+        self.failures.reset();
+        self.expired = 0;
         self.iterator = match next_iterator {
             Some(iterator) => Iterator::Ready(iterator),
             None => Iterator::Ended(child_shards),
@@ -237,22 +227,15 @@ impl ShardMachine {
         }
         if matches!(kind, ErrorKind::Throttled | ErrorKind::LimitExceeded) {
             self.calls.throttled();
-        } else if kind == ErrorKind::Unexpected {
-            self.unexpected += 1;
-            if self.unexpected >= UNEXPECTED_MAX {
-                return Err(error);
-            }
-        } else if !kind.is_retryable() {
-            return Err(error);
         }
-        self.retry(now, error.retry_after().unwrap_or_default());
+        let at_least = self.failures.check(error)?;
+        self.retry(now, at_least);
         Ok(())
     }
 
     fn retry(&mut self, now: Instant, at_least: Duration) {
-        let delay = self.settings.backoff.delay(self.failures, &mut self.random);
-        self.not_before = Some(now.saturating_add(delay.max(at_least)));
-        self.failures = self.failures.saturating_add(1);
+        let delay = self.failures.delay(at_least, &mut self.random);
+        self.not_before = Some(now.saturating_add(delay));
     }
 }
 
@@ -263,7 +246,11 @@ mod tests {
     use statefun_kinesis_types::Record;
 
     use super::*;
-    use crate::{Position, cursor::Begin};
+    use crate::{
+        Position,
+        cursor::Begin,
+        failures::{CLOCK_AHEAD_MAX, UNEXPECTED_MAX},
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 

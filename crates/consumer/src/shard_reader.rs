@@ -10,7 +10,7 @@ use crate::{
     context::Read,
     cursor::Page,
     hold::ShardProgress,
-    invalid::InvalidRecords,
+    invalid_handling::InvalidRecords,
     metrics::{ShardCounters, StreamCounters},
     pages::Pages,
     prefetch::{Amount, Reservation},

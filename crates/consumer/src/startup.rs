@@ -16,7 +16,7 @@ use crate::{
     dead_letter::{DeadLetterWriter, Letter, Target},
     graph::ShardGraph,
     hold::MovedPositions,
-    invalid::DeadLetters,
+    invalid_handling::DeadLetters,
     metrics::StreamCounters,
     prefetch::{Amount, Prefetch},
     registration::Registration,

@@ -16,7 +16,7 @@ use crate::{
     cursor::Begin,
     graph::{ListingId, ShardGraph},
     hold::ShardProgress,
-    invalid::InvalidRecords,
+    invalid_handling::InvalidRecords,
     metrics::StreamCounters,
     pages::Pages,
     registration::Registration,

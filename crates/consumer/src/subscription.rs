@@ -9,7 +9,7 @@ use statefun_kinesis_types::{StartPosition, Timestamp};
 use crate::{
     Settings,
     cursor::{Cursor, Page},
-    shard::{CLOCK_AHEAD_MAX, UNEXPECTED_MAX},
+    failures::{Failures, until_service_reaches},
     unpack::Contents,
 };
 
@@ -57,13 +57,11 @@ pub(crate) enum Step {
 /// Subscribes to one shard: decides from where and when to subscribe, when to renew, and what follows a failure.
 #[derive(Debug)]
 pub(crate) struct SubscriptionMachine {
-    backoff: Backoff,
     random: fastrand::Rng,
     cursor: Cursor,
     state: State,
     not_before: Option<Instant>,
-    failures: u32,
-    unexpected: u32,
+    failures: Failures,
     /// How often in a row another reader took over the shard.
     takeovers: u32,
 }
@@ -78,13 +76,11 @@ enum State {
 impl SubscriptionMachine {
     pub(crate) fn new(cursor: Cursor, settings: &Settings, random: fastrand::Rng) -> Self {
         Self {
-            backoff: settings.backoff,
             random,
             cursor,
             state: State::None,
             not_before: None,
-            failures: 0,
-            unexpected: 0,
+            failures: Failures::new(settings.backoff),
             takeovers: 0,
         }
     }
@@ -96,7 +92,7 @@ impl SubscriptionMachine {
 
     /// Failures in a row since the last success.
     pub(crate) fn failures(&self) -> u32 {
-        self.failures
+        self.failures.in_a_row()
     }
 
     /// The next step at this time. Does not change anything: a step that was not carried out comes again.
@@ -139,14 +135,11 @@ impl SubscriptionMachine {
             // not noticed, or that of another reader. No backoff: the service says how long to wait.
             let spread = Duration::from_secs(1).mul_f64(self.random.f64());
             self.wait(now, TAKEOVER_AFTER + spread);
-            self.failures = self.failures.saturating_add(1);
+            self.failures.count();
             return Ok(());
         }
-        if let StartPosition::AtTimestamp(time) = self.cursor.position()
-            && error.kind() == ErrorKind::InvalidArgument
-            && today < time.after(CLOCK_AHEAD_MAX)
-        {
-            self.retry(now, time.since(today));
+        if let Some(wait) = until_service_reaches(self.cursor.position(), &error, today) {
+            self.retry(now, wait);
             return Ok(());
         }
         self.failed(now, error)
@@ -187,7 +180,7 @@ impl SubscriptionMachine {
         }
         match event {
             Some(Ok(event)) => {
-                (self.failures, self.unexpected) = (0, 0);
+                self.failures.reset();
                 let SubscriptionEvent { records, continuation, behind_latest, children, .. } = event;
                 // The continuation covers the records of the same event, and `Cursor::position` prefers whichever is later.
                 match continuation {
@@ -225,29 +218,21 @@ impl SubscriptionMachine {
     /// would both make no progress.
     fn yield_to_another(&mut self, now: Instant, since: Instant) {
         self.takeovers = self.takeovers.saturating_add(1);
-        self.failures = self.failures.saturating_add(1);
+        self.failures.count();
         let wait = Backoff::new(2 * TAKEOVER_AFTER, YIELD_MAX).delay(self.takeovers - 1, &mut self.random);
         let earliest = (since + TAKEOVER_AFTER).saturating_duration_since(now);
         self.wait(now, wait.max(earliest));
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
-        if error.kind() == ErrorKind::Unexpected {
-            self.unexpected += 1;
-            if self.unexpected >= UNEXPECTED_MAX {
-                return Err(error);
-            }
-        } else if !error.kind().is_retryable() {
-            return Err(error);
-        }
-        self.retry(now, error.retry_after().unwrap_or_default());
+        let at_least = self.failures.check(error)?;
+        self.retry(now, at_least);
         Ok(())
     }
 
     fn retry(&mut self, now: Instant, at_least: Duration) {
-        let delay = self.backoff.delay(self.failures, &mut self.random);
-        self.failures = self.failures.saturating_add(1);
-        self.wait(now, delay.max(at_least));
+        let delay = self.failures.delay(at_least, &mut self.random);
+        self.wait(now, delay);
     }
 
     fn wait(&mut self, now: Instant, delay: Duration) {

@@ -54,8 +54,8 @@ impl Mailboxes {
     }
 
     fn states_missing(&mut self, slot: u32, missing: Vec<StateSpec>) -> Result<(), Refused> {
-        let mailbox = &self.mailboxes[slot as usize];
-        let function = &self.functions[mailbox.function as usize];
+        let mailbox = &self.slots[slot];
+        let function = &self.functions[mailbox.function];
         if missing.iter().all(|spec| function.specs.was_among(mailbox.states_sent, &spec.name)) {
             return Err(Refused::NothingMissing);
         }
@@ -65,11 +65,11 @@ impl Mailboxes {
             self.register(place, spec);
         }
         self.land(slot, false);
-        let mailbox = &mut self.mailboxes[slot as usize];
+        let mailbox = &mut self.slots[slot];
         mailbox.phase = Phase::Ready;
         let place = mailbox.instance;
-        self.groups[group.index()].ready.push_front(slot);
-        self.settle(place);
+        self.schedule[group].ready.push_front(slot);
+        self.queue_for_eviction(place);
         Ok(())
     }
 
@@ -83,20 +83,20 @@ impl Mailboxes {
                 self.function(&to.function)?;
             }
         }
-        let sender_function = self.mailboxes[slot as usize].function;
-        let specs = &self.functions[sender_function as usize].specs;
+        let sender_function = self.slots[slot].function;
+        let specs = &self.functions[sender_function].specs;
         if let Some(change) = states.iter().find(|change| specs.declared_place(&change.name).is_none()) {
             return Err(Refused::UndeclaredState { name: Arc::clone(&change.name) });
         }
 
         self.land(slot, false);
-        let mailbox = &mut self.mailboxes[slot as usize];
+        let mailbox = &mut self.slots[slot];
         let own = mailbox.instance;
         let batch = mailbox.batch.take().expect("what is in flight is a batch");
         mailbox.reset_attempts();
         let id = Arc::clone(&self.instances.get(own).id);
-        let sender = self.functions[sender_function as usize].address(&id);
-        let counts = &mut self.functions[sender_function as usize].counts;
+        let sender = self.functions[sender_function].address(&id);
+        let counts = &mut self.functions[sender_function].counts;
         counts.messages_out += messages.len() as u64;
         counts.egress_out += egress.len() as u64;
 
@@ -107,37 +107,34 @@ impl Mailboxes {
         for delayed in delayed {
             match delayed {
                 Delayed::Send { delay, to, value, token } => {
-                    self.functions[sender_function as usize].counts.messages_out += 1;
+                    self.functions[sender_function].counts.messages_out += 1;
                     let function = self.function(&to.function)?;
-                    self.functions[function as usize].timers += 1;
+                    self.functions[function].timers += 1;
                     let message = Message { caller: Some(sender.clone()), value, origin: None };
-                    let timer = StoredTimer { id: self.next.take_timer(), at: now.after(delay), to, message, token };
-                    self.timers.insert(timer, &mut self.journal);
+                    let timer =
+                        StoredTimer { id: self.cuts.next.take_timer(), at: now.after(delay), to, message, token };
+                    self.timers.insert(timer, &mut self.cuts.journal);
                 }
                 Delayed::Cancel { token } => {
-                    let number = || self.next.take_timer();
-                    for cancelled in self.timers.cancel(&sender, &token, number, &mut self.journal) {
+                    let number = || self.cuts.next.take_timer();
+                    for cancelled in self.timers.cancel(&sender, &token, number, &mut self.cuts.journal) {
                         let function = self.function(&cancelled.to.function)?;
-                        self.functions[function as usize].timers -= 1;
+                        self.functions[function].timers -= 1;
                     }
                 }
             }
         }
         for message in egress {
-            let record = StoredEgress { id: self.next.take_record(), sender: Arc::clone(&id), message };
-            self.journal.egress.add(record.id, record.clone());
+            let record = StoredEgress { id: self.cuts.next.take_record(), sender: Arc::clone(&id), message };
+            self.cuts.journal.egress.add(record.id, record.clone());
             self.outgoing.push(record);
         }
         self.change_states(own, &states, now);
         self.finish_batch(sender_function, &id, &batch);
-        self.timers.shrink(self.timer_window(), self.durable_numbers.timer);
+        self.shrink_timers();
 
-        let function = &mut self.functions[sender_function as usize];
-        if !function.is_known {
-            function.is_known = true;
-            for aside in std::mem::take(&mut function.aside) {
-                self.make_ready(aside);
-            }
+        for behind in self.functions[sender_function].first_request.answered() {
+            self.make_ready(behind);
         }
         self.go_on(slot);
         Ok(())
@@ -147,8 +144,8 @@ impl Mailboxes {
         if changes.is_empty() {
             return;
         }
-        let journal = &mut self.journal;
-        let specs = &self.functions[self.instances.get(place).function as usize].specs;
+        let journal = &mut self.cuts.journal;
+        let specs = &self.functions[self.instances.get(place).function].specs;
         self.instances.change(place, |Instance { id, function, cells, written, .. }| {
             for change in changes {
                 let spec = specs.place(&change.name).expect("it was looked up before");
@@ -166,6 +163,6 @@ impl Mailboxes {
                 journal.state_changed(written, *function, id, state);
             }
         });
-        self.instances.schedule(place, &mut self.expiries, false);
+        self.instances.schedule_expiry(place);
     }
 }

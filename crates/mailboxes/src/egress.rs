@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     StoredEgress,
-    change::StoredKey,
+    entry::StoredKey,
     journal::{Journal, NumberHashing},
 };
 

@@ -29,8 +29,8 @@ impl Ids {
     }
 }
 
-/// Spreads the ids that there usually are. Who wants all of theirs in one map can have that: it is as if there were no
-/// other then, and that map has a hash that nobody can foretell.
+/// Spreads usual ids over the maps. Ids can be chosen so that all of them lie in one map. That is as if there were only
+/// this one map, and its own hash is random, so that ids cannot be chosen to collide there.
 fn map_of(id: &str) -> usize {
     /// The golden ratio's fraction.
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -18,7 +18,7 @@ pub(crate) struct Instance {
     pub(crate) is_pinned: bool,
     pub(crate) cells: Cells,
     pub(crate) written: Written,
-    /// When to look for expired values; the time in [`Expiries`].
+    /// When to look for expired values; the time in `expiries`.
     look_at: Option<Timestamp>,
     queue: Option<Queue>,
     before: u32,
@@ -38,7 +38,7 @@ pub(crate) enum Knowledge {
     Loading,
 }
 
-/// Where an instance waits to be put out of memory, the one that was used last at the end.
+/// Where an instance waits to be evicted, the one that was used last at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
     /// The store has all of it.
@@ -107,6 +107,10 @@ pub(crate) struct Instances {
     saved_bytes: usize,
     saved: Ends,
     unsaved: Ends,
+    /// Instances whose values may expire, by the time when one may.
+    expiries: BTreeSet<(Timestamp, u32)>,
+    /// Whether the store may have states of addresses that are not in memory.
+    pub(crate) store_has_states: bool,
 }
 
 impl Instances {
@@ -116,11 +120,11 @@ impl Instances {
         u32::try_from(self.all.insert(instance)).expect("fewer instances than the memory has room for")
     }
 
-    pub(crate) fn remove(&mut self, place: u32, expiries: &mut Expiries) -> Instance {
+    pub(crate) fn remove(&mut self, place: u32) -> Instance {
         self.unlink(place);
         let instance = self.all.remove(place as usize);
         if let Some(at) = instance.look_at {
-            expiries.0.remove(&(at, place));
+            self.expiries.remove(&(at, place));
         }
         self.bytes -= instance.footprint();
         instance
@@ -145,6 +149,11 @@ impl Instances {
         result
     }
 
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Instance> {
+        self.all.iter().map(|(_, instance)| instance)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
@@ -154,7 +163,7 @@ impl Instances {
         self.bytes
     }
 
-    /// How many of these bytes cannot be had by putting instances out of memory now.
+    /// How many of these bytes cannot be had by evicting instances now.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.bytes - self.saved_bytes
     }
@@ -214,37 +223,52 @@ impl Instances {
         }
     }
 
-    /// Sees to it that the instance is looked at when the first of its values expires. `popped` says that the entry it
-    /// had is gone.
-    pub(crate) fn schedule(&mut self, place: u32, expiries: &mut Expiries, popped: bool) {
+    /// Sees to it that the instance is looked at when the first of its values expires.
+    pub(crate) fn schedule_expiry(&mut self, place: u32) {
         let instance = &mut self.all[place as usize];
-        if popped {
-            instance.look_at = None;
-        }
         // An entry that is too early costs a look and no more: with each message expiry may be put off again.
         let Some(first) = instance.cells.first_expiry() else { return };
         match instance.look_at {
             Some(at) if at <= first => return,
-            Some(at) => drop(expiries.0.remove(&(at, place))),
+            Some(at) => drop(self.expiries.remove(&(at, place))),
             None => {}
         }
         instance.look_at = Some(first);
-        expiries.0.insert((first, place));
-    }
-}
-
-/// Instances whose states may expire, by the time when one may.
-#[derive(Debug, Default)]
-pub(crate) struct Expiries(BTreeSet<(Timestamp, u32)>);
-
-impl Expiries {
-    /// The next instance that is to be looked at.
-    pub(crate) fn pop(&mut self, now: Timestamp) -> Option<u32> {
-        let due = self.0.first().is_some_and(|(at, _)| *at <= now);
-        if due { self.0.pop_first().map(|(_, place)| place) } else { None }
+        self.expiries.insert((first, place));
     }
 
-    pub(crate) fn next_at(&self) -> Option<Timestamp> {
-        self.0.first().map(|(at, _)| *at)
+    /// The next instance that is to be looked at. It is not looked at again unless that is scheduled anew.
+    pub(crate) fn pop_expiry(&mut self, now: Timestamp) -> Option<u32> {
+        let (at, place) = *self.expiries.first()?;
+        if at > now {
+            return None;
+        }
+        self.expiries.pop_first();
+        self.all[place as usize].look_at = None;
+        Some(place)
+    }
+
+    /// When the next instance is to be looked at.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// Checks what always holds.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn check_invariants(&self) {
+        let footprint = |is_counted: fn(&Instance) -> bool| -> usize {
+            let instances = self.all.iter().map(|(_, instance)| instance);
+            instances.filter(|instance| is_counted(instance)).map(Instance::footprint).sum()
+        };
+        assert_eq!(self.bytes, footprint(|_| true), "bytes of instances");
+        let saved_bytes = footprint(|instance| instance.queue == Some(Queue::Saved));
+        assert_eq!(self.saved_bytes, saved_bytes, "bytes of instances that the store has");
+        let look_at = self.all.iter().filter_map(|(place, instance)| Some((instance.look_at?, place as u32)));
+        assert_eq!(self.expiries, look_at.collect(), "instances by when they are looked at");
+        for (place, instance) in &self.all {
+            let (first, look_at) = (instance.cells.first_expiry(), instance.look_at);
+            assert!(first.is_none_or(|first| look_at.is_some_and(|at| at <= first)), "{place} expires unseen");
+            assert!(instance.queue.is_none() || !instance.is_pinned, "what is needed is not evicted");
+        }
     }
 }

@@ -10,7 +10,7 @@ use statefun_kinesis_types::{FunctionType, Timestamp};
 
 use crate::{
     StateSpec, StoredEgress, StoredMessage, StoredTimer,
-    change::{StoredCancellation, StoredKey, TimerKey},
+    entry::{StoredCancellation, StoredKey, TimerKey},
     state::Content,
 };
 
@@ -256,7 +256,7 @@ impl<V, K> Delta<V, K> {
     }
 }
 
-/// Hashes numbers that are counted here, and that nobody outside can choose so that they collide.
+/// Hashes numbers that are counted here, so that nothing outside can choose them to collide.
 pub(crate) type NumberHashing = BuildHasherDefault<NumberHasher>;
 
 /// Spreads numbers that are counted here.

@@ -30,13 +30,22 @@
 
 mod apply;
 mod change;
+mod cuts;
+mod due;
+mod durability;
 mod effect;
 mod egress;
+mod entry;
+mod eviction;
+mod functions;
 mod group;
 mod ids;
+mod image;
 mod instances;
 mod invoke;
 mod journal;
+mod limits;
+mod loading;
 mod loads;
 mod machine;
 mod mailbox;
@@ -46,23 +55,30 @@ mod payload;
 mod reading;
 mod reads;
 mod removed;
+mod request;
 mod restore;
 mod schedule;
+mod slots;
 mod state;
 mod stored;
 mod timers;
+mod turns;
 
 pub use apply::{Answer, Refused};
-pub use change::{
-    Changes, Cut, FunctionTotals, Image, Restored, StoredCancellation, StoredEgress, StoredKey, StoredMessage,
-    StoredState, StoredTimer, TimerKey, Totals,
-};
+pub use change::{Changes, Cut};
 pub use effect::{Delayed, Effects, EgressMessage, Expiration, StateChange, StateSpec};
-pub use group::{FunctionCounts, GroupId, GroupSettings, UnknownFunction};
+pub use entry::{
+    FunctionTotals, Restored, StoredCancellation, StoredEgress, StoredKey, StoredMessage, StoredState, StoredTimer,
+    TimerKey, Totals,
+};
+pub use functions::{FunctionCounts, UnknownFunction};
+pub use group::{GroupId, GroupSettings};
+pub use image::Image;
 pub use invoke::{Invoke, InvokeError};
-pub use machine::{Limits, Mailboxes, Usage};
+pub use limits::{Limits, Usage};
+pub use machine::Mailboxes;
 pub use message::{Message, Origin, Value};
 pub use now::Now;
 pub use payload::{BoxError, Payload, ValueSpec};
 pub use reads::{DuePlace, Found, MessagePlace, Read, ReadId};
-pub use schedule::{Request, RequestId};
+pub use request::{Request, RequestId};

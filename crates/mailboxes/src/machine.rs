@@ -1,105 +1,24 @@
-use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
-use slab::Slab;
 use statefun_kinesis_types::{Address, FunctionType, HashKey, Timestamp};
 
 use crate::{
-    Changes, Cut, FunctionCounts, FunctionTotals, GroupId, GroupSettings, Message, Now, StateSpec, StoredEgress,
-    StoredMessage, Totals, UnknownFunction,
-    change::StoredKey,
+    FunctionCounts, GroupId, GroupSettings, Limits, Message, StateSpec, StoredEgress, StoredMessage, UnknownFunction,
+    Usage,
+    cuts::Cuts,
     egress::Outgoing,
-    group::{Amount, Directory, Function, Group},
-    instances::{Expiries, Instance, Instances, Knowledge},
-    journal::{ChangedState, Journal},
+    entry::StoredKey,
+    functions::Functions,
+    instances::{Instances, Knowledge},
     loads::Loads,
-    mailbox::{Envelope, Mailbox, Phase},
+    mailbox::{Envelope, Phase},
     reads::Reads,
     removed::Removed,
+    schedule::Schedule,
+    slots::Slots,
     stored::Gap,
-    timers::{Timers, Window},
+    timers::Timers,
 };
-
-/// Most delayed messages that are delivered at a time, so that nobody waits for more than a few milliseconds when all of
-/// them are overdue after a restart.
-const DUE_AT_ONCE: usize = 4_096;
-
-/// Bounds of all mailboxes together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Messages in memory that are not handled, those in flight too. Each function has an equal share; what is more waits
-    /// in the store. Default: 100 000.
-    pub messages: usize,
-    /// The same in bytes of memory. Default: 256 MiB.
-    pub bytes: usize,
-    /// Bytes of all messages that wait, in memory and in the store, from which on nothing more is taken in. Default: no
-    /// bound, as suits a store on a disk.
-    pub waiting_bytes: usize,
-    /// Delayed messages in memory: those that are due first. Up to twice as many are there at times; the others are in the
-    /// store. Each takes about 400 to 700 bytes beside its payload. Default: 50 000.
-    pub timers: usize,
-    /// The same in bytes of payloads. Default: 64 MiB.
-    pub timer_bytes: usize,
-    /// Records on their way to egresses from which on no request goes out. Default: 100 000.
-    pub egress_records: usize,
-    /// The same in bytes. Default: 64 MiB.
-    pub egress_bytes: usize,
-    /// Bytes of memory for states. Beyond that, those that were not used for longest are put out of memory. What is in use
-    /// or not durable stays. Default: 256 MiB.
-    pub state_bytes: usize,
-    /// Bytes of changed states that are in no durable cut from which on no request goes out. A cut has copies of some of
-    /// them until it is durable. Default: 64 MiB.
-    pub unsaved_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            messages: 100_000,
-            bytes: 256 << 20,
-            waiting_bytes: usize::MAX,
-            timers: 50_000,
-            timer_bytes: 64 << 20,
-            egress_records: 100_000,
-            egress_bytes: 64 << 20,
-            state_bytes: 256 << 20,
-            unsaved_bytes: 64 << 20,
-        }
-    }
-}
-
-/// What mailboxes hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Usage {
-    /// Messages that are not handled, those in flight and those in the store too.
-    pub messages: u64,
-    /// Those of them that are in memory.
-    pub messages_in_memory: usize,
-    /// About how much memory these take.
-    pub bytes: usize,
-    /// Delayed messages that are not due, those in the store too.
-    pub timers: u64,
-    /// Those of them that are in memory.
-    pub timers_in_memory: usize,
-    /// Records that their egress has not stored.
-    pub egress_records: usize,
-    /// The bytes of these records.
-    pub egress_bytes: usize,
-    /// Addresses in memory that have messages.
-    pub mailboxes: usize,
-    /// Addresses with messages or states in memory.
-    pub instances: usize,
-    /// About how much memory these addresses take, messages apart.
-    pub state_bytes: usize,
-    /// About how many bytes of changed states are in no durable cut.
-    pub unsaved_bytes: usize,
-    /// Addresses whose states the store is asked for, and other reads.
-    pub reads: usize,
-}
 
 /// The mailboxes, states and delayed messages of all functions: a state machine without I/O.
 ///
@@ -125,74 +44,23 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct Mailboxes {
     pub(crate) limits: Limits,
-    pub(crate) groups: Vec<Group>,
-    pub(crate) directory: Directory,
-    pub(crate) functions: Vec<Function>,
-    pub(crate) by_type: HashMap<FunctionType, u32>,
-    /// The function that was looked up last.
-    last_function: u32,
+    pub(crate) functions: Functions,
+    pub(crate) schedule: Schedule,
+    pub(crate) slots: Slots,
     pub(crate) instances: Instances,
-    pub(crate) mailboxes: Slab<Mailbox>,
-    /// Memory of mailboxes that are gone, for the next ones: most live for a message or two.
-    pub(crate) spare: Vec<VecDeque<Envelope>>,
-    /// Mailboxes that wait after a failure, by when their wait ends.
-    pub(crate) parked: BTreeSet<(Duration, u32)>,
+    /// States that are read from the store.
+    pub(crate) loads: Loads,
+    /// Messages and delayed messages that are read from the store.
+    pub(crate) reads: Reads,
+    /// Messages that were handled of late, which a read may bring all the same.
+    pub(crate) removed: Removed,
     pub(crate) timers: Timers,
-    pub(crate) expiries: Expiries,
     pub(crate) outgoing: Outgoing,
+    pub(crate) cuts: Cuts,
     /// Bytes of all messages that wait, as far as they came since the start.
     waiting_bytes: usize,
-    pub(crate) removed: Removed,
-    pub(crate) reads: Reads,
-    /// Mailboxes whose turn it is and whose next messages are not durable yet, so that they cannot be read.
-    pub(crate) starved: Vec<u32>,
-    pub(crate) journal: Journal,
-    pub(crate) next: Numbers,
-    pub(crate) next_request: u64,
-    pub(crate) next_group: usize,
-    /// The cuts that are not durable.
-    undurable: VecDeque<Undurable>,
-    /// The number of the last cut that is durable.
-    pub(crate) durable: u64,
-    /// All numbers below these are in durable cuts.
-    pub(crate) durable_numbers: Numbers,
-    /// Whether the store may have states of addresses that are not in memory.
-    pub(crate) has_stored_states: bool,
-    pub(crate) loads: Loads,
     /// When ingress records arrived whose last message was handled, since they were taken.
-    pub(crate) done: Vec<Timestamp>,
-}
-
-/// A cut that is not durable.
-#[derive(Debug)]
-struct Undurable {
-    cut: u64,
-    state_bytes: usize,
-    message_bytes: usize,
-    next: Numbers,
-}
-
-/// The numbers that come next. Each kind has its own, without gaps, as the journal likes them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Numbers {
-    pub(crate) message: u64,
-    pub(crate) timer: u64,
-    pub(crate) record: u64,
-}
-
-impl Numbers {
-    pub(crate) fn take_timer(&mut self) -> u64 {
-        take_number(&mut self.timer)
-    }
-
-    pub(crate) fn take_record(&mut self) -> u64 {
-        take_number(&mut self.record)
-    }
-}
-
-fn take_number(next: &mut u64) -> u64 {
-    *next += 1;
-    *next - 1
+    done: Vec<Timestamp>,
 }
 
 impl Mailboxes {
@@ -200,55 +68,39 @@ impl Mailboxes {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            groups: Vec::new(),
-            directory: Directory::default(),
-            functions: Vec::new(),
-            by_type: HashMap::new(),
-            last_function: 0,
+            functions: Functions::default(),
+            schedule: Schedule::default(),
+            slots: Slots::default(),
             instances: Instances::default(),
-            mailboxes: Slab::new(),
-            spare: Vec::new(),
-            parked: BTreeSet::new(),
-            timers: Timers::default(),
-            expiries: Expiries::default(),
-            outgoing: Outgoing::default(),
-            waiting_bytes: 0,
-            removed: Removed::default(),
-            reads: Reads::default(),
-            starved: Vec::new(),
-            journal: Journal::new(1),
-            next: Numbers::default(),
-            next_request: 0,
-            next_group: 0,
-            undurable: VecDeque::new(),
-            durable: 0,
-            durable_numbers: Numbers::default(),
-            has_stored_states: false,
             loads: Loads::default(),
+            reads: Reads::default(),
+            removed: Removed::default(),
+            timers: Timers::default(),
+            outgoing: Outgoing::default(),
+            cuts: Cuts::default(),
+            waiting_bytes: 0,
             done: Vec::new(),
         }
     }
 
     /// A new group, which serves no function yet.
     pub fn add_group(&mut self, settings: GroupSettings) -> GroupId {
-        let id = GroupId(u32::try_from(self.groups.len()).expect("groups come from a module file of bounded size"));
-        self.groups.push(Group::new(settings));
-        id
+        self.schedule.add_group(settings)
     }
 
     /// The group serves this function from now on.
     pub fn serve_function(&mut self, function: FunctionType, group: GroupId) {
-        self.directory.functions.insert(function, group);
+        self.functions.serve_function(function, group);
     }
 
     /// The group serves all functions of this namespace that no group serves by name.
     pub fn serve_namespace(&mut self, namespace: impl Into<String>, group: GroupId) {
-        self.directory.namespaces.insert(namespace.into(), group);
+        self.functions.serve_namespace(namespace.into(), group);
     }
 
     /// Whether a group serves the function.
     pub fn serves(&self, function: &FunctionType) -> bool {
-        self.directory.find(function).is_some()
+        self.functions.serves(function)
     }
 
     /// Declares a state of a function ahead of its first answer, which would do so otherwise. Of several declarations of
@@ -265,9 +117,9 @@ impl Mailboxes {
 
     /// Registers a state of the function at that place, and writes that down.
     pub(crate) fn register(&mut self, function: u32, spec: StateSpec) {
-        let function = &mut self.functions[function as usize];
+        let function = &mut self.functions[function];
         if let Some(spec) = function.specs.register(spec) {
-            self.journal.specs.push((function.name.clone(), spec.clone()));
+            self.cuts.journal.specs.push((function.name.clone(), spec.clone()));
         }
     }
 
@@ -296,8 +148,8 @@ impl Mailboxes {
     /// the store, so that they do not hold up this one. There is none while the mailboxes are [full](Self::is_full), or
     /// when more came than could be made durable so far.
     pub fn has_room(&self) -> bool {
-        let has_share = self.functions.is_empty() || (0..self.functions.len()).any(|place| !self.is_saturated(place));
-        has_share && !self.is_full() && self.undurable_message_bytes() < self.limits.bytes
+        let has_durable_room = self.cuts.undurable_message_bytes() < self.limits.bytes;
+        self.functions.has_share(&self.limits) && !self.is_full() && has_durable_room
     }
 
     /// Whether as many bytes of messages wait as [`Limits::waiting_bytes`] says.
@@ -311,14 +163,8 @@ impl Mailboxes {
     }
 
     /// Whether a function has as many messages in memory as its share of the limits is.
-    pub(crate) fn is_saturated(&self, function: usize) -> bool {
-        let Amount { messages, bytes } = self.functions[function].memory;
-        messages >= self.share() || bytes >= (self.limits.bytes / self.functions.len()).max(1)
-    }
-
-    /// How many messages a function may have in memory, and how many addresses with messages.
-    pub(crate) fn share(&self) -> usize {
-        (self.limits.messages / self.functions.len().max(1)).max(1)
+    pub(crate) fn is_saturated(&self, function: u32) -> bool {
+        self.functions[function].memory.reaches(self.functions.share(&self.limits))
     }
 
     /// When those records arrived whose last message was handled since the last call.
@@ -333,201 +179,46 @@ impl Mailboxes {
 
     /// The egress has stored a record.
     pub fn stored(&mut self, record: u64) {
-        self.outgoing.stored(record, &mut self.journal);
+        self.outgoing.stored(record, &mut self.cuts.journal);
     }
 
     /// What is held now.
     pub fn usage(&self) -> Usage {
-        let memory = self.functions.iter().map(|function| function.memory);
-        let (messages_in_memory, bytes) =
-            memory.fold((0, 0), |(messages, bytes), of| (messages + of.messages, bytes + of.bytes));
+        let memory = self.functions.memory();
         Usage {
-            messages: self.functions.iter().map(|function| function.messages).sum(),
-            messages_in_memory,
-            bytes,
+            messages: self.functions.messages(),
+            messages_in_memory: memory.messages,
+            bytes: memory.bytes,
             timers: self.timers.len(),
             timers_in_memory: self.timers.in_memory(),
             egress_records: self.outgoing.len(),
             egress_bytes: self.outgoing.bytes(),
-            mailboxes: self.mailboxes.len(),
+            mailboxes: self.slots.len(),
             instances: self.instances.len(),
             state_bytes: self.instances.bytes(),
-            unsaved_bytes: self.unsaved_bytes(),
+            unsaved_bytes: self.cuts.unsaved_bytes(),
             reads: self.loads.count() + self.reads.len(),
         }
     }
 
     /// What each function has done so far.
     pub fn counts(&self) -> impl Iterator<Item = (&FunctionType, FunctionCounts)> {
-        self.functions.iter().map(|function| {
-            let backlog = function.messages - function.messages_in_flight;
-            (&function.name, FunctionCounts { backlog, ..function.counts })
-        })
-    }
-
-    /// Whether something has changed since the last cut, or waits for the next one.
-    pub fn has_changes(&self) -> bool {
-        let waits = |function: &Function| function.stored_only.waits_for(self.journal.number);
-        !self.journal.is_empty() || !self.starved.is_empty() || self.functions.iter().any(waits)
-    }
-
-    /// Whether the next cut should not wait for its time: when a quarter of [`Limits::unsaved_bytes`] has changed, or of
-    /// [`Limits::bytes`] has come, or when an address waits for messages that are not durable yet.
-    pub fn wants_cut(&self) -> bool {
-        let is_much = |bytes: usize, limit: usize| bytes > 0 && bytes >= limit / 4;
-        is_much(self.journal.state_bytes, self.limits.unsaved_bytes)
-            || is_much(self.journal.message_bytes, self.limits.bytes)
-            || !self.starved.is_empty()
-    }
-
-    /// What has changed since the last cut.
-    ///
-    /// That is a swap, which takes the same time whatever has changed. To read or to drop the changes takes longer, and
-    /// is better done where nobody waits for the mailboxes. When they are where a restart finds them,
-    /// [`durable`](Self::durable) has to be told.
-    pub fn cut(&mut self) -> Cut {
-        let totals = self.totals();
-        let journal = self.journal.take();
-        self.undurable.push_back(Undurable {
-            cut: journal.number,
-            state_bytes: journal.state_bytes,
-            message_bytes: journal.message_bytes,
-            next: self.next,
-        });
-        Cut { number: journal.number, changes: Changes::new(journal, totals) }
-    }
-
-    fn totals(&self) -> Totals {
-        let functions = self.functions.iter().filter(|function| function.messages > 0 || function.timers > 0);
-        let of_function = |function: &Function| FunctionTotals {
-            function: function.name.clone(),
-            messages: function.messages,
-            timers: function.timers,
-        };
-        Totals {
-            next_message: self.next.message,
-            next_timer: self.next.timer,
-            next_record: self.next.record,
-            functions: functions.map(of_function).collect(),
-        }
-    }
-
-    /// The cut of this number and all before it are where a restart finds them. Requests that waited for it may go out.
-    pub fn durable(&mut self, number: u64) {
-        self.durable = self.durable.max(number);
-        while let Some(cut) = self.undurable.pop_front_if(|cut| cut.cut <= number) {
-            self.durable_numbers = cut.next;
-        }
-        let next = self.reads.next();
-        self.removed.durable(self.durable, next);
-        self.timers.durable(self.durable, next);
-        self.forget_removed();
-        for function in &mut self.functions {
-            function.stored_only.durable(number);
-        }
-        for slot in std::mem::take(&mut self.starved) {
-            self.want_messages(slot);
-        }
-        self.timers.shrink(self.timer_window(), self.durable_numbers.timer);
-        self.evict();
-    }
-
-    pub(crate) fn forget_removed(&mut self) {
-        let oldest = self.reads.oldest();
-        self.removed.forget(oldest);
-        self.timers.forget_removed(oldest);
-    }
-
-    pub(crate) fn timer_window(&self) -> Window {
-        Window { count: self.limits.timers.max(1), bytes: self.limits.timer_bytes }
-    }
-
-    /// Bytes of changed states that are in no durable cut.
-    pub(crate) fn unsaved_bytes(&self) -> usize {
-        self.undurable.iter().map(|cut| cut.state_bytes).sum::<usize>() + self.journal.state_bytes
-    }
-
-    /// Bytes of messages that came and are in no durable cut.
-    fn undurable_message_bytes(&self) -> usize {
-        self.undurable.iter().map(|cut| cut.message_bytes).sum::<usize>() + self.journal.message_bytes
-    }
-
-    /// The time of day at which [`on_time`](Self::on_time) has something to do next: a delayed message is due, or a state
-    /// expires.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        [self.timers.next_at(), self.expiries.next_at()].into_iter().flatten().min()
-    }
-
-    /// The same by the clock that never goes back: a wait after a failure ends.
-    pub fn next_retry(&self) -> Option<Duration> {
-        let parked = self.parked.first().map(|(until, _)| *until);
-        self.functions.iter().filter_map(|function| function.stored_only.not_before).chain(parked).min()
-    }
-
-    /// Does what is due: delivers delayed messages, wakes what was parked, forgets expired values.
-    ///
-    /// Of very many delayed messages that are due some are left, and the next deadline is in the past then.
-    pub fn on_time(&mut self, now: impl Into<Now>) {
-        let Now { time: now, elapsed } = now.into();
-        while let Some((_, slot)) = self.parked.first().copied().filter(|(until, _)| *until <= elapsed) {
-            self.parked.pop_first();
-            self.make_ready(slot);
-        }
-        for function in &mut self.functions {
-            function.stored_only.not_before = function.stored_only.not_before.filter(|at| *at > elapsed);
-        }
-        for _ in 0..DUE_AT_ONCE {
-            let Some(timer) = self.timers.pop(now, &mut self.journal) else { break };
-            let function = self.function(&timer.to.function).expect("it was served when the message was sent");
-            self.functions[function as usize].timers -= 1;
-            self.post(function, timer.to.id, timer.message);
-        }
-        while let Some(place) = self.expiries.pop(now) {
-            self.expire(place, now);
-            self.instances.schedule(place, &mut self.expiries, true);
-            self.settle(place);
-        }
-        self.evict();
-    }
-
-    /// Removes values that have expired.
-    pub(crate) fn expire(&mut self, place: u32, now: Timestamp) {
-        let journal = &mut self.journal;
-        let specs = &self.functions[self.instances.get(place).function as usize].specs;
-        self.instances.change(place, |Instance { id, function, cells, written, .. }| {
-            cells.expire(now, |spec| {
-                let state = ChangedState { name: Arc::clone(specs.name(spec)), content: None, expires: None };
-                journal.state_changed(written, *function, id, state);
-            });
-        });
+        self.functions.counts()
     }
 
     /// The place of a function that is served.
     pub(crate) fn function(&mut self, name: &FunctionType) -> Result<u32, UnknownFunction> {
-        // Most messages are for the function that the message before was for.
-        if self.functions.get(self.last_function as usize).is_some_and(|last| last.name == *name) {
-            return Ok(self.last_function);
-        }
-        if let Some(function) = self.by_type.get(name) {
-            self.last_function = *function;
-            return Ok(*function);
-        }
-        let group = self.directory.find(name).ok_or_else(|| UnknownFunction { function: name.clone() })?;
-        let place = u32::try_from(self.functions.len()).expect("fewer functions than the memory has room for");
-        self.functions.push(Function::new(name.clone(), group));
-        self.by_type.insert(name.clone(), place);
-        self.journal.add_function(name.clone());
-        Ok(place)
+        self.functions.look_up(name, &mut self.cuts.journal)
     }
 
     /// The place of an instance, which has nothing when it is a new one.
     pub(crate) fn instance(&mut self, index: u32, id: &Arc<str>) -> u32 {
-        let function = &mut self.functions[index as usize];
+        let function = &mut self.functions[index];
         if let Some(place) = function.instances.get(id) {
             return place;
         }
         // Of a function that never declared a state, the store has none.
-        let is_known = !self.has_stored_states || function.specs.is_empty();
+        let is_known = !self.instances.store_has_states || function.specs.is_empty();
         let knowledge = if is_known { Knowledge::Known } else { Knowledge::Unknown };
         let place = self.instances.insert(index, Arc::clone(id), knowledge);
         function.instances.insert(Arc::clone(id), place);
@@ -536,58 +227,40 @@ impl Mailboxes {
 
     /// A new message to an address.
     pub(crate) fn post(&mut self, function: u32, id: Arc<str>, message: Message) {
-        let number = self.next.message;
-        self.next.message += 1;
-        let footprint = message.footprint();
-        self.waiting_bytes = self.waiting_bytes.saturating_add(footprint);
-        let of = &mut self.functions[function as usize];
+        let number = self.cuts.next.take_message();
+        self.waiting_bytes = self.waiting_bytes.saturating_add(message.footprint());
+        let of = &mut self.functions[function];
         of.counts.messages_in += 1;
         of.messages += 1;
         let to = of.address(&id);
-        self.journal.add_message(StoredMessage { id: number, to, message: message.clone() });
+        self.cuts.journal.add_message(StoredMessage { id: number, to, message: message.clone() });
 
-        let is_saturated = self.is_saturated(function as usize);
-        let share = self.share();
-        let place = self.functions[function as usize].instances.get(&id);
+        let share = self.functions.share(&self.limits);
+        let of = &mut self.functions[function];
+        let is_saturated = of.memory.reaches(share);
+        let place = of.instances.get(&id);
         let slot = match place.and_then(|place| self.instances.get(place).mailbox) {
             Some(slot) => slot,
             None => {
-                let of = &mut self.functions[function as usize];
-                let is_crowded = is_saturated && of.mailboxes >= share;
+                let is_crowded = is_saturated && of.mailboxes >= share.messages;
                 let hash = (is_crowded || !of.stored_only.is_empty()).then(|| HashKey::of_text(&id));
                 if let Some(hash) = hash.filter(|_| is_crowded) {
                     // There are too many addresses with messages: this one is found when there are fewer.
-                    return of.stored_only.add(hash, self.journal.number);
+                    return of.stored_only.add(hash, self.cuts.journal.number);
                 }
                 let is_behind = hash.is_some_and(|hash| of.stored_only.may_have(hash));
                 let slot = self.open(function, &id);
                 if is_behind {
                     // What came before is read first.
-                    self.mailboxes[slot as usize].gap = Some(Gap::new(0, number));
+                    self.slots[slot].gap = Some(Gap::new(0, number));
                 }
                 slot
             }
         };
-        let envelope = Envelope { number, message };
-        let mailbox = &mut self.mailboxes[slot as usize];
-        let group = self.functions[function as usize].group;
-        let window = self.groups[group.index()].settings.window();
-        match &mut mailbox.gap {
-            None if !is_saturated && mailbox.waiting.len() < window => {
-                mailbox.waiting.push_back(envelope);
-                self.functions[function as usize].memory.add(footprint);
-            }
-            None => mailbox.gap = Some(Gap::new(number, number + 1)),
-            Some(_) if !is_saturated && mailbox.behind.len() < window => {
-                mailbox.behind.push_back(envelope);
-                self.functions[function as usize].memory.add(footprint);
-            }
-            Some(gap) => {
-                gap.until = number + 1;
-                let memory = &mut self.functions[function as usize].memory;
-                mailbox.behind.drain(..).for_each(|envelope| memory.remove(envelope.message.footprint()));
-            }
-        }
+        let of = &mut self.functions[function];
+        let window = self.schedule[of.group].settings.window();
+        let mailbox = &mut self.slots[slot];
+        mailbox.add(Envelope { number, message }, !is_saturated, window, &mut of.memory);
         if mailbox.phase == Phase::Idle {
             self.make_ready(slot);
         }
@@ -596,70 +269,71 @@ impl Mailboxes {
     /// A mailbox for an address that has none.
     pub(crate) fn open(&mut self, function: u32, id: &Arc<str>) -> u32 {
         let place = self.instance(function, id);
-        let slot = self.mailboxes.insert(Mailbox::new(function, place, self.spare.pop().unwrap_or_default()));
-        let slot = u32::try_from(slot).expect("fewer mailboxes than the memory has room for");
+        let slot = self.slots.insert(function, place);
         self.instances.get_mut(place).mailbox = Some(slot);
-        self.functions[function as usize].mailboxes += 1;
+        self.functions[function].mailboxes += 1;
         slot
-    }
-
-    pub(crate) fn make_ready(&mut self, slot: u32) {
-        let mailbox = &mut self.mailboxes[slot as usize];
-        mailbox.phase = Phase::Ready;
-        let group = self.functions[mailbox.function as usize].group;
-        self.groups[group.index()].ready.push_back(slot);
     }
 
     /// A message is handled, or left out.
     pub(crate) fn finish(&mut self, function: u32, id: &Arc<str>, number: u64, message: &Message) {
         let footprint = message.footprint();
         self.waiting_bytes = self.waiting_bytes.saturating_sub(footprint);
-        let of = &mut self.functions[function as usize];
+        let of = &mut self.functions[function];
         of.messages -= 1;
         of.memory.remove(footprint);
         if let Some(origin) = message.origin.as_ref().filter(|origin| origin.is_last) {
             self.done.push(origin.arrival);
         }
+        let journal = &mut self.cuts.journal;
         let key = || StoredKey { owner: Arc::clone(id), number };
-        if self.journal.remove_message(number, footprint, key) {
-            self.removed.add(self.journal.number, number);
+        if journal.remove_message(number, footprint, key) {
+            self.removed.add(journal.number, number);
         }
     }
 
     /// Checks what always holds, of everything: for tests, since it takes as long as there is something.
     #[cfg(any(test, debug_assertions))]
     pub fn check_invariants(&self) {
+        self.functions.check_invariants();
+        self.slots.check_invariants();
+        self.instances.check_invariants();
         self.timers.check_invariants();
-        let mut memory = vec![Amount::default(); self.functions.len()];
-        let mut in_memory = vec![0; self.functions.len()];
-        for (slot, mailbox) in &self.mailboxes {
-            mailbox.check_invariants();
-            let instance = self.instances.get(mailbox.instance);
-            assert_eq!((instance.mailbox, instance.function), (Some(slot as u32), mailbox.function));
-            let batch = mailbox.batch.iter().flat_map(|batch| batch.messages.iter());
-            let waiting = mailbox.waiting.iter().chain(&mailbox.behind).map(|envelope| &envelope.message);
-            for message in batch.chain(waiting) {
-                memory[mailbox.function as usize].add(message.footprint());
-                in_memory[mailbox.function as usize] += 1;
+        self.cuts.check_invariants();
+        let count = |knowledge| self.instances.iter().filter(|instance| instance.knowledge == knowledge).count();
+        self.loads.check_invariants(count(Knowledge::Wanted), count(Knowledge::Loading));
+        self.check_schedule();
+        self.check_accounts();
+    }
+
+    /// Checks that what is counted of each function is what its mailboxes have.
+    #[cfg(any(test, debug_assertions))]
+    fn check_accounts(&self) {
+        use crate::limits::Amount;
+
+        for (place, function) in self.functions.places().zip(self.functions.iter()) {
+            let of_function = || self.slots.iter().filter(move |(_, mailbox)| mailbox.function == place);
+            let mut memory = Amount::default();
+            for (slot, mailbox) in of_function() {
+                let instance = self.instances.get(mailbox.instance);
+                assert_eq!((instance.mailbox, instance.function), (Some(slot), place), "the instance of a mailbox");
+                mailbox.in_memory().for_each(|message| memory.add(message.footprint()));
             }
-            assert_eq!(self.parked.iter().any(|(_, other)| *other as usize == slot), is_parked(mailbox.phase));
-        }
-        let has_gaps = self.mailboxes.iter().any(|(_, mailbox)| mailbox.gap.is_some());
-        for (place, ((function, memory), in_memory)) in self.functions.iter().zip(memory).zip(in_memory).enumerate() {
-            let mailboxes = self.mailboxes.iter().filter(|(_, mailbox)| mailbox.function as usize == place).count();
-            assert_eq!(function.mailboxes, mailboxes, "mailboxes of {}", function.name);
-            assert_eq!(function.memory, memory, "messages of {} in memory", function.name);
-            assert!(function.messages >= in_memory, "messages of {}", function.name);
+            let name = &function.name;
+            assert_eq!(function.mailboxes, of_function().count(), "mailboxes of {name}");
+            assert_eq!(function.memory, memory, "messages of {name} in memory");
+            let has_gaps = of_function().any(|(_, mailbox)| mailbox.gap.is_some());
             if !has_gaps && function.stored_only.is_empty() {
-                assert_eq!(function.messages, in_memory, "all messages of {} are in memory", function.name);
+                assert_eq!(function.messages, memory.messages as u64, "all messages of {name} are in memory");
             }
+            let in_flight = of_function().filter(|(_, mailbox)| mailbox.phase == Phase::InFlight);
+            let (requests, messages) = in_flight.fold((0, 0), |(requests, messages), (_, mailbox)| {
+                (requests + 1, messages + mailbox.batch_len() as u64)
+            });
+            let expected = (function.counts.in_flight, function.messages_in_flight);
+            assert_eq!(expected, (requests, messages), "requests of {name} in flight, and their messages");
         }
         let timers: u64 = self.functions.iter().map(|function| function.timers).sum();
         assert_eq!(timers, self.timers.len(), "delayed messages by function");
     }
-}
-
-#[cfg(any(test, debug_assertions))]
-fn is_parked(phase: Phase) -> bool {
-    matches!(phase, Phase::Parked(_))
 }

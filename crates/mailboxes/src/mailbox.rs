@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::{Message, stored::Gap};
+use crate::{Message, limits::Amount, stored::Gap};
 
 /// A message in a mailbox.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) enum Phase {
     /// For its turn.
     Ready,
     /// For the first request of its function, which goes alone.
-    Aside,
+    BehindFirst,
     /// For its states or its messages, when it was its turn.
     Loading,
     /// For an answer.
@@ -90,6 +90,83 @@ impl Mailbox {
     /// Whether its next batch can be made of what is in memory.
     pub(crate) fn has_next(&self) -> bool {
         self.batch.is_some() || !self.waiting.is_empty()
+    }
+
+    /// How many messages its batch has.
+    pub(crate) fn batch_len(&self) -> usize {
+        self.batch.as_ref().map_or(0, |batch| batch.numbers.len())
+    }
+
+    /// The messages that are in memory, oldest first.
+    pub(crate) fn in_memory(&self) -> impl Iterator<Item = &Message> {
+        let batch = self.batch.iter().flat_map(|batch| batch.messages.iter());
+        batch.chain(self.waiting.iter().chain(&self.behind).map(|envelope| &envelope.message))
+    }
+
+    /// Adds a new message, in memory as long as it `has_room` and at most `window` messages wait in a row. Else it is
+    /// in the store only. `memory` counts what is in memory.
+    pub(crate) fn add(&mut self, envelope: Envelope, has_room: bool, window: usize, memory: &mut Amount) {
+        let (number, footprint) = (envelope.number, envelope.message.footprint());
+        match &mut self.gap {
+            None if has_room && self.waiting.len() < window => {
+                self.waiting.push_back(envelope);
+                memory.add(footprint);
+            }
+            None => self.gap = Some(Gap::new(number, number + 1)),
+            Some(_) if has_room && self.behind.len() < window => {
+                self.behind.push_back(envelope);
+                memory.add(footprint);
+            }
+            Some(gap) => {
+                // Only one range of numbers may be missing from memory, so that what is behind the gap goes with it.
+                gap.until = number + 1;
+                evict(self.behind.drain(..), memory);
+            }
+        }
+    }
+
+    /// Adds a message that the store has, behind those that it had before. The first one always finds room.
+    pub(crate) fn add_stored(&mut self, envelope: Envelope, has_room: bool, window: usize, memory: &mut Amount) {
+        let number = envelope.number;
+        match &mut self.gap {
+            Some(gap) => gap.until = gap.until.max(number + 1),
+            None if self.waiting.len() < window && (self.waiting.is_empty() || has_room) => {
+                memory.add(envelope.message.footprint());
+                self.waiting.push_back(envelope);
+            }
+            None => self.gap = Some(Gap::new(number, number + 1)),
+        }
+    }
+
+    /// Fills the gap with what was read of it: with all that there is up to a number.
+    pub(crate) fn fill_gap(
+        &mut self,
+        gap: Gap,
+        found: impl Iterator<Item = Envelope>,
+        read_up_to: u64,
+        memory: &mut Amount,
+    ) {
+        for envelope in found {
+            memory.add(envelope.message.footprint());
+            self.waiting.push_back(envelope);
+        }
+        if read_up_to >= gap.until {
+            self.gap = None;
+            self.waiting.extend(std::mem::take(&mut self.behind));
+        } else {
+            self.gap = Some(Gap { from: gap.from.max(read_up_to), is_read: false, ..gap });
+        }
+    }
+
+    /// Evicts the messages that wait behind the batch; `next` is the next number.
+    pub(crate) fn evict_waiting(&mut self, next: u64, memory: &mut Amount) {
+        let Some(first) = self.waiting.front() else { return };
+        if self.gap.is_some_and(|gap| gap.is_read) {
+            // What the read brings belongs behind what waits.
+            return;
+        }
+        self.gap = Some(Gap::new(first.number, next));
+        evict(self.waiting.drain(..).chain(self.behind.drain(..)), memory);
     }
 
     /// The next batch is a new one.
@@ -163,9 +240,14 @@ impl Mailbox {
         match self.phase {
             Phase::Idle => assert!(self.is_empty(), "an idle mailbox is empty"),
             // The store may have turned out to have none of the messages of its gap.
-            Phase::Ready | Phase::Aside => {}
+            Phase::Ready | Phase::BehindFirst => {}
             Phase::Loading | Phase::Parked(_) => assert!(!self.is_empty(), "{:?} waits for nothing", self.phase),
             Phase::InFlight => assert!(self.batch.is_some(), "what is in flight is a batch"),
         }
     }
+}
+
+/// Takes messages out of memory that the store has.
+fn evict(messages: impl Iterator<Item = Envelope>, memory: &mut Amount) {
+    messages.for_each(|envelope| memory.remove(envelope.message.footprint()));
 }

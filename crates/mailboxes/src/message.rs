@@ -6,7 +6,7 @@ use statefun_kinesis_types::{Address, InvalidValue, SequenceNumber, ShardId, Str
 /// A value with the name of its type, as messages and states carry it. Cheap to clone.
 ///
 /// Unlike [`TypedValue`] it takes any text as the name of its type: SDKs let functions name the types of what they send
-/// to each other as they like, and nobody on the way has to understand it.
+/// to each other as they like, and nothing on the way has to understand it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
     /// The type, usually `namespace/name`.

@@ -1,6 +1,6 @@
 //! What comes back from the store: messages and delayed messages.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use statefun_kinesis_types::{Address, FunctionType, HashKey};
 
@@ -20,12 +20,10 @@ impl Mailboxes {
         for sender in self.timers.begin_lookups() {
             self.reads.want(Read::DelayedBy { sender });
         }
-        let share = self.share();
-        for place in 0..self.functions.len() {
-            let function = &self.functions[place];
-            let has_room = function.mailboxes <= share / 2 && !self.is_saturated(place);
+        let share = self.functions.share(&self.limits);
+        for function in self.functions.iter_mut() {
+            let has_room = function.mailboxes <= share.messages / 2 && !function.memory.reaches(share);
             if let Some(from) = function.stored_only.next().filter(|_| has_room) {
-                let function = &mut self.functions[place];
                 function.stored_only.begin_read();
                 self.reads.want(Read::Waiting { function: function.name.clone(), from });
             }
@@ -61,9 +59,9 @@ impl Mailboxes {
             }
             Read::DelayedBy { sender } => {
                 let Found::DelayedBy { timers } = found else { panic!("{found:?} answers another read") };
-                for cancelled in self.timers.end_lookup(&sender, timers, &mut self.journal) {
-                    if let Some(function) = self.by_type.get(&cancelled.to.function) {
-                        self.functions[*function as usize].timers -= 1;
+                for cancelled in self.timers.end_lookup(&sender, timers, &mut self.cuts.journal) {
+                    if let Some(function) = self.functions.find(&cancelled.to.function) {
+                        self.functions[function].timers -= 1;
                     }
                 }
                 Ok(())
@@ -81,57 +79,54 @@ impl Mailboxes {
         self.forget_removed();
     }
 
+    /// Forgets what was removed and no read can bring any more.
+    pub(crate) fn forget_removed(&mut self) {
+        let oldest = self.reads.oldest();
+        self.removed.forget(oldest);
+        self.timers.forget_removed(oldest);
+    }
+
     /// Has the next messages of a mailbox read, when they are durable.
     pub(crate) fn want_messages(&mut self, slot: u32) {
-        let Some(mailbox) = self.mailboxes.get_mut(slot as usize) else { return };
+        let Some(mailbox) = self.slots.get_mut(slot) else { return };
         let Some(gap) = mailbox.gap.as_mut().filter(|gap| !gap.is_read) else { return };
-        let until = gap.until.min(self.durable_numbers.message);
+        let until = gap.until.min(self.cuts.durable_numbers().message);
         if until <= gap.from {
-            if mailbox.phase == Phase::Loading && !self.starved.contains(&slot) {
-                self.starved.push(slot);
+            if mailbox.phase == Phase::Loading {
+                self.schedule.starve(slot);
             }
             return;
         }
         gap.is_read = true;
-        let (from, function) = (gap.from, &self.functions[mailbox.function as usize]);
+        let (from, function) = (gap.from, &self.functions[mailbox.function]);
         let to = function.address(&self.instances.get(mailbox.instance).id);
         self.reads.want(Read::Messages { to, from, until });
     }
 
     /// All messages of an address from a number up to another one were read.
     fn found_messages(&mut self, to: &Address, from: u64, messages: Vec<StoredMessage>, read_up_to: u64) {
-        let place = self.by_type.get(&to.function).map(|function| &self.functions[*function as usize]);
+        let place = self.functions.find(&to.function).map(|function| &self.functions[function]);
         let place = place.and_then(|function| function.instances.get(&to.id));
         let Some(slot) = place.and_then(|place| self.instances.get(place).mailbox) else { return };
-        let mailbox = &mut self.mailboxes[slot as usize];
+        let mailbox = &mut self.slots[slot];
         // The mailbox for which this was read may be gone, and this one be another: what it has not asked for may leave
         // something out.
         let Some(gap) = mailbox.gap.filter(|gap| gap.is_read && gap.from == from) else { return };
-        let memory = &mut self.functions[mailbox.function as usize].memory;
-        for StoredMessage { id, message, .. } in messages {
-            if id >= gap.from && !self.removed.contains(id) {
-                memory.add(message.footprint());
-                mailbox.waiting.push_back(Envelope { number: id, message });
-            }
-        }
-        if read_up_to >= gap.until {
-            mailbox.gap = None;
-            let behind = std::mem::take(&mut mailbox.behind);
-            mailbox.waiting.extend(behind);
-        } else {
-            mailbox.gap = Some(Gap { from: gap.from.max(read_up_to), is_read: false, ..gap });
-        }
+        let memory = &mut self.functions[mailbox.function].memory;
+        let is_left = |found: &StoredMessage| found.id >= gap.from && !self.removed.contains(found.id);
+        let envelope = |StoredMessage { id, message, .. }| Envelope { number: id, message };
+        mailbox.fill_gap(gap, messages.into_iter().filter(is_left).map(envelope), read_up_to, memory);
         match mailbox.phase {
             Phase::Loading if mailbox.has_next() => self.loaded_if_complete(slot),
             // All that was asked for was handled before.
             Phase::Loading if mailbox.gap.is_none() => {
                 self.instances.get_mut(mailbox.instance).is_pinned = false;
-                let group = self.functions[mailbox.function as usize].group;
-                self.groups[group.index()].loads -= 1;
+                let group = self.functions[mailbox.function].group;
+                self.schedule[group].loads -= 1;
                 self.go_on(slot);
             }
             Phase::Loading => self.want_messages(slot),
-            Phase::Ready | Phase::Aside | Phase::InFlight | Phase::Parked(_) | Phase::Idle => {}
+            Phase::Ready | Phase::BehindFirst | Phase::InFlight | Phase::Parked(_) | Phase::Idle => {}
         }
     }
 
@@ -144,21 +139,21 @@ impl Mailboxes {
         rest: Option<MessagePlace>,
     ) -> Result<(), UnknownFunction> {
         let function = self.function(name)?;
-        let share = self.share();
+        let share = self.functions.share(&self.limits);
         let mut rest = rest;
         let mut opened = BTreeSet::new();
         for StoredMessage { id: number, to, message } in messages {
             if to.function != *name || self.removed.contains(number) {
                 continue;
             }
-            let place = self.functions[function as usize].instances.get(&to.id);
+            let place = self.functions[function].instances.get(&to.id);
             let slot = match place.and_then(|place| self.instances.get(place).mailbox) {
                 // It has its messages, or knows that they are in the store.
                 Some(slot) if !opened.contains(&slot) => continue,
                 Some(slot) => slot,
                 None => {
-                    let is_full =
-                        self.is_saturated(function as usize) || self.functions[function as usize].mailboxes >= share;
+                    let of = &self.functions[function];
+                    let is_full = of.memory.reaches(share) || of.mailboxes >= share.messages;
                     if is_full && !opened.is_empty() {
                         let hash = HashKey::of_text(&to.id);
                         rest = Some(MessagePlace { hash, number });
@@ -168,34 +163,24 @@ impl Mailboxes {
                     opened.insert(slot);
                     if from.number > 0 && from.hash == HashKey::of_text(&to.id) {
                         // The read began within its messages: an earlier mailbox had those in front of it.
-                        self.mailboxes[slot as usize].gap = Some(Gap::new(0, number + 1));
+                        self.slots[slot].gap = Some(Gap::new(0, number + 1));
                     }
                     slot
                 }
             };
-            let group = self.functions[function as usize].group;
-            let window = self.groups[group.index()].settings.window();
-            let is_saturated = self.is_saturated(function as usize);
-            let mailbox = &mut self.mailboxes[slot as usize];
-            match &mut mailbox.gap {
-                Some(gap) => gap.until = gap.until.max(number + 1),
-                None if mailbox.waiting.len() < window && (mailbox.waiting.is_empty() || !is_saturated) => {
-                    self.functions[function as usize].memory.add(message.footprint());
-                    mailbox.waiting.push_back(Envelope { number, message });
-                }
-                None => mailbox.gap = Some(Gap::new(number, number + 1)),
-            }
+            let of = &mut self.functions[function];
+            let window = self.schedule[of.group].settings.window();
+            let has_room = !of.memory.reaches(share);
+            self.slots[slot].add_stored(Envelope { number, message }, has_room, window, &mut of.memory);
         }
         for slot in opened {
-            let mailbox = &mut self.mailboxes[slot as usize];
+            let mailbox = &mut self.slots[slot];
             let hash = HashKey::of_text(&self.instances.get(mailbox.instance).id);
             // The page may end within the messages of an address, and others may have come too late for it.
-            if rest.is_some_and(|rest| rest.hash == hash)
-                || self.functions[function as usize].stored_only.may_have_later(hash)
-            {
+            if rest.is_some_and(|rest| rest.hash == hash) || self.functions[function].stored_only.may_have_later(hash) {
                 let behind = mailbox.waiting.back().map_or(0, |last| last.number + 1);
                 let from = mailbox.gap.map_or(behind, |gap| gap.from);
-                mailbox.gap = Some(Gap::new(from, self.next.message)).filter(|gap| gap.from < gap.until);
+                mailbox.gap = Some(Gap::new(from, self.cuts.next.message)).filter(|gap| gap.from < gap.until);
             }
             if mailbox.is_empty() {
                 self.go_on(slot);
@@ -203,13 +188,13 @@ impl Mailboxes {
                 self.make_ready(slot);
             }
         }
-        self.functions[function as usize].stored_only.end_read(rest);
+        self.functions[function].stored_only.end_read(rest);
         Ok(())
     }
 
     /// A mailbox whose turn it was may go on, if its states and messages are there.
     pub(crate) fn loaded_if_complete(&mut self, slot: u32) {
-        let mailbox = &mut self.mailboxes[slot as usize];
+        let mailbox = &mut self.slots[slot];
         if mailbox.phase != Phase::Loading || !mailbox.has_next() {
             return;
         }
@@ -218,58 +203,7 @@ impl Mailboxes {
             return;
         }
         mailbox.phase = Phase::Ready;
-        let group = self.functions[mailbox.function as usize].group;
-        self.groups[group.index()].loaded.push_back(slot);
-    }
-
-    /// Puts the messages of an address that wait behind a failing batch out of memory.
-    pub(crate) fn put_out_waiting(&mut self, slot: u32) {
-        let mailbox = &mut self.mailboxes[slot as usize];
-        let Some(first) = mailbox.waiting.front() else { return };
-        let is_read = mailbox.gap.is_some_and(|gap| gap.is_read);
-        if is_read {
-            // What the read brings belongs behind what waits.
-            return;
-        }
-        mailbox.gap = Some(Gap::new(first.number, self.next.message));
-        let memory = &mut self.functions[mailbox.function as usize].memory;
-        let all = mailbox.waiting.drain(..).chain(mailbox.behind.drain(..));
-        all.for_each(|envelope| memory.remove(envelope.message.footprint()));
-    }
-
-    /// Puts addresses of a function out of memory that wait after a failure, when too many of its addresses have messages.
-    pub(crate) fn put_out_parked(&mut self, function: usize) {
-        // Of those that wait longest, a few at a time: this is called often.
-        const AT_ONCE: usize = 8;
-        // Addresses that are put out have forgotten how often they failed.
-        const PAUSE: Duration = Duration::from_secs(5);
-        let of = &self.functions[function];
-        let has_too_many = if of.stored_only.is_empty() {
-            of.mailboxes >= self.share()
-        } else {
-            // Others of the function wait for room in memory.
-            of.mailboxes > self.share() / 2 || self.is_saturated(function)
-        };
-        if !has_too_many || self.groups[of.group.index()].settings.gives_up {
-            return;
-        }
-        let is_of_function = |slot: u32| self.mailboxes[slot as usize].function as usize == function;
-        let parked = self.parked.iter().rev().filter(|(_, slot)| is_of_function(*slot));
-        let last: Vec<(Duration, u32)> = parked.take(AT_ONCE).copied().collect();
-        for (until, slot) in last {
-            self.parked.remove(&(until, slot));
-            let mailbox = self.mailboxes.remove(slot as usize);
-            let instance = self.instances.get_mut(mailbox.instance);
-            instance.mailbox = None;
-            let hash = HashKey::of_text(&instance.id);
-            let function = &mut self.functions[function];
-            let batch = mailbox.batch.iter().flat_map(|batch| batch.messages.iter());
-            let waiting = mailbox.waiting.iter().chain(&mailbox.behind).map(|envelope| &envelope.message);
-            batch.chain(waiting).for_each(|message| function.memory.remove(message.footprint()));
-            function.mailboxes -= 1;
-            function.stored_only.add(hash, self.journal.number);
-            function.stored_only.not_before = function.stored_only.not_before.max(Some(until + PAUSE));
-            self.settle(mailbox.instance);
-        }
+        let group = self.functions[mailbox.function].group;
+        self.schedule[group].loaded.push_back(slot);
     }
 }

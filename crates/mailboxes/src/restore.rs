@@ -1,6 +1,6 @@
 //! After a restart.
 
-use crate::{Mailboxes, Restored, UnknownFunction, machine::Numbers, stored::StoredOnly, timers::Timers};
+use crate::{Mailboxes, Restored, UnknownFunction, cuts::Numbers, stored::StoredOnly, timers::Timers};
 
 impl Mailboxes {
     /// Takes over what earlier mailboxes held at their last durable cut. Messages that were in flight go out again, and
@@ -20,7 +20,7 @@ impl Mailboxes {
     /// When the mailboxes were used before.
     pub fn restore(&mut self, restored: Restored) -> Result<(), UnknownFunction> {
         assert!(
-            self.functions.is_empty() && self.next == Numbers::default(),
+            self.functions.is_empty() && self.cuts.next == Numbers::default(),
             "mailboxes are restored before they are used"
         );
         let Restored { specs, totals, cancellations, egress, has_states } = restored;
@@ -32,22 +32,22 @@ impl Mailboxes {
         for (function, spec) in specs {
             // A function that is not served any more, and for which nothing waits, is not missed.
             if let Ok(function) = self.function(&function) {
-                self.functions[function as usize].specs.remember(spec);
+                self.functions[function].specs.remember(spec);
             }
         }
         let mut timers = 0;
         for waiting in &totals.functions {
             let function = self.function(&waiting.function)?;
-            let function = &mut self.functions[function as usize];
+            let function = &mut self.functions[function];
             (function.messages, function.timers) = (waiting.messages, waiting.timers);
             if waiting.messages > 0 {
                 function.stored_only = StoredOnly::everything();
             }
             timers += waiting.timers;
         }
-        self.next = Numbers { message: totals.next_message, timer: totals.next_timer, record: totals.next_record };
-        self.durable_numbers = self.next;
-        self.has_stored_states = has_states;
+        let next = Numbers { message: totals.next_message, timer: totals.next_timer, record: totals.next_record };
+        self.cuts.restored(next);
+        self.instances.store_has_states = has_states;
         self.timers = Timers::stored(timers, cancellations);
         for record in egress {
             self.outgoing.push(record);

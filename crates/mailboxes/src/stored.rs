@@ -26,7 +26,7 @@ impl Gap {
 /// too many of its addresses have messages.
 ///
 /// The store is read in passes, each from some place to the end. What is added in front of the place that a pass has
-/// reached is read by the next one, so that addresses which fail and are put out again and again hold up no other ones.
+/// reached is read by the next one, so that addresses which fail and are evicted again and again do not delay others.
 #[derive(Debug, Default)]
 pub(crate) struct StoredOnly {
     /// The place that the pass has reached; none when there is no pass.
@@ -38,7 +38,7 @@ pub(crate) struct StoredOnly {
     undurable: VecDeque<(u64, HashKey)>,
     /// Whether a read is wanted or under way.
     is_read: bool,
-    /// No pass begins before this time, so that addresses that were parked are not tried again at once.
+    /// No pass begins before this time, so that addresses that were parked are not retried at once.
     pub(crate) not_before: Option<Duration>,
 }
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_out_again_holds_up_nothing_behind_it() {
+    fn what_is_evicted_again_holds_up_nothing_behind_it() {
         let mut stored = StoredOnly::everything();
         stored.begin_read();
         stored.end_read(Some(place(70)));

@@ -9,7 +9,7 @@ use statefun_kinesis_types::{Address, HashKey, Timestamp};
 
 use crate::{
     DuePlace, ReadId, StoredTimer,
-    change::{StoredCancellation, TimerKey},
+    entry::{StoredCancellation, TimerKey},
     journal::Journal,
     removed::Removed,
 };
@@ -26,7 +26,7 @@ pub(crate) struct Window {
 /// What is due at one instant comes in the order in which its sender sent it.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// Those in memory: all in front of the horizon, and beyond it those that are not durable or were not put out yet.
+    /// Those in memory: all in front of the horizon, and beyond it those that are not durable or were not unloaded yet.
     due: BTreeMap<DuePlace, StoredTimer>,
     /// The places of those in memory that can be cancelled, by sender and token.
     tokens: HashMap<(Address, Arc<str>), Vec<DuePlace>>,
@@ -94,7 +94,7 @@ impl Timers {
         journal: &mut Journal,
     ) -> Vec<StoredTimer> {
         let places = self.tokens.get(&(sender.clone(), Arc::clone(token))).cloned().unwrap_or_default();
-        let cancelled: Vec<StoredTimer> = places.into_iter().filter_map(|place| self.put_out(place)).collect();
+        let cancelled: Vec<StoredTimer> = places.into_iter().filter_map(|place| self.unload(place)).collect();
         cancelled.iter().for_each(|timer| self.remove(timer, journal));
         if self.horizon != Horizon::None {
             let (id, token) = (number(), Arc::clone(token));
@@ -108,7 +108,7 @@ impl Timers {
     /// The next message that is due by now.
     pub(crate) fn pop(&mut self, now: Timestamp, journal: &mut Journal) -> Option<StoredTimer> {
         let place = self.first().filter(|place| place.at <= now)?;
-        let timer = self.put_out(place)?;
+        let timer = self.unload(place)?;
         self.remove(&timer, journal);
         Some(timer)
     }
@@ -160,7 +160,7 @@ impl Timers {
             bytes -= timer.message.value.payload_len();
         }
         for place in places {
-            self.put_out(place);
+            self.unload(place);
             self.horizon = match self.horizon {
                 Horizon::None => Horizon::At(place),
                 Horizon::At(from) => Horizon::At(from.min(place)),
@@ -231,7 +231,7 @@ impl Timers {
         for timer in stored {
             let is_concerned = found.iter().any(|cancellation| cancellation.concerns(&timer));
             if is_concerned && !self.removed.contains(timer.id) {
-                self.put_out(timer.place());
+                self.unload(timer.place());
                 self.remove(&timer, journal);
                 cancelled.push(timer);
             }
@@ -260,7 +260,7 @@ impl Timers {
         self.due.insert(place, timer);
     }
 
-    fn put_out(&mut self, place: DuePlace) -> Option<StoredTimer> {
+    fn unload(&mut self, place: DuePlace) -> Option<StoredTimer> {
         let timer = self.due.remove(&place)?;
         self.bytes -= timer.message.value.payload_len();
         if let (Some(sender), Some(token)) = (&timer.message.caller, &timer.token) {

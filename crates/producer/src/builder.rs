@@ -25,8 +25,15 @@ pub struct ProducerBuilder {
     egress: Option<TypeName>,
 }
 
+impl Producer {
+    /// Starts to build a producer for a stream.
+    pub fn builder(client: Arc<dyn KinesisClient>, stream: impl Into<StreamRef>) -> ProducerBuilder {
+        ProducerBuilder::new(client, stream.into())
+    }
+}
+
 impl ProducerBuilder {
-    pub(crate) fn new(client: Arc<dyn KinesisClient>, stream: StreamRef) -> Self {
+    fn new(client: Arc<dyn KinesisClient>, stream: StreamRef) -> Self {
         Self { client, stream, settings: Settings::default(), on_failure: OnFailure::Fail, egress: None }
     }
 

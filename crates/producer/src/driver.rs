@@ -22,7 +22,7 @@ use crate::{
     machine::PendingDeadLetter,
     receipt::Resolved,
     request::Request,
-    status::panic_message,
+    task_failure::panic_message,
 };
 
 type Answer = Result<Vec<PutOutcome>, Error>;

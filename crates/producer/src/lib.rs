@@ -159,6 +159,7 @@
 
 mod builder;
 mod dead_letter;
+mod delivered;
 mod driver;
 mod error;
 mod flush;
@@ -166,6 +167,7 @@ mod inner;
 mod key_hash;
 mod machine;
 mod metrics;
+mod on_failure;
 mod pace;
 mod policy;
 mod producer;
@@ -177,17 +179,19 @@ mod request;
 mod settings;
 mod shard_map;
 mod status;
+mod task_failure;
 mod untracked;
 
 pub use builder::ProducerBuilder;
+pub use delivered::{Delivered, Stored};
 pub use error::{Failure, Handling, ProducerError, Reason, SendError};
 pub use metrics::Metrics;
-pub use policy::OnFailure;
+pub use on_failure::OnFailure;
 pub use producer::Producer;
 pub use producers::{Clients, Producers, ProducersBuilder};
-pub use receipt::{BatchReceipt, Delivered, Receipt, Stored};
+pub use receipt::{BatchReceipt, Receipt};
 pub use settings::{Aggregation, Order, Settings};
-pub use status::TaskFailure;
+pub use task_failure::TaskFailure;
 
 #[doc(no_inline)]
 pub use statefun_kinesis_client::{Backoff, Error as ClientError, ErrorKind, KinesisClient, PutFailure, StreamStatus};

@@ -1,11 +1,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use statefun_kinesis_client::KinesisClient;
 use statefun_kinesis_types::{PutRecord, StreamArn, StreamRef};
 use tokio::{task::yield_now, time::timeout};
 
 use crate::{
-    BatchReceipt, Delivered, Metrics, ProducerBuilder, Receipt, SendError,
+    BatchReceipt, Delivered, Metrics, Receipt, SendError,
     inner::{Pause, ProducerInner, ProducerState, now},
 };
 
@@ -40,11 +39,6 @@ impl Drop for Handle {
 }
 
 impl Producer {
-    /// Starts to build a producer for a stream.
-    pub fn builder(client: Arc<dyn KinesisClient>, stream: impl Into<StreamRef>) -> ProducerBuilder {
-        ProducerBuilder::new(client, stream.into())
-    }
-
     pub(crate) fn new(inner: Arc<ProducerInner>) -> Self {
         Self { handle: Arc::new(Handle { inner }) }
     }

@@ -7,122 +7,16 @@ use std::{
 
 use slab::Slab;
 use statefun_kinesis_client::{Placement, PutOutcome};
-use statefun_kinesis_types::{HashKey, PartitionKey, PutRecord, SequenceNumber, ShardId};
+use statefun_kinesis_types::{HashKey, PartitionKey, PutRecord};
 use tokio::sync::oneshot;
 
 use crate::{
-    Handling, SendError,
+    Delivered, Handling, SendError, Stored,
+    delivered::{Location, Run},
     machine::Outcome,
     record_meta::{RecordMetas, Span, Token},
     status::Status,
 };
-
-/// Where a record is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Stored {
-    /// The shard.
-    pub shard: ShardId,
-    /// The position in the shard. All records of one aggregate have the same.
-    pub sequence_number: SequenceNumber,
-    /// The position in the aggregate with the record, from 0; 0 for a record that was sent by itself.
-    pub sub_sequence_number: u64,
-}
-
-/// The outcome of a batch: each record is stored, or was skipped or dead-lettered as [`OnFailure`](crate::OnFailure)
-/// says.
-#[derive(Clone, Debug, Default)]
-pub struct Delivered {
-    records: usize,
-    /// Where the stored records are, in the order of the batch.
-    runs: Vec<Run>,
-    handled: Vec<(usize, SendError)>,
-}
-
-/// Neighbours in a batch that were stored.
-#[derive(Clone, Debug)]
-struct Run {
-    /// The position of the first of them in the batch.
-    first: u32,
-    records: u32,
-    location: Location,
-}
-
-#[derive(Clone, Debug)]
-enum Location {
-    /// Successive records of one aggregate, the first of which has this sub-sequence number.
-    Aggregate { placement: Arc<Placement>, sub_sequence_number: u64 },
-    /// Successive records of one request, the first of which has the outcome `from`. Answers are shared and never copied.
-    Request { outcomes: Arc<Vec<PutOutcome>>, from: u32 },
-}
-
-impl Run {
-    /// Whether `next` continues this run: both are of the same aggregate.
-    fn is_continued_by(&self, next: &Self) -> bool {
-        let (
-            Location::Aggregate { placement, sub_sequence_number },
-            Location::Aggregate { placement: other, sub_sequence_number: sub },
-        ) = (&self.location, &next.location)
-        else {
-            return false;
-        };
-        self.first + self.records == next.first
-            && sub_sequence_number + u64::from(self.records) == *sub
-            && Arc::ptr_eq(placement, other)
-    }
-
-    /// Where a record of the run is.
-    fn get(&self, offset: u32) -> Option<Stored> {
-        let (placement, sub_sequence_number) = match &self.location {
-            Location::Aggregate { placement, sub_sequence_number } => {
-                (&**placement, sub_sequence_number + u64::from(offset))
-            }
-            Location::Request { outcomes, from } => (outcomes.get((from + offset) as usize)?.as_ref().ok()?, 0),
-        };
-        let Placement { shard, sequence_number } = placement.clone();
-        Some(Stored { shard, sequence_number, sub_sequence_number })
-    }
-}
-
-impl Delivered {
-    /// A batch of which no record is stored, since all of them were skipped or dead-lettered.
-    pub(crate) fn all_handled(errors: Vec<SendError>) -> Self {
-        Self { records: errors.len(), runs: Vec::new(), handled: errors.into_iter().enumerate().collect() }
-    }
-
-    /// How many records the batch had.
-    pub fn len(&self) -> usize {
-        self.records
-    }
-
-    /// Whether the batch had no records.
-    pub fn is_empty(&self) -> bool {
-        self.records == 0
-    }
-
-    /// Where a record of the batch is stored; `None` when it was skipped or dead-lettered, or the batch has no such record.
-    pub fn get(&self, index: usize) -> Option<Stored> {
-        let index = u32::try_from(index).ok()?;
-        let run = self.runs.get(self.runs.partition_point(|run| run.first <= index).checked_sub(1)?)?;
-        let offset = index - run.first;
-        if offset < run.records { run.get(offset) } else { None }
-    }
-
-    /// Where the stored records are, in the order of the batch.
-    pub fn stored(&self) -> impl Iterator<Item = Stored> {
-        self.runs.iter().flat_map(|run| (0..run.records).filter_map(|offset| run.get(offset)))
-    }
-
-    /// The records that were skipped or dead-lettered, each with its position in the batch.
-    pub fn handled(&self) -> &[(usize, SendError)] {
-        &self.handled
-    }
-
-    /// As [`handled`](Self::handled), by value.
-    pub fn into_handled(self) -> Vec<(usize, SendError)> {
-        self.handled
-    }
-}
 
 /// Where an outcome is sent to.
 type Answer<T> = oneshot::Sender<Result<T, SendError>>;
@@ -274,7 +168,7 @@ struct Batch {
 
 impl Batches {
     fn open(&mut self, records: usize, answer: Answer<Delivered>) -> u32 {
-        let delivered = Delivered { records, ..Delivered::default() };
+        let delivered = Delivered::pending(records);
         self.0.insert(Batch { left: records, delivered, answer: Some(answer) }) as u32
     }
 
@@ -284,7 +178,7 @@ impl Batches {
         let failed = match error.handling() {
             Handling::Failed => entry.answer.take().map(|answer| Resolved::Batch(answer, Err(error))),
             Handling::Skipped | Handling::DeadLettered => {
-                entry.delivered.handled.push((index as usize, error));
+                entry.delivered.add_handled(index, error);
                 None
             }
         };
@@ -294,11 +188,7 @@ impl Batches {
 
     fn stored(&mut self, batch: u32, run: Run) -> Option<Resolved> {
         let records = run.records;
-        let runs = &mut self.0[batch as usize].delivered.runs;
-        match runs.last_mut() {
-            Some(last) if last.is_continued_by(&run) => last.records += records,
-            _ => runs.push(run),
-        }
+        self.0[batch as usize].delivered.add_stored(run);
         self.count_down(batch, records as usize)
     }
 
@@ -310,8 +200,7 @@ impl Batches {
             return None;
         }
         let Batch { answer, mut delivered, .. } = self.0.remove(batch as usize);
-        // Answers come in any order. The runs of one answer are sorted already, which a stable sort makes use of.
-        delivered.runs.sort_by_key(|run| run.first);
+        delivered.sort();
         Some(Resolved::Batch(answer?, Ok(delivered)))
     }
 

@@ -1,8 +1,8 @@
-use std::{any::Any, sync::OnceLock};
+use std::sync::OnceLock;
 
 use statefun_kinesis_types::{HashKey, PartitionKey, PutRecord, StreamRef};
 
-use crate::{Reason, SendError};
+use crate::{Reason, SendError, TaskFailure};
 
 /// What errors say about a producer: its stream, and whether one of its tasks has failed.
 ///
@@ -11,41 +11,6 @@ use crate::{Reason, SendError};
 pub(crate) struct Status {
     pub(crate) stream: StreamRef,
     failure: OnceLock<TaskFailure>,
-}
-
-/// A task of a producer that ended with a panic. Everything that it was to do fails with this error.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the task `{task}` panicked: {message}")]
-pub struct TaskFailure {
-    task: &'static str,
-    message: String,
-}
-
-impl TaskFailure {
-    /// The name of the task, such as `driver`.
-    pub fn task(&self) -> &'static str {
-        self.task
-    }
-
-    /// What the panic said.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    pub(crate) fn panicked(task: &'static str, panic: &(dyn Any + Send)) -> Self {
-        Self { task, message: panic_message(panic).to_owned() }
-    }
-
-    /// A panic under the lock of the queue, in whichever task.
-    pub(crate) fn of_queue() -> Self {
-        Self { task: "queue", message: "it was interrupted in the middle of a change".to_owned() }
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message")
 }
 
 impl Status {

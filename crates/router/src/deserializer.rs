@@ -62,7 +62,7 @@ impl DeserializeError {
         Self { reason: reason.into(), source: None }
     }
 
-    /// The same with the error that told.
+    /// Adds the error that was the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

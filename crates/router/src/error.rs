@@ -63,7 +63,7 @@ pub enum RunError {
     /// A record cannot become a message, and the ingress says that this is to fail. Its position does not move.
     #[error(transparent)]
     InvalidRecord(Box<InvalidRecord>),
-    /// Functions failed for good.
+    /// Functions failed permanently.
     #[error("functions failed")]
     Functions(#[source] FunctionError),
     /// Functions dropped a delivery without completing it, so that the position of its shard could never move again.
@@ -74,7 +74,7 @@ pub enum RunError {
         /// The shard.
         shard: ShardId,
     },
-    /// An egress failed for good.
+    /// An egress failed permanently.
     #[error(transparent)]
     Egress(EgressError),
 }

@@ -15,12 +15,12 @@ use crate::{
     handler::Kind, run::Run,
 };
 
-/// An ingress on its way: its consumer and its routes.
+/// An ingress that is being read: its consumer and its routes.
 #[derive(Debug)]
 pub(crate) struct Lane {
     ingress: TypeName,
     consumer: Consumer,
-    /// There when the handler commits positions, until the run begins.
+    /// Set until the run begins, when the handler commits positions.
     positions: Option<Positions>,
     routes: RoutingTable,
     deserializer: Option<Arc<dyn Deserializer>>,
@@ -53,12 +53,12 @@ impl Lane {
         (self.ingress.clone(), self.consumer.metrics().clone())
     }
 
-    /// The positions of what is read, when the handler commits them. They are taken once.
+    /// Takes the positions of the ingress, when the handler commits them; `None` when they were taken before.
     pub(crate) fn take_positions(&mut self) -> Option<(TypeName, Positions)> {
         Some((self.ingress.clone(), self.positions.take()?))
     }
 
-    /// Reads until there is nothing more to read, and gives itself back so that its positions can be saved.
+    /// Reads until reading ends, and returns itself so that its positions can be saved.
     pub(crate) async fn drive(mut self, handler: &Kind, run: &Arc<Run>) -> Self {
         while let Some(read) = self.consumer.next().await
             && !run.stop_delivering.is_cancelled()
@@ -78,7 +78,7 @@ impl Lane {
         self
     }
 
-    /// Ends reading: stores the dead letters that are on their way, and saves positions that the handler does not commit.
+    /// Ends reading: stores the in-flight dead letters, and saves positions that the handler does not commit.
     pub(crate) async fn close(self) -> Result<(), RunError> {
         let ingress = self.ingress;
         self.consumer.close().await.map_err(|source| failed(&ingress, source))
@@ -127,7 +127,7 @@ impl Lane {
         Ok((routed, keyless.into_iter().map(reject).collect()))
     }
 
-    /// Leaves it to the deserializer what becomes of records.
+    /// Lets the deserializer make messages of records.
     fn deserialize(
         &self,
         deserializer: &dyn Deserializer,
@@ -220,7 +220,7 @@ fn fan_out_of(consumer: &ConsumerSpec) -> Option<FanOut> {
     }
 }
 
-/// The settings with what the module file says in their place.
+/// The consumer settings, with those of the module file applied.
 fn settings_of(consumer: &ConsumerSpec, mut settings: Settings) -> Settings {
     let discovery = match consumer {
         ConsumerSpec::Polling { max_records, idle_interval, discovery_interval } => {

@@ -176,7 +176,7 @@ impl Router {
                     unfinished.records = run.progress.unfinished();
                 }
             }
-            // What it has not finished, it tells when it is closed.
+            // It returns what is not finished when it is closed.
             Kind::Stateful(handler) => drop(run.within(deadline, handler.stop(deadline)).await),
         }
         let deadline = run.shortened(deadline);

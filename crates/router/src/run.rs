@@ -50,8 +50,8 @@ impl Run {
         self.stop_reading.cancel();
     }
 
-    /// Ends the run because a record cannot be stored. One that was not sent before its egress was closed ends nothing:
-    /// the run is over already, and what it came of is not done.
+    /// Ends the run because a record cannot be stored. A record that was not sent before its egress was closed
+    /// is no error: the run is over already, and the delivery that the record belongs to is not completed.
     pub(crate) fn fail_egress(&self, error: EgressError) {
         if !error.is_closed() {
             self.fail(RunError::Egress(error));

@@ -11,9 +11,8 @@ use statefun_kinesis_dead_letter::{DeadLetter, DeadLetterReader, IngressOrigin, 
 use statefun_kinesis_types::{HashKey, InvalidRecordHandling, LogLevel, PutRecord, StartupPosition, StreamRef};
 use tokio::time::{sleep, timeout};
 
-use crate::{
-    scene::{LONG, Scene, failure, next, nothing_more, settings, shard_id, take, texts},
-    simulation::{corrupt_aggregate, corrupt_aggregate_of},
+use crate::scene::{
+    LONG, Scene, corrupt_aggregate, corrupt_aggregate_of, failure, next, nothing_more, settings, shard_id, take, texts,
 };
 
 /// Puts an aggregate of these texts; those that begin with `other` get a key that belongs to the other half of the

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use md5::{Digest, Md5};
+use statefun_kinesis_aggregation::MAGIC;
 use statefun_kinesis_client::{KinesisAdmin, KinesisClient, KinesisClientExt, Placement, ShardFilter};
 use statefun_kinesis_consumer::{Batch, Consumer, ConsumerBuilder, ConsumerError, MemoryCheckpoints, Settings};
 use statefun_kinesis_fake::FakeKinesis;
@@ -143,4 +145,26 @@ pub(crate) async fn failure(consumer: &mut Consumer) -> ConsumerError {
     };
     assert!(timeout(LONG, consumer.next()).await.unwrap().is_none(), "the error is the last item");
     error
+}
+
+/// An aggregate with the right MD5, one record and no key that it could have.
+pub(crate) fn corrupt_aggregate() -> Vec<u8> {
+    corrupt_aggregate_of(0)
+}
+
+/// The same with so many bytes of data.
+pub(crate) fn corrupt_aggregate_of(bytes: usize) -> Vec<u8> {
+    /// A length-delimited field with this tag.
+    fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+        let (mut field, mut length) = (vec![tag], content.len());
+        while length >= 0x80 {
+            field.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        field.push(length as u8);
+        [&field, content].concat()
+    }
+    let record = [&[0x08, 0x09][..], &field(0x1A, &vec![0; bytes])].concat();
+    let message = field(0x1A, &record);
+    [&MAGIC[..], &message, &Md5::digest(&message)].concat()
 }

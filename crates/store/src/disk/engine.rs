@@ -20,7 +20,7 @@ use super::{
     directory::{FORMAT_VERSION, damaged, failed, is_full, older},
     files::SystemFiles,
     journal::{self, NUMBER, Tail},
-    upgrade::OldEntries,
+    old_entries::OldEntries,
 };
 
 const DATA: &str = "data";

@@ -5,9 +5,12 @@ mod engine;
 mod files;
 mod high_water;
 mod journal;
+mod old_entries;
+mod settings;
 mod store;
 mod upgrade;
 
 pub use directory::FORMAT_VERSION;
-pub use store::{DiskSettings, DiskStore};
-pub use upgrade::{OldEntries, OldEntry};
+pub use old_entries::{OldEntries, OldEntry};
+pub use settings::DiskSettings;
+pub use store::DiskStore;

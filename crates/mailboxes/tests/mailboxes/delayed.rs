@@ -4,24 +4,17 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fastrand::Rng;
 use statefun_kinesis_mailboxes::{
-    Answer, Delayed, Effects, Expiration, GroupSettings, Image, Limits, Mailboxes, Message, Request, StateChange,
-    StateSpec, Value,
+    Answer, Delayed, Effects, Expiration, GroupSettings, Image, Limits, Mailboxes, Message, Request, StateChange, Value,
 };
 use statefun_kinesis_types::{Address, Timestamp};
+
+use crate::scene::{at, serving, spec, text};
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
 const TIMERS: u64 = 10_000;
 
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis)
-}
-
 fn address(function: &str, id: u64) -> Address {
     Address { function: function.parse().unwrap(), id: id.to_string().into() }
-}
-
-fn text(value: &Value) -> &str {
-    std::str::from_utf8(value.bytes.as_ref().unwrap()).unwrap()
 }
 
 /// A delayed message: its number, when it is sent, is due, and is cancelled.
@@ -69,7 +62,7 @@ fn invoke(request: &Request, now: Timestamp) -> Answer {
         return Answer::Handled(effects);
     }
     let Some((name, fired)) = request.states.first() else {
-        let spec = StateSpec { name: "fired".into(), typename: "t/text".into(), expiration: Expiration::Never };
+        let spec = spec("fired", Expiration::Never);
         return Answer::StatesMissing(vec![spec]);
     };
     let mut fired = fired.as_ref().map_or_else(String::new, |value| text(value).to_owned());
@@ -82,9 +75,7 @@ fn invoke(request: &Request, now: Timestamp) -> Answer {
 
 fn mailboxes(window: usize, image: &Image) -> Mailboxes {
     let limits = Limits { state_bytes: 50_000, timers: window, ..Limits::default() };
-    let mut mailboxes = Mailboxes::new(limits);
-    let group = mailboxes.add_group(GroupSettings::default());
-    mailboxes.serve_namespace("t", group);
+    let mut mailboxes = serving(limits, GroupSettings::default());
     mailboxes.restore(image.restored()).unwrap();
     mailboxes
 }

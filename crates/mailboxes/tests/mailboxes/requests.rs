@@ -6,49 +6,21 @@ use statefun_kinesis_mailboxes::{
     Answer, Delayed, Effects, EgressMessage, Expiration, GroupSettings, Limits, Mailboxes, Message, Origin, Refused,
     Request, StateChange, StateSpec, Value,
 };
-use statefun_kinesis_types::{Address, PutRecord, Timestamp};
+use statefun_kinesis_types::PutRecord;
 
-const NOW: Timestamp = Timestamp::EPOCH;
-
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis)
-}
-
-fn to(address: &str) -> Address {
-    let (function, id) = address.rsplit_once('/').unwrap();
-    Address { function: function.parse().unwrap(), id: id.into() }
-}
-
-fn value(text: &'static str) -> Value {
-    Value::new("t/text", text)
-}
-
-fn message(text: &'static str) -> Message {
-    Message { caller: None, value: value(text), origin: None }
-}
-
-fn texts(request: &Request) -> Vec<&str> {
-    request.messages.iter().map(|message| std::str::from_utf8(message.value.bytes.as_ref().unwrap()).unwrap()).collect()
-}
-
-fn mailboxes_with(settings: GroupSettings) -> Mailboxes {
-    let mut mailboxes = Mailboxes::new(Limits::default());
-    let group = mailboxes.add_group(settings);
-    mailboxes.serve_namespace("t", group);
-    mailboxes
-}
+use crate::scene::{NOW, at, message, serving, set, spec, texts, to, value};
 
 fn mailboxes() -> Mailboxes {
-    mailboxes_with(GroupSettings::default())
+    serving(Limits::default(), GroupSettings::default())
 }
 
 /// Mailboxes in which the function `t/f` has answered before, and has these states.
 fn with_known(settings: GroupSettings, states: &[(&str, Expiration)]) -> Mailboxes {
-    let mut mailboxes = mailboxes_with(settings);
+    let mut mailboxes = serving(Limits::default(), settings);
     deliver(&mut mailboxes, &[("t/f/first", "hello")]);
     let mut request = mailboxes.next_request(NOW).unwrap();
     if !states.is_empty() {
-        mailboxes.answered(request.id, Answer::StatesMissing(specs(states)), NOW).unwrap();
+        mailboxes.answered(request.id, Answer::StatesMissing(declared(states)), NOW).unwrap();
         request = mailboxes.next_request(NOW).unwrap();
     }
     handled(&mut mailboxes, &request, Effects::default());
@@ -56,16 +28,11 @@ fn with_known(settings: GroupSettings, states: &[(&str, Expiration)]) -> Mailbox
     mailboxes
 }
 
-fn specs(states: &[(&str, Expiration)]) -> Vec<StateSpec> {
-    let spec = |(name, expiration): &(&str, Expiration)| StateSpec {
-        name: (*name).into(),
-        typename: "t/text".into(),
-        expiration: *expiration,
-    };
-    states.iter().map(spec).collect()
+fn declared(states: &[(&str, Expiration)]) -> Vec<StateSpec> {
+    states.iter().map(|(name, expiration)| spec(name, *expiration)).collect()
 }
 
-fn deliver(mailboxes: &mut Mailboxes, messages: &[(&str, &'static str)]) {
+fn deliver(mailboxes: &mut Mailboxes, messages: &[(&str, &str)]) {
     mailboxes.deliver(messages.iter().map(|(address, text)| (to(address), message(text)))).unwrap();
 }
 
@@ -74,7 +41,7 @@ fn handled(mailboxes: &mut Mailboxes, request: &Request, effects: Effects) {
 }
 
 /// Makes everything durable.
-fn commit(mailboxes: &mut Mailboxes) {
+fn durable(mailboxes: &mut Mailboxes) {
     let cut = mailboxes.cut();
     mailboxes.durable(cut.number);
 }
@@ -83,11 +50,7 @@ fn max_batch(messages: u32) -> GroupSettings {
     GroupSettings { max_batch_messages: messages.try_into().unwrap(), ..GroupSettings::default() }
 }
 
-fn set(name: &str, text: Option<&'static str>) -> Effects {
-    Effects { states: vec![StateChange { name: name.into(), value: text.map(value) }], ..Effects::default() }
-}
-
-fn send(messages: &[(&str, &'static str)]) -> Effects {
+fn send(messages: &[(&str, &str)]) -> Effects {
     let messages = messages.iter().map(|(address, text)| (to(address), value(text))).collect();
     Effects { messages, ..Effects::default() }
 }
@@ -127,7 +90,7 @@ fn the_first_request_of_a_function_goes_alone() {
 
     // States are asked for: the same messages go out again, still alone, with all states, and before those of others.
     deliver(&mut mailboxes, &[("t/f/4", "e")]);
-    mailboxes.answered(first.id, Answer::StatesMissing(specs(&[("s", Expiration::Never)])), NOW).unwrap();
+    mailboxes.answered(first.id, Answer::StatesMissing(declared(&[("s", Expiration::Never)])), NOW).unwrap();
     let again = mailboxes.next_request(NOW).unwrap();
     assert_eq!((texts(&again), &again.states), (vec!["a"], &vec![("s".into(), None)]));
     assert_eq!(mailboxes.next_request(NOW), None);
@@ -157,7 +120,7 @@ fn states_that_were_in_the_request_cannot_be_missing() {
     let mut mailboxes = with_known(GroupSettings::default(), &[("s", Expiration::Never)]);
     deliver(&mut mailboxes, &[("t/f/1", "a")]);
     let request = mailboxes.next_request(NOW).unwrap();
-    let answer = |states| Answer::StatesMissing(specs(states));
+    let answer = |states| Answer::StatesMissing(declared(states));
     for states in [&[][..], &[("s", Expiration::Never)]] {
         let refused = mailboxes.answered(request.id, answer(states), NOW);
         assert_eq!(refused, Err(Refused::NothingMissing));
@@ -177,10 +140,10 @@ fn two_requests_may_miss_the_same_state() {
         let request = mailboxes.next_request(NOW).unwrap();
         let other = mailboxes.next_request(NOW);
         let states = [("s", Expiration::AfterWrite(Duration::from_millis(5)))];
-        mailboxes.answered(request.id, Answer::StatesMissing(specs(&states)), NOW).unwrap();
+        mailboxes.answered(request.id, Answer::StatesMissing(declared(&states)), NOW).unwrap();
         if let Some(other) = other {
             // Both were sent before the state was known.
-            mailboxes.answered(other.id, Answer::StatesMissing(specs(&[("s", Expiration::Never)])), NOW).unwrap();
+            mailboxes.answered(other.id, Answer::StatesMissing(declared(&[("s", Expiration::Never)])), NOW).unwrap();
             let again = [mailboxes.next_request(NOW).unwrap(), mailboxes.next_request(NOW).unwrap()];
             for request in &again {
                 mailboxes.answered(request.id, Answer::Handled(set("s", Some("x"))), NOW).unwrap();
@@ -422,7 +385,7 @@ fn check_expiry(expiration: Expiration, times: &[i64], expect: &[bool]) {
         }
         assert_eq!(seen, expect, "{expiration:?}, {look}");
         mailboxes.on_time(at(1_000_000));
-        commit(&mut mailboxes);
+        durable(&mut mailboxes);
         assert_eq!(mailboxes.usage().instances, usize::from(expiration == Expiration::Never));
         assert_eq!(mailboxes.next_deadline(), None);
     }
@@ -449,7 +412,7 @@ fn a_write_puts_expiry_off() {
     mailboxes.on_time(at(279));
     assert_eq!(mailboxes.usage().instances, 1);
     mailboxes.on_time(at(280));
-    commit(&mut mailboxes);
+    durable(&mut mailboxes);
     assert_eq!(mailboxes.usage().instances, 0);
 }
 
@@ -461,7 +424,7 @@ fn an_instance_without_messages_and_states_takes_nothing() {
         deliver(&mut mailboxes, &[("t/f/1", "a")]);
         let request = mailboxes.next_request(NOW).unwrap();
         handled(&mut mailboxes, &request, set("s", text));
-        commit(&mut mailboxes);
+        durable(&mut mailboxes);
         let usage = mailboxes.usage();
         assert_eq!((usage.mailboxes, usage.instances), (0, instances), "{text:?}");
     }
@@ -476,7 +439,7 @@ fn a_value_that_is_absent_unsets_its_state() {
         let change = StateChange { name: "s".into(), value: Some(value) };
         handled(&mut mailboxes, &request, Effects { states: vec![change], ..Effects::default() });
     }
-    commit(&mut mailboxes);
+    durable(&mut mailboxes);
     assert_eq!(mailboxes.usage().instances, 0);
 }
 

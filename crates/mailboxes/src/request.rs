@@ -1,0 +1,177 @@
+//! Requests: how they go out, and what comes of those that fail.
+
+use std::{sync::Arc, time::Duration};
+
+use statefun_kinesis_types::Address;
+
+use crate::{
+    GroupId, Mailboxes, Message, Now, Value,
+    instances::Instance,
+    journal::ChangedState,
+    mailbox::{Batch, Phase},
+    state::Content,
+};
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    pub(crate) slot: u32,
+    pub(crate) number: u64,
+}
+
+/// Messages of one address that are to be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request {
+    /// What the answer refers to.
+    pub id: RequestId,
+    /// The group that serves the function.
+    pub group: GroupId,
+    /// The address that the messages are for.
+    pub target: Address,
+    /// All states that the function has declared since the start, with their values.
+    pub states: Vec<(Arc<str>, Option<Value>)>,
+    /// The messages, oldest first.
+    pub messages: Arc<[Message]>,
+    /// How often the same messages went out before and failed.
+    pub attempt: u32,
+    /// When they went out first, by the clock that never goes back.
+    pub tried_since: Duration,
+}
+
+impl Mailboxes {
+    /// Sends the next batch of a mailbox whose states are known.
+    pub(crate) fn dispatch(&mut self, slot: u32, Now { time: now, elapsed }: Now) -> Request {
+        let id = RequestId { slot, number: self.schedule.number_request() };
+        let mailbox = &mut self.slots[slot];
+        let index = mailbox.function;
+        let function = &mut self.functions[index];
+        let group = &mut self.schedule[function.group];
+        let max_messages = group.settings.max_batch_messages.get() as usize;
+        mailbox.fill_batch(max_messages, group.settings.max_batch_bytes);
+        function.request_begins(mailbox.batch_len());
+        group.in_flight += 1;
+        mailbox.phase = Phase::InFlight;
+        mailbox.request = id.number;
+        mailbox.states_sent = function.specs.declared_count();
+
+        let place = mailbox.instance;
+        let (journal, specs) = (&mut self.cuts.journal, &function.specs);
+        self.instances.unlink(place);
+        self.instances.get_mut(place).is_pinned = true;
+        let cells = &self.instances.get(place).cells;
+        if !cells.is_empty() && (specs.expires_by_use() || cells.first_expiry().is_some()) {
+            self.instances.change(place, |Instance { id, cells, written, .. }| {
+                let mut changed = |spec, content, expires| {
+                    let name = Arc::clone(specs.name(spec));
+                    journal.state_changed(written, index, id, ChangedState { name, content, expires });
+                };
+                cells.expire(now, |spec| changed(spec, None, None));
+                cells.invoked(specs, now, |spec, content, expires| changed(spec, Some(content.clone()), expires));
+            });
+            self.instances.schedule_expiry(place);
+        }
+        let instance = self.instances.get(place);
+        let value = |spec| instance.cells.get(spec).map(Content::value);
+        let states = specs.declared().map(|(place, spec)| (Arc::clone(&spec.name), value(place))).collect();
+        let request = Request {
+            id,
+            group: function.group,
+            target: function.address(&instance.id),
+            states,
+            messages: mailbox.batch.as_ref().map_or_else(|| [].into(), |batch| Arc::clone(&batch.messages)),
+            attempt: mailbox.attempt,
+            tried_since: *mailbox.tried_since.get_or_insert(elapsed),
+        };
+        let mailbox = &self.slots[slot];
+        if mailbox.gap.is_some() && mailbox.waiting.len() <= max_messages / 2 {
+            // Ahead of its next turn.
+            self.want_messages(slot);
+        }
+        request
+    }
+
+    /// Lets the same messages go out again at that time, by the clock that never goes back. The address waits until then,
+    /// and all others go on.
+    ///
+    /// Of a function that never answered, another address is tried next: it may be one message that fails.
+    pub fn park(&mut self, request: RequestId, until: Duration) {
+        if !self.is_in_flight(request) {
+            return;
+        }
+        self.land(request.slot, true);
+        let mailbox = &mut self.slots[request.slot];
+        mailbox.phase = Phase::Parked(until);
+        let (function, place) = (mailbox.function, mailbox.instance);
+        self.schedule.park(request.slot, until);
+        self.queue_for_eviction(place);
+        if self.is_saturated(function) {
+            self.evict_waiting(request.slot);
+        }
+        self.evict_parked(function);
+        self.evict();
+    }
+
+    /// After a failure, lets the messages of a request go out one by one, to find the one that fails. Says whether there
+    /// was more than one; a single message is still in flight.
+    pub fn split(&mut self, request: RequestId) -> bool {
+        if !self.is_in_flight(request) {
+            return false;
+        }
+        let mailbox = &mut self.slots[request.slot];
+        if mailbox.batch.as_ref().is_none_or(|batch| batch.numbers.len() < 2) {
+            return false;
+        }
+        self.land(request.slot, true);
+        let mailbox = &mut self.slots[request.slot];
+        mailbox.split_batch();
+        mailbox.reset_attempts();
+        self.go_on(request.slot);
+        self.evict();
+        true
+    }
+
+    /// After a failure, gives the messages of a request up: they count as handled, without any effect.
+    pub fn skip(&mut self, request: RequestId) {
+        if !self.is_in_flight(request) {
+            return;
+        }
+        self.land(request.slot, true);
+        let mailbox = &mut self.slots[request.slot];
+        let (function, place) = (mailbox.function, mailbox.instance);
+        mailbox.reset_attempts();
+        if let Some(batch) = mailbox.batch.take() {
+            let id = Arc::clone(&self.instances.get(place).id);
+            self.finish_batch(function, &id, &batch);
+        }
+        self.go_on(request.slot);
+        self.evict();
+    }
+
+    pub(crate) fn is_in_flight(&self, request: RequestId) -> bool {
+        let mailbox = self.slots.get(request.slot);
+        mailbox.is_some_and(|mailbox| mailbox.phase == Phase::InFlight && mailbox.request == request.number)
+    }
+
+    /// A request is not in flight any more. The caller has to queue its instance for eviction afterwards.
+    pub(crate) fn land(&mut self, slot: u32, failed: bool) {
+        let mailbox = &mut self.slots[slot];
+        self.instances.get_mut(mailbox.instance).is_pinned = false;
+        let function = &mut self.functions[mailbox.function];
+        function.request_ends(mailbox.batch_len(), failed);
+        self.schedule[function.group].in_flight -= 1;
+        if failed {
+            mailbox.attempt += 1;
+            if let Some(next) = function.first_request.next() {
+                self.make_ready(next);
+            }
+        }
+    }
+
+    /// The messages of a batch are handled, or left out.
+    pub(crate) fn finish_batch(&mut self, function: u32, id: &Arc<str>, batch: &Batch) {
+        for (number, message) in batch.numbers.iter().zip(batch.messages.iter()) {
+            self.finish(function, id, *number, message);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The mailboxes in memory.
+
+use std::{
+    collections::VecDeque,
+    ops::{Index, IndexMut},
+};
+
+use slab::Slab;
+
+use crate::mailbox::{Envelope, Mailbox};
+
+/// Most buffers that are kept: as many as mailboxes may be removed while a delivery is handled.
+const BUFFERS_MAX: usize = 256;
+
+/// The mailboxes in memory, each in a slot that it keeps until it is removed. A slot is used again, so that whoever keeps
+/// a slot for longer has to check that it is still that mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    all: Slab<Mailbox>,
+    /// Buffers of mailboxes that were removed, for the next ones: most mailboxes live for a message or two.
+    buffers: Vec<VecDeque<Envelope>>,
+}
+
+impl Slots {
+    /// A new mailbox without messages.
+    pub(crate) fn insert(&mut self, function: u32, instance: u32) -> u32 {
+        let mailbox = Mailbox::new(function, instance, self.buffers.pop().unwrap_or_default());
+        u32::try_from(self.all.insert(mailbox)).expect("fewer mailboxes than the memory has room for")
+    }
+
+    /// Removes a mailbox that is empty, and keeps its buffer.
+    pub(crate) fn remove_empty(&mut self, slot: u32) {
+        let waiting = self.remove(slot).waiting;
+        if self.buffers.len() < BUFFERS_MAX {
+            self.buffers.push(waiting);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) -> Mailbox {
+        self.all.remove(slot as usize)
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<&Mailbox> {
+        self.all.get(slot as usize)
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Mailbox> {
+        self.all.get_mut(slot as usize)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// All mailboxes with their slots.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Mailbox)> {
+        self.all.iter().map(|(slot, mailbox)| (slot as u32, mailbox))
+    }
+
+    /// Checks what always holds.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn check_invariants(&self) {
+        self.all.iter().for_each(|(_, mailbox)| mailbox.check_invariants());
+        assert!(self.buffers.len() <= BUFFERS_MAX, "{} buffers are kept", self.buffers.len());
+        assert!(self.buffers.iter().all(VecDeque::is_empty), "buffers that are kept are empty");
+    }
+}
+
+impl Index<u32> for Slots {
+    type Output = Mailbox;
+
+    fn index(&self, slot: u32) -> &Mailbox {
+        &self.all[slot as usize]
+    }
+}
+
+impl IndexMut<u32> for Slots {
+    fn index_mut(&mut self, slot: u32) -> &mut Mailbox {
+        &mut self.all[slot as usize]
+    }
+}

@@ -1,0 +1,156 @@
+//! Whose turn it is.
+
+#[cfg(any(test, debug_assertions))]
+use std::time::Duration;
+
+use crate::{GroupId, Mailboxes, Now, Request, mailbox::Phase};
+
+impl Mailboxes {
+    /// The next request that may go out now, if there is one.
+    pub fn next_request(&mut self, now: impl Into<Now>) -> Option<Request> {
+        let now = now.into();
+        if self.outgoing.len() >= self.limits.egress_records || self.outgoing.bytes() >= self.limits.egress_bytes {
+            return None;
+        }
+        if self.cuts.unsaved_bytes() >= self.limits.unsaved_bytes {
+            return None;
+        }
+        for _ in 0..self.schedule.groups().len() {
+            let group = self.schedule.next_group();
+            while let Some(slot) = self.next_ready(group) {
+                let mailbox = &mut self.slots[slot];
+                let first_request = &mut self.functions[mailbox.function].first_request;
+                if first_request.is_awaited() {
+                    first_request.wait(slot);
+                    mailbox.phase = Phase::BehindFirst;
+                    let place = mailbox.instance;
+                    self.instances.get_mut(place).is_pinned = false;
+                    self.queue_for_eviction(place);
+                    continue;
+                }
+                return Some(self.dispatch(slot, now));
+            }
+        }
+        None
+    }
+
+    /// The next mailbox of a group whose request may go out, and whose states are known. Those before it whose states
+    /// are not are asked for them, or wait until there is room for them and let others go ahead.
+    fn next_ready(&mut self, group: GroupId) -> Option<u32> {
+        let of = &mut self.schedule[group];
+        if !of.has_room() {
+            return None;
+        }
+        if let Some(slot) = of.loaded.pop_front() {
+            of.loads -= 1;
+            return Some(slot);
+        }
+        while let Some(slot) = self.schedule[group].unloaded.front().copied() {
+            if self.slots[slot].is_empty() {
+                self.schedule[group].unloaded.pop_front();
+                self.go_on(slot);
+                continue;
+            }
+            let is_complete = self.is_complete(slot);
+            if !is_complete && !self.begin_load(group, slot) {
+                break;
+            }
+            self.schedule[group].unloaded.pop_front();
+            if is_complete {
+                return Some(slot);
+            }
+        }
+        while let Some(slot) = self.schedule[group].ready.pop_front() {
+            if self.slots[slot].is_empty() {
+                // The store had none of the messages for which it waited.
+                self.go_on(slot);
+                continue;
+            }
+            if self.is_complete(slot) {
+                return Some(slot);
+            }
+            if !self.schedule[group].unloaded.is_empty() || !self.begin_load(group, slot) {
+                self.schedule[group].unloaded.push_back(slot);
+            }
+        }
+        None
+    }
+
+    /// Whether the states and the next messages of an address are in memory.
+    fn is_complete(&self, slot: u32) -> bool {
+        let mailbox = &self.slots[slot];
+        mailbox.has_next() && self.instances.get(mailbox.instance).is_known()
+    }
+
+    /// Puts a mailbox at the end of those of its group.
+    pub(crate) fn make_ready(&mut self, slot: u32) {
+        let mailbox = &mut self.slots[slot];
+        mailbox.phase = Phase::Ready;
+        self.schedule[self.functions[mailbox.function].group].ready.push_back(slot);
+    }
+
+    /// Gives a mailbox its next turn, or removes it when it has nothing to do.
+    pub(crate) fn go_on(&mut self, slot: u32) {
+        let mailbox = &self.slots[slot];
+        let place = mailbox.instance;
+        if mailbox.is_empty() {
+            self.functions[mailbox.function].mailboxes -= 1;
+            self.slots.remove_empty(slot);
+            self.instances.get_mut(place).mailbox = None;
+        } else {
+            self.make_ready(slot);
+        }
+        self.queue_for_eviction(place);
+    }
+
+    /// Checks that each mailbox stands where its phase says, and nowhere else.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn check_schedule(&self) {
+        use std::collections::HashMap;
+
+        let mut places: HashMap<u32, Vec<Place>> = HashMap::new();
+        let mut stand = |slot, place| places.entry(slot).or_default().push(place);
+        for group in self.schedule.groups() {
+            let ready = group.ready.iter().chain(&group.unloaded).chain(&group.loaded);
+            ready.for_each(|slot| stand(*slot, Place::Ready));
+        }
+        self.schedule.parked_longest().for_each(|(until, slot)| stand(slot, Place::Parked(until)));
+        let behind = self.functions.iter().flat_map(|function| function.first_request.behind());
+        behind.for_each(|slot| stand(slot, Place::BehindFirst));
+
+        let mut loads = vec![0; self.schedule.groups().len()];
+        let mut in_flight = vec![0; self.schedule.groups().len()];
+        for (slot, mailbox) in self.slots.iter() {
+            let group = self.functions[mailbox.function].group.index();
+            let expected = match mailbox.phase {
+                Phase::Idle => None,
+                Phase::Ready => Some(Place::Ready),
+                Phase::BehindFirst => Some(Place::BehindFirst),
+                Phase::Parked(until) => Some(Place::Parked(until)),
+                Phase::Loading => {
+                    loads[group] += 1;
+                    None
+                }
+                Phase::InFlight => {
+                    in_flight[group] += 1;
+                    None
+                }
+            };
+            assert_eq!(places.remove(&slot).unwrap_or_default(), Vec::from_iter(expected), "{:?}", mailbox.phase);
+        }
+        assert!(places.is_empty(), "mailboxes that are gone have no turn: {places:?}");
+        for ((group, loads), in_flight) in self.schedule.groups().iter().zip(loads).zip(in_flight) {
+            assert_eq!(group.loads, loads + group.loaded.len(), "mailboxes that wait for the store");
+            assert_eq!(group.in_flight, in_flight, "requests in flight");
+        }
+    }
+}
+
+/// Where a mailbox waits, for checks.
+#[cfg(any(test, debug_assertions))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Ready,
+    BehindFirst,
+    Parked(Duration),
+}

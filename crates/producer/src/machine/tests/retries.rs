@@ -1,0 +1,192 @@
+//! What is sent again, when, and what is given up.
+
+use std::time::Duration;
+
+use statefun_kinesis_client::{ErrorKind, PutFailure, PutOutcome};
+
+use super::scene::{MILLI, Rig, all_outcomes, call_error, count, internal, plain, stored, throttled};
+use crate::{Failure, Reason, Settings};
+
+#[test]
+fn a_throttled_record_backs_off_and_an_internal_failure_is_tried_at_once() {
+    #[track_caller]
+    fn check(outcome: fn() -> PutOutcome, bounds_in_ms: &[(u64, u64)]) {
+        for seed in 0..20 {
+            let mut rig = Rig::new(Settings { seed: Some(seed), ..plain() });
+            rig.send(&["a"]);
+            for (least, most) in bounds_in_ms {
+                let request = rig.request_of("a");
+                rig.answer(request, [outcome()]);
+                let waited = rig.wait();
+                let bounds = Duration::from_millis(*least)..=Duration::from_millis(*most);
+                assert!(bounds.contains(&waited), "seed {seed}: {waited:?} is not in {bounds:?}");
+            }
+        }
+    }
+    check(throttled, &[(50, 100), (100, 200), (200, 400), (400, 800), (800, 1_600), (1_000, 2_000), (1_000, 2_000)]);
+    check(internal, &[(0, 20), (50, 100), (100, 200)]);
+}
+
+#[test]
+fn a_failed_call_is_repeated_as_a_whole_after_the_delay_that_the_service_asked_for() {
+    for kind in [ErrorKind::Throttled, ErrorKind::Timeout, ErrorKind::Unavailable, ErrorKind::InUse] {
+        let mut rig = Rig::new(plain());
+        rig.send(&["a", "b"]);
+        let request = rig.request_of("ab");
+        rig.fail(request, call_error(kind));
+        let waited = rig.wait();
+        assert!((50 * MILLI..=100 * MILLI).contains(&waited), "{kind}: {waited:?}");
+        let request = rig.request_of("ab");
+        rig.fail(request, call_error(kind).with_retry_after(Duration::from_secs(7)));
+        assert_eq!(rig.wait(), Duration::from_secs(7));
+        let request = rig.request_of("ab");
+        rig.answer(request, [stored(), stored()]);
+        assert_eq!(rig.outcomes(), ["a stored", "b stored"]);
+    }
+}
+
+#[test]
+fn a_record_is_given_up_when_the_next_try_would_come_too_late() {
+    let mut rig = Rig::new(Settings { give_up_after: Duration::from_secs(10), ..plain() });
+    rig.send(&["a1", "a2"]);
+    rig.now += Duration::from_secs(60);
+    let first = rig.now;
+    let mut attempts = 0;
+    let (token, error) = loop {
+        let request = rig.request_of("a");
+        attempts += 1;
+        rig.now += 10 * MILLI;
+        assert!(attempts < 100, "the record is never given up");
+        if attempts == 2 {
+            rig.fail(request, call_error(ErrorKind::Timeout));
+        } else {
+            rig.answer(request, [throttled()]);
+        }
+        let mut outcomes = all_outcomes(&mut rig.machine).into_iter();
+        if let Some((token, result)) = outcomes.next() {
+            let (next, predecessor_failed) = outcomes.next().unwrap();
+            assert_eq!(next, "a2");
+            assert!(matches!(predecessor_failed.unwrap_err().reason(), Reason::PredecessorFailed));
+            break (token, result.unwrap_err());
+        }
+        rig.wait();
+    };
+    assert_eq!(token, "a1");
+    let spent = rig.now - first;
+    assert!((Duration::from_secs(8)..=Duration::from_secs(11)).contains(&spent), "{spent:?}");
+    let Reason::GaveUp { elapsed, last } = error.reason() else { panic!("{error:?}") };
+    assert_eq!((error.stream().to_string().as_str(), error.key().as_str(), error.size()), ("orders", "a", 11));
+    assert_eq!((error.attempts(), *elapsed, error.may_be_stored()), (attempts, spent, true));
+    assert_eq!(last.kind(), ErrorKind::Throttled);
+    assert!(rig.machine.is_idle());
+}
+
+#[test]
+fn a_refused_call_fails_its_records_and_those_behind_them_and_no_others() {
+    for kind in [ErrorKind::AccessDenied, ErrorKind::NotFound, ErrorKind::Encryption] {
+        let mut rig = Rig::new(plain());
+        rig.send(&["a1", "b1", "a2", "a3"]);
+        let request = rig.request_of("ab");
+        rig.send(&["c1"]);
+        rig.fail(request, call_error(kind));
+        assert_eq!(rig.outcomes(), ["a1 rejected", "a2 predecessor failed", "a3 predecessor failed", "b1 rejected"]);
+        rig.send(&["a4"]);
+        let request = rig.request_of("ca");
+        rig.answer(request, [stored(), stored()]);
+        assert_eq!(rig.outcomes(), ["c1 stored", "a4 stored"]);
+    }
+}
+
+#[test]
+fn a_record_that_the_service_refuses_for_good_is_not_tried_again() {
+    let mut rig = Rig::new(plain());
+    rig.send(&["a", "b"]);
+    let request = rig.request();
+    let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "the key is disabled");
+    rig.answer(request, [Err(refused.clone()), stored()]);
+    let (_, result) = all_outcomes(&mut rig.machine).remove(0);
+    let error = result.unwrap_err();
+    let Reason::Rejected { last: Failure::Record(last) } = error.reason() else { panic!("{error:?}") };
+    assert_eq!((&**last, error.attempts(), error.may_be_stored()), (&refused, 1, false));
+    assert!(rig.machine.is_idle());
+}
+
+#[test]
+fn a_wrong_number_of_outcomes_is_an_error_for_all_records_of_the_request() {
+    for outcomes in [0, 1, 3] {
+        let mut rig = Rig::new(plain());
+        rig.send(&["a", "b"]);
+        let request = rig.request();
+        rig.answer(request, vec![stored(); outcomes]);
+        for (token, result) in all_outcomes(&mut rig.machine) {
+            let error = result.expect_err(token);
+            let Reason::Rejected { last } = error.reason() else { panic!("{error:?}") };
+            assert!(error.may_be_stored());
+            assert_eq!(last.kind(), ErrorKind::Unexpected);
+            let says = format!("2 records were answered with {outcomes} outcomes");
+            assert!(last.to_string().contains(&says), "{last}");
+        }
+        assert!(rig.machine.is_idle());
+    }
+}
+
+#[test]
+fn a_request_that_is_refused_is_divided_until_the_wrong_record_is_alone() {
+    let mut rig = Rig::new(Settings { max_attempts: Some(count(2)), ..plain() });
+    rig.send(&["a1", "b1", "c1", "d1", "e1", "c2", "d2"]);
+    let mut requests = 0;
+    let mut first = Some(rig.request_of("abcde"));
+    let mut throttles = true;
+    while !rig.machine.is_idle() {
+        let Some(request) = first.take().or_else(|| rig.machine.next_request(rig.now)) else {
+            rig.wait();
+            continue;
+        };
+        requests += 1;
+        if request.plain().iter().any(|record| record.partition_key.as_str() == "c") {
+            rig.fail(request, call_error(ErrorKind::InvalidArgument));
+        } else {
+            // The first to be heard is throttled once, which is the first of its two attempts.
+            let mut outcomes = vec![stored(); request.len()];
+            if std::mem::take(&mut throttles) {
+                outcomes[0] = throttled();
+            }
+            rig.answer(request, outcomes);
+        }
+        // Others go on meanwhile.
+        if requests == 1 {
+            rig.send(&["f1"]);
+        }
+    }
+    assert!(requests <= 10, "{requests}");
+    let mut outcomes = rig.outcomes();
+    outcomes.sort();
+    let expect = [
+        "a1 stored",
+        "b1 stored",
+        "c1 rejected",
+        "c2 predecessor failed",
+        "d1 stored",
+        "d2 stored",
+        "e1 stored",
+        "f1 stored",
+    ];
+    assert_eq!(outcomes, expect);
+}
+
+#[test]
+fn a_record_is_given_up_after_so_many_attempts() {
+    let mut rig = Rig::new(Settings { max_attempts: Some(count(3)), ..plain() });
+    rig.send(&["a"]);
+    for attempt in 1..=3 {
+        let request = rig.request_of("a");
+        rig.answer(request, [throttled()]);
+        if attempt < 3 {
+            rig.wait();
+        }
+    }
+    let (_, result) = all_outcomes(&mut rig.machine).remove(0);
+    let error = result.unwrap_err();
+    assert!(matches!(error.reason(), Reason::GaveUp { .. }) && error.attempts() == 3, "{error:?}");
+    assert!(rig.machine.is_idle());
+}

@@ -1,0 +1,7 @@
+//! The whole way on the fake under paused time: ingress, functions, egress, positions.
+
+mod egress;
+mod ending;
+mod invalid;
+mod messages;
+mod scene;
