@@ -2,60 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use clap::Args;
 use statefun_kinesis_functions::upgrade_entries;
 use statefun_kinesis_spec::Module;
-use statefun_kinesis_store::{
-    Allow, Commit, DiskSettings, DiskStore, Error, ErrorKind, ModuleRecord, Store, StreamRecord,
-};
+use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, Error, ErrorKind, ModuleRecord, Store, StreamRecord};
 use tracing::info;
 
-use crate::{ExitCode, failure::Failure, lanes::Lane};
-
-/// Changes of the module with which a run goes on all the same.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Going on with --state although the module has changed")]
-pub(crate) struct Allowed {
-    /// An ingress is gone: what its streams hold behind their positions is not read
-    #[arg(long, requires = "state")]
-    allow_removed_ingress: bool,
-
-    /// A stream of an ingress is gone: what it holds behind its position is not read
-    #[arg(long, requires = "state")]
-    allow_removed_stream: bool,
-
-    /// Records of a stream go to other functions: those that were read already do not
-    #[arg(long, requires = "state")]
-    allow_changed_targets: bool,
-
-    /// Records of a stream have values of another type: those that were read already do not
-    #[arg(long, requires = "state")]
-    allow_changed_value_type: bool,
-
-    /// An egress is gone: records that it had not stored yet have nowhere to go
-    #[arg(long, requires = "state")]
-    allow_removed_egress: bool,
-
-    /// An egress writes to another stream: also the records that it had not stored yet
-    #[arg(long, requires = "state")]
-    allow_changed_egress_stream: bool,
-}
-
-impl Allowed {
-    fn kinds(&self) -> BTreeSet<Allow> {
-        [
-            (self.allow_removed_ingress, Allow::RemovedIngress),
-            (self.allow_removed_stream, Allow::RemovedStream),
-            (self.allow_changed_targets, Allow::ChangedTargets),
-            (self.allow_changed_value_type, Allow::ChangedValueType),
-            (self.allow_removed_egress, Allow::RemovedEgress),
-            (self.allow_changed_egress_stream, Allow::ChangedEgressStream),
-        ]
-        .into_iter()
-        .filter_map(|(is_allowed, kind)| is_allowed.then_some(kind))
-        .collect()
-    }
-}
+use crate::{ExitCode, args::AllowedChanges, failure::Failure, lanes::Lane};
 
 /// The store of a run.
 #[derive(Clone, Debug)]
@@ -76,7 +28,7 @@ impl StateDirectory {
 
     /// Checks that the store was written with this module, or that its changes are allowed, and writes down what the
     /// module is now.
-    pub(crate) async fn fit(&self, module: &Module, lanes: &[Lane], allowed: &Allowed) -> Result<(), Failure> {
+    pub(crate) async fn fit(&self, module: &Module, lanes: &[Lane], allowed: &AllowedChanges) -> Result<(), Failure> {
         let now = record_of(module, lanes).await?;
         let before = ModuleRecord::load(&*self.0).await.map_err(|error| unusable(&error, UsedBy::Run))?;
         let changes = before.as_ref().map(|before| now.changes_since(before)).unwrap_or_default();
@@ -177,20 +129,7 @@ fn hint(kind: ErrorKind, by: UsedBy) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::args::{Arguments, Command};
-
-    #[test]
-    fn each_kind_of_change_has_its_switch() {
-        for kind in Allow::ALL {
-            let switch = format!("--{}", kind.switch());
-            let line = ["statefun-kinesis", "run", "module.yaml", "--state", "x", &switch];
-            let Command::Run(run) = Arguments::parse_from(line).command else { panic!("it is no run") };
-            assert_eq!(run.allowed.kinds(), [kind].into());
-        }
-    }
 
     #[test]
     fn each_user_of_a_directory_gets_a_way_out_of_its_own() {

@@ -3,11 +3,10 @@
 use statefun_kinesis_store::Export;
 
 use super::{
-    arguments::ExportArguments,
     entry::Line,
     store::{Out, open, unusable},
 };
-use crate::{failure::Failure, records::push_json_line};
+use crate::{args::ExportArguments, failure::Failure, records::push_json_line};
 
 /// Prints every entry as a line of JSON, table by table, in the order of the keys. A page of entries at a time is in
 /// memory.

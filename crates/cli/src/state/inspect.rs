@@ -8,11 +8,15 @@ use statefun_kinesis_store::{ModuleRecord, Overview, overview, values_of};
 use statefun_kinesis_types::Address;
 
 use super::{
-    arguments::{InspectArguments, InspectFormat},
     entry::{Line, position_text, start_text},
     store::{Out, open, unusable},
 };
-use crate::{ExitCode, failure::Failure, records::push_json_line};
+use crate::{
+    ExitCode,
+    args::{InspectArguments, InspectFormat},
+    failure::Failure,
+    records::push_json_line,
+};
 
 /// Prints what a store holds at a glance, or the values of one address.
 pub(super) async fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {

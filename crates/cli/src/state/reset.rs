@@ -4,16 +4,18 @@ use std::io::{self, IsTerminal, Write};
 
 use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, ErrorKind, KeyRange, Store, Table};
 
-use super::{
-    arguments::{ResetArguments, What},
-    store::{open, unusable},
+use super::store::{open, unusable};
+use crate::{
+    ExitCode,
+    args::{ResetArguments, ResetScope},
+    failure::Failure,
+    terminal,
 };
-use crate::{ExitCode, failure::Failure, terminal};
 
 /// Forgets what is asked for, once somebody has said yes.
 pub(super) async fn reset(arguments: &ResetArguments) -> Result<(), Failure> {
-    match arguments.what {
-        What { all: true, .. } => remove(arguments).await,
+    match arguments.scope {
+        ResetScope { all: true, .. } => remove(arguments).await,
         _ => forget_positions(arguments).await,
     }
 }

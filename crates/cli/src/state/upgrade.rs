@@ -3,8 +3,8 @@
 use statefun_kinesis_functions::upgrade_entries;
 use statefun_kinesis_store::{DiskSettings, DiskStore, FORMAT_VERSION};
 
-use super::{arguments::UpgradeArguments, store::unusable};
-use crate::{failure::Failure, terminal};
+use super::store::unusable;
+use crate::{args::UpgradeArguments, failure::Failure, terminal};
 
 /// Brings a store that an older version wrote to the format of this one.
 pub(super) async fn upgrade(arguments: &UpgradeArguments) -> Result<(), Failure> {

@@ -1,106 +1,10 @@
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use statefun_kinesis_aws::{BuildError, check_endpoint};
+use clap::{Args, ValueEnum};
 use statefun_kinesis_spec::parse_duration;
 
-use crate::{admin::AdminAddress, state::StateCommand, state_directory::Allowed};
-
-/// Kinesis Data Streams as ingress and egress of Stateful Functions.
-#[derive(Debug, Parser)]
-#[command(name = "statefun-kinesis", version, max_term_width = 100, after_help = EXIT_CODES)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-const EXIT_CODES: &str = "\
-Exit codes:
-    0  done, or stopped by a signal with nothing left unfinished
-    2  a module file has errors, or warnings under --deny-warnings
-    3  a stream, a region, credentials or a permission is missing, or the service cannot be reached
-    4  Kinesis failed permanently
-    5  a function failed permanently
-    6  the file of --input has errors
-    7  stdout or the file of --output could not be written
-    8  a record of a stream cannot become a message
-    9  stopped by a signal, and not everything could be finished in time
-   64  the command line is wrong
-  101  a bug of this program
-  130  a second signal asked to stop at once";
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Check module files, and tell everything that is wrong with them
-    Check(CheckArguments),
-    /// Explain the code of a problem, with a wrong and a right example
-    Explain(ExplainArguments),
-    /// Run a module: read its ingresses, route the records to functions, write its egresses
-    Run(RunArguments),
-    /// Print the JSON Schema of module files, with which editors complete and check them
-    Schema,
-    /// Look into the state directory of a run, or begin anew
-    #[command(subcommand)]
-    State(StateCommand),
-}
-
-/// The module files and how strictly they are read.
-#[derive(Debug, Args)]
-pub(crate) struct ModuleArguments {
-    /// Module files; several of them are one module
-    #[arg(value_name = "MODULE.YAML", required = true)]
-    pub(crate) files: Vec<PathBuf>,
-
-    /// Make unknown fields warnings instead of errors
-    #[arg(long)]
-    pub(crate) lenient: bool,
-
-    /// Skip documents of other transports, such as Kafka, with a warning
-    #[arg(long)]
-    pub(crate) ignore_unsupported: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckArguments {
-    #[command(flatten)]
-    pub(crate) module: ModuleArguments,
-
-    /// How what was found is written to stdout
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
-
-    /// Let the check fail when there is a warning
-    #[arg(long)]
-    pub(crate) deny_warnings: bool,
-
-    /// Ask AWS, with the module's own regions and credentials: whether the streams are there and may be used
-    #[arg(long)]
-    pub(crate) live: bool,
-
-    /// With --live: ask this server in place of AWS, whatever the module's regions say
-    #[arg(long, value_name = "URL", requires = "live", value_parser = endpoint_url)]
-    pub(crate) endpoint_url: Option<String>,
-
-    /// Print the least IAM policy that the module needs, as JSON, and nothing else
-    #[arg(long, conflicts_with_all = ["live", "format"])]
-    pub(crate) iam_policy: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// With the lines of the file, for people
-    Human,
-    /// One JSON object, for programs
-    Json,
-    /// Workflow commands, which GitHub shows beside the lines of the files
-    Github,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExplainArguments {
-    /// The code as `check` prints it, such as SFK0007
-    pub(crate) code: String,
-}
+use super::{allowed_changes::AllowedChanges, endpoint::endpoint_url, module::ModuleArguments};
+use crate::admin::AdminAddress;
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
@@ -151,7 +55,7 @@ pub(crate) struct RunArguments {
     pub(crate) log: String,
 
     #[command(flatten)]
-    pub(crate) allowed: Allowed,
+    pub(crate) allowed: AllowedChanges,
 }
 
 impl RunArguments {
@@ -188,20 +92,9 @@ pub(crate) enum Functions {
     Log,
 }
 
-fn endpoint_url(text: &str) -> Result<String, BuildError> {
-    check_endpoint(text).map(|()| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
-    }
 
     #[test]
     fn a_checkpoint_interval_is_a_time_within_bounds() {

@@ -20,31 +20,31 @@ pub(crate) enum StateCommand {
 pub(crate) struct InspectArguments {
     /// The directory that a run has as --state
     #[arg(value_name = "DIR")]
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
 
     /// Show the values of an address of this function
     #[arg(long, value_name = "NAMESPACE/NAME", requires = "id")]
-    pub(super) function: Option<FunctionType>,
+    pub(crate) function: Option<FunctionType>,
 
     /// The id of the address: the partition key of its records
     #[arg(long, value_name = "ID", requires = "function", allow_hyphen_values = true)]
-    pub(super) id: Option<String>,
+    pub(crate) id: Option<String>,
 
     /// How it is written to stdout
     #[arg(long, value_enum, default_value_t = InspectFormat::Human)]
-    pub(super) format: InspectFormat,
+    pub(crate) format: InspectFormat,
 }
 
 impl InspectArguments {
     /// The address whose values are asked for.
-    pub(super) fn address(&self) -> Option<Address> {
+    pub(crate) fn address(&self) -> Option<Address> {
         let (function, id) = (self.function.clone()?, self.id.as_deref()?);
         Some(Address { function, id: id.into() })
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum InspectFormat {
+pub(crate) enum InspectFormat {
     /// Tables, for people
     Human,
     /// One JSON object, for programs
@@ -55,39 +55,39 @@ pub(super) enum InspectFormat {
 pub(crate) struct ExportArguments {
     /// The directory that a run has as --state
     #[arg(value_name = "DIR")]
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false)]
-pub(crate) struct What {
+#[group(id = "scope", required = true, multiple = false)]
+pub(crate) struct ResetScope {
     /// Forget how far streams were read, and keep the rest: the next run reads from the startup position, and states
     /// count again what they counted already
     #[arg(long)]
-    pub(super) positions: bool,
+    pub(crate) positions: bool,
 
     /// Remove the store, also one that is damaged or that a newer version wrote: the next run starts over with empty state
     #[arg(long)]
-    pub(super) all: bool,
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ResetArguments {
     /// The directory that a run has as --state
     #[arg(value_name = "DIR")]
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
 
     #[command(flatten)]
-    pub(super) what: What,
+    pub(crate) scope: ResetScope,
 
     /// Do not ask; needed where there is no terminal
     #[arg(long)]
-    pub(super) yes: bool,
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct UpgradeArguments {
     /// The directory that a run has as --state
     #[arg(value_name = "DIR")]
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }

@@ -1,0 +1,17 @@
+use super::{export, inspect, reset, upgrade};
+use crate::{ExitCode, args::StateCommand, failure::Failure};
+
+/// Does what is asked for, with the store of a directory that no other process holds.
+pub(crate) fn state(command: &StateCommand) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start threads").because(&error))?;
+    runtime.block_on(async {
+        match command {
+            StateCommand::Inspect(arguments) => inspect::inspect(arguments).await,
+            StateCommand::Export(arguments) => export::export(arguments).await,
+            StateCommand::Reset(arguments) => reset::reset(arguments).await,
+            StateCommand::Upgrade(arguments) => upgrade::upgrade(arguments).await,
+        }
+    })?;
+    Ok(ExitCode::Done)
+}
