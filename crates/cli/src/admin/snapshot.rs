@@ -72,6 +72,28 @@ pub(super) struct Snapshot {
     pub(super) run: Option<RunSnapshot>,
 }
 
+impl Snapshot {
+    /// The streams that are read, each with its ingress.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &(TypeName, StreamMetrics)> {
+        self.run.iter().flat_map(|run| &run.streams)
+    }
+
+    /// The streams that are written to.
+    pub(super) fn egresses(&self) -> impl Iterator<Item = &EgressStreamMetrics> {
+        self.run.iter().flat_map(|run| &run.egresses)
+    }
+
+    /// The stateful functions of the run, if it has some.
+    pub(super) fn functions(&self) -> Option<&FunctionsSnapshot> {
+        self.run.as_ref()?.functions.as_ref()
+    }
+
+    /// The durable checkpoint of the run, if it has one.
+    pub(super) fn checkpoint(&self) -> Option<&Durable> {
+        self.run.as_ref()?.checkpoint.as_ref()
+    }
+}
+
 /// What there is to tell of a run.
 #[derive(Debug)]
 pub(super) struct RunSnapshot {

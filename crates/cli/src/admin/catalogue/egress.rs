@@ -2,49 +2,53 @@
 
 use statefun_kinesis_producer::Metrics;
 
-use super::{About, COUNTER, Family, GAUGE, Kind, family, of_run};
-use crate::admin::{
-    exposition::{In, Samples},
-    snapshot::Snapshot,
+use super::{
+    family::{COUNTER, Family, GAUGE, Section, family},
+    kind::{Kind, Unit},
+    samples::Samples,
 };
+use crate::admin::snapshot::Snapshot;
 
 const TO: &[&str] = &["egress", "stream"];
 
 pub(super) const FAMILIES: &[Family] = &[
-    family(About::Egress, "statefun_egress_records", COUNTER, TO, "Records that the stream has stored.", |all, to| {
-        per_egress(all, to, |producer| producer.stored_records)
-    }),
     family(
-        About::Egress,
+        Section::Egress,
+        "statefun_egress_records",
+        COUNTER,
+        TO,
+        "Records that the stream has stored.",
+        |all, to| per_egress(all, to, |producer| producer.stored_records),
+    ),
+    family(
+        Section::Egress,
         "statefun_egress_stored",
-        Kind::Counter(Some(In::Bytes)),
+        Kind::Counter(Some(Unit::Bytes)),
         TO,
         "Bytes of these records, data and partition keys.",
         |all, to| per_egress(all, to, |producer| producer.stored_bytes),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_given_up_records",
         COUNTER,
         &["egress", "stream", "handling"],
         "Records that failed for good, by what became of them: failed, skipped or dead-lettered.",
         |all, to| {
-            of_run(all, |run| {
-                for of in &run.egresses {
-                    let producer = &of.producer;
-                    for (handling, records) in [
-                        ("failed", producer.failed_records),
-                        ("skipped", producer.skipped_records),
-                        ("dead-lettered", producer.dead_lettered_records),
-                    ] {
-                        to.count([of.egress.as_str(), of.stream.as_str(), handling], records);
-                    }
+            for egress in all.egresses() {
+                let producer = &egress.producer;
+                for (handling, records) in [
+                    ("failed", producer.failed_records),
+                    ("skipped", producer.skipped_records),
+                    ("dead-lettered", producer.dead_lettered_records),
+                ] {
+                    to.count([egress.egress.as_str(), egress.stream.as_str(), handling], records);
                 }
-            });
+            }
         },
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_outstanding_records",
         GAUGE,
         TO,
@@ -52,15 +56,15 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| per_egress(all, to, |producer| producer.outstanding_records as u64),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_outstanding",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         TO,
         "Bytes of these records.",
         |all, to| per_egress(all, to, |producer| producer.outstanding_bytes as u64),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_inflight_requests",
         GAUGE,
         TO,
@@ -68,18 +72,18 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| per_egress(all, to, |producer| producer.in_flight_requests as u64),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_paced_shards",
         GAUGE,
         TO,
         "Shards that throttle, and are written at a pace.",
         |all, to| per_egress(all, to, |producer| producer.paced_shards as u64),
     ),
-    family(About::Egress, "statefun_egress_requests", COUNTER, TO, "PutRecords requests.", |all, to| {
+    family(Section::Egress, "statefun_egress_requests", COUNTER, TO, "PutRecords requests.", |all, to| {
         per_egress(all, to, |producer| producer.requests);
     }),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_request_records",
         COUNTER,
         TO,
@@ -87,7 +91,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| per_egress(all, to, |producer| producer.request_records),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_failed_requests",
         COUNTER,
         TO,
@@ -95,7 +99,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| per_egress(all, to, |producer| producer.failed_requests),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_throttled_records",
         COUNTER,
         TO,
@@ -103,7 +107,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| per_egress(all, to, |producer| producer.throttled_records),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_retried_records",
         COUNTER,
         TO,
@@ -111,7 +115,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| per_egress(all, to, |producer| producer.retried_records),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_misplaced_aggregates",
         COUNTER,
         TO,
@@ -119,7 +123,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| per_egress(all, to, |producer| producer.misplaced_aggregates),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_shard_listings",
         COUNTER,
         TO,
@@ -129,9 +133,7 @@ pub(super) const FAMILIES: &[Family] = &[
 ];
 
 fn per_egress(all: &Snapshot, to: &mut Samples<'_>, number: fn(&Metrics) -> u64) {
-    of_run(all, |run| {
-        for of in &run.egresses {
-            to.count([of.egress.as_str(), of.stream.as_str()], number(&of.producer));
-        }
-    });
+    for egress in all.egresses() {
+        to.count([egress.egress.as_str(), egress.stream.as_str()], number(&egress.producer));
+    }
 }

@@ -1,18 +1,21 @@
 //! Functions, what they keep, and how durable that is.
 
-use statefun_kinesis_functions::{BlockReason, FunctionCounts, Usage};
+use std::time::Duration;
 
-use super::{About, COUNTER, Family, GAUGE, Kind, family, of_run};
-use crate::admin::{
-    exposition::{In, Samples},
-    snapshot::{Durable, FunctionsSnapshot, Snapshot},
+use statefun_kinesis_functions::{BlockReason, CheckpointStatus, FunctionCounts, Usage};
+
+use super::{
+    family::{COUNTER, Family, GAUGE, Section, family},
+    kind::{Kind, Unit},
+    samples::Samples,
 };
+use crate::admin::snapshot::{Durable, Snapshot};
 
 const FUNCTION: &[&str] = &["function"];
 
 pub(super) const FAMILIES: &[Family] = &[
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_in",
         COUNTER,
         FUNCTION,
@@ -21,7 +24,7 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .known_as("in"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_out_local",
         COUNTER,
         FUNCTION,
@@ -30,7 +33,7 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .known_as("outLocal"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_out_egress",
         COUNTER,
         FUNCTION,
@@ -39,7 +42,7 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .known_as("outEgress"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_num_backlog",
         GAUGE,
         FUNCTION,
@@ -48,7 +51,7 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .known_as("numBacklog"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_inflight_async_ops",
         GAUGE,
         FUNCTION,
@@ -57,7 +60,7 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .known_as("inflightAsyncOps"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_remote_invocation_failures",
         COUNTER,
         FUNCTION,
@@ -66,22 +69,20 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .known_as("remoteInvocationFailures"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_remote_invocation_latency",
         Kind::Histogram,
         FUNCTION,
         "Time that a request to the function took, each attempt, those that failed too.",
         |all, to| {
-            of_functions(all, |functions| {
-                for (function, latency) in &functions.latencies {
-                    to.times([function.as_str()], latency.buckets(), latency.requests(), latency.sum());
-                }
-            });
+            for (function, latency) in all.functions().iter().flat_map(|functions| &functions.latencies) {
+                to.times([function.as_str()], latency.buckets(), latency.requests(), latency.sum());
+            }
         },
     )
     .known_as("remoteInvocationLatency"),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_mailbox_messages",
         GAUGE,
         &[],
@@ -89,7 +90,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| of_mailboxes(all, to, |usage| usage.messages),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_mailbox_messages_in_memory",
         GAUGE,
         &[],
@@ -97,7 +98,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| of_mailboxes(all, to, |usage| usage.messages_in_memory as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_reading_blocked",
         GAUGE,
         &["reason", "function"],
@@ -105,7 +106,7 @@ pub(super) const FAMILIES: &[Family] = &[
          busy: functions have as many messages in memory as they may. full: no more fit into memory, and there is no state \
          directory. store-fails: the store cannot be written.",
         |all, to| {
-            of_functions(all, |functions| {
+            if let Some(functions) = all.functions() {
                 let blocked = functions.blocked.as_ref();
                 for reason in BlockReason::ALL {
                     let is_it = blocked.filter(|blocked| blocked.reason == reason);
@@ -113,22 +114,22 @@ pub(super) const FAMILIES: &[Family] = &[
                     let function = function.map_or("", |function| function.as_str());
                     to.count([reason.as_str(), function], u64::from(is_it.is_some()));
                 }
-            });
+            }
         },
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_mailbox",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
         "Memory that these take, roughly.",
         |all, to| of_mailboxes(all, to, |usage| usage.bytes as u64),
     ),
-    family(About::Mailboxes, "statefun_mailboxes", GAUGE, &[], "Addresses with messages.", |all, to| {
+    family(Section::Mailboxes, "statefun_mailboxes", GAUGE, &[], "Addresses with messages.", |all, to| {
         of_mailboxes(all, to, |usage| usage.mailboxes as u64);
     }),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_addresses",
         GAUGE,
         &[],
@@ -136,23 +137,23 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| of_mailboxes(all, to, |usage| usage.instances as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_addresses_memory",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
         "Memory that these addresses take, roughly, without their messages.",
         |all, to| of_mailboxes(all, to, |usage| usage.state_bytes as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_unsaved_states",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
         "Bytes of changed states that are in no durable checkpoint, roughly.",
         |all, to| of_mailboxes(all, to, |usage| usage.unsaved_bytes as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_store_reads",
         GAUGE,
         &[],
@@ -160,7 +161,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| of_mailboxes(all, to, |usage| usage.reads as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_delayed_messages",
         GAUGE,
         &[],
@@ -168,7 +169,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| of_mailboxes(all, to, |usage| usage.timers),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_unacknowledged_records",
         GAUGE,
         &[],
@@ -176,104 +177,94 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| of_mailboxes(all, to, |usage| usage.egress_records as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_unacknowledged",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
         "Bytes of these records.",
         |all, to| of_mailboxes(all, to, |usage| usage.egress_bytes as u64),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_age",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         &[],
         "How far the last durable moment lies back: what a crash now would make the next start do again.",
-        |all, to| {
-            of_checkpoint(all, |durable| {
-                if let Some(age) = durable.age {
-                    to.real([], age.as_secs_f64());
-                }
-            });
-        },
+        |all, to| seconds_of_checkpoint(all, to, |durable| durable.age),
     ),
-    family(About::Checkpoint, "statefun_checkpoints", COUNTER, &[], "Checkpoints that were written.", |all, to| {
-        of_checkpoint(all, |durable| to.count([], durable.status.commits));
+    family(Section::Checkpoint, "statefun_checkpoints", COUNTER, &[], "Checkpoints that were written.", |all, to| {
+        of_checkpoint(all, to, |status| status.commits);
     }),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_failures",
         COUNTER,
         &[],
         "Times that a checkpoint could not be written, and was tried again.",
-        |all, to| of_checkpoint(all, |durable| to.count([], durable.status.failures)),
+        |all, to| of_checkpoint(all, to, |status| status.failures),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_written",
-        Kind::Counter(Some(In::Bytes)),
+        Kind::Counter(Some(Unit::Bytes)),
         &[],
         "Bytes of all checkpoints, keys and values.",
-        |all, to| of_checkpoint(all, |durable| to.count([], durable.status.bytes)),
+        |all, to| of_checkpoint(all, to, |status| status.bytes),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_last",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
         "Bytes of the last one.",
-        |all, to| of_checkpoint(all, |durable| to.count([], durable.status.last_bytes)),
+        |all, to| of_checkpoint(all, to, |status| status.last_bytes),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_last_entries",
         GAUGE,
         &[],
         "Entries that the last one changed.",
-        |all, to| of_checkpoint(all, |durable| to.count([], durable.status.last_changes)),
+        |all, to| of_checkpoint(all, to, |status| status.last_changes),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_last_duration",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         &[],
         "Time that the last one took, from its cut until it was durable.",
-        |all, to| of_checkpoint(all, |durable| to.real([], durable.status.last_took.as_secs_f64())),
+        |all, to| seconds_of_checkpoint(all, to, |durable| Some(durable.status.last_took)),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_last_hold",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         &[],
         "Time for which its cut held the mailboxes.",
-        |all, to| of_checkpoint(all, |durable| to.real([], durable.status.last_held.as_secs_f64())),
+        |all, to| seconds_of_checkpoint(all, to, |durable| Some(durable.status.last_held)),
     ),
 ];
 
-fn of_functions(all: &Snapshot, tell: impl FnOnce(&FunctionsSnapshot)) {
-    of_run(all, |run| {
-        if let Some(functions) = &run.functions {
-            tell(functions);
-        }
-    });
-}
-
 fn per_function(all: &Snapshot, to: &mut Samples<'_>, number: fn(&FunctionCounts) -> u64) {
-    of_functions(all, |functions| {
-        for (function, counts) in &functions.counts {
-            to.count([function.as_str()], number(counts));
-        }
-    });
+    for (function, counts) in all.functions().iter().flat_map(|functions| &functions.counts) {
+        to.count([function.as_str()], number(counts));
+    }
 }
 
 fn of_mailboxes(all: &Snapshot, to: &mut Samples<'_>, number: fn(&Usage) -> u64) {
-    of_functions(all, |functions| to.count([], number(&functions.usage)));
+    if let Some(functions) = all.functions() {
+        to.count([], number(&functions.usage));
+    }
 }
 
-fn of_checkpoint(all: &Snapshot, tell: impl FnOnce(&Durable)) {
-    of_run(all, |run| {
-        if let Some(durable) = &run.checkpoint {
-            tell(durable);
-        }
-    });
+fn of_checkpoint(all: &Snapshot, to: &mut Samples<'_>, number: fn(&CheckpointStatus) -> u64) {
+    if let Some(durable) = all.checkpoint() {
+        to.count([], number(&durable.status));
+    }
+}
+
+fn seconds_of_checkpoint(all: &Snapshot, to: &mut Samples<'_>, time: fn(&Durable) -> Option<Duration>) {
+    if let Some(time) = all.checkpoint().and_then(time) {
+        to.real([], time.as_secs_f64());
+    }
 }

@@ -2,15 +2,18 @@
 
 use std::time::SystemTime;
 
-use super::{About, Family, GAUGE, Kind, family};
-use crate::admin::{exposition::In, process::Process, snapshot::Snapshot};
+use super::{
+    family::{Family, GAUGE, Section, family},
+    kind::{Kind, Unit},
+};
+use crate::admin::{process::Process, snapshot::Snapshot};
 
 pub(super) const FAMILIES: &[Family] = &[
-    family(About::Process, "statefun_build", Kind::Info, &["version"], "The program.", |all, to| {
+    family(Section::Process, "statefun_build", Kind::Info, &["version"], "The program.", |all, to| {
         to.fact([all.version]);
     }),
     family(
-        About::Process,
+        Section::Process,
         "statefun_ready",
         GAUGE,
         &[],
@@ -18,17 +21,17 @@ pub(super) const FAMILIES: &[Family] = &[
         |all, to| to.count([], all.ready.into()),
     ),
     family(
-        About::Process,
+        Section::Process,
         "statefun_uptime",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         &[],
         "Time since the start of the run.",
         |all, to| to.real([], all.uptime.as_secs_f64()),
     ),
     family(
-        About::Process,
+        Section::Process,
         "process_start_time",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         &[],
         "When the run was started, in seconds since 1970.",
         |all, to| {
@@ -37,26 +40,26 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
     family(
-        About::Process,
+        Section::Process,
         "process_cpu",
-        Kind::Counter(Some(In::Seconds)),
+        Kind::Counter(Some(Unit::Seconds)),
         &[],
         "CPU time of the process, in user and system mode. On Linux, as what follows.",
         |all, to| of_process(all, |process| to.real([], process.cpu_seconds)),
     ),
     family(
-        About::Process,
+        Section::Process,
         "process_resident_memory",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
         "Memory of the process that is in RAM.",
         |all, to| of_process(all, |process| to.count([], process.resident_bytes)),
     ),
-    family(About::Process, "process_open_fds", GAUGE, &[], "Open files, sockets among them.", |all, to| {
+    family(Section::Process, "process_open_fds", GAUGE, &[], "Open files, sockets among them.", |all, to| {
         of_process(all, |process| to.count([], process.open_files));
     }),
     family(
-        About::Process,
+        Section::Process,
         "process_max_fds",
         GAUGE,
         &[],
@@ -69,7 +72,7 @@ pub(super) const FAMILIES: &[Family] = &[
             });
         },
     ),
-    family(About::Process, "process_threads", GAUGE, &[], "Threads of the process.", |all, to| {
+    family(Section::Process, "process_threads", GAUGE, &[], "Threads of the process.", |all, to| {
         of_process(all, |process| to.count([], process.threads));
     }),
 ];

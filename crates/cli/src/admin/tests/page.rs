@@ -2,25 +2,25 @@
 
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
-use crate::admin::catalogue::{About, Family, Kind, families};
+use crate::admin::catalogue::{Family, Kind, Section, families};
 
 const BEGIN: &str = "<!-- Made from crates/cli/src/admin/catalogue: UPDATE=1 cargo test -p statefun-kinesis page -->\n";
 const END: &str = "<!-- Up to here. -->\n";
 
 fn tables() -> String {
     let mut text = String::new();
-    let mut about = None;
+    let mut section = None;
     for family in families() {
-        if about != Some(family.about) {
-            about = Some(family.about);
-            let heading = match family.about {
-                About::Process => "The process",
-                About::Ingress => "Ingresses",
-                About::Records => "Records, from their arrival to their end",
-                About::Function => "Functions",
-                About::Mailboxes => "Mailboxes",
-                About::Checkpoint => "The checkpoint",
-                About::Egress => "Egresses",
+        if section != Some(family.section) {
+            section = Some(family.section);
+            let heading = match family.section {
+                Section::Process => "The process",
+                Section::Ingress => "Ingresses",
+                Section::Records => "Records, from their arrival to their end",
+                Section::Function => "Functions",
+                Section::Mailboxes => "Mailboxes",
+                Section::Checkpoint => "The checkpoint",
+                Section::Egress => "Egresses",
             };
             write!(text, "\n### {heading}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n").unwrap();
         }
