@@ -12,7 +12,7 @@ use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn, StreamName, T
 use crate::{
     ExitCode,
     args::Client,
-    clients::{AwsClients, Service, region_of},
+    clients::{AwsClients, StreamClient, region_of},
     failure::Failure,
     needs,
 };
@@ -34,13 +34,13 @@ impl Backend {
     }
 
     /// The client for an ingress' streams in one place: that of a stream, or else the ingress' own.
-    pub(crate) async fn reader(
+    pub(crate) async fn ingress_client(
         &self,
         ingress: &IngressSpec,
         place: Option<&StreamArn>,
-    ) -> Result<Arc<dyn Service>, Failure> {
-        let service = self.service(&ingress.region, &ingress.credentials, &ingress.client, place).await;
-        service.map_err(|error| {
+    ) -> Result<Arc<dyn StreamClient>, Failure> {
+        let client = self.client(&ingress.region, &ingress.credentials, &ingress.client, place).await;
+        client.map_err(|error| {
             let who = needs::describe(&ingress.credentials);
             Failure::new(ExitCode::Setup, format!("there is no client for the ingress {}: {who}", ingress.id))
                 .because(&error)
@@ -49,16 +49,16 @@ impl Backend {
     }
 
     /// The client for a stream: where its ARN says, or else in the region.
-    pub(crate) async fn service(
+    pub(crate) async fn client(
         &self,
         region: &AwsRegion,
         credentials: &AwsCredentials,
         spec: &ClientSpec,
         stream: Option<&StreamArn>,
-    ) -> Result<Arc<dyn Service>, NoService> {
+    ) -> Result<Arc<dyn StreamClient>, NoClient> {
         match self {
             Self::Aws(aws) => Ok(aws.get(&region_of(stream, region), credentials, spec).await?),
-            Self::Memory(memory) => memory.at(region, stream).ok_or_else(|| NoService::NotInMemory(stream.cloned())),
+            Self::Memory(memory) => memory.at(region, stream).ok_or_else(|| NoClient::NotInMemory(stream.cloned())),
         }
     }
 
@@ -87,7 +87,7 @@ impl Backend {
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoService {
+pub(crate) enum NoClient {
     #[error(transparent)]
     Aws(#[from] BuildError),
     #[error(
@@ -149,7 +149,7 @@ impl Memory {
     }
 
     /// The Kinesis of a place, if a stream of the module is there.
-    fn at(&self, region: &AwsRegion, stream: Option<&StreamArn>) -> Option<Arc<dyn Service>> {
+    fn at(&self, region: &AwsRegion, stream: Option<&StreamArn>) -> Option<Arc<dyn StreamClient>> {
         let kinesis = self.places.get(&self.place_of(region, stream))?;
         Some(Arc::new(kinesis.clone()))
     }

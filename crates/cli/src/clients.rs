@@ -9,9 +9,9 @@ use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn};
 use tokio::sync::Mutex;
 
 /// All that a module may ask of Kinesis.
-pub(crate) trait Service: KinesisClient + FanOutClient {}
+pub(crate) trait StreamClient: KinesisClient + FanOutClient {}
 
-impl<T: KinesisClient + FanOutClient> Service for T {}
+impl<T: KinesisClient + FanOutClient> StreamClient for T {}
 
 /// AWS, or a server that speaks its protocol.
 ///
@@ -20,7 +20,7 @@ impl<T: KinesisClient + FanOutClient> Service for T {}
 #[derive(Debug)]
 pub(crate) struct AwsClients {
     endpoint_url: Option<String>,
-    clients: Mutex<HashMap<Key, Arc<dyn Service>>>,
+    clients: Mutex<HashMap<Key, Arc<dyn StreamClient>>>,
 }
 
 /// What a client is made of.
@@ -38,7 +38,7 @@ impl AwsClients {
         region: &AwsRegion,
         credentials: &AwsCredentials,
         spec: &ClientSpec,
-    ) -> Result<Arc<dyn Service>, BuildError> {
+    ) -> Result<Arc<dyn StreamClient>, BuildError> {
         let mut clients = self.clients.lock().await;
         let key = (region.clone(), credentials.clone(), spec.clone());
         if let Some(client) = clients.get(&key) {
@@ -62,7 +62,7 @@ impl AwsClients {
         if let Some(connections) = spec.max_connections {
             builder = builder.max_connections(connections);
         }
-        let client: Arc<dyn Service> = Arc::new(builder.build().await?);
+        let client: Arc<dyn StreamClient> = Arc::new(builder.build().await?);
         clients.insert(key, Arc::clone(&client));
         Ok(client)
     }

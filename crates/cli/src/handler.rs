@@ -18,8 +18,8 @@ use crate::{
     args::{Functions, RunArguments},
     backend::Backend,
     failure::Failure,
-    feed::LastPlaces,
     functions::Log,
+    input::LastPositions,
     output::Output,
     state_directory::{self, StateDirectory, UsedBy},
     writers::EndpointDeadLetters,
@@ -91,7 +91,7 @@ impl RunHandler {
     }
 
     /// Waits until an ingress has processed everything up to these places of its streams.
-    pub(crate) async fn processed(&self, ingress: &TypeName, last: &LastPlaces) {
+    pub(crate) async fn processed(&self, ingress: &TypeName, last: &LastPositions) {
         const PAUSE: Duration = Duration::from_millis(10);
         match &self.kept {
             Kept::InMemory(positions) => {

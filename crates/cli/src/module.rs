@@ -11,7 +11,7 @@ use crate::{
     ExitCode,
     args::ModuleArguments,
     failure::Failure,
-    shown::{Lines, Shown},
+    masked_text::{Lines, MaskedText},
 };
 
 /// Module files that were read, with all that there is to say about them.
@@ -77,8 +77,8 @@ impl ReadModule {
     /// The diagnostics with the lines of the files that they are about; keys and passwords are masked.
     pub(crate) fn render_for_people(&self, colour: bool) -> String {
         let files = self.files.iter().enumerate();
-        let shown: Vec<Shown> =
-            files.map(|(index, file)| Shown::new(&file.text, self.checked.secret_spans(index))).collect();
+        let shown: Vec<MaskedText> =
+            files.map(|(index, file)| MaskedText::new(&file.text, self.checked.secret_spans(index))).collect();
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
@@ -89,7 +89,7 @@ impl ReadModule {
         text
     }
 
-    fn group<'a>(&'a self, diagnostic: &'a Diagnostic, shown: &'a [Shown]) -> Group<'a> {
+    fn group<'a>(&'a self, diagnostic: &'a Diagnostic, shown: &'a [MaskedText]) -> Group<'a> {
         let level = match diagnostic.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,

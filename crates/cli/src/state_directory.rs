@@ -7,7 +7,7 @@ use statefun_kinesis_spec::Module;
 use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, Error, ErrorKind, ModuleRecord, Store, StreamRecord};
 use tracing::info;
 
-use crate::{ExitCode, args::AllowedChanges, failure::Failure, lanes::Lane};
+use crate::{ExitCode, args::AllowedChanges, failure::Failure, regional_ingress::RegionalIngress};
 
 /// The store of a run.
 #[derive(Clone, Debug)]
@@ -28,8 +28,13 @@ impl StateDirectory {
 
     /// Checks that the store was written with this module, or that its changes are allowed, and writes down what the
     /// module is now.
-    pub(crate) async fn fit(&self, module: &Module, lanes: &[Lane], allowed: &AllowedChanges) -> Result<(), Failure> {
-        let now = record_of(module, lanes).await?;
+    pub(crate) async fn fit(
+        &self,
+        module: &Module,
+        ingresses: &[RegionalIngress],
+        allowed: &AllowedChanges,
+    ) -> Result<(), Failure> {
+        let now = record_of(module, ingresses).await?;
         let before = ModuleRecord::load(&*self.0).await.map_err(|error| unusable(&error, UsedBy::Run))?;
         let changes = before.as_ref().map(|before| now.changes_since(before)).unwrap_or_default();
         let allowed = allowed.kinds();
@@ -63,15 +68,15 @@ impl StateDirectory {
 }
 
 /// What of the module its state depends on. Streams that are named without an ARN are looked up.
-async fn record_of(module: &Module, lanes: &[Lane]) -> Result<ModuleRecord, Failure> {
+async fn record_of(module: &Module, ingresses: &[RegionalIngress]) -> Result<ModuleRecord, Failure> {
     let mut record = ModuleRecord::default();
-    for lane in lanes {
-        let streams = record.ingresses.entry(lane.spec.id.clone()).or_default();
-        for route in &lane.spec.streams {
+    for ingress in ingresses {
+        let streams = record.ingresses.entry(ingress.spec.id.clone()).or_default();
+        for route in &ingress.spec.streams {
             let stream = match route.stream.arn() {
                 Some(arn) => arn.clone(),
                 None => {
-                    let summary = lane.service.describe_stream_summary(&route.stream).await;
+                    let summary = ingress.client.describe_stream_summary(&route.stream).await;
                     summary.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?.arn
                 }
             };

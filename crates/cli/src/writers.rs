@@ -9,7 +9,7 @@ use statefun_kinesis_producer::{Clients, Producers};
 use statefun_kinesis_spec::{ClientSpec, EgressSpec};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, ErrorChain, PutRecord, StreamRef};
 
-use crate::{backend::Backend, output::Output, tap::Tapped};
+use crate::{backend::Backend, output::Output, output_client::OutputClient};
 
 /// The clients for the streams of one writer, wherever these are.
 #[derive(Debug)]
@@ -33,15 +33,15 @@ impl Writer {
 #[async_trait]
 impl Clients for Writer {
     async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, ClientError> {
-        let service = self.backend.service(&self.region, &self.credentials, &self.client, stream.arn()).await;
-        let service = service.map_err(|error| {
+        let client = self.backend.client(&self.region, &self.credentials, &self.client, stream.arn()).await;
+        let client = client.map_err(|error| {
             // Whoever asks says that there is no client.
             let why = ErrorChain(&error).to_string();
             ClientError::new(Operation::DescribeStreamSummary, ErrorKind::InvalidArgument, why)
         })?;
         Ok(match &self.output {
-            Some(output) => Arc::new(Tapped::new(service, output.clone())),
-            None => service,
+            Some(output) => Arc::new(OutputClient::new(client, output.clone())),
+            None => client,
         })
     }
 }

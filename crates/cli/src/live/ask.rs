@@ -16,7 +16,7 @@ use super::{
     finding::{Answer, Problem, Verdict},
 };
 use crate::{
-    clients::Service,
+    clients::StreamClient,
     failure::lines,
     needs::{self, Need, Purpose},
     policy::action,
@@ -49,9 +49,9 @@ pub(super) async fn ask(need: Need, connect: &dyn Connect) -> Answer {
     let is_aws = connect.is_aws(&answer.need);
     let connected = connect.connect(&answer.need);
     match timeout(CALL_TIMEOUT, connected).await {
-        Ok(Ok(service)) => {
+        Ok(Ok(client)) => {
             // What was found out before the time is up stays.
-            let asking = async { Asking { service, is_aws, answer: &mut answer }.all().await };
+            let asking = async { Asking { client, is_aws, answer: &mut answer }.all().await };
             if timeout(NEED_TIMEOUT, asking).await.is_err() {
                 answer.problems.push(Problem {
                     message: format!("the service did not answer everything within {} s", NEED_TIMEOUT.as_secs()),
@@ -166,7 +166,7 @@ async fn call<T>(operation: Operation, make: impl AsyncFn() -> Result<T>) -> Res
 }
 
 struct Asking<'a> {
-    service: Arc<dyn Service>,
+    client: Arc<dyn StreamClient>,
     is_aws: bool,
     answer: &'a mut Answer,
 }
@@ -256,7 +256,7 @@ impl Asking<'_> {
     async fn describe(&mut self) -> bool {
         const OPERATION: Operation = Operation::DescribeStreamSummary;
         let stream = self.answer.need.stream.clone();
-        let described = call(OPERATION, async || self.service.describe_stream_summary(&stream).await).await;
+        let described = call(OPERATION, async || self.client.describe_stream_summary(&stream).await).await;
         let error = match described {
             Ok(summary) => {
                 self.answer.found(OPERATION, Verdict::Allowed);
@@ -313,7 +313,7 @@ impl Asking<'_> {
         let asked = stream.arn()?;
         let by_name = StreamRef::Name(asked.name());
         let operation = Operation::DescribeStreamSummary;
-        let described = call(operation, async || self.service.describe_stream_summary(&by_name).await).await;
+        let described = call(operation, async || self.client.describe_stream_summary(&by_name).await).await;
         described.ok().map(|summary| summary.arn).filter(|arn| arn != asked)
     }
 
@@ -356,7 +356,7 @@ impl Asking<'_> {
     async fn list_shards(&mut self) -> ShardId {
         let stream = self.answer.need.stream.clone();
         let page = || ShardPageRequest::First { filter: ShardFilter::AtLatest, max_results: NonZeroU16::new(1) };
-        let listed = call(Operation::ListShards, async || self.service.list_shards(&stream, page()).await).await;
+        let listed = call(Operation::ListShards, async || self.client.list_shards(&stream, page()).await).await;
         let first = FIRST_SHARD.parse().unwrap_or_else(|_| unreachable!("a constant"));
         match listed {
             Ok(page) => {
@@ -375,7 +375,7 @@ impl Asking<'_> {
     async fn read(&mut self, shard: &ShardId) {
         let stream = self.answer.need.stream.clone();
         let operation = Operation::GetShardIterator;
-        let place = async || self.service.get_shard_iterator(&stream, shard, StartPosition::Latest).await;
+        let place = async || self.client.get_shard_iterator(&stream, shard, StartPosition::Latest).await;
         let iterator = match call(operation, place).await {
             Ok(iterator) => {
                 self.answer.found(operation, Verdict::Allowed);
@@ -390,7 +390,7 @@ impl Asking<'_> {
             }
         };
         let operation = Operation::GetRecords;
-        let read = call(operation, async || self.service.get_records(&iterator, 1).await).await;
+        let read = call(operation, async || self.client.get_records(&iterator, 1).await).await;
         let verdict = match read {
             Ok(_) => Verdict::Allowed,
             Err(error) => self.failed(operation, &error),
@@ -425,7 +425,7 @@ impl Asking<'_> {
             "statefun-kinesis check --live".parse().unwrap_or_else(|_| unreachable!("a constant of valid length"));
         let stream = self.answer.need.stream.clone();
         let record = [PutRecord::new(key.clone(), vec![0; limit + 1 - key.size()])];
-        let put = call(OPERATION, async || self.service.put_records(&stream, &record).await).await;
+        let put = call(OPERATION, async || self.client.put_records(&stream, &record).await).await;
         let verdict = match put {
             Err(error) => self.failed(OPERATION, &error),
             Ok(outcomes) => {
@@ -461,7 +461,7 @@ impl Asking<'_> {
             return;
         };
         let operation = Operation::DescribeStreamConsumer;
-        let described = call(operation, async || self.service.describe_stream_consumer(&stream, name).await).await;
+        let described = call(operation, async || self.client.describe_stream_consumer(&stream, name).await).await;
         match described {
             Ok(consumer) => {
                 self.answer.found(operation, Verdict::Allowed);
@@ -471,7 +471,7 @@ impl Asking<'_> {
                     let shard = NO_SHARD.parse().unwrap_or_else(|_| unreachable!("a constant"));
                     let subscribe = async || {
                         let from = StartPosition::Latest;
-                        self.service.subscribe_to_shard(&consumer.arn, &shard, from).await.map(drop)
+                        self.client.subscribe_to_shard(&consumer.arn, &shard, from).await.map(drop)
                     };
                     let operation = Operation::SubscribeToShard;
                     let verdict = match call(operation, subscribe).await {
@@ -528,7 +528,7 @@ impl Asking<'_> {
         let mut count = 0;
         let mut page = ConsumerPageRequest::default();
         loop {
-            let listed = call(operation, async || self.service.list_stream_consumers(stream, page.clone()).await).await;
+            let listed = call(operation, async || self.client.list_stream_consumers(stream, page.clone()).await).await;
             match listed {
                 Ok(found) => {
                     count += found.consumers.len();

@@ -13,7 +13,7 @@ use super::{
     *,
 };
 use crate::{
-    clients::Service,
+    clients::StreamClient,
     needs::{Document, DocumentKind, Purpose},
 };
 
@@ -28,7 +28,7 @@ struct Here {
 
 #[async_trait]
 impl Connect for Here {
-    async fn connect(&self, _: &Need) -> Result<Arc<dyn Service>, Vec<String>> {
+    async fn connect(&self, _: &Need) -> Result<Arc<dyn StreamClient>, Vec<String>> {
         let kinesis = self.kinesis.clone().ok_or(vec!["no profile `orders`".to_owned(), "no such file".to_owned()])?;
         Ok(Arc::new(kinesis))
     }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The streams that take input, each with its client and the most bytes that one of its records may have.
-pub(crate) type Intake = BTreeMap<StreamArn, (Arc<dyn KinesisClient>, usize)>;
+pub(crate) type InputStreams = BTreeMap<StreamArn, (Arc<dyn KinesisClient>, usize)>;
 
 /// Problems that are shown before the rest is only counted.
 const SHOWN_PROBLEMS: usize = 20;
@@ -30,7 +30,7 @@ const SHOWN_PROBLEMS: usize = 20;
 /// # Errors
 ///
 /// All broken lines at once, each with its number.
-pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputRecord>, Failure> {
+pub(crate) fn read_records(path: &Path, streams: &InputStreams) -> Result<Vec<InputRecord>, Failure> {
     let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
     let unreadable = |error: io::Error| {
         let failure =
@@ -56,7 +56,7 @@ pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputReco
         let line = line.map_err(unreadable)?;
         let read = match std::str::from_utf8(&line) {
             Ok(line) if line.trim().is_empty() => continue,
-            Ok(line) => read_line(line, |stream| find(stream, intake)),
+            Ok(line) => read_line(line, |stream| find(stream, streams)),
             Err(_) => Err("not UTF-8 text".to_owned()),
         };
         match read {
@@ -81,8 +81,8 @@ pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputReco
 }
 
 /// The ingress stream that a line means, by ARN or by a name that only one of them has.
-fn find(stream: &StreamRef, intake: &Intake) -> Result<(StreamArn, usize), String> {
-    let mut found = intake.iter().filter(|(arn, _)| match stream {
+fn find(stream: &StreamRef, streams: &InputStreams) -> Result<(StreamArn, usize), String> {
+    let mut found = streams.iter().filter(|(arn, _)| match stream {
         StreamRef::Arn(wanted) => *arn == wanted,
         StreamRef::Name(wanted) => arn.name() == *wanted,
     });
@@ -90,24 +90,24 @@ fn find(stream: &StreamRef, intake: &Intake) -> Result<(StreamArn, usize), Strin
         (Some((arn, (_, limit))), None) => Ok((arn.clone(), *limit)),
         (Some(_), Some(_)) => Err(format!("several ingress streams are called {stream}: write the ARN")),
         (None, _) => {
-            let known: Vec<String> = intake.keys().map(|arn| arn.name().to_string()).collect();
+            let known: Vec<String> = streams.keys().map(|arn| arn.name().to_string()).collect();
             Err(format!("no ingress of the module reads the stream {stream}; they read {}", known.join(", ")))
         }
     }
 }
 
 /// Where the last record of each shard was put.
-pub(crate) type LastPlaces = HashMap<(StreamArn, ShardId), SequenceNumber>;
+pub(crate) type LastPositions = HashMap<(StreamArn, ShardId), SequenceNumber>;
 
 /// Puts the records into their streams, in the order of the file per stream.
-pub(crate) async fn put_records(records: Vec<InputRecord>, intake: &Intake) -> Result<LastPlaces, Failure> {
+pub(crate) async fn put_records(records: Vec<InputRecord>, streams: &InputStreams) -> Result<LastPositions, Failure> {
     let mut by_stream: BTreeMap<StreamArn, Vec<PutRecord>> = BTreeMap::new();
     for record in records {
         by_stream.entry(record.stream).or_default().push(record.record);
     }
-    let mut last = LastPlaces::new();
+    let mut last = LastPositions::new();
     for (stream, records) in by_stream {
-        let Some((client, _)) = intake.get(&stream) else { continue };
+        let Some((client, _)) = streams.get(&stream) else { continue };
         for request in requests(&records) {
             let failed = |error: &dyn std::error::Error| {
                 Failure::new(ExitCode::Kinesis, format!("cannot put the records of the input file into {stream}"))

@@ -9,19 +9,19 @@ use crate::{output::Output, records::write_line};
 
 /// Passes all calls on, and writes a line for each record that the service acknowledged.
 #[derive(Debug)]
-pub(crate) struct Tapped {
+pub(crate) struct OutputClient {
     client: Arc<dyn KinesisClient>,
     output: Output,
 }
 
-impl Tapped {
+impl OutputClient {
     pub(crate) fn new(client: Arc<dyn KinesisClient>, output: Output) -> Self {
         Self { client, output }
     }
 }
 
 forward_client! {
-    impl KinesisClient for Tapped {
+    impl KinesisClient for OutputClient {
         |this| this.client => describe_stream_summary, list_shards, get_shard_iterator, get_records;
 
         async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> Result<Vec<PutOutcome>> {

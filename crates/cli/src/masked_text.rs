@@ -4,13 +4,13 @@ use std::ops::Range;
 
 /// A file's text with stars in place of secrets, cut at its lines.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub(crate) struct MaskedText {
     text: String,
     /// Where each line starts.
     lines: Vec<usize>,
 }
 
-impl Shown {
+impl MaskedText {
     /// Puts stars in place of secrets: as many as a secret has bytes, so that all places stay right. The spans are in
     /// order, apart from each other, and each is within a line.
     pub(crate) fn new(text: &str, secrets: &[Range<usize>]) -> Self {
@@ -66,18 +66,18 @@ mod tests {
 
     #[test]
     fn secrets_become_stars_and_everything_stays_in_its_place() {
-        let shown = Shown::new("key: AKIA\nsecret: \"wörd\"\nend", &[5..9, 18..25]);
+        let shown = MaskedText::new("key: AKIA\nsecret: \"wörd\"\nend", &[5..9, 18..25]);
         assert_eq!(shown.text, "key: ****\nsecret: *******\nend");
     }
 
-    fn around<'a>(shown: &'a Shown, spans: &[(usize, usize)]) -> Option<Lines<'a>> {
+    fn around<'a>(shown: &'a MaskedText, spans: &[(usize, usize)]) -> Option<Lines<'a>> {
         let spans: Vec<Range<usize>> = spans.iter().map(|(start, end)| *start..*end).collect();
         shown.around(spans.iter())
     }
 
     #[test]
     fn the_lines_of_the_spans_are_cut_out() {
-        let shown = Shown::new("one\ntwo\r\nthree\n", &[]);
+        let shown = MaskedText::new("one\ntwo\r\nthree\n", &[]);
         for (spans, (text, first, start)) in [
             (&[(0, 3)][..], ("one\n", 1, 0)),
             (&[(4, 4)], ("two\r\n", 2, 4)),
@@ -87,13 +87,13 @@ mod tests {
         ] {
             assert_eq!(around(&shown, spans), Some(Lines { text, first, start }), "{spans:?}");
         }
-        assert!(around(&Shown::new("", &[]), &[(0, 0)]).is_some());
+        assert!(around(&MaskedText::new("", &[]), &[(0, 0)]).is_some());
     }
 
     #[test]
     fn lines_that_nobody_could_read_are_not_shown() {
         let text = ["x".repeat(Lines::MAX_BYTES + 1), "short".to_owned(), "x\n".repeat(Lines::MAX_BYTES)].join("\n");
-        let shown = Shown::new(&text, &[]);
+        let shown = MaskedText::new(&text, &[]);
         let short = (Lines::MAX_BYTES + 2, Lines::MAX_BYTES + 7);
         assert_eq!(around(&shown, &[short]).unwrap().text, "short\n");
         assert_eq!(around(&shown, &[(0, 1)]), None);

@@ -8,39 +8,39 @@ use statefun_kinesis_router::Ingress;
 use statefun_kinesis_spec::{IngressSpec, Module};
 use statefun_kinesis_types::{InvalidRecordHandling, StreamArn};
 
-use crate::{ExitCode, backend::Backend, clients::Service, failure::Failure};
+use crate::{ExitCode, backend::Backend, clients::StreamClient, failure::Failure};
 
 /// Streams of one ingress in one place, with the client that reads them.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct RegionalIngress {
     pub(crate) spec: IngressSpec,
-    pub(crate) service: Arc<dyn Service>,
+    pub(crate) client: Arc<dyn StreamClient>,
     /// Where dead letters go, if that is another place.
     dead_letters: Option<Arc<dyn KinesisClient>>,
 }
 
-impl Lane {
-    /// The lanes of a module, in its order.
+impl RegionalIngress {
+    /// The found of a module, in its order.
     pub(crate) async fn all_of(module: &Module, backend: &Backend) -> Result<Vec<Self>, Failure> {
-        let mut lanes = Vec::new();
+        let mut found = Vec::new();
         for ingress in &module.ingresses {
             for spec in by_place(ingress) {
                 let place = spec.streams.iter().find_map(|route| route.stream.arn());
-                let service = backend.reader(&spec, place).await?;
+                let client = backend.ingress_client(&spec, place).await?;
                 let dead_letters = match elsewhere(&spec, place)? {
-                    Some(other) => Some(backend.reader(&spec, Some(&other)).await? as Arc<dyn KinesisClient>),
+                    Some(other) => Some(backend.ingress_client(&spec, Some(&other)).await? as Arc<dyn KinesisClient>),
                     None => None,
                 };
-                lanes.push(Self { spec, service, dead_letters });
+                found.push(Self { spec, client, dead_letters });
             }
         }
-        Ok(lanes)
+        Ok(found)
     }
 
     /// The lane as the router takes it.
     pub(crate) fn ingress(&self, settings: Settings) -> Ingress {
-        let mut ingress = Ingress::new(self.spec.clone(), Arc::clone(&self.service) as Arc<_>)
-            .fan_out(Arc::clone(&self.service) as Arc<_>)
+        let mut ingress = Ingress::new(self.spec.clone(), Arc::clone(&self.client) as Arc<_>)
+            .fan_out(Arc::clone(&self.client) as Arc<_>)
             .settings(settings);
         if let Some(client) = &self.dead_letters {
             ingress = ingress.dead_letters(Arc::clone(client));
@@ -113,11 +113,11 @@ mod tests {
     const OTHER: &str = "arn:aws:kinesis:us-east-1:210987654321:stream/three";
 
     #[test]
-    fn an_ingress_has_a_lane_for_each_region_and_account() {
-        let lanes = by_place(&ingress(&[US, "four", EU, OTHER, "five"]));
-        let names: Vec<Vec<String>> = lanes
+    fn an_ingress_is_read_once_for_each_region_and_account() {
+        let found = by_place(&ingress(&[US, "four", EU, OTHER, "five"]));
+        let names: Vec<Vec<String>> = found
             .iter()
-            .map(|lane| lane.streams.iter().map(|route| route.stream.name().to_string()).collect())
+            .map(|part| part.streams.iter().map(|route| route.stream.name().to_string()).collect())
             .collect();
         assert_eq!(names, [vec!["one"], vec!["four", "five"], vec!["two"], vec!["three"]]);
     }
