@@ -1,4 +1,4 @@
-//! The ingresses of a module, cut so that each part has one client.
+//! The ingresses of a module, split by region and account, because a client calls only one region.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,19 +10,19 @@ use statefun_kinesis_types::{InvalidRecordHandling, StreamArn};
 
 use crate::{ExitCode, backend::Backend, clients::StreamClient, failure::Failure};
 
-/// Streams of one ingress in one place, with the client that reads them.
+/// The streams of one ingress in one region and account, with the client that reads them.
 #[derive(Debug)]
 pub(crate) struct RegionalIngress {
     pub(crate) spec: IngressSpec,
     pub(crate) client: Arc<dyn StreamClient>,
-    /// Where dead letters go, if that is another place.
+    /// The client for dead letters, if they go to another region or account.
     dead_letters: Option<Arc<dyn KinesisClient>>,
 }
 
 impl RegionalIngress {
-    /// The found of a module, in its order.
+    /// All parts of a module's ingresses, in the order of the module.
     pub(crate) async fn all_of(module: &Module, backend: &Backend) -> Result<Vec<Self>, Failure> {
-        let mut found = Vec::new();
+        let mut parts = Vec::new();
         for ingress in &module.ingresses {
             for spec in by_place(ingress) {
                 let place = spec.streams.iter().find_map(|route| route.stream.arn());
@@ -31,13 +31,13 @@ impl RegionalIngress {
                     Some(other) => Some(backend.ingress_client(&spec, Some(&other)).await? as Arc<dyn KinesisClient>),
                     None => None,
                 };
-                found.push(Self { spec, client, dead_letters });
+                parts.push(Self { spec, client, dead_letters });
             }
         }
-        Ok(found)
+        Ok(parts)
     }
 
-    /// The lane as the router takes it.
+    /// The ingress for the router.
     pub(crate) fn ingress(&self, settings: Settings) -> Ingress {
         let mut ingress = Ingress::new(self.spec.clone(), Arc::clone(&self.client) as Arc<_>)
             .fan_out(Arc::clone(&self.client) as Arc<_>)
@@ -49,8 +49,7 @@ impl RegionalIngress {
     }
 }
 
-/// An ingress, once for each region and account that its streams are in: a client speaks to one of them. Streams without
-/// an ARN are where the ingress says.
+/// Splits an ingress by the region and account of its streams. Streams without an ARN are in the ingress' own region.
 fn by_place(ingress: &IngressSpec) -> Vec<IngressSpec> {
     let mut places: Vec<(_, IngressSpec)> = Vec::new();
     for route in &ingress.streams {
@@ -71,7 +70,7 @@ fn place_of(arn: &StreamArn) -> (&str, &str) {
     (arn.region(), arn.account())
 }
 
-/// A dead-letter stream of the lane that is not where its streams are.
+/// A dead-letter stream in another region or account than the streams of the ingress.
 fn elsewhere(spec: &IngressSpec, place: Option<&StreamArn>) -> Result<Option<StreamArn>, Failure> {
     let targets: BTreeSet<&StreamArn> = spec
         .streams
@@ -89,7 +88,7 @@ fn elsewhere(spec: &IngressSpec, place: Option<&StreamArn>) -> Result<Option<Str
             ExitCode::InvalidModule,
             format!("the dead-letter streams of ingress {} are in several regions or accounts", spec.id),
         )
-        .hint("name dead-letter streams of one region and account, or make several ingresses")),
+        .hint("use dead-letter streams of one region and account, or split the ingress")),
     }
 }
 
@@ -114,8 +113,8 @@ mod tests {
 
     #[test]
     fn an_ingress_is_read_once_for_each_region_and_account() {
-        let found = by_place(&ingress(&[US, "four", EU, OTHER, "five"]));
-        let names: Vec<Vec<String>> = found
+        let parts = by_place(&ingress(&[US, "four", EU, OTHER, "five"]));
+        let names: Vec<Vec<String>> = parts
             .iter()
             .map(|part| part.streams.iter().map(|route| route.stream.name().to_string()).collect())
             .collect();

@@ -1,4 +1,4 @@
-//! Numbers as OpenMetrics text.
+//! The metrics as OpenMetrics text.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ use super::{
 /// The content type of the text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Writes all families, also those without a number.
+/// Writes all families, also those without samples.
 ///
 /// # Errors
 ///
-/// A string takes all that is written, so that an error is a mistake in the catalogue.
+/// Only for a mistake in the catalogue, because writing to a string cannot fail.
 pub(super) fn exposition(snapshot: Snapshot) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(snapshot));

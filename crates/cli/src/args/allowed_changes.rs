@@ -3,31 +3,31 @@ use std::collections::BTreeSet;
 use clap::Args;
 use statefun_kinesis_store::Allow;
 
-/// Changes of the module with which a run goes on all the same.
+/// Changes of the module that a run accepts although it continues with the state of the old module.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Going on with --state although the module has changed")]
+#[command(next_help_heading = "Accepted changes of the module since the last run with --state")]
 pub(crate) struct AllowedChanges {
-    /// An ingress is gone: what its streams hold behind their positions is not read
+    /// An ingress was removed: unread records of its streams are not read
     #[arg(long, requires = "state")]
     allow_removed_ingress: bool,
 
-    /// A stream of an ingress is gone: what it holds behind its position is not read
+    /// A stream of an ingress was removed: its unread records are not read
     #[arg(long, requires = "state")]
     allow_removed_stream: bool,
 
-    /// Records of a stream go to other functions: those that were read already do not
+    /// The targets of a stream changed: records that were already read still go to the old targets
     #[arg(long, requires = "state")]
     allow_changed_targets: bool,
 
-    /// Records of a stream have values of another type: those that were read already do not
+    /// The value type of a stream changed: records that were already read keep the old type
     #[arg(long, requires = "state")]
     allow_changed_value_type: bool,
 
-    /// An egress is gone: records that it had not stored yet have nowhere to go
+    /// An egress was removed: its unsent records are lost
     #[arg(long, requires = "state")]
     allow_removed_egress: bool,
 
-    /// An egress writes to another stream: also the records that it had not stored yet
+    /// The stream of an egress changed: unsent records go to the new stream too
     #[arg(long, requires = "state")]
     allow_changed_egress_stream: bool,
 }

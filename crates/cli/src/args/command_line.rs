@@ -12,30 +12,30 @@ pub(crate) struct Arguments {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  done, or stopped by a signal with nothing left unfinished
-    2  a module file has errors, or warnings under --deny-warnings
-    3  a stream, a region, credentials or a permission is missing, or the service cannot be reached
+    0  done, or stopped by a signal with no unfinished work
+    2  a module file has errors, or it has warnings and --deny-warnings is set
+    3  a stream, a region, credentials or a permission is missing, or Kinesis cannot be reached
     4  Kinesis failed permanently
     5  a function failed permanently
     6  the file of --input has errors
-    7  stdout or the file of --output could not be written
-    8  a record of a stream cannot become a message
-    9  stopped by a signal, and not everything could be finished in time
-   64  the command line is wrong
-  101  a bug of this program
-  130  a second signal asked to stop at once";
+    7  cannot write to stdout or to the file of --output
+    8  a record is invalid: it cannot become a message
+    9  stopped by a signal before all work was finished
+   64  the command line is invalid
+  101  a bug in this program
+  130  stopped at once by a second signal";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check module files, and tell everything that is wrong with them
+    /// Check module files and list all problems
     Check(CheckArguments),
-    /// Explain the code of a problem, with a wrong and a right example
+    /// Explain a diagnostic code, with a wrong and a correct example
     Explain(ExplainArguments),
-    /// Run a module: read its ingresses, route the records to functions, write its egresses
+    /// Run a module: read its ingresses, route records to functions, write to its egresses
     Run(RunArguments),
-    /// Print the JSON Schema of module files, with which editors complete and check them
+    /// Print the JSON Schema of module files, for completion and checks in editors
     Schema,
-    /// Look into the state directory of a run, or begin anew
+    /// Inspect, export, reset or upgrade the state directory of a run
     #[command(subcommand)]
     State(StateCommand),
 }

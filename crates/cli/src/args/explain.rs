@@ -2,6 +2,6 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// The code as `check` prints it, such as SFK0007
+    /// A diagnostic code as `check` prints it, such as SFK0007
     pub(crate) code: String,
 }

@@ -2,18 +2,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// The module files and how strictly they are read.
+/// The module files, and how strictly to check them.
 #[derive(Debug, Args)]
 pub(crate) struct ModuleArguments {
-    /// Module files; several of them are one module
+    /// Module files; several files form one module
     #[arg(value_name = "MODULE.YAML", required = true)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Make unknown fields warnings instead of errors
+    /// Report unknown fields as warnings instead of errors
     #[arg(long)]
     pub(crate) lenient: bool,
 
-    /// Skip documents of other transports, such as Kafka, with a warning
+    /// Skip documents for other transports, such as Kafka, with a warning
     #[arg(long)]
     pub(crate) ignore_unsupported: bool,
 }

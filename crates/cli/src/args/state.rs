@@ -3,26 +3,26 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use statefun_kinesis_types::{Address, FunctionType};
 
-/// What is to be done with a state directory.
+/// What to do with a state directory.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StateCommand {
-    /// Show how far streams were read, how much is stored, and what the module was; or the values of one address
+    /// Show positions, sizes and the module of the last run; or the states of one address
     Inspect(InspectArguments),
-    /// Print everything as JSON Lines: positions, values, messages, delayed messages, records that wait
+    /// Print everything as JSON Lines: positions, states, messages, delayed messages, unsent records
     Export(ExportArguments),
-    /// Forget positions, or everything
+    /// Delete positions, or everything
     Reset(ResetArguments),
-    /// Bring a directory that an older version wrote to the format of this version; a run does so by itself
+    /// Upgrade a directory that an older version wrote; `run` also does this when it starts
     Upgrade(UpgradeArguments),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// The directory that a run has as --state
+    /// The directory that `run` uses as --state
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 
-    /// Show the values of an address of this function
+    /// Show the states of an address of this function
     #[arg(long, value_name = "NAMESPACE/NAME", requires = "id")]
     pub(crate) function: Option<FunctionType>,
 
@@ -30,13 +30,13 @@ pub(crate) struct InspectArguments {
     #[arg(long, value_name = "ID", requires = "function", allow_hyphen_values = true)]
     pub(crate) id: Option<String>,
 
-    /// How it is written to stdout
+    /// Format on stdout
     #[arg(long, value_enum, default_value_t = InspectFormat::Human)]
     pub(crate) format: InspectFormat,
 }
 
 impl InspectArguments {
-    /// The address whose values are asked for.
+    /// The address whose states to show.
     pub(crate) fn address(&self) -> Option<Address> {
         let (function, id) = (self.function.clone()?, self.id.as_deref()?);
         Some(Address { function, id: id.into() })
@@ -45,7 +45,7 @@ impl InspectArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InspectFormat {
-    /// Tables, for people
+    /// Tables
     Human,
     /// One JSON object, for programs
     Json,
@@ -53,7 +53,7 @@ pub(crate) enum InspectFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArguments {
-    /// The directory that a run has as --state
+    /// The directory that `run` uses as --state
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 }
@@ -61,33 +61,33 @@ pub(crate) struct ExportArguments {
 #[derive(Debug, Args)]
 #[group(id = "scope", required = true, multiple = false)]
 pub(crate) struct ResetScope {
-    /// Forget how far streams were read, and keep the rest: the next run reads from the startup position, and states
-    /// count again what they counted already
+    /// Delete the positions and keep the rest: the next run reads from the startup position, so functions process
+    /// records again
     #[arg(long)]
     pub(crate) positions: bool,
 
-    /// Remove the store, also one that is damaged or that a newer version wrote: the next run starts over with empty state
+    /// Delete the store, even if it is damaged or a newer version wrote it: the next run starts over with empty state
     #[arg(long)]
     pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ResetArguments {
-    /// The directory that a run has as --state
+    /// The directory that `run` uses as --state
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 
     #[command(flatten)]
     pub(crate) scope: ResetScope,
 
-    /// Do not ask; needed where there is no terminal
+    /// Do not ask for confirmation; required without a terminal
     #[arg(long)]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct UpgradeArguments {
-    /// The directory that a run has as --state
+    /// The directory that `run` uses as --state
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 }

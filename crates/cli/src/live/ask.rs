@@ -1,4 +1,5 @@
-//! The questions about one stream: each is a call that a run makes too, or one that the service refuses unheard.
+//! Checks one need of a module by calls. Each is a call that a run makes too, or one that the service rejects without
+//! any effect.
 
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
@@ -25,58 +26,60 @@ use crate::{
 /// How long one call may take: the credentials that it fetches first may take 22 s of it (`statefun-kinesis-aws`).
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long all calls about one need may take together.
+/// How long all calls for one need may take together.
 const NEED_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Tries of a call that the service has no time for.
-const TRIES: u32 = 6;
+/// Attempts of a throttled call.
+const ATTEMPTS: u32 = 6;
 
 /// Consumers of a stream, provisioned or on-demand. On-demand Advantage gives 50 (Quotas and limits, November 2026).
 pub(super) const CONSUMERS_MAX: usize = 20;
 
-/// The first shard of every stream. Where it is gone by now, the service says so after it has looked at permissions.
+/// The first shard of every stream. If it has expired, the service says so after it has checked permissions.
 const FIRST_SHARD: &str = "shardId-000000000000";
 
 /// A shard that no stream has: shards are numbered from 0.
 const NO_SHARD: &str = "shardId-999999999999";
 
-const STREAM_IS_MISSING: &str = "there is no such stream";
+const STREAM_IS_MISSING: &str = "the stream does not exist";
 const CREDENTIALS_UNUSABLE: &str = "the credentials cannot be used";
 
-/// Finds out about one need.
+/// Checks one need.
 pub(super) async fn ask(need: Need, connect: &dyn Connect) -> Answer {
     let mut answer = Answer::new(need);
     let is_aws = connect.is_aws(&answer.need);
     let connected = connect.connect(&answer.need);
     match timeout(CALL_TIMEOUT, connected).await {
         Ok(Ok(client)) => {
-            // What was found out before the time is up stays.
+            // Results from before the time limit are kept.
             let asking = async { Asking { client, is_aws, answer: &mut answer }.all().await };
             if timeout(NEED_TIMEOUT, asking).await.is_err() {
                 answer.problems.push(Problem {
-                    message: format!("the service did not answer everything within {} s", NEED_TIMEOUT.as_secs()),
+                    message: format!("the calls for this stream took longer than {} s", NEED_TIMEOUT.as_secs()),
                     because: Vec::new(),
                     help:
-                        "try again; if it stays so, look at the way to the service: proxies, firewalls, VPC endpoints"
+                        "try again; if it happens again, check the network path to the service: proxies, firewalls, VPC endpoints"
                             .to_owned(),
                 });
-                answer.rest_untested("the time was up");
+                answer.rest_untested("the time limit was reached");
             }
         }
         Ok(Err(because)) => {
             let who = needs::describe(&answer.need.credentials);
-            let message = format!("nobody can be asked with the region and the credentials of the module: {who}");
-            let help = "check `awsRegion` and `awsCredentials`, and that what they name is set up on this machine";
+            let message =
+                format!("cannot create an AWS client with the region and the credentials of the module: {who}");
+            let help =
+                "check `awsRegion` and `awsCredentials`, and that this machine has the profile or keys that they name";
             answer.problems.push(Problem { message, because, help: help.to_owned() });
-            answer.rest_untested("there is no client");
+            answer.rest_untested("the client could not be created");
         }
         Err(_) => {
             answer.problems.push(Problem {
-                message: format!("the region could not be found out within {} s", CALL_TIMEOUT.as_secs()),
+                message: format!("could not determine the region within {} s", CALL_TIMEOUT.as_secs()),
                 because: Vec::new(),
-                help: "write the region into the module file's `awsRegion`, or set AWS_REGION".to_owned(),
+                help: "set `awsRegion` in the module file, or set AWS_REGION".to_owned(),
             });
-            answer.rest_untested("there is no client");
+            answer.rest_untested("the client could not be created");
         }
     }
     answer
@@ -86,11 +89,11 @@ pub(super) async fn ask(need: Need, connect: &dyn Connect) -> Answer {
 enum Refusal {
     /// The credentials may not make the call.
     Denied,
-    /// There are no credentials, or the service does not accept them.
+    /// There are no credentials, or the service rejects them.
     Credentials,
-    /// The call was allowed, and refused for another reason.
+    /// The call was allowed, but failed for another reason.
     Later,
-    /// The service cannot be reached, or has no time.
+    /// The service cannot be reached, or is overloaded.
     Unknown,
 }
 
@@ -102,11 +105,11 @@ impl Refusal {
                 Some("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized"),
             ) => Self::Denied,
             (ErrorKind::AccessDenied, _) => Self::Credentials,
-            // What breaks the API's model may be refused before anyone asks who is calling.
+            // Requests that violate the API's model may be rejected before permissions are checked.
             (ErrorKind::InvalidArgument, None | Some("ValidationException" | "SerializationException")) => {
                 Self::Unknown
             }
-            // A limit per shard is looked at late, one on calls of an account early.
+            // The service checks limits of a shard after permissions, and limits of an account before them.
             (ErrorKind::Throttled, Some("ProvisionedThroughputExceededException")) => Self::Later,
             (
                 ErrorKind::NotFound
@@ -129,7 +132,7 @@ impl Refusal {
     }
 }
 
-/// Makes one call: again while the service has no time, and twice where the way to it broke.
+/// Makes one call. Retries it while it is throttled, and once when the connection fails.
 async fn call<T>(operation: Operation, make: impl AsyncFn() -> Result<T>) -> Result<T> {
     let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
     let mut random = fastrand::Rng::new();
@@ -144,8 +147,8 @@ async fn call<T>(operation: Operation, make: impl AsyncFn() -> Result<T>) -> Res
                 return Err(Error::new(operation, ErrorKind::Timeout, message));
             }
         };
-        let tries = match error.kind() {
-            ErrorKind::Throttled | ErrorKind::LimitExceeded => TRIES,
+        let attempts = match error.kind() {
+            ErrorKind::Throttled | ErrorKind::LimitExceeded => ATTEMPTS,
             ErrorKind::Unavailable => 2,
             ErrorKind::NotFound
             | ErrorKind::InUse
@@ -158,7 +161,7 @@ async fn call<T>(operation: Operation, make: impl AsyncFn() -> Result<T>) -> Res
             | ErrorKind::Unexpected => 1,
         };
         failures += 1;
-        if failures >= tries {
+        if failures >= attempts {
             return Err(error);
         }
         sleep(backoff.delay(failures - 1, &mut random)).await;
@@ -197,7 +200,7 @@ impl Asking<'_> {
         }
     }
 
-    /// What the service said to a call that failed.
+    /// Judges a failed call, and adds the problem that it shows.
     fn failed(&mut self, operation: Operation, error: &Error) -> Verdict {
         let need = &self.answer.need;
         let who = needs::describe(&need.credentials);
@@ -209,22 +212,22 @@ impl Asking<'_> {
                     message: format!("{} is not allowed on {resource}", action(operation)),
                     because,
                     help: format!(
-                        "allow the action on it in the policy of the user or role: {who}; \
+                        "allow the action on this resource in the policy of the user or role: {who}; \
                          `statefun-kinesis check --iam-policy` prints the policy that the module needs"
                     ),
                 });
                 Verdict::Denied
             }
             Refusal::Credentials => {
-                // Without a code the service was not even asked.
+                // An error without a code comes from this machine: no request was sent.
                 let (message, help) = match error.code() {
                     Some(_) => (
-                        format!("the service does not accept the credentials: {who}"),
-                        "check that the keys are right and have not expired, and that this machine's clock is right",
+                        format!("the service rejected the credentials: {who}"),
+                        "check that the keys are correct and have not expired, and that this machine's clock is correct",
                     ),
                     None => (
-                        format!("there are no credentials that can be used: {who}"),
-                        "check `awsCredentials` in the module file, and that what it names is set up on this machine",
+                        format!("no usable credentials were found: {who}"),
+                        "check `awsCredentials` in the module file, and that this machine has the profile or keys that it names",
                     ),
                 };
                 self.problem_once(Problem { message, because, help: help.to_owned() });
@@ -252,7 +255,7 @@ impl Asking<'_> {
         }
     }
 
-    /// Describes the stream. Without an answer that leads on, everything else stays untried.
+    /// Describes the stream. Returns false when the other calls make no sense.
     async fn describe(&mut self) -> bool {
         const OPERATION: Operation = Operation::DescribeStreamSummary;
         let stream = self.answer.need.stream.clone();
@@ -267,8 +270,8 @@ impl Asking<'_> {
         if error.kind() == ErrorKind::NotFound {
             self.answer.found(OPERATION, Verdict::Allowed);
             let help = match self.elsewhere(&stream).await {
-                Some(found) => format!("the credentials see a stream of this name as {found}: correct the ARN"),
-                None => "check the name, the region and the account, or make the stream".to_owned(),
+                Some(found) => format!("the credentials can access a stream of this name, {found}: correct the ARN"),
+                None => "check the name, the region and the account, or create the stream".to_owned(),
             };
             let message = format!("the stream {stream} does not exist{}", self.place());
             self.answer.problems.push(Problem { message, because: lines(&error), help });
@@ -282,7 +285,7 @@ impl Asking<'_> {
                 && let Some(problem) = self.answer.problems.last_mut()
             {
                 problem.help = format!(
-                    "the credentials see a stream of this name as {found}: correct the ARN if that is meant; {}",
+                    "the credentials can access a stream of this name, {found}: correct the ARN if this is the right one; {}",
                     problem.help
                 );
             }
@@ -293,7 +296,7 @@ impl Asking<'_> {
                 self.answer.problems.push(Problem {
                     message: format!("the service cannot be reached{}", self.place()),
                     because: lines(&error),
-                    help: "check the region, the network and its proxies, and the endpoint if there is one".to_owned(),
+                    help: "check the region, the network, its proxies, and the endpoint if one is set".to_owned(),
                 });
                 "the service cannot be reached"
             }
@@ -303,12 +306,12 @@ impl Asking<'_> {
         false
     }
 
-    /// Where the service was asked.
+    /// The region that was called, for a message.
     fn place(&self) -> String {
         self.answer.need.region.id().map_or_else(String::new, |region| format!(" in {region}"))
     }
 
-    /// The stream of the same short name that the credentials see, where it is not the one of the ARN.
+    /// The stream with the same name that the credentials can access, if its ARN is a different one.
     async fn elsewhere(&self, stream: &StreamRef) -> Option<StreamArn> {
         let asked = stream.arn()?;
         let by_name = StreamRef::Name(asked.name());
@@ -317,13 +320,13 @@ impl Asking<'_> {
         described.ok().map(|summary| summary.arn).filter(|arn| arn != asked)
     }
 
-    /// Whether the stream is the one that was meant, and can be used.
+    /// Checks that the stream is the one of the ARN, and that it is usable.
     fn judge(&mut self, summary: StreamSummary) -> bool {
         let need = &self.answer.need;
         let mut goes_on = true;
         if let Some(asked) = need.stream.arn().filter(|asked| **asked != summary.arn) {
             let problem = Problem {
-                message: format!("asked for {asked}, the service answers with {}", summary.arn),
+                message: format!("the service returned another stream than {asked}: {}", summary.arn),
                 because: Vec::new(),
                 help: "correct the account and the region in the ARN, or use credentials of its account".to_owned(),
             };
@@ -331,9 +334,9 @@ impl Asking<'_> {
         }
         if !summary.status.is_usable() {
             let help = match summary.status {
-                StreamStatus::Creating => "wait until it is ACTIVE; a run waits for it too, two minutes at most",
+                StreamStatus::Creating => "wait until it is ACTIVE; a run also waits, for up to two minutes",
                 StreamStatus::Active | StreamStatus::Updating | StreamStatus::Deleting => {
-                    "it is being removed: make it again, or name another stream"
+                    "it is being deleted: create it again, or use another stream"
                 }
             };
             let message = format!("the stream is {}, not ACTIVE", summary.status);
@@ -343,8 +346,8 @@ impl Asking<'_> {
         }
         if summary.distribution == RecordDistribution::Auto {
             self.answer.notes.push(
-                "the stream itself spreads its records over shards (AUTO): partition keys decide nothing, and order per \
-                 key does not exist"
+                "the stream itself distributes its records over shards (AUTO): partition keys have no effect, and there \
+                 is no order per key"
                     .to_owned(),
             );
         }
@@ -352,7 +355,7 @@ impl Asking<'_> {
         goes_on
     }
 
-    /// Asks for the open shards, and gives one of them.
+    /// Lists the open shards, and returns one of them.
     async fn list_shards(&mut self) -> ShardId {
         let stream = self.answer.need.stream.clone();
         let page = || ShardPageRequest::First { filter: ShardFilter::AtLatest, max_results: NonZeroU16::new(1) };
@@ -371,7 +374,7 @@ impl Asking<'_> {
         }
     }
 
-    /// Reads behind the newest record of a shard: one call of the five that it gives in a second.
+    /// Reads after the latest record of a shard. This takes one of the shard's five calls per second.
     async fn read(&mut self, shard: &ShardId) {
         let stream = self.answer.need.stream.clone();
         let operation = Operation::GetShardIterator;
@@ -384,7 +387,7 @@ impl Asking<'_> {
             Err(error) => {
                 let verdict = self.failed(operation, &error);
                 self.answer.found(operation, verdict);
-                let why = "it needs an iterator, which GetShardIterator did not give";
+                let why = "it needs an iterator, but GetShardIterator failed";
                 self.answer.found(Operation::GetRecords, Verdict::untested(why));
                 return;
             }
@@ -398,27 +401,27 @@ impl Asking<'_> {
         self.answer.found(operation, verdict);
     }
 
-    /// Offers a record that is one byte too large for the stream. The service looks at a stream's own limit behind the
-    /// permission, so that the refusal tells of the permission, and nothing is stored.
+    /// Puts a record that is one byte too large for the stream. The service checks the stream's limit after permissions,
+    /// so the error shows whether the call is allowed, and nothing is stored.
     async fn write(&mut self) {
         const OPERATION: Operation = Operation::PutRecords;
         let Some(summary) = &self.answer.summary else {
             return self.answer.rest_untested(
-                "without DescribeStreamSummary the stream's record limit is not known, and a record could be stored",
+                "without DescribeStreamSummary the stream's record limit is unknown, so a test record could be stored",
             );
         };
-        // LocalStack and others take larger records than they say; no account of AWS has this number.
+        // LocalStack and others store records above their own limit. No AWS account has the number of zeros.
         if !self.is_aws || summary.arn.account() == "000000000000" {
-            return self.answer.rest_untested("the server is not AWS, and might store a record that is too large");
+            return self.answer.rest_untested("the server is not AWS and might store the oversized test record");
         }
         if summary.status != StreamStatus::Active {
-            // Its record limit may be the thing that is being changed.
-            return self.answer.rest_untested("the stream is being changed, and a record could be stored");
+            // The update may change its record limit.
+            return self.answer.rest_untested("the stream is being updated, so a test record could be stored");
         }
         let limit = summary.max_record_bytes;
         if limit >= PUT_RECORDS_MAX_BYTES {
             return self.answer.rest_untested(
-                "the stream takes records as large as a request can be, so that none is too large for it alone",
+                "the stream's record limit is the limit of a request, so no record is too large for the stream only",
             );
         }
         let key: PartitionKey =
@@ -432,13 +435,13 @@ impl Asking<'_> {
                 if outcomes.iter().any(std::result::Result::is_ok) {
                     self.answer.problems.push(Problem {
                         message: format!(
-                            "the service stored a record of {} bytes, one more than it says that it takes",
+                            "the service stored a test record of {} bytes, one byte above the stream's limit",
                             limit + 1
                         ),
                         because: Vec::new(),
                         help:
-                            "the record has the partition key `statefun-kinesis check --live`, and its bytes are all \
-                               zero; whoever reads the stream finds it there"
+                            "the record has the partition key `statefun-kinesis check --live` and contains only zero \
+                               bytes; readers of the stream will see it"
                                 .to_owned(),
                     });
                 }
@@ -448,11 +451,11 @@ impl Asking<'_> {
         self.answer.found(OPERATION, verdict);
     }
 
-    /// Looks for the consumer, and for the place that it would take.
+    /// Checks the consumer, and whether the stream can have another one.
     async fn consumer(&mut self, name: &ConsumerName, managed: bool) {
         let described = self.answer.summary.as_ref().map(|summary| summary.arn.clone());
         let Some(stream) = described.or_else(|| self.answer.need.stream.arn().cloned()) else {
-            let why = "it needs the stream's ARN, which DescribeStreamSummary did not give";
+            let why = "it needs the stream's ARN, but DescribeStreamSummary failed";
             let of_consumers =
                 [Operation::DescribeStreamConsumer, Operation::SubscribeToShard, Operation::RegisterStreamConsumer];
             for operation in of_consumers.into_iter().take(if managed { 3 } else { 2 }) {
@@ -467,7 +470,7 @@ impl Asking<'_> {
                 self.answer.found(operation, Verdict::Allowed);
                 self.answer.notes.push(format!("the consumer {name} is {}", consumer.status));
                 if consumer.status == ConsumerStatus::Active {
-                    // A shard that is read now would lose its subscription to a new one.
+                    // A subscription to a real shard would end the subscription of a running reader.
                     let shard = NO_SHARD.parse().unwrap_or_else(|_| unreachable!("a constant"));
                     let subscribe = async || {
                         let from = StartPosition::Latest;
@@ -485,7 +488,7 @@ impl Asking<'_> {
                         Verdict::untested(format!("the consumer is {}", consumer.status)),
                     );
                 }
-                self.places(&stream, true, managed).await;
+                self.count_consumers(&stream, true, managed).await;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.answer.found(operation, Verdict::Allowed);
@@ -495,35 +498,32 @@ impl Asking<'_> {
                     self.answer.problems.push(Problem {
                         message: format!("the stream has no consumer {name}"),
                         because: lines(&error),
-                        help: "register it, or write `lifecycle: managed` so that a run does".to_owned(),
+                        help: "register it, or set `lifecycle: managed` so that a run registers it".to_owned(),
                     });
                 }
-                self.answer.found(
-                    Operation::SubscribeToShard,
-                    Verdict::untested("it needs a consumer, and this one is not registered"),
-                );
-                self.places(&stream, false, managed).await;
+                self.answer.found(Operation::SubscribeToShard, Verdict::untested("the consumer is not registered"));
+                self.count_consumers(&stream, false, managed).await;
             }
             Err(error) => {
                 let verdict = self.failed(operation, &error);
                 self.answer.found(operation, verdict);
                 self.answer.found(
                     Operation::SubscribeToShard,
-                    Verdict::untested("it needs the consumer's ARN, which DescribeStreamConsumer did not give"),
+                    Verdict::untested("it needs the consumer's ARN, but DescribeStreamConsumer failed"),
                 );
-                self.places(&stream, false, managed).await;
+                self.count_consumers(&stream, false, managed).await;
             }
         }
         if managed {
             self.answer.found(
                 Operation::RegisterStreamConsumer,
-                Verdict::untested("it would register a consumer, which costs until it is removed"),
+                Verdict::untested("a test would register a consumer, which costs money until it is deregistered"),
             );
         }
     }
 
-    /// Counts the stream's consumers. A run never lists them, so that it is no problem when that is not allowed.
-    async fn places(&mut self, stream: &StreamArn, registered: bool, managed: bool) {
+    /// Counts the stream's consumers. A run never lists them, so a missing permission is not a problem.
+    async fn count_consumers(&mut self, stream: &StreamArn, registered: bool, managed: bool) {
         let operation = Operation::ListStreamConsumers;
         let mut count = 0;
         let mut page = ConsumerPageRequest::default();
@@ -539,7 +539,7 @@ impl Asking<'_> {
                 }
                 Err(error) => {
                     let why = lines(&error).into_iter().next().unwrap_or_default();
-                    self.answer.notes.push(format!("how many consumers the stream has is not known: {why}"));
+                    self.answer.notes.push(format!("cannot count the stream's consumers: {why}"));
                     return;
                 }
             }
@@ -550,6 +550,6 @@ impl Asking<'_> {
         }
         let on_demand = self.answer.summary.as_ref().is_some_and(|summary| summary.mode == StreamMode::OnDemand);
         let unless = if on_demand { ", unless its account is in the on-demand Advantage mode" } else { "" };
-        self.answer.notes.push(format!("the stream has {count} consumers and takes no more{unless}: a run polls it"));
+        self.answer.notes.push(format!("the stream has {count} consumers, which is the limit{unless}: a run polls it"));
     }
 }

@@ -8,13 +8,13 @@ use crate::{
     needs::Need,
 };
 
-/// Whoever has clients for regions and credentials.
+/// Provides clients for regions and credentials.
 #[async_trait]
 pub(crate) trait Connect: Send + Sync + 'static {
-    /// The client that a run would use, or the reasons why there is none, outermost first.
+    /// The client that a run would use, or the errors why it cannot be created, outermost first.
     async fn connect(&self, need: &Need) -> Result<Arc<dyn StreamClient>, Vec<String>>;
 
-    /// Whether it is AWS itself that answers. Other servers do not refuse everything that AWS refuses.
+    /// Whether calls go to AWS itself. Other servers do not reject everything that AWS rejects.
     fn is_aws(&self, need: &Need) -> bool;
 }
 

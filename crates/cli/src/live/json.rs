@@ -69,6 +69,7 @@ struct ProblemJson {
 }
 
 impl Findings {
+    /// The results for the JSON report.
     pub(crate) fn for_programs(&self) -> LiveJson {
         LiveJson { passed: self.passed(), uses: self.answers.iter().map(UseJson::new).collect() }
     }

@@ -1,4 +1,4 @@
-//! `check --live`: asks the service whether what a module needs is there.
+//! `check --live`: checks by calls that the service has everything that a module needs.
 
 mod ask;
 mod connect;
@@ -15,26 +15,26 @@ use crate::needs::Need;
 use ask::ask;
 use finding::{Answer, Problem};
 
-/// Streams that are asked about at a time. DescribeStreamSummary gives 20 answers a second to an account.
-const AT_A_TIME: usize = 8;
+/// Needs that are checked concurrently. An account may call DescribeStreamSummary 20 times a second.
+const CONCURRENT_CHECKS: usize = 8;
 
-/// What was found out about all needs of a module, in their order.
+/// The results for all needs of a module, in the order of the module.
 #[derive(Debug)]
 pub(crate) struct Findings {
     answers: Vec<Answer>,
 }
 
 impl Findings {
-    /// Asks about each need: several at a time, each for a bounded time.
+    /// Checks all needs: several concurrently, each with a time limit.
     pub(crate) async fn gather(needs: Vec<Need>, connect: &dyn Connect) -> Self {
         let asking = |(index, need)| async move { (index, ask(need, connect).await) };
-        let asked = stream::iter(needs.into_iter().enumerate().map(asking)).buffer_unordered(AT_A_TIME);
+        let asked = stream::iter(needs.into_iter().enumerate().map(asking)).buffer_unordered(CONCURRENT_CHECKS);
         let mut answers: Vec<_> = asked.collect().await;
         answers.sort_by_key(|(index, _)| *index);
         Self { answers: answers.into_iter().map(|(_, answer)| answer).collect() }
     }
 
-    /// Whether nothing is missing. What could not be tried is not missing.
+    /// Whether there are no problems. Untested calls are not problems.
     pub(crate) fn passed(&self) -> bool {
         self.answers.iter().all(|answer| answer.problems.is_empty())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use statefun_kinesis_client::Operation;
 
-/// A policy document as IAM takes it.
+/// A policy document in the form that IAM accepts.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Policy {
@@ -46,7 +46,7 @@ impl Policy {
     }
 }
 
-/// The action of IAM that allows a call.
+/// The IAM action that allows a call.
 pub(crate) fn action(operation: Operation) -> String {
     format!("kinesis:{operation}")
 }

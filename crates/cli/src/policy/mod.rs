@@ -1,4 +1,4 @@
-//! The least IAM policy that a module needs: `check --iam-policy`.
+//! `check --iam-policy`: the minimum IAM policy that a module needs.
 
 mod document;
 mod notes;

@@ -1,4 +1,4 @@
-//! What a policy cannot say, and a person has to know about it.
+//! Notes about a policy: what the policy itself cannot express.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use statefun_kinesis_types::{AwsCredentials, StreamRef};
 
 use crate::needs::{self, Need, Purpose};
 
-/// The notes about the policies for these needs, of so many credentials.
+/// The notes about the policies for these needs. `principals` is the number of policies.
 pub(super) fn notes(module: &Module, needs: &[Need], principals: usize) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(streams_without_arn(needs));

@@ -12,7 +12,7 @@ use crate::needs::{self, Need};
 #[derive(Debug)]
 pub(crate) struct Policies {
     principals: Vec<Principal>,
-    /// What a person has to know about them.
+    /// What the policies cannot express.
     pub(crate) notes: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ impl Policies {
         &mut principal.policy
     }
 
-    /// The policy document if there is one for all, else an object with `principals`.
+    /// One policy document if there is one set of credentials, else an object with `principals`.
     pub(crate) fn render(&self) -> String {
         #[derive(Serialize)]
         struct Several<'a> {

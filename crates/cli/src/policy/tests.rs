@@ -1,4 +1,4 @@
-//! Policies are compared with the calls that a run makes.
+//! Compares policies with the calls that a run makes.
 
 use std::collections::BTreeSet;
 use std::{sync::Arc, time::Duration};
@@ -64,7 +64,7 @@ fn streams_of_one_kind_share_a_statement_and_each_is_named_once() {
 }
 
 #[test]
-fn each_of_several_credentials_has_its_own_policy_and_a_role_those_who_assume_it() {
+fn each_of_several_credentials_has_its_own_policy_including_those_that_assume_a_role() {
     let role = "arn:aws:iam::999999999999:role/writer";
     let text = [
         ingress("a", ORDERS, "  awsCredentials: {type: profile, profile: reader}\n"),
@@ -94,7 +94,7 @@ fn allowed(policy: &Value, resource: &str) -> BTreeSet<String> {
     actions.map(|action| action.as_str().unwrap().to_owned()).collect()
 }
 
-/// Counts what a service is asked for from now on.
+/// Counts the calls to a service from now on.
 struct Calls {
     kinesis: FakeKinesis,
     before: Vec<u64>,
@@ -113,14 +113,14 @@ impl Calls {
     }
 }
 
-/// A service with one stream, apart from those of others, so that calls tell who made them.
+/// A service with one stream of its own, so that its calls show who made them.
 async fn with_stream(name: &str) -> FakeKinesis {
     let kinesis = FakeKinesis::builder().account("123456789012").build();
     kinesis.create_stream(&name.parse().unwrap(), 2).await.unwrap();
     kinesis
 }
 
-/// An hour: long enough for shards to be looked for again, and for all else that is done now and then.
+/// An hour: long enough for everything that a run repeats, such as shard listings.
 const A_WHILE: Duration = Duration::from_secs(3_600);
 
 async fn put_order(kinesis: &FakeKinesis) {
@@ -134,7 +134,7 @@ async fn a_run_that_polls_makes_the_calls_that_the_policy_allows_and_no_others()
     let (from, to) = (with_stream("orders").await, with_stream("out").await);
     put_order(&from).await;
     let (reading, writing) = (Calls::of(&from), Calls::of(&to));
-    // Shards are looked for where records are throttled.
+    // The producer lists shards only after throttling.
     to.faults().fail_next_entries(|_, _| true);
 
     let module = module(&text);
@@ -158,7 +158,7 @@ async fn a_run_that_polls_makes_the_calls_that_the_policy_allows_and_no_others()
     assert_eq!(writing.actions(), allowed(&policy, "stream/out"));
 }
 
-/// The calls of a consumer that reads one record by enhanced fan-out, or by polling if there is no room.
+/// The calls of a consumer that reads one record by enhanced fan-out, or by polling at the limit of consumers.
 async fn fan_out(kinesis: &FakeKinesis, fan_out: FanOut) -> BTreeSet<String> {
     put_order(kinesis).await;
     let calls = Calls::of(kinesis);
@@ -210,7 +210,7 @@ fn calls_on_a_consumer_are_allowed_on_it_and_on_its_stream() {
 }
 
 #[test]
-fn streams_for_what_nothing_can_be_done_with_are_written_to() {
+fn streams_for_dead_letters_are_written_to() {
     let letters = "  invalidRecordHandling: {type: dead-letter, stream: invalid}\n";
     let failed = "  failedRecordHandling: {type: dead-letter, stream: failed}\n  allowedStreams: [more]\n";
     let (policy, notes) = policies(&[ingress("a", ORDERS, letters), egress("b", "out", failed)].concat());

@@ -23,13 +23,13 @@ pub(super) fn ended(
     if unfinished.is_empty() {
         return Ok(ExitCode::Done);
     }
-    let message = format!("the run was stopped with work left: {unfinished} were not finished in time");
+    let message = format!("the run was stopped before all work was finished: {unfinished} were not finished in time");
     Err(Failure::new(ExitCode::Unfinished, message).hint(match arguments.functions {
         Functions::Remote if arguments.state.is_none() => {
-            "with --state DIR they wait in the directory, and a stop takes a second at most"
+            "with --state DIR, unfinished work stays in the directory, and a stop takes a second at most"
         }
         Functions::Remote | Functions::Echo | Functions::Log => {
-            "with --state DIR the next run reads their records again"
+            "with --state DIR, the next run reads these records again"
         }
     }))
 }
@@ -39,8 +39,10 @@ pub(super) fn not_started(error: &dyn Error, arguments: &RunArguments) -> Failur
     let failure = Failure::from_error(ExitCode::Setup, error);
     match (arguments.client, &arguments.endpoint_url) {
         (Client::Memory, _) => failure,
-        (Client::Aws, Some(url)) => failure.hint(format!("{url} was asked in place of AWS (--endpoint-url)")),
-        (Client::Aws, None) => failure.hint("`statefun-kinesis check --live` asks about all that the module needs"),
+        (Client::Aws, Some(url)) => failure.hint(format!("calls went to {url} instead of AWS (--endpoint-url)")),
+        (Client::Aws, None) => {
+            failure.hint("`statefun-kinesis check --live` checks everything that the module needs from AWS")
+        }
     }
 }
 

@@ -45,7 +45,7 @@ impl Input {
             if let StartupPosition::AtTimestamp(start) = ingress.spec.startup
                 && start > put
             {
-                warn!(ingress = %ingress.spec.id, %start, "the startup position lies in the future: no record of the input is read");
+                warn!(ingress = %ingress.spec.id, %start, "the startup position is in the future, so no record of the input is read");
                 continue;
             }
             handler.processed(&ingress.spec.id, &last).await;

@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Checks that the module has what its functions need.
+/// Checks that the module has what the chosen functions need.
 pub(super) fn check_functions(functions: Functions, module: &Module) -> Result<(), Failure> {
     let refuse = |message: String, hint: &str| Err(Failure::new(ExitCode::InvalidModule, message).hint(hint));
     match functions {
@@ -18,7 +18,7 @@ pub(super) fn check_functions(functions: Functions, module: &Module) -> Result<(
         ),
         Functions::Echo => match module.egresses.iter().find(|egress| egress.stream_name.is_none()) {
             Some(egress) => refuse(
-                format!("--functions echo has nowhere to send to: egress {} has no streamName", egress.id),
+                format!("--functions echo needs a streamName in every egress, and egress {} has none", egress.id),
                 "give the egress a streamName",
             ),
             None => Ok(()),
@@ -28,8 +28,8 @@ pub(super) fn check_functions(functions: Functions, module: &Module) -> Result<(
                 module.ingresses.iter().flat_map(|ingress| &ingress.streams).flat_map(|stream| &stream.targets);
             match targets.into_iter().find(|target| module.endpoint_for(target).is_none()) {
                 Some(target) => refuse(
-                    format!("no endpoint of the module serves the function {target}"),
-                    "add a document of kind io.statefun.endpoints.v2/http, or try the module without functions: \
+                    format!("the module has no endpoint for the function {target}"),
+                    "add a document of kind io.statefun.endpoints.v2/http, or run without remote functions: \
                      --functions log or --functions echo",
                 ),
                 None => Ok(()),
@@ -44,14 +44,14 @@ pub(super) fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
     let usage = |message: &str, hint: &str| Err(Failure::new(ExitCode::Usage, message).hint(hint));
     match arguments.client {
         Client::Aws if arguments.input.is_some() => {
-            usage("--input puts records into streams in memory only", "add --client memory, or leave --input out")
+            usage("--input works only with streams in memory", "add --client memory, or remove --input")
         }
         Client::Memory if arguments.endpoint_url.is_some() => {
-            usage("--endpoint-url names a server, and --client memory has none", "leave one of them out")
+            usage("--endpoint-url has no effect with --client memory", "remove one of them")
         }
         Client::Memory if arguments.state.is_some() => usage(
-            "--state keeps what belongs to positions in streams, and streams in memory are gone at the end",
-            "leave one of them out",
+            "--state cannot be used with --client memory: the positions would outlive the streams",
+            "remove one of them",
         ),
         Client::Aws | Client::Memory => Ok(()),
     }

@@ -123,9 +123,9 @@ async fn run_router(
     }
 }
 
-/// How streams are read.
+/// How to read streams.
 fn reading(arguments: &RunArguments, backend: &Backend) -> Settings {
-    // In memory a save costs nothing.
+    // Saving to memory costs nothing.
     let checkpoint_interval = if arguments.state.is_some() { arguments.checkpoint_interval } else { Duration::ZERO };
     Settings { checkpoint_interval, ..backend.reading() }
 }

@@ -44,7 +44,7 @@ impl Stop {
 async fn stop_on_signals(mut signals: Signals, shutdown: CancellationToken, is_reading: Arc<AtomicBool>) {
     signals.next().await;
     if !is_reading.load(Ordering::Acquire) {
-        terminal::tell("stopped before anything was read");
+        terminal::tell("stopped before reading began");
         std::process::exit(ExitCode::Done as i32);
     }
     terminal::tell("stopping: in-flight records are being finished or saved; a second signal stops at once");

@@ -1,10 +1,11 @@
 use super::{export, inspect, reset, upgrade};
 use crate::{ExitCode, args::StateCommand, failure::Failure};
 
-/// Does what is asked for, with the store of a directory that no other process holds.
+/// Runs a `state` subcommand. No other process may use the directory.
 pub(crate) fn state(command: &StateCommand) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start threads").because(&error))?;
+    let runtime =
+        runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start the async runtime").because(&error))?;
     runtime.block_on(async {
         match command {
             StateCommand::Inspect(arguments) => inspect::inspect(arguments).await,

@@ -1,4 +1,4 @@
-//! `statefun-kinesis state`: what people want to see of a state directory, and how they upgrade it or start over.
+//! `statefun-kinesis state`: inspects, exports, resets and upgrades a state directory.
 
 mod command;
 mod entry;

@@ -71,7 +71,7 @@ fn warnings_fail_a_check_only_when_they_are_denied() {
     run(&["check", module]).ended(ExitCode::Done).said(&["warning[SFK0031]", "1 egress, 0 endpoints, 1 warning"]);
     run(&["check", module, "--deny-warnings"])
         .ended(ExitCode::InvalidModule)
-        .said(&["1 warning, and --deny-warnings refuses them"]);
+        .said(&["1 warning, rejected by --deny-warnings"]);
     for (deny, code) in [(&[][..], ExitCode::Done), (&["--deny-warnings"][..], ExitCode::InvalidModule)] {
         let ran = run(&[&["check", module, "--format", "json"][..], deny].concat());
         ran.ended(code);
@@ -113,7 +113,7 @@ fn the_policy_alone_goes_to_stdout_and_is_the_documented_one() {
 
     fs::write(&module, INGRESS.replace("v1/egress", "v1/egres")).unwrap();
     let refused = run(&["check", module.to_str().unwrap(), "--iam-policy"]);
-    refused.ended(ExitCode::InvalidModule).said(&["SFK0007", "has no policy", "explain SFK0007"]);
+    refused.ended(ExitCode::InvalidModule).said(&["SFK0007", "cannot print a policy", "explain SFK0007"]);
     assert!(refused.out.is_empty(), "{}", refused.out);
 }
 
@@ -121,11 +121,11 @@ fn the_policy_alone_goes_to_stdout_and_is_the_documented_one() {
 fn a_live_check_calls_no_service_for_a_module_that_does_not_pass() {
     let module = folder("live-invalid").join("module.yaml");
     fs::write(&module, INGRESS.replace("v1/egress", "v1/egres")).unwrap();
-    run(&["check", module.to_str().unwrap(), "--live"]).ended(ExitCode::InvalidModule).said(&["nothing was asked"]);
+    run(&["check", module.to_str().unwrap(), "--live"]).ended(ExitCode::InvalidModule).said(&["AWS was not called"]);
     fs::write(&module, with_a_warning()).unwrap();
     run(&["check", module.to_str().unwrap(), "--live", "--deny-warnings"])
         .ended(ExitCode::InvalidModule)
-        .said(&["nothing was asked"]);
+        .said(&["AWS was not called"]);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn missing_credentials_are_reported_before_any_call() {
         "valid: 1 ingress",
         "the profile nobody",
         "no profile `nobody`",
-        "4 not tried",
+        "4 not tested",
         "--iam-policy",
     ]);
     assert!(!ran.out.contains("cannot be reached"), "{}", ran.out);

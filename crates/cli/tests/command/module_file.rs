@@ -1,4 +1,4 @@
-//! Module files with errors, and what is printed of them.
+//! How the command reports module files with errors.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn a_thousand_problems_in_a_very_long_line_are_reported_by_their_places() {
     ran.ended(ExitCode::InvalidModule).said(&["error[SFK0011]: ", "module.yaml:2:34"]);
     // More was wrong than is shown, and the reader learns it.
     ran.said(&["error[SFK0035]: 200 more of severity `error` are not listed"]);
-    // Nobody could read the line a thousand times.
+    // The line is too long to be shown a thousand times.
     assert!(ran.out.len() < 1 << 20, "{} bytes", ran.out.len());
 }
 

@@ -75,7 +75,7 @@ fn streams_by_name_and_pushed_records_are_read_in_memory_too() {
     let state = folder.join("state");
     run(&["run", module, "--client", "memory", "--functions", "log", "--state", state.to_str().unwrap()])
         .ended(ExitCode::Usage)
-        .said(&["streams in memory are gone at the end"]);
+        .said(&["cannot be used with --client memory"]);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn bad_input_is_refused_line_by_line_and_nothing_is_put() {
         (good.replace("orders-stream", "other"), &["input.jsonl:2: ", "no ingress", "other", "orders-stream"]),
         (good.replace("\"k\"", &format!("\"{key}\"")), &["input.jsonl:2: ", "1 to 256 Unicode characters"]),
         (good.replace("\"x\"", &format!("\"{large}\"")), &["input.jsonl:2: ", "1048578 bytes", "1048576 at most"]),
-        (format!("{good}\n[]\n\n{{}}"), &["input.jsonl:3: ", "input.jsonl:5: ", "2 of the lines"]),
+        (format!("{good}\n[]\n\n{{}}"), &["input.jsonl:3: ", "input.jsonl:5: ", "2 invalid lines"]),
     ];
     for (line, says) in cases {
         let (input, output) = (folder.join("input.jsonl"), folder.join("output"));
@@ -116,7 +116,7 @@ fn a_missing_file_is_named_with_a_hint() {
     };
     check("--input", &missing, ExitCode::InvalidInput, "check the path; `--input -`");
     check("--input", &folder, ExitCode::InvalidInput, "name a file in it");
-    check("--output", &below, ExitCode::Output, "make its directory first");
+    check("--output", &below, ExitCode::Output, "create its directory first");
     check("--output", &folder, ExitCode::Output, "name a file in it");
 }
 
@@ -126,7 +126,7 @@ fn a_run_names_the_ingress_whose_credentials_are_missing() {
     let profile = "  awsCredentials: {type: profile, profile: nobody}\n  startupPosition";
     fs::write(&module, INGRESS.replace("  startupPosition", profile)).unwrap();
     run(&["run", module.to_str().unwrap(), "--functions", "log"]).ended(ExitCode::Setup).said(&[
-        "there is no client for the ingress example/orders: the profile nobody",
+        "cannot create an AWS client for the ingress example/orders: the profile nobody",
         "no profile `nobody`",
         "hint: check `awsRegion` and `awsCredentials`",
     ]);
@@ -146,14 +146,14 @@ fn a_run_without_credentials_says_what_to_do() {
         assert!(!ran.err.contains("because: other"), "{}", ran.err);
     };
     check(&[], "hint: `statefun-kinesis check --live`");
-    check(&["--endpoint-url", "http://127.0.0.1:9"], "hint: http://127.0.0.1:9 was asked");
+    check(&["--endpoint-url", "http://127.0.0.1:9"], "hint: calls went to http://127.0.0.1:9");
 }
 
 #[test]
 fn functions_without_an_endpoint_are_reported_before_anything_is_read() {
     run(&["run", &example("module.yaml"), "--client", "memory"])
         .ended(ExitCode::InvalidModule)
-        .said(&["no endpoint of the module serves the function example/order-handler", "--functions log"]);
+        .said(&["the module has no endpoint for the function example/order-handler", "--functions log"]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_signal_stops_a_run_that_has_nothing_left_to_do() {
 fn a_signal_ends_a_start_that_waits() {
     let module = folder("waits").join("module.yaml");
     fs::write(&module, INGRESS).unwrap();
-    // Nobody listens at the discard port, which is waited for like any server.
+    // No process listens at the discard port. The run waits for it like for any server.
     let arguments = ["run", module.to_str().unwrap(), "--functions", "log", "--endpoint-url", "http://127.0.0.1:9"];
     let mut command = command(&arguments);
     command.envs([("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]);
@@ -45,12 +45,12 @@ fn a_signal_ends_a_start_that_waits() {
     signal(&child, "-TERM");
     let rest: Vec<String> = err.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(ExitCode::Done as i32), "{rest:#?}");
-    assert!(rest.iter().any(|line| line == "stopped before anything was read"), "{rest:#?}");
+    assert!(rest.iter().any(|line| line == "stopped before reading began"), "{rest:#?}");
 }
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    // Nobody reads stdout, and a pipe holds less than all messages: what is in hand is never finished.
+    // No process reads stdout, and a pipe holds only a part of the messages, so in-flight records never finish.
     let (module, input) = (example("module.yaml"), example("orders.jsonl"));
     let arguments = ["run", &module, "--client", "memory", "--functions", "log", "--input", &input];
     let mut child = command(&arguments).spawn().unwrap();

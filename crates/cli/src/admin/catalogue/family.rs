@@ -8,16 +8,16 @@ use crate::admin::snapshot::Snapshot;
 /// A family of metrics.
 #[derive(Debug)]
 pub(crate) struct Family {
-    /// The section of the documentation's page that lists it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the page is made by its test"))]
+    /// The section of the documentation's page that lists the family.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test generates the page"))]
     pub(crate) section: Section,
     /// The name without unit and without `_total` or `_info`.
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) labels: &'static [&'static str],
-    /// What it says, as a sentence that ends with a full stop.
+    /// The meaning, as a sentence that ends with a full stop.
     pub(crate) help: &'static str,
-    /// The name that StateFun has for it.
+    /// StateFun's name of the metric.
     pub(crate) statefun: Option<&'static str>,
     pub(crate) samples: fn(&Snapshot, &mut Samples<'_>),
 }
@@ -35,13 +35,13 @@ pub(crate) enum Section {
 }
 
 impl Family {
-    /// The same under the name that StateFun has for it.
+    /// Adds StateFun's name of the metric.
     pub(crate) const fn known_as(mut self, statefun: &'static str) -> Self {
         self.statefun = Some(statefun);
         self
     }
 
-    /// The name as it is asked for.
+    /// The name with unit and suffix, as in queries.
     #[cfg(test)]
     pub(crate) fn full_name(&self) -> String {
         let unit = self.kind.unit().map_or("", Unit::suffix);

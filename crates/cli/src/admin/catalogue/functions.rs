@@ -1,4 +1,4 @@
-//! Functions, what they keep, and how durable that is.
+//! Metrics of functions, mailboxes and the checkpoint.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_function_in",
         COUNTER,
         FUNCTION,
-        "Messages that came for the function.",
+        "Messages that the function received.",
         |all, to| per_function(all, to, |counts| counts.messages_in),
     )
     .known_as("in"),
@@ -28,7 +28,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_function_out_local",
         COUNTER,
         FUNCTION,
-        "Messages to functions that the function sent, delayed ones too.",
+        "Messages that the function sent to functions, including delayed messages.",
         |all, to| per_function(all, to, |counts| counts.messages_out),
     )
     .known_as("outLocal"),
@@ -37,7 +37,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_function_out_egress",
         COUNTER,
         FUNCTION,
-        "Messages to egresses that the function sent.",
+        "Messages that the function sent to egresses.",
         |all, to| per_function(all, to, |counts| counts.egress_out),
     )
     .known_as("outEgress"),
@@ -46,7 +46,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_function_num_backlog",
         GAUGE,
         FUNCTION,
-        "Messages for the function that wait now, in memory or in the store.",
+        "Messages that are waiting for the function, in memory or in the store.",
         |all, to| per_function(all, to, |counts| counts.backlog),
     )
     .known_as("numBacklog"),
@@ -55,7 +55,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_function_inflight_async_ops",
         GAUGE,
         FUNCTION,
-        "Requests to the function that are in flight now.",
+        "Requests to the function that are in flight.",
         |all, to| per_function(all, to, |counts| counts.in_flight),
     )
     .known_as("inflightAsyncOps"),
@@ -64,7 +64,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_function_remote_invocation_failures",
         COUNTER,
         FUNCTION,
-        "Requests to the function that failed, each attempt.",
+        "Failed requests to the function; each attempt is counted.",
         |all, to| per_function(all, to, |counts| counts.failures),
     )
     .known_as("remoteInvocationFailures"),
@@ -73,7 +73,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_function_remote_invocation_latency",
         Kind::Histogram,
         FUNCTION,
-        "Time that a request to the function took, each attempt, those that failed too.",
+        "Duration of requests to the function; each attempt is counted, including failed ones.",
         |all, to| {
             for (function, latency) in all.functions().iter().flat_map(|functions| &functions.latencies) {
                 to.times([function.as_str()], latency.buckets(), latency.requests(), latency.sum());
@@ -86,7 +86,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_mailbox_messages",
         GAUGE,
         &[],
-        "Messages that are not handled, those in flight and those in the store too.",
+        "Unprocessed messages, including those in flight and in the store.",
         |all, to| of_mailboxes(all, to, |usage| usage.messages),
     ),
     family(
@@ -94,7 +94,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_mailbox_messages_in_memory",
         GAUGE,
         &[],
-        "Those of them that are in memory.",
+        "Unprocessed messages that are in memory.",
         |all, to| of_mailboxes(all, to, |usage| usage.messages_in_memory as u64),
     ),
     family(
@@ -102,9 +102,9 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_reading_blocked",
         GAUGE,
         &["reason", "function"],
-        "1 while reading waits because no more messages can be taken over, with the function for which most messages wait. \
-         busy: functions have as many messages in memory as they may. full: no more fit into memory, and there is no state \
-         directory. store-fails: the store cannot be written.",
+        "1 while reading is paused because no more messages are accepted, with the function that has the most waiting messages. \
+         busy: all functions have reached their limit of messages in memory. full: the memory limit is reached, and there is \
+         no state directory. store-fails: writing to the store fails.",
         |all, to| {
             if let Some(functions) = all.functions() {
                 let blocked = functions.blocked.as_ref();
@@ -122,7 +122,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_mailbox",
         Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Memory that these take, roughly.",
+        "Approximate memory of unprocessed messages.",
         |all, to| of_mailboxes(all, to, |usage| usage.bytes as u64),
     ),
     family(Section::Mailboxes, "statefun_mailboxes", GAUGE, &[], "Addresses with messages.", |all, to| {
@@ -133,7 +133,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_addresses",
         GAUGE,
         &[],
-        "Addresses with messages or states that are in memory.",
+        "Addresses with messages or states in memory.",
         |all, to| of_mailboxes(all, to, |usage| usage.instances as u64),
     ),
     family(
@@ -141,7 +141,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_addresses_memory",
         Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Memory that these addresses take, roughly, without their messages.",
+        "Approximate memory of these addresses, without their messages.",
         |all, to| of_mailboxes(all, to, |usage| usage.state_bytes as u64),
     ),
     family(
@@ -149,7 +149,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_unsaved_states",
         Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Bytes of changed states that are in no durable checkpoint, roughly.",
+        "Approximate bytes of changed states that are not in a durable checkpoint.",
         |all, to| of_mailboxes(all, to, |usage| usage.unsaved_bytes as u64),
     ),
     family(
@@ -157,7 +157,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_store_reads",
         GAUGE,
         &[],
-        "Reads of the store that are under way: of states, and of messages that are not in memory.",
+        "Reads of the store that are in progress: of states, and of messages that are not in memory.",
         |all, to| of_mailboxes(all, to, |usage| usage.reads as u64),
     ),
     family(
@@ -165,7 +165,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_delayed_messages",
         GAUGE,
         &[],
-        "Delayed messages that are not due yet, those in the store too.",
+        "Delayed messages that are not due yet, including those in the store.",
         |all, to| of_mailboxes(all, to, |usage| usage.timers),
     ),
     family(
@@ -173,7 +173,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_unacknowledged_records",
         GAUGE,
         &[],
-        "Records that functions sent and that their egress has not stored.",
+        "Records that functions sent to an egress and that are not stored yet.",
         |all, to| of_mailboxes(all, to, |usage| usage.egress_records as u64),
     ),
     family(
@@ -181,7 +181,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_unacknowledged",
         Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Bytes of these records.",
+        "Bytes of records that functions sent to an egress and that are not stored yet.",
         |all, to| of_mailboxes(all, to, |usage| usage.egress_bytes as u64),
     ),
     family(
@@ -189,10 +189,10 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_checkpoint_age",
         Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "How far the last durable moment lies back: what a crash now would make the next start do again.",
+        "Age of the last durable checkpoint. After a crash, the next run repeats the work of this time.",
         |all, to| seconds_of_checkpoint(all, to, |durable| durable.age),
     ),
-    family(Section::Checkpoint, "statefun_checkpoints", COUNTER, &[], "Checkpoints that were written.", |all, to| {
+    family(Section::Checkpoint, "statefun_checkpoints", COUNTER, &[], "Written checkpoints.", |all, to| {
         of_checkpoint(all, to, |status| status.commits);
     }),
     family(
@@ -200,7 +200,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_checkpoint_failures",
         COUNTER,
         &[],
-        "Times that a checkpoint could not be written, and was tried again.",
+        "Failed attempts to write a checkpoint; each is retried.",
         |all, to| of_checkpoint(all, to, |status| status.failures),
     ),
     family(
@@ -216,7 +216,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_checkpoint_last",
         Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Bytes of the last one.",
+        "Bytes of the last checkpoint.",
         |all, to| of_checkpoint(all, to, |status| status.last_bytes),
     ),
     family(
@@ -224,7 +224,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_checkpoint_last_entries",
         GAUGE,
         &[],
-        "Entries that the last one changed.",
+        "Entries that the last checkpoint changed.",
         |all, to| of_checkpoint(all, to, |status| status.last_changes),
     ),
     family(
@@ -232,7 +232,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_checkpoint_last_duration",
         Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "Time that the last one took, from its cut until it was durable.",
+        "Duration of the last checkpoint, from its cut until it was durable.",
         |all, to| seconds_of_checkpoint(all, to, |durable| Some(durable.status.last_took)),
     ),
     family(
@@ -240,7 +240,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_checkpoint_last_hold",
         Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "Time for which its cut held the mailboxes.",
+        "Time for which the cut of the last checkpoint locked the mailboxes.",
         |all, to| seconds_of_checkpoint(all, to, |durable| Some(durable.status.last_held)),
     ),
 ];

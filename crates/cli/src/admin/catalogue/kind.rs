@@ -5,13 +5,13 @@ use prometheus_client::{metrics::MetricType, registry};
 /// What the numbers of a family are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It only rises.
+    /// Only rises.
     Counter(Option<Unit>),
-    /// It rises and falls.
+    /// Rises and falls.
     Gauge(Option<Unit>),
-    /// Times, in seconds.
+    /// A distribution of times, in seconds.
     Histogram,
-    /// A fact; its value is always 1.
+    /// A fact in the labels; the value is always 1.
     Info,
 }
 
@@ -26,7 +26,7 @@ impl Kind {
     }
 }
 
-/// What a number of a family is counted in.
+/// The unit of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     Bytes,

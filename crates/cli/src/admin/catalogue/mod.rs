@@ -1,4 +1,4 @@
-//! Every family of metrics. The page of the documentation is made of this table.
+//! All families of metrics. The page of the documentation is generated from these tables.
 
 mod egress;
 mod families;

@@ -1,4 +1,4 @@
-//! The process.
+//! Metrics of the process.
 
 use std::time::SystemTime;
 
@@ -9,17 +9,12 @@ use super::{
 use crate::admin::{process::Process, snapshot::Snapshot};
 
 pub(super) const FAMILIES: &[Family] = &[
-    family(Section::Process, "statefun_build", Kind::Info, &["version"], "The program.", |all, to| {
+    family(Section::Process, "statefun_build", Kind::Info, &["version"], "The version of the program.", |all, to| {
         to.fact([all.version]);
     }),
-    family(
-        Section::Process,
-        "statefun_ready",
-        GAUGE,
-        &[],
-        "1 while /readyz says that the run does its work, else 0.",
-        |all, to| to.count([], all.ready.into()),
-    ),
+    family(Section::Process, "statefun_ready", GAUGE, &[], "1 while /readyz returns 200, else 0.", |all, to| {
+        to.count([], all.ready.into())
+    }),
     family(
         Section::Process,
         "statefun_uptime",
@@ -33,7 +28,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "process_start_time",
         Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "When the run was started, in seconds since 1970.",
+        "Start time of the run, in seconds since 1970.",
         |all, to| {
             let since = all.started_at.duration_since(SystemTime::UNIX_EPOCH);
             to.real([], since.unwrap_or_default().as_secs_f64());
@@ -44,7 +39,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "process_cpu",
         Kind::Counter(Some(Unit::Seconds)),
         &[],
-        "CPU time of the process, in user and system mode. On Linux, as what follows.",
+        "CPU time of the process, in user and system mode. This and the following metrics exist only on Linux.",
         |all, to| of_process(all, |process| to.real([], process.cpu_seconds)),
     ),
     family(
@@ -52,10 +47,10 @@ pub(super) const FAMILIES: &[Family] = &[
         "process_resident_memory",
         Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Memory of the process that is in RAM.",
+        "Resident memory of the process.",
         |all, to| of_process(all, |process| to.count([], process.resident_bytes)),
     ),
-    family(Section::Process, "process_open_fds", GAUGE, &[], "Open files, sockets among them.", |all, to| {
+    family(Section::Process, "process_open_fds", GAUGE, &[], "Open file descriptors, including sockets.", |all, to| {
         of_process(all, |process| to.count([], process.open_files));
     }),
     family(
@@ -63,7 +58,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "process_max_fds",
         GAUGE,
         &[],
-        "Files that the process may have open at most; left out when there is no limit.",
+        "Limit of open file descriptors; missing when there is no limit.",
         |all, to| {
             of_process(all, |process| {
                 if let Some(most) = process.max_files {

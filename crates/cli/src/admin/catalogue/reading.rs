@@ -1,4 +1,4 @@
-//! Ingresses, and records from their arrival to their end.
+//! Metrics of ingresses, and of records from arrival to completion.
 
 use statefun_kinesis_consumer::{ReadingMode, StreamMetrics};
 
@@ -34,7 +34,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_records",
         COUNTER,
         STREAM,
-        "Records that were read; of an aggregated record its user records count.",
+        "Records that were read. For an aggregated record, its user records are counted.",
         |all, to| per_stream(all, to, |stream| stream.records),
     ),
     family(
@@ -42,10 +42,10 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_read",
         Kind::Counter(Some(Unit::Bytes)),
         STREAM,
-        "Bytes that were read, keys included, as the service counts them.",
+        "Bytes that were read, including partition keys, as the service counts them.",
         |all, to| per_stream(all, to, |stream| stream.bytes),
     ),
-    family(Section::Ingress, "statefun_ingress_shards", GAUGE, STREAM, "Shards that are being read now.", |all, to| {
+    family(Section::Ingress, "statefun_ingress_shards", GAUGE, STREAM, "Shards that are being read.", |all, to| {
         per_stream(all, to, |stream| stream.shards.len() as u64)
     }),
     family(
@@ -53,7 +53,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_behind_latest",
         Kind::Gauge(Some(Unit::Seconds)),
         SHARD,
-        "How far reading was behind the newest record of the shard at the last answer; left out before the first one.",
+        "How far reading was behind the latest record of the shard at the last response; missing before the first one.",
         |all, to| {
             for (ingress, stream) in all.streams() {
                 for shard in &stream.shards {
@@ -71,7 +71,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_shard_records",
         COUNTER,
         SHARD,
-        "Records that were read of a shard, until it is finished.",
+        "Records that were read from a shard; missing once the shard is finished.",
         |all, to| {
             for (ingress, stream) in all.streams() {
                 for shard in &stream.shards {
@@ -85,7 +85,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_calls",
         COUNTER,
         &["ingress", "stream", "operation"],
-        "Calls to the service, those that failed included.",
+        "Calls to the service, including failed ones.",
         |all, to| {
             for (ingress, stream) in all.streams() {
                 for (operation, calls) in &stream.calls {
@@ -99,7 +99,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_retries",
         COUNTER,
         &["ingress", "stream", "error"],
-        "Calls and subscriptions that failed and were tried again, by what went wrong.",
+        "Calls and subscriptions that were retried, by error.",
         |all, to| {
             for (ingress, stream) in all.streams() {
                 for (error, retries) in &stream.retries {
@@ -116,7 +116,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_aggregates",
         COUNTER,
         STREAM,
-        "Aggregated records that were taken apart.",
+        "Aggregated records that were split into user records.",
         |all, to| per_stream(all, to, |stream| stream.aggregates),
     ),
     family(
@@ -124,7 +124,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_out_of_range_records",
         COUNTER,
         STREAM,
-        "User records that were left out because they belong to another shard; their writer sends them again.",
+        "User records that were skipped because they belong to another shard; their producer sends them again.",
         |all, to| per_stream(all, to, |stream| stream.out_of_range),
     ),
     family(
@@ -132,7 +132,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_invalid_records",
         COUNTER,
         &["ingress", "stream", "reason"],
-        "Records that could not be used, by the reason: corrupt-aggregate, missing-partition-key or undecodable.",
+        "Invalid records, by reason: corrupt-aggregate, missing-partition-key or undecodable.",
         |all, to| {
             for (ingress, stream) in all.streams() {
                 for (reason, records) in &stream.invalid {
@@ -146,7 +146,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_dead_letters",
         COUNTER,
         STREAM,
-        "Records of these that were stored in the dead-letter stream.",
+        "Invalid records that were stored in the dead-letter stream.",
         |all, to| per_stream(all, to, |stream| stream.dead_letters),
     ),
     family(
@@ -154,7 +154,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_records_taken",
         COUNTER,
         &[],
-        "Records of all ingresses that were taken out of the prefetch, to be routed.",
+        "Records of all ingresses that were taken from the prefetch for routing.",
         |all, to| per_run(all, to, |run| run.counts.records_in),
     ),
     family(
@@ -162,7 +162,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_messages_routed",
         COUNTER,
         &[],
-        "Messages that records became: one per record and target.",
+        "Messages that were routed: one per record and target.",
         |all, to| per_run(all, to, |run| run.counts.messages),
     ),
     family(
@@ -170,7 +170,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_records_done",
         COUNTER,
         &[],
-        "Records that are done: handled, and all that came of them stored.",
+        "Records that are complete: their messages are processed, and the resulting records are stored.",
         |all, to| per_run(all, to, |run| run.counts.records_done),
     ),
     family(
@@ -178,7 +178,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_record_latency",
         Kind::Histogram,
         &[],
-        "Time from the arrival of a record at Kinesis until it was done.",
+        "Time from the arrival of a record at Kinesis to its completion.",
         |all, to| {
             if let Some(latency) = all.run.as_ref().map(|run| &run.latency) {
                 to.times([], latency.buckets.iter().copied(), latency.records, latency.sum);

@@ -1,4 +1,4 @@
-//! Where the numbers of a family of metrics are written to.
+//! Encodes the samples of a family of metrics.
 
 use std::{fmt, time::Duration};
 
@@ -6,7 +6,7 @@ use prometheus_client::encoding::{MetricEncoder, NoLabelSet};
 
 use super::kind::Kind;
 
-/// Takes the samples of a family. The first error ends it and is told at the end.
+/// Encodes the samples of a family. After the first error it ignores samples, and `finish` returns the error.
 pub(crate) struct Samples<'a> {
     kind: Kind,
     labels: &'static [&'static str],
@@ -15,7 +15,7 @@ pub(crate) struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// Takes the samples of a family of this kind, with these names of labels.
+    /// An encoder for samples of this kind, with these names of labels.
     pub(crate) fn new(kind: Kind, labels: &'static [&'static str], encoder: MetricEncoder<'a>) -> Self {
         Self { kind, labels, encoder, result: Ok(()) }
     }
@@ -29,7 +29,7 @@ impl<'a> Samples<'a> {
         self.result
     }
 
-    /// A whole number, for these values of the family's labels.
+    /// Adds a whole number, for these values of the family's labels.
     pub(crate) fn count<const N: usize>(&mut self, labels: [&str; N], value: u64) {
         let kind = self.kind;
         self.put(labels, |encoder| match kind {
@@ -39,7 +39,7 @@ impl<'a> Samples<'a> {
         });
     }
 
-    /// A number of seconds, or any other that is not whole.
+    /// Adds a number that is not whole, such as seconds.
     pub(crate) fn real<const N: usize>(&mut self, labels: [&str; N], value: f64) {
         let kind = self.kind;
         self.put(labels, |encoder| match kind {
@@ -49,7 +49,7 @@ impl<'a> Samples<'a> {
         });
     }
 
-    /// Times, counted by bounds; those above the last bound are in `count` only.
+    /// Adds times, counted by bounds. Times above the last bound are only in `count`.
     pub(crate) fn times<const N: usize>(
         &mut self,
         labels: [&str; N],
@@ -69,10 +69,10 @@ impl<'a> Samples<'a> {
         });
     }
 
-    /// A fact that is in the labels.
+    /// Adds a fact that is in the labels.
     pub(crate) fn fact<const N: usize>(&mut self, labels: [&str; N]) {
         if let Some(labels) = self.labelled(labels) {
-            // They are the encoder's own argument here, not those of a family.
+            // The encoder takes the labels of a fact as an argument, not as the labels of a family.
             self.result = self.encoder.encode_info(&labels);
         }
     }
@@ -86,7 +86,7 @@ impl<'a> Samples<'a> {
         };
     }
 
-    /// The labels with their values; none when there was an error.
+    /// The labels with their values; `None` after an error.
     fn labelled<'v, const N: usize>(&mut self, values: [&'v str; N]) -> Option<Vec<(&'static str, &'v str)>> {
         let names = self.labels;
         if names.len() != N {
