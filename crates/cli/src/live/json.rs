@@ -4,9 +4,9 @@ use serde::Serialize;
 use statefun_kinesis_client::{StreamMode, StreamSummary};
 
 use super::{
-    Findings,
-    ask::CONSUMERS_MAX,
+    consumer::CONSUMERS_MAX,
     finding::{Answer, Verdict},
+    findings::Findings,
 };
 use crate::{needs, policy};
 

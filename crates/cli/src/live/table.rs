@@ -3,9 +3,9 @@
 use annotate_snippets::{Group, Level, Renderer, renderer::DecorStyle};
 
 use super::{
-    Findings,
-    ask::CONSUMERS_MAX,
+    consumer::CONSUMERS_MAX,
     finding::{Answer, Problem, Verdict},
+    findings::Findings,
     json,
 };
 use crate::{github, policy};

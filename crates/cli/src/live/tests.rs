@@ -9,12 +9,14 @@ use statefun_kinesis_spec::ClientSpec;
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamArn, StreamName, StreamRef};
 
 use super::{
-    finding::{Permission, Verdict},
-    *,
+    connect::Connect,
+    finding::{Answer, Permission, Verdict},
+    findings::Findings,
+    json::LiveJson,
 };
 use crate::{
     clients::StreamClient,
-    needs::{Document, DocumentKind, Purpose},
+    needs::{Document, DocumentKind, Need, Purpose},
 };
 
 const ACCOUNT: &str = "123456789012";
