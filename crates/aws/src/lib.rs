@@ -49,13 +49,20 @@ mod build_error;
 mod builder;
 mod client;
 mod code;
+mod connections;
+mod credentials;
+mod endpoint;
 mod failure;
 mod fan_out;
+mod profile;
 mod record_page;
+mod region;
 #[cfg(test)]
 mod replay;
 mod role;
+mod sdk;
 
 pub use build_error::BuildError;
-pub use builder::{AwsKinesisBuilder, CONNECT_TIMEOUT, EVENT_TIMEOUT, OPERATION_TIMEOUT, check_endpoint};
+pub use builder::{AwsKinesisBuilder, CONNECT_TIMEOUT, EVENT_TIMEOUT, OPERATION_TIMEOUT};
 pub use client::AwsKinesis;
+pub use endpoint::check_endpoint;

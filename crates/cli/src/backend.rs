@@ -1,4 +1,4 @@
-//! Which Kinesis a module's ingresses and egresses talk to.
+//! The Kinesis that a module's ingresses and egresses use.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn, StreamName, T
 use crate::{
     ExitCode,
     args::Client,
-    clients::{AwsClients, Service, region_of},
+    clients::{AwsClients, StreamClient, region_of},
     failure::Failure,
     needs,
 };
@@ -25,7 +25,7 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// Gets ready to talk to the chosen Kinesis. AWS is not asked anything yet; in memory, the module's streams are made.
+    /// Prepares the chosen Kinesis. Does not call AWS yet; in memory, creates the module's streams.
     pub(crate) async fn new(client: Client, endpoint_url: Option<String>, module: &Module) -> Result<Self, Failure> {
         match client {
             Client::Aws => Ok(Self::Aws(AwsClients::new(endpoint_url))),
@@ -33,36 +33,36 @@ impl Backend {
         }
     }
 
-    /// The client for an ingress' streams in one place: that of a stream, or else the ingress' own.
-    pub(crate) async fn reader(
+    /// The client for an ingress' streams in the region of `place`, or in the ingress' own region.
+    pub(crate) async fn ingress_client(
         &self,
         ingress: &IngressSpec,
         place: Option<&StreamArn>,
-    ) -> Result<Arc<dyn Service>, Failure> {
-        let service = self.service(&ingress.region, &ingress.credentials, &ingress.client, place).await;
-        service.map_err(|error| {
+    ) -> Result<Arc<dyn StreamClient>, Failure> {
+        let client = self.client(&ingress.region, &ingress.credentials, &ingress.client, place).await;
+        client.map_err(|error| {
             let who = needs::describe(&ingress.credentials);
-            Failure::new(ExitCode::Setup, format!("there is no client for the ingress {}: {who}", ingress.id))
+            Failure::new(ExitCode::Setup, format!("cannot create an AWS client for the ingress {}: {who}", ingress.id))
                 .because(&error)
-                .hint("check `awsRegion` and `awsCredentials`, and that what they name is set up on this machine")
+                .hint("check `awsRegion` and `awsCredentials`, and that this machine has the profile or keys that they name")
         })
     }
 
-    /// The client for a stream: where its ARN says, or else in the region.
-    pub(crate) async fn service(
+    /// The client for a stream: in the region of its ARN, or else in `region`.
+    pub(crate) async fn client(
         &self,
         region: &AwsRegion,
         credentials: &AwsCredentials,
         spec: &ClientSpec,
         stream: Option<&StreamArn>,
-    ) -> Result<Arc<dyn Service>, NoService> {
+    ) -> Result<Arc<dyn StreamClient>, NoClient> {
         match self {
             Self::Aws(aws) => Ok(aws.get(&region_of(stream, region), credentials, spec).await?),
-            Self::Memory(memory) => memory.at(region, stream).ok_or_else(|| NoService::NotInMemory(stream.cloned())),
+            Self::Memory(memory) => memory.at(region, stream).ok_or_else(|| NoClient::NotInMemory(stream.cloned())),
         }
     }
 
-    /// How streams are read: within the service's limits; in memory, where nobody else reads, as fast as they can be.
+    /// How to read streams: within the limits of the service; in memory, where there are no other readers, faster.
     pub(crate) fn reading(&self) -> Settings {
         match self {
             Self::Aws(_) => Settings::default(),
@@ -76,7 +76,7 @@ impl Backend {
         }
     }
 
-    /// The clock by which the service dates records.
+    /// The clock of the service's arrival times.
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
         match self {
             Self::Aws(_) => Arc::new(SystemClock),
@@ -85,13 +85,13 @@ impl Backend {
     }
 }
 
-/// Why there is no client.
+/// Why no client could be created.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoService {
+pub(crate) enum NoClient {
     #[error(transparent)]
     Aws(#[from] BuildError),
     #[error(
-        "no stream of the module is in the place of {}, and in memory there are no others",
+        "the in-memory Kinesis has only the module's streams, and none of them is in the region and account of {}",
         .0.as_ref().map_or("the default region", StreamArn::as_str)
     )]
     NotInMemory(Option<StreamArn>),
@@ -100,10 +100,10 @@ pub(crate) enum NoService {
 /// Kinesis in memory: one for each region and account that the module names.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// When all of them began, so that they agree about the time.
+    /// The start of all of them, so that they have the same time.
     epoch: Timestamp,
     places: HashMap<Place, FakeKinesis>,
-    /// Where streams are that nothing says more about: in the region and account of the module's first stream ARN.
+    /// The region and account of streams without an ARN: those of the module's first stream ARN.
     default: Place,
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct Memory {
 type Place = (String, String);
 
 impl Memory {
-    /// Shards of each stream that is made: enough to see records spread and order kept per key.
+    /// Shards of each created stream: enough to see how records spread.
     const SHARDS: usize = 4;
 
     async fn with_streams_of(module: &Module) -> Result<Self, Failure> {
@@ -123,7 +123,7 @@ impl Memory {
         let mut memory = Self { epoch: Timestamp::now(), places: HashMap::new(), default };
         for need in &needs {
             let place = memory.place_of(&need.region, need.stream.arn());
-            memory.make(place, need.stream.name()).await?;
+            memory.create(place, need.stream.name()).await?;
         }
         Ok(memory)
     }
@@ -135,7 +135,7 @@ impl Memory {
         }
     }
 
-    async fn make(&mut self, place: Place, name: StreamName) -> Result<(), Failure> {
+    async fn create(&mut self, place: Place, name: StreamName) -> Result<(), Failure> {
         if !self.places.contains_key(&place) {
             let kinesis = FakeKinesis::builder().region(&place.0).account(&place.1).epoch(self.epoch).try_build();
             let kinesis = kinesis.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
@@ -144,12 +144,12 @@ impl Memory {
         match self.places[&place].create_stream(&name, Self::SHARDS).await {
             // Two ingresses, or an ingress and an egress, may share a stream.
             Err(error) if error.kind() == ErrorKind::InUse => Ok(()),
-            made => made.map_err(|error| Failure::from_error(ExitCode::Setup, &error)),
+            created => created.map_err(|error| Failure::from_error(ExitCode::Setup, &error)),
         }
     }
 
-    /// The Kinesis of a place, if a stream of the module is there.
-    fn at(&self, region: &AwsRegion, stream: Option<&StreamArn>) -> Option<Arc<dyn Service>> {
+    /// The Kinesis of a region and account, if it has a stream of the module.
+    fn at(&self, region: &AwsRegion, stream: Option<&StreamArn>) -> Option<Arc<dyn StreamClient>> {
         let kinesis = self.places.get(&self.place_of(region, stream))?;
         Some(Arc::new(kinesis.clone()))
     }

@@ -17,17 +17,17 @@ use crate::{
     report, terminal,
 };
 
-/// Checks module files and prints what there is to say about them to stdout.
+/// Checks module files and prints the results to stdout.
 pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let module = ReadModule::read(&arguments.module, None)?;
-    let denied = arguments.deny_warnings && module.count(Severity::Warning) > 0;
-    let found = module.checked.module.as_ref().filter(|_| !denied);
+    let is_denied = arguments.deny_warnings && module.count(Severity::Warning) > 0;
+    let found = module.checked.module.as_ref().filter(|_| !is_denied);
     if arguments.iam_policy {
         return policy(&module, found);
     }
-    // A module that is refused already is asked about nothing.
+    // A module that fails the check needs no calls to AWS.
     let findings = match found {
-        Some(found) if arguments.live => Some(ask(arguments, found)?),
+        Some(found) if arguments.live => Some(check_live(arguments, found)?),
         _ => None,
     };
     let code = match (found, &findings) {
@@ -35,17 +35,17 @@ pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         (_, Some(findings)) if !findings.passed() => ExitCode::Setup,
         _ => ExitCode::Done,
     };
-    let mut verdict = verdict(&module, denied);
+    let mut verdict = verdict(&module, is_denied);
     if arguments.live && found.is_none() {
-        verdict += "\nnothing was asked: --live needs a module that passes";
+        verdict += "\nAWS was not called: --live needs a module that passes the check";
     }
     let text = match arguments.format {
         Format::Human => {
             let colour = terminal::colour_on_stdout();
             let findings = findings.as_ref().map_or_else(String::new, |findings| {
-                format!("\n{}\n{}\n{POLICY_HINT}", findings.for_people(colour), findings.verdict())
+                format!("\n{}\n{}\n{POLICY_HINT}", findings.as_text(colour), findings.verdict())
             });
-            module.render_for_people(colour) + &verdict + &findings
+            module.render_as_text(colour) + &verdict + &findings
         }
         Format::Json => report::render(&module, code == ExitCode::Done, findings.as_ref().map(Findings::for_programs)),
         Format::Github => {
@@ -60,18 +60,19 @@ pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
 }
 
 const POLICY_HINT: &str =
-    "hint: `statefun-kinesis check --iam-policy` prints the least IAM policy that the module needs";
+    "hint: `statefun-kinesis check --iam-policy` prints the minimum IAM policy that the module needs";
 
 fn print(text: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{text}")
         .map_err(|error| Failure::new(ExitCode::Output, "cannot write to stdout").because(&error))
 }
 
-/// Prints the policy alone to stdout, so that it can be handed on; all talk goes to stderr.
+/// Prints only the policy to stdout, so that it can be piped; everything else goes to stderr.
 fn policy(module: &ReadModule, found: Option<&Module>) -> Result<ExitCode, Failure> {
-    terminal::tell_if_any(&module.render_for_people(terminal::colour_on_stderr()));
+    terminal::tell_if_any(&module.render_as_text(terminal::colour_on_stderr()));
     let Some(found) = found else {
-        let failure = Failure::new(ExitCode::InvalidModule, "a module that does not pass the check has no policy");
+        let failure =
+            Failure::new(ExitCode::InvalidModule, "cannot print a policy for a module that does not pass the check");
         return Err(module.hint().into_iter().fold(failure, Failure::hint));
     };
     let policies = Policies::new(found);
@@ -82,25 +83,26 @@ fn policy(module: &ReadModule, found: Option<&Module>) -> Result<ExitCode, Failu
     Ok(ExitCode::Done)
 }
 
-/// Asks the service about everything that the module needs of it.
-fn ask(arguments: &CheckArguments, module: &Module) -> Result<Findings, Failure> {
+/// Calls the service to check everything that the module needs.
+fn check_live(arguments: &CheckArguments, module: &Module) -> Result<Findings, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start").because(&error))?;
+    let runtime =
+        runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start the async runtime").because(&error))?;
     let aws = AwsClients::new(arguments.endpoint_url.clone());
     Ok(runtime.block_on(Findings::gather(needs::of(module), &aws)))
 }
 
-/// The last lines for people.
-fn verdict(module: &ReadModule, denied: bool) -> String {
+/// The last lines of the human format.
+fn verdict(module: &ReadModule, is_denied: bool) -> String {
     let names = module.names();
     let warnings = match module.count(Severity::Warning) {
         0 => String::new(),
         count => format!(", {}", counted(count, "warning")),
     };
     match &module.checked.module {
-        Some(_) if denied => {
+        Some(_) if is_denied => {
             let warnings = counted(module.count(Severity::Warning), "warning");
-            format!("{names}: {warnings}, and --deny-warnings refuses them")
+            format!("{names}: {warnings}, rejected by --deny-warnings")
         }
         Some(found) => format!("{names}: valid: {}{warnings}", contents(found)),
         None => {

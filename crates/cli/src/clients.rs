@@ -1,4 +1,4 @@
-//! The clients of AWS that a module asks for.
+//! The AWS clients of a module.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,44 +8,44 @@ use statefun_kinesis_spec::ClientSpec;
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn};
 use tokio::sync::Mutex;
 
-/// All that a module may ask of Kinesis.
-pub(crate) trait Service: KinesisClient + FanOutClient {}
+/// All operations on streams that a module needs.
+pub(crate) trait StreamClient: KinesisClient + FanOutClient {}
 
-impl<T: KinesisClient + FanOutClient> Service for T {}
+impl<T: KinesisClient + FanOutClient> StreamClient for T {}
 
 /// AWS, or a server that speaks its protocol.
 ///
-/// There is one client for each region, credentials and settings, so that those who share them share connections too,
-/// and credentials are fetched once.
+/// There is one client for each combination of region, credentials and settings, so that connections are shared and
+/// credentials are fetched once.
 #[derive(Debug)]
 pub(crate) struct AwsClients {
     endpoint_url: Option<String>,
-    clients: Mutex<HashMap<Key, Arc<dyn Service>>>,
+    clients: Mutex<HashMap<Key, Arc<dyn StreamClient>>>,
 }
 
-/// What a client is made of.
+/// The configuration of a client.
 type Key = (AwsRegion, AwsCredentials, ClientSpec);
 
 impl AwsClients {
-    /// Clients of AWS, or of one server in place of all regions.
+    /// Clients of AWS, or of one server instead of all regions.
     pub(crate) fn new(endpoint_url: Option<String>) -> Self {
         Self { endpoint_url, clients: Mutex::default() }
     }
 
-    /// A client. AWS is not asked anything yet, but for the region of this machine when nothing names one.
+    /// A client. Does not call AWS yet, except for the instance's region when nothing names one.
     pub(crate) async fn get(
         &self,
         region: &AwsRegion,
         credentials: &AwsCredentials,
         spec: &ClientSpec,
-    ) -> Result<Arc<dyn Service>, BuildError> {
+    ) -> Result<Arc<dyn StreamClient>, BuildError> {
         let mut clients = self.clients.lock().await;
         let key = (region.clone(), credentials.clone(), spec.clone());
         if let Some(client) = clients.get(&key) {
             return Ok(Arc::clone(client));
         }
         let mut builder = AwsKinesis::builder().region(region.clone()).credentials(credentials.clone());
-        // A module may leave the region to the place where it runs, which the instance itself then knows.
+        // A module may leave the region to the machine on which it runs.
         builder = builder.ask_instance_for_region(*region == AwsRegion::Default);
         if let Some(url) = &self.endpoint_url {
             builder = builder.endpoint_url(url.clone());
@@ -62,14 +62,14 @@ impl AwsClients {
         if let Some(connections) = spec.max_connections {
             builder = builder.max_connections(connections);
         }
-        let client: Arc<dyn Service> = Arc::new(builder.build().await?);
+        let client: Arc<dyn StreamClient> = Arc::new(builder.build().await?);
         clients.insert(key, Arc::clone(&client));
         Ok(client)
     }
 }
 
 impl AwsClients {
-    /// Whether it is AWS itself that answers for a region, as far as the module and the command line tell.
+    /// Whether calls for a region go to AWS itself, according to the module, the command line and the environment.
     pub(crate) fn is_aws(&self, region: &AwsRegion) -> bool {
         let of_region = match region {
             AwsRegion::CustomEndpoint { endpoint, .. } => Some(endpoint),
@@ -88,7 +88,7 @@ impl AwsClients {
     }
 }
 
-/// Where a stream is: the region in its ARN counts; the module file's own may differ by mistake.
+/// The region of a stream: that of its ARN, even if the module file names another one by mistake.
 pub(crate) fn region_of(stream: Option<&StreamArn>, region: &AwsRegion) -> AwsRegion {
     let Some(arn) = stream else { return region.clone() };
     let id = arn.region().to_owned();

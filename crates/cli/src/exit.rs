@@ -2,12 +2,12 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Everything was done, or a signal asked to stop and nothing was left unfinished.
+    /// Done, or stopped by a signal with no unfinished work.
     Done = 0,
-    /// A module file has errors, or warnings where these are denied, or cannot be read. Nothing was started.
+    /// A module file has errors, or has warnings that `--deny-warnings` rejects, or cannot be read. Nothing was started.
     InvalidModule = 2,
-    /// What the module asks for is not there: a stream, a region, credentials, a permission, or the service itself.
-    /// Nothing was read. `check --live` ends so when it finds something missing.
+    /// A stream, a region, credentials or a permission is missing, or Kinesis cannot be reached. Nothing was read.
+    /// `check --live` exits with this code too.
     Setup = 3,
     /// Kinesis failed permanently while records were read or written.
     Kinesis = 4,
@@ -15,17 +15,17 @@ pub enum ExitCode {
     Functions = 5,
     /// The file of records for `--input` has errors, or cannot be read. Nothing was started.
     InvalidInput = 6,
-    /// stdout or the file of `--output` could not be written.
+    /// Cannot write to stdout or to the file of `--output`.
     Output = 7,
-    /// A record of a stream cannot become a message; the error names its stream, shard and sequence number.
+    /// A record is invalid: it cannot become a message. The error names its stream, shard and sequence number.
     InvalidRecord = 8,
-    /// A signal asked to stop, and not everything could be finished in time. The last line says how many of what.
+    /// Stopped by a signal before all work was finished. The last line says what is unfinished.
     Unfinished = 9,
-    /// The command line is wrong (as `EX_USAGE` of `sysexits.h`).
+    /// The command line is invalid (like `EX_USAGE` of `sysexits.h`).
     Usage = 64,
-    /// A bug of this program: it panicked. Please report what it printed.
+    /// A bug in this program: it panicked. Please report the output.
     Bug = 101,
-    /// A second signal asked to stop at once; in-flight records were not finished.
+    /// Stopped at once by a second signal; in-flight records were not finished.
     Interrupted = 130,
 }
 

@@ -6,16 +6,16 @@ use statefun_kinesis_spec::Code;
 
 use crate::{ExitCode, args::ExplainArguments, failure::Failure};
 
-/// Prints what a code stands for, with a wrong and a right example, to stdout.
+/// Prints the meaning of a code to stdout, with a wrong and a correct example.
 pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
-    // Parsed here and not by clap, so that a wrong code is told in the same form as other failures.
+    // Parsed here and not by clap, so that a wrong code is reported in the same form as other failures.
     let code = arguments.code.parse::<Code>().map_err(|error| {
         let failure = Failure::from_error(ExitCode::Usage, &error);
         match near(&arguments.code)[..] {
             [] => failure.hint("`statefun-kinesis check` prints the code of each problem"),
             ref near => {
                 let lines: Vec<_> = near.iter().map(|code| format!("\n  {code}: {}", code.title())).collect();
-                failure.hint(format!("perhaps one of these is meant:{}", lines.concat()))
+                failure.hint(format!("did you mean one of these?{}", lines.concat()))
             }
         }
     })?;
@@ -25,13 +25,13 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, Failure>
     Ok(ExitCode::Done)
 }
 
-/// Codes that may have been meant, the likeliest first: the one of that number, one with a slip in it, or those whose
-/// title has the words.
+/// Codes that the user may have meant, the most likely first: the code with that number, codes with a typo, or codes
+/// whose title contains the words.
 fn near(text: &str) -> Vec<Code> {
-    /// Codes that are shown. More would be no help.
+    /// Most codes that are shown. More would not help.
     const MOST: usize = 5;
     /// Characters that may differ from a code.
-    const SLIPS: usize = 2;
+    const TYPOS: usize = 2;
 
     // A code has seven characters; much longer texts are not worth comparing.
     let text: String = text.trim().chars().take(80).collect::<String>().to_lowercase();
@@ -45,10 +45,10 @@ fn near(text: &str) -> Vec<Code> {
         .iter()
         .filter(|code| Some(*code) != meant)
         .filter_map(|&code| {
-            let slips = strsim::osa_distance(&text, &code.as_str().to_lowercase());
+            let typos = strsim::osa_distance(&text, &code.as_str().to_lowercase());
             let in_title = text.chars().any(char::is_alphabetic)
                 && text.split_whitespace().all(|word| code.title().to_lowercase().contains(word));
-            (in_title || meant.is_none() && slips <= SLIPS).then_some((slips, code))
+            (in_title || meant.is_none() && typos <= TYPOS).then_some((typos, code))
         })
         .collect();
     ranked.sort();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_with_a_slip_brings_the_ones_that_may_be_meant() {
+    fn a_mistyped_code_suggests_similar_codes() {
         check("7", &["SFK0007"]);
         check("SFK7", &["SFK0007"]);
         check("FSK0007", &["SFK0007"]);
@@ -74,6 +74,6 @@ mod tests {
         check("", &[]);
         check("\u{1b}[0m", &[]);
         check(&"x".repeat(1 << 20), &[]);
-        assert_eq!(near("SFK000").len(), 5, "no more than can be read");
+        assert_eq!(near("SFK000").len(), 5, "at most five");
     }
 }

@@ -4,9 +4,9 @@ use statefun_kinesis_types::ErrorChain;
 
 use crate::ExitCode;
 
-/// Why the command ends without having done what it was asked to do.
+/// Why the command failed.
 ///
-/// `Display` is what a person reads: the error, the errors below it, and a hint, a line each.
+/// `Display` prints the error, its causes and a hint, one per line.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit_code: ExitCode,
@@ -15,24 +15,24 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure with a message of its own.
+    /// A failure with a message.
     pub(crate) fn new(exit_code: ExitCode, message: impl Into<String>) -> Self {
         Self { exit_code, lines: vec![message.into()], hint: None }
     }
 
-    /// A failure by an error, with the chain below it.
+    /// A failure caused by an error, with the chain of its sources.
     pub(crate) fn from_error(exit_code: ExitCode, error: &dyn Error) -> Self {
         Self { exit_code, lines: lines(error), hint: None }
     }
 
-    /// The same with the error that led to it, and the chain below that.
+    /// Adds the error that caused the failure, and the chain of its sources.
     #[must_use]
     pub(crate) fn because(mut self, error: &dyn Error) -> Self {
         self.lines.extend(lines(error));
         self
     }
 
-    /// The same with a way out.
+    /// Adds a hint: what to do now.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -44,7 +44,7 @@ impl Failure {
     }
 }
 
-/// An error and those below it, a line each.
+/// An error and its sources, one line each.
 pub(crate) fn lines(error: &dyn Error) -> Vec<String> {
     ErrorChain(error).errors().map(ToString::to_string).collect()
 }

@@ -1,4 +1,4 @@
-//! What `--functions` offers beside the router's own echo.
+//! `--functions log`: functions that print messages. The router has `echo`.
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::{
     records::{push_json_line, text_or_base64},
 };
 
-/// Prints each message as one JSON line.
+/// Prints each message as one line of JSON.
 #[derive(Debug)]
 pub(crate) struct Log {
     output: Output,

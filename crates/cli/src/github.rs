@@ -6,7 +6,7 @@ use statefun_kinesis_spec::{Diagnostic, Severity};
 
 use crate::module::ReadModule;
 
-/// The diagnostics, a workflow command each.
+/// The diagnostics, one workflow command each.
 pub(crate) fn render(module: &ReadModule) -> String {
     module.checked.diagnostics.iter().map(|diagnostic| command(module, diagnostic)).collect()
 }
@@ -19,7 +19,7 @@ fn command(module: &ReadModule, diagnostic: &Diagnostic) -> String {
     };
     let start = diagnostic.position;
     let end = module.end_of(diagnostic.file, &diagnostic.span, start);
-    // Where the span ends with a line, the next one is no part of it.
+    // A span that ends with a line break does not include the next line.
     let end_line = if end.column == 1 { end.line.saturating_sub(1).max(start.line) } else { end.line };
     let name = property(&module.files[diagnostic.file].name);
     let mut text = format!("::{level} file={name},line={},endLine={end_line}", start.line);
@@ -35,12 +35,12 @@ fn command(module: &ReadModule, diagnostic: &Diagnostic) -> String {
     text
 }
 
-/// A problem that has no place in a file.
+/// A problem without a place in a file.
 pub(crate) fn error(title: &str, message: &str) -> String {
     format!("::error title={}::{}\n", property(title), data(message))
 }
 
-/// The text behind the second pair of colons.
+/// The text after the second pair of colons.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_end_a_value_is_escaped() {
+    fn characters_that_end_a_value_are_escaped() {
         assert_eq!(property("a,b:c%\r\n"), "a%2Cb%3Ac%25%0D%0A");
         assert_eq!(data("50 % of a: b, c\n"), "50 %25 of a: b, c%0A");
         assert_eq!(error("a: b", "c: d"), "::error title=a%3A b::c: d\n");

@@ -1,4 +1,4 @@
-//! What a run gives messages to, and where positions are kept.
+//! The handler of a run's messages, and where its positions are stored.
 
 use std::{
     collections::HashMap,
@@ -19,29 +19,29 @@ use crate::{
     args::{Functions, RunArguments},
     backend::Backend,
     failure::Failure,
-    feed::LastPlaces,
     functions::Log,
+    input::LastPositions,
     output::Output,
     state_directory::{self, StateDirectory, UsedBy},
     writers::EndpointDeadLetters,
 };
 
-/// Time between two commits in memory, which cost little: what is read counts as read that soon.
+/// Time between two commits to the store in memory. They are cheap, so positions move soon.
 const IN_MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The handler of a run.
 #[derive(Debug)]
 pub(crate) struct RunHandler {
     pub(crate) handler: Handler,
-    kept: Kept,
+    positions: Positions,
 }
 
-/// Where the positions of a run are kept.
+/// Where the positions of a run are stored.
 #[derive(Debug)]
-enum Kept {
+enum Positions {
     InMemory(Arc<HashMap<TypeName, Arc<MemoryCheckpoints>>>),
     OnDisk,
-    ByFunctions(Weak<StatefulFunctions>),
+    InFunctions(Weak<StatefulFunctions>),
 }
 
 impl RunHandler {
@@ -67,53 +67,53 @@ impl RunHandler {
                 Arc::new(StoredCheckpoints::new(Arc::clone(&store), ingress.clone())) as Arc<dyn CheckpointStore>
             };
             let handler = stateless.checkpoints(checkpoints).into();
-            return Self { handler, kept: Kept::OnDisk };
+            return Self { handler, positions: Positions::OnDisk };
         }
         let positions = module.ingresses.iter().map(|ingress| (ingress.id.clone(), Arc::default()));
         let positions: Arc<HashMap<TypeName, Arc<MemoryCheckpoints>>> = Arc::new(positions.collect());
         let all = Arc::clone(&positions);
         let checkpoints = move |ingress: &TypeName| Arc::clone(&all[ingress]) as Arc<dyn CheckpointStore>;
         let handler = stateless.checkpoints(checkpoints).into();
-        Self { handler, kept: Kept::InMemory(positions) }
+        Self { handler, positions: Positions::InMemory(positions) }
     }
 
     fn stateful(functions: StatefulFunctions) -> Self {
         let functions = Arc::new(functions);
-        let kept = Kept::ByFunctions(Arc::downgrade(&functions));
-        Self { handler: Handler::stateful(functions), kept }
+        let positions = Positions::InFunctions(Arc::downgrade(&functions));
+        Self { handler: Handler::stateful(functions), positions }
     }
 
-    /// The functions that keep states, if that is what handles messages.
+    /// The stateful functions of the run; empty when the handler is stateless.
     pub(crate) fn functions(&self) -> Weak<StatefulFunctions> {
-        match &self.kept {
-            Kept::InMemory(_) | Kept::OnDisk => Weak::new(),
-            Kept::ByFunctions(functions) => Weak::clone(functions),
+        match &self.positions {
+            Positions::InMemory(_) | Positions::OnDisk => Weak::new(),
+            Positions::InFunctions(functions) => Weak::clone(functions),
         }
     }
 
-    /// Waits until an ingress has processed everything up to these places of its streams.
-    pub(crate) async fn processed(&self, ingress: &TypeName, last: &LastPlaces) {
+    /// Waits until an ingress has processed its streams up to these positions.
+    pub(crate) async fn processed(&self, ingress: &TypeName, last: &LastPositions) {
         const PAUSE: Duration = Duration::from_millis(10);
-        match &self.kept {
-            Kept::InMemory(positions) => {
+        match &self.positions {
+            Positions::InMemory(positions) => {
                 let positions = &positions[ingress];
                 for ((stream, shard), sequence_number) in last {
-                    // The store knows the streams that the ingress reads, from before the first record.
+                    // The store lists the streams of the ingress before the first record is read.
                     if positions.get(stream).is_some() {
                         positions.reached(stream, shard, *sequence_number).await;
                     }
                 }
             }
-            // Input is put into streams in memory, for which nothing is kept on disk.
-            Kept::OnDisk => {}
-            Kept::ByFunctions(functions) => {
+            // `--input` needs streams in memory, which exclude `--state`.
+            Positions::OnDisk => {}
+            Positions::InFunctions(functions) => {
                 for ((stream, shard), sequence_number) in last {
                     let at = Position::behind(*sequence_number);
                     loop {
                         let Some(functions) = functions.upgrade() else { return };
                         let stored = functions.positions(ingress).load(stream).await;
                         let position = stored.ok().flatten().map(|stored| stored.shards.get(shard).copied());
-                        // Another ingress may read the stream.
+                        // A stream without a position belongs to another ingress.
                         if position.is_none_or(|position| position.is_some_and(|position| position.covers(at))) {
                             break;
                         }
@@ -131,7 +131,7 @@ impl RunHandler {
     }
 }
 
-/// The functions that the module's endpoints serve. With a state directory they go on with what it has.
+/// The functions at the module's endpoints. With a state directory, they continue with its content.
 async fn remote(
     module: &Module,
     backend: &Arc<Backend>,
@@ -155,7 +155,7 @@ async fn remote(
     functions.build().await.map_err(|error| match error {
         StartError::Store(error) => state_directory::unusable(&error, UsedBy::Run),
         StartError::Unserved(_) => Failure::from_error(ExitCode::InvalidModule, &error).hint(
-            "bring its endpoint back until its messages are handled, or start over with empty state in another \
+            "add its endpoint again until its messages are processed, or start over with empty state in another \
              directory",
         ),
         StartError::NoDeadLetters { .. } => Failure::from_error(ExitCode::Setup, &error),

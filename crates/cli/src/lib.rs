@@ -1,10 +1,10 @@
 //! The `statefun-kinesis` command: arguments, wiring, rendering, and exit codes.
 //!
-//! Everything that it does is done by the other crates; this one alone prints, reads the environment and knows all
-//! backends. As a library it offers what scripts and tests rely on: the [`ExitCode`]s.
+//! The other crates do the work. Only this crate prints, reads the environment and knows all backends. As a library, it
+//! exports the [`ExitCode`]s, which scripts and tests rely on.
 //!
-//! stdout is data: routed messages (`--functions log`), egress records (`--output -`), diagnostics of `check`. stderr is
-//! talk: progress, log lines, the summary, errors.
+//! stdout is for data: routed messages (`--functions log`), egress records (`--output -`), diagnostics of `check`. stderr
+//! is for everything else: progress, log lines, the summary, errors.
 
 mod admin;
 mod args;
@@ -14,26 +14,26 @@ mod clients;
 mod exit;
 mod explain;
 mod failure;
-mod feed;
 mod functions;
 mod github;
 mod handler;
-mod lanes;
+mod input;
 mod live;
+mod masked_text;
 mod module;
 mod needs;
 mod output;
+mod output_client;
 mod policy;
 mod records;
+mod regional_ingress;
 mod report;
 mod run;
 mod schema;
-mod shown;
 mod signals;
 mod state;
 mod state_directory;
 mod summary;
-mod tap;
 mod terminal;
 mod writers;
 
@@ -46,11 +46,11 @@ use clap::Parser;
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // Help and version are data that was asked for; everything else is a mistake in the command line.
+        // Help and version are requested data; everything else is a mistake in the command line.
         Err(error) => {
-            let asked_for = !error.use_stderr();
+            let is_requested = !error.use_stderr();
             return match error.print() {
-                Ok(()) if asked_for => ExitCode::Done,
+                Ok(()) if is_requested => ExitCode::Done,
                 Ok(()) => ExitCode::Usage,
                 Err(_) => ExitCode::Output,
             };

@@ -1,4 +1,4 @@
-//! Module files from the disk, and their diagnostics for people and programs.
+//! Module files, and their diagnostics as text.
 
 use std::{fs::File, io::Read, ops::Range, path::Path};
 
@@ -11,17 +11,17 @@ use crate::{
     ExitCode,
     args::ModuleArguments,
     failure::Failure,
-    shown::{Lines, Shown},
+    masked_text::{Lines, MaskedText},
 };
 
-/// Module files that were read, with all that there is to say about them.
+/// Module files with their diagnostics.
 #[derive(Debug)]
 pub(crate) struct ReadModule {
     pub(crate) files: Vec<SourceFile>,
     pub(crate) checked: Checked,
 }
 
-/// Line and column behind the last character of a span, both counted from 1.
+/// Line and column after the last character of a span, both counted from 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndPosition {
     pub(crate) line: usize,
@@ -29,8 +29,8 @@ pub(crate) struct EndPosition {
 }
 
 impl ReadModule {
-    /// Reads and checks the files. `stored_positions` says whether positions are stored from which a run would go on, if
-    /// that is known.
+    /// Reads and checks the files. `stored_positions` says whether a run would continue from stored positions, if that is
+    /// known.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl ReadModule {
         options.lenient = arguments.lenient;
         options.ignore_unsupported = arguments.ignore_unsupported;
         options.stored_positions = stored_positions;
-        // A name or a value that is not UTF-8 cannot stand in a module file.
+        // Module files are UTF-8, so they cannot name a variable that is not.
         let variables = std::env::vars_os();
         options.variables =
             variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
@@ -54,7 +54,7 @@ impl ReadModule {
         self.checked.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
     }
 
-    /// How to learn more about the first error, which is the one that a person begins with.
+    /// How to learn more about the first error, which is the one to fix first.
     pub(crate) fn hint(&self) -> Option<String> {
         let mut diagnostics = self.checked.diagnostics.iter();
         let first = diagnostics.find(|diagnostic| diagnostic.severity == Severity::Error)?;
@@ -67,18 +67,19 @@ impl ReadModule {
         names.join(", ")
     }
 
-    /// Where a span ends, told from where it starts: it takes no walk through the whole file.
+    /// Where a span ends. It is computed from the start, because a walk through the whole file for each problem would be
+    /// slow.
     pub(crate) fn end_of(&self, file: usize, span: &Range<usize>, start: Position) -> EndPosition {
         let inside = SourceFile::new("", &self.files[file].text[span.clone()]).position(span.len());
         let column = if inside.line == 1 { start.column + inside.column - 1 } else { inside.column };
         EndPosition { line: start.line + inside.line - 1, column }
     }
 
-    /// The diagnostics with the lines of the files that they are about; keys and passwords are masked.
-    pub(crate) fn render_for_people(&self, colour: bool) -> String {
+    /// The diagnostics with the affected lines of the files. Keys and passwords are masked.
+    pub(crate) fn render_as_text(&self, colour: bool) -> String {
         let files = self.files.iter().enumerate();
-        let shown: Vec<Shown> =
-            files.map(|(index, file)| Shown::new(&file.text, self.checked.secret_spans(index))).collect();
+        let shown: Vec<MaskedText> =
+            files.map(|(index, file)| MaskedText::new(&file.text, self.checked.secret_spans(index))).collect();
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
@@ -89,7 +90,7 @@ impl ReadModule {
         text
     }
 
-    fn group<'a>(&'a self, diagnostic: &'a Diagnostic, shown: &'a [Shown]) -> Group<'a> {
+    fn group<'a>(&'a self, diagnostic: &'a Diagnostic, shown: &'a [MaskedText]) -> Group<'a> {
         let level = match diagnostic.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -100,7 +101,7 @@ impl ReadModule {
             |file: usize, lines: &Lines<'a>| Snippet::source(lines.text).line_start(lines.first).path(name(file));
         let origin =
             |file: usize, position: Position| Origin::path(name(file)).line(position.line).char_column(position.column);
-        // Labels that are near enough are shown together with the problem itself.
+        // Labels close to the problem are shown in the same snippet.
         let mut near = vec![&diagnostic.span];
         let mut far = Vec::new();
         for label in &diagnostic.labels {
@@ -139,11 +140,11 @@ impl ReadModule {
         if let Some(help) = &diagnostic.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
-        // What an option of the command line can do about it; the reader of module files knows none.
+        // Options of the command line that help. The `spec` crate does not know them.
         let option = if diagnostic.severity != Severity::Error {
             None
         } else if diagnostic.code == Code::UnknownField {
-            Some("--lenient makes unknown fields warnings")
+            Some("--lenient reports unknown fields as warnings")
         } else if diagnostic.code == Code::KindNotServed {
             Some("--ignore-unsupported skips such documents with a warning")
         } else {
@@ -156,7 +157,7 @@ impl ReadModule {
     }
 }
 
-/// Reads one module file, and never more of it than a module file may have.
+/// Reads one module file, up to the size limit of module files.
 fn read_file(path: &Path) -> Result<SourceFile, Failure> {
     let invalid = |message: String| Failure::new(ExitCode::InvalidModule, message);
     let name = path.display();
@@ -172,10 +173,10 @@ fn read_file(path: &Path) -> Result<SourceFile, Failure> {
         return Err(invalid(format!("{name} is a directory, not a module file"))
             .hint(format!("name the file in it, such as {}", path.join("module.yaml").display())));
     }
-    // With room for all of it at once, the text and its keys are in one place of the memory only.
+    // The buffer never grows, so that secrets are in one place of the memory only.
     let mut bytes = Vec::with_capacity(MODULE_MAX_BYTES + 1);
-    // One byte more than allowed tells a file that is too large from one that just fits.
+    // One byte more than allowed distinguishes a file that is too large from one that just fits.
     file.take(MODULE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    // What is wrong with the content is told as all other problems are, with its place.
+    // Invalid content is reported like all other problems, with its place.
     Ok(SourceFile::from_bytes(name.to_string(), bytes))
 }

@@ -1,4 +1,4 @@
-//! What a module needs of Kinesis: which streams, for what, with whose credentials.
+//! What a module needs from Kinesis: which streams, for what purpose, with which credentials.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub(crate) struct Need {
     pub(crate) document: Document,
     pub(crate) purpose: Purpose,
     pub(crate) stream: StreamRef,
-    /// Where the service is asked: where the stream's ARN says, if it has one.
+    /// The region to call: that of the stream's ARN, if it has one.
     pub(crate) region: AwsRegion,
     pub(crate) credentials: AwsCredentials,
     pub(crate) client: ClientSpec,
@@ -27,7 +27,7 @@ pub(crate) struct Need {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Document {
     pub(crate) kind: DocumentKind,
-    /// Its id; for an endpoint, which has none, the functions that it serves.
+    /// Its id. An endpoint has none, so its functions stand here.
     pub(crate) id: String,
 }
 
@@ -67,12 +67,12 @@ pub(crate) enum Purpose {
     },
     /// Records are written to it.
     Write,
-    /// Records that nothing can be done with are written to it.
+    /// Dead letters are written to it.
     DeadLetter,
 }
 
 impl Purpose {
-    /// One word for tables and programs.
+    /// The purpose as one word, for tables and programs.
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
             Self::Poll => "poll",
@@ -83,11 +83,11 @@ impl Purpose {
     }
 }
 
-/// Calls that a policy allows together, under a name of their own.
+/// Calls that one statement of a policy allows, with the statement's name.
 pub(crate) type Grant = (&'static str, &'static [Operation]);
 
 impl Need {
-    /// The calls that a run makes, and so those that a policy has to allow.
+    /// The calls that a run makes, which a policy therefore has to allow.
     pub(crate) fn grants(&self) -> &'static [Grant] {
         use Operation::{
             DescribeStreamConsumer, DescribeStreamSummary, GetRecords, GetShardIterator, ListShards, PutRecords,
@@ -104,10 +104,10 @@ impl Need {
             (Purpose::FanOut { managed: true, .. }, _) => &[
                 DESCRIBE,
                 ("RegisterConsumers", &[DescribeStreamConsumer, SubscribeToShard, RegisterStreamConsumer]),
-                // A stream that has no room for another consumer is polled.
+                // A stream that has reached its limit of consumers is polled.
                 ("PollWithoutConsumer", &[GetShardIterator, GetRecords]),
             ],
-            // The consumer writes few dead letters, and does not look for shards.
+            // The consumer writes few dead letters, so it does not list shards.
             (Purpose::DeadLetter, DocumentKind::Ingress) => {
                 &[("WriteDeadLetters", &[DescribeStreamSummary, PutRecords])]
             }
@@ -122,9 +122,9 @@ impl Need {
         self.grants().iter().flat_map(|(_, operations)| *operations).copied()
     }
 
-    /// What a policy names to allow a call: the stream, and for calls on a consumer that one too.
+    /// The resources of a call in a policy: the stream, and for calls on a consumer also the consumer.
     ///
-    /// A consumer's ARN ends with the time of its registration, which no policy can know.
+    /// A consumer's ARN ends with the time of its registration, which is unknown here, so it ends with a `*`.
     pub(crate) fn resources(&self, operation: Operation) -> Vec<String> {
         let stream = self.stream_pattern();
         let is_on_consumer = matches!(
@@ -139,7 +139,7 @@ impl Need {
         }
     }
 
-    /// The stream's ARN; for a stream that the module names without one, a pattern with `*` for what is not known.
+    /// The stream's ARN. Without an ARN, a pattern with `*` for the unknown parts.
     pub(crate) fn stream_pattern(&self) -> String {
         match &self.stream {
             StreamRef::Arn(arn) => arn.to_string(),
@@ -153,7 +153,7 @@ impl Need {
     }
 }
 
-/// All needs of a module, in file order and each once.
+/// All needs of a module, in file order and without duplicates.
 pub(crate) fn of(module: &Module) -> Vec<Need> {
     let mut needs = Vec::new();
     let mut add = |need: Need| {
@@ -194,14 +194,14 @@ fn of_ingress(ingress: &IngressSpec, add: &mut impl FnMut(Need)) {
     }
     for route in &ingress.streams {
         if let InvalidRecordHandling::DeadLetter { stream, .. } = ingress.invalid_records_of(route) {
-            // A short name means the stream beside the one that is read.
+            // A name without an ARN means a stream in the region of the stream that is read.
             let beside = region_of(route.stream.arn(), &ingress.region);
             need(Purpose::DeadLetter, stream, region_of(stream.arn(), &beside));
         }
     }
 }
 
-/// A stream of an egress is where its ARN says; one without is where the egress says.
+/// A stream of an egress is in the region of its ARN, or else in the region of the egress.
 fn of_egress(egress: &EgressSpec, add: &mut impl FnMut(Need)) {
     let mut need = |purpose: Purpose, stream: StreamRef| {
         add(Need {
@@ -236,14 +236,16 @@ fn of_endpoint(endpoint: &EndpointSpec, add: &mut impl FnMut(Need)) {
     }
 }
 
-/// Whose credentials these are, for people. It never tells a key.
+/// Describes credentials, without any secret.
 pub(crate) fn describe(credentials: &AwsCredentials) -> String {
     match credentials {
         AwsCredentials::Default => "the AWS default chain".to_owned(),
         AwsCredentials::Profile { name, path: None } => format!("the profile {name}"),
         AwsCredentials::Profile { name, path: Some(path) } => format!("the profile {name} of {}", path.display()),
-        AwsCredentials::Basic { .. } => "the keys of the module file".to_owned(),
-        AwsCredentials::WebIdentity { role_arn, .. } => format!("the role {role_arn} by web identity"),
+        AwsCredentials::Basic { .. } => "the keys in the module file".to_owned(),
+        AwsCredentials::WebIdentity { role_arn, .. } => {
+            format!("the role {role_arn}, assumed with a web identity token")
+        }
         AwsCredentials::AssumeRole { role_arn, .. } => format!("the role {role_arn}, assumed by the AWS default chain"),
     }
 }

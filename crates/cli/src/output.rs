@@ -1,4 +1,4 @@
-//! Where data goes: stdout or a file, whole lines at a time.
+//! Output of data to stdout or to a file, whole lines at a time.
 
 use std::{
     fs::File,
@@ -15,23 +15,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ExitCode, failure::Failure};
 
-/// A place for lines of data, shared by all who have some. Cheap to clone.
+/// An output for lines of data, shared by all that write to it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Output(Arc<Inner>);
 
 struct Inner {
     name: PathBuf,
-    /// The file, if it is one whose old content has to go.
+    /// The file, if it may have old content to remove.
     old: Option<File>,
     writer: Mutex<Box<dyn AsyncWrite + Send + Unpin>>,
     error: OnceLock<io::Error>,
-    /// Cancelled when nothing more can be written: a run whose results go nowhere has to stop.
+    /// Cancelled when writing fails: a run whose results are lost has to stop.
     stop: CancellationToken,
 }
 
 impl Output {
-    /// Opens stdout (`-`) or a file, which is made if it is not there. Its old content stays until
-    /// [`begin`](Self::begin): a run that never starts destroys nothing.
+    /// Opens stdout (`-`) or a file, which is created if it does not exist. Its old content stays until
+    /// [`begin`](Self::begin), so that a run that fails to start destroys nothing.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Output {
             let message = format!("cannot write the output file {}", path.display());
             let failure = Failure::new(ExitCode::Output, message).because(&error);
             match error.kind() {
-                io::ErrorKind::NotFound => failure.hint("make its directory first; `--output -` writes to stdout"),
+                io::ErrorKind::NotFound => failure.hint("create its directory first; `--output -` writes to stdout"),
                 io::ErrorKind::IsADirectory => failure.hint("name a file in it; `--output -` writes to stdout"),
                 _ => failure,
             }
@@ -72,7 +72,7 @@ impl Output {
         Self(Arc::new(Inner { name, old, writer: Mutex::new(writer), error: OnceLock::new(), stop }))
     }
 
-    /// Removes what the file held before.
+    /// Removes the old content of the file.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ impl Output {
         Failure::new(ExitCode::Output, format!("cannot write to {}", self.0.name.display())).because(error)
     }
 
-    /// Writes whole lines. A failure stops the run, and is told by [`Output::result`]; it is told here too, so that
-    /// whoever wrote does not count the lines as written.
+    /// Writes whole lines. A failure stops the run, and [`Output::result`] returns it. It is returned here too, so that
+    /// the caller does not count the lines as written.
     pub(crate) async fn write(&self, lines: &str) -> Result<(), io::ErrorKind> {
         if let Some(error) = self.0.error.get() {
             return Err(error.kind());

@@ -1,4 +1,4 @@
-//! Records as JSON Lines: what `--input` takes and what `--output` gives.
+//! Records as JSON Lines: the input of `--input` and the output of `--output`.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -22,7 +22,7 @@ struct InputLine<'a> {
     explicit_hash_key: Option<Cow<'a, str>>,
 }
 
-/// A record of an input file and the stream that it is for.
+/// A record of an input file, and its stream.
 #[derive(Debug)]
 pub(crate) struct InputRecord {
     pub(crate) stream: StreamArn,
@@ -33,13 +33,13 @@ pub(crate) struct InputRecord {
 ///
 /// # Errors
 ///
-/// What is wrong with it, in words that can follow `file:line: `.
+/// Says what is wrong, as a text that can follow `file:line: `.
 pub(crate) fn read_line(
     line: &str,
     find_stream: impl FnOnce(&StreamRef) -> Result<(StreamArn, usize), String>,
 ) -> Result<InputRecord, String> {
     let line: InputLine<'_> = serde_json::from_str(line).map_err(|error| {
-        // The line number is the file's; the one of the parser is always 1.
+        // The caller adds the line number of the file; the parser's is always 1.
         let text = error.to_string();
         let text = text.split(" at line ").next().unwrap_or_default();
         format!("not a record: {text} (column {})", error.column())
@@ -52,8 +52,8 @@ pub(crate) fn read_line(
         (None, Some(text)) => {
             BASE64_STANDARD.decode(text).map(Bytes::from).map_err(|error| format!("dataBase64: {error}"))?
         }
-        (Some(_), Some(_)) => return Err("both `data` and `dataBase64`: a record has one of them".into()),
-        (None, None) => return Err("neither `data` nor `dataBase64`: a record has one of them".into()),
+        (Some(_), Some(_)) => return Err("both `data` and `dataBase64`: use exactly one".into()),
+        (None, None) => return Err("neither `data` nor `dataBase64`: use exactly one".into()),
     };
     let mut record = PutRecord::new(key, data);
     if let Some(key) = line.explicit_hash_key {
@@ -85,7 +85,7 @@ struct OutputLine<'a> {
     sequence_number: String,
 }
 
-/// Adds the line of a record that was stored. Text stays text; what is not UTF-8 is written in base64.
+/// Adds the line of a stored record. UTF-8 is written as text, other data in base64.
 pub(crate) fn write_line(out: &mut String, stream: &StreamRef, record: &PutRecord, placement: &Placement) {
     let (data, data_base64) = text_or_base64(&record.data);
     let name = stream.name();
@@ -101,7 +101,7 @@ pub(crate) fn write_line(out: &mut String, stream: &StreamRef, record: &PutRecor
     push_json_line(out, &line);
 }
 
-/// Bytes as text where they are UTF-8, else in base64: one of both is always there.
+/// Bytes as text if they are UTF-8, else in base64. Exactly one of the two is set.
 pub(crate) fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
@@ -111,7 +111,7 @@ pub(crate) fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
 
 /// Adds a value as one line of JSON.
 pub(crate) fn push_json_line(out: &mut String, value: &impl Serialize) {
-    // Strings and numbers always have a JSON form, and a string takes all that is written to it.
+    // Strings and numbers always have a JSON form, and writing to a string cannot fail.
     if let Ok(line) = serde_json::to_string(value) {
         let _ = writeln!(out, "{line}");
     }

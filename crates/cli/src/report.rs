@@ -1,4 +1,4 @@
-//! What `check --format json` prints. docs/checking.md lists every field, and a test compares the two.
+//! The output of `check --format json`. docs/checking.md lists every field, and a test compares the two.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use statefun_kinesis_spec::{Position, Severity};
 
 use crate::{live::LiveJson, module::ReadModule};
 
-/// The diagnostics as one JSON object, with what was found out by asking if anything was asked.
+/// The diagnostics as one JSON object, with the findings of `--live` if it was given.
 pub(crate) fn render(module: &ReadModule, passed: bool, live: Option<LiveJson>) -> String {
     let report = Report {
         version: 1,
@@ -39,7 +39,7 @@ pub(crate) fn render(module: &ReadModule, passed: bool, live: Option<LiveJson>) 
     serde_json::to_string_pretty(&report).unwrap_or_default()
 }
 
-/// Fields may be added; none changes its meaning or goes within a `version`.
+/// Within a `version`, fields may be added, but none is removed or changes its meaning.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
@@ -123,7 +123,7 @@ mod tests {
         rows.map(row).collect()
     }
 
-    /// The fields of a report. A list counts by what is in it.
+    /// The fields of a report. For a list, the fields of its entries.
     fn found(path: &str, value: &Value, fields: &mut Fields) {
         let kind = match value {
             Value::Null => "null",
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_documentation_lists_exactly_the_fields_that_there_are() {
+    async fn the_documentation_lists_exactly_the_existing_fields() {
         let mut fields = Fields::new();
         let twice = "kind: io.statefun.kinesis.v1/egress\nspec:\n  id: a/b\n  streamName: out\n";
         // One has labels and one has no help: both are what they are for any module file.

@@ -1,8 +1,8 @@
-//! The signals that ask the command to stop.
+//! The signals that stop the command.
 
 use crate::{ExitCode, failure::Failure};
 
-/// SIGINT (Ctrl-C) and, where there is one, SIGTERM. They are heard from the moment on in which this is made.
+/// SIGINT (Ctrl-C) and, on Unix, SIGTERM. They are received as soon as this exists.
 pub(crate) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
@@ -12,20 +12,20 @@ pub(crate) struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Starts to listen.
+    /// Starts to listen for signals.
     ///
     /// # Errors
     ///
-    /// When the system does not let the process hear signals.
+    /// When the system does not let the process listen for signals.
     pub(crate) fn listen() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(ExitCode::Setup, "cannot listen to signals").because(&error))
+            signal(kind).map_err(|error| Failure::new(ExitCode::Setup, "cannot listen for signals").because(&error))
         };
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -1,68 +1,21 @@
-//! `--state DIR`: the store of a run, and whether it still fits the module.
+//! `--state DIR`: the store of a run, and whether it fits the module.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use clap::Args;
 use statefun_kinesis_functions::upgrade_entries;
 use statefun_kinesis_spec::Module;
-use statefun_kinesis_store::{
-    Allow, Commit, DiskSettings, DiskStore, Error, ErrorKind, ModuleRecord, Store, StreamRecord,
-};
+use statefun_kinesis_store::{Commit, DiskSettings, DiskStore, Error, ErrorKind, ModuleRecord, Store, StreamRecord};
 use tracing::info;
 
-use crate::{ExitCode, failure::Failure, lanes::Lane};
-
-/// Changes of the module with which a run goes on all the same.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Going on with --state although the module has changed")]
-pub(crate) struct Allowed {
-    /// An ingress is gone: what its streams hold behind their positions is not read
-    #[arg(long, requires = "state")]
-    allow_removed_ingress: bool,
-
-    /// A stream of an ingress is gone: what it holds behind its position is not read
-    #[arg(long, requires = "state")]
-    allow_removed_stream: bool,
-
-    /// Records of a stream go to other functions: those that were read already do not
-    #[arg(long, requires = "state")]
-    allow_changed_targets: bool,
-
-    /// Records of a stream have values of another type: those that were read already do not
-    #[arg(long, requires = "state")]
-    allow_changed_value_type: bool,
-
-    /// An egress is gone: records that it had not stored yet have nowhere to go
-    #[arg(long, requires = "state")]
-    allow_removed_egress: bool,
-
-    /// An egress writes to another stream: also the records that it had not stored yet
-    #[arg(long, requires = "state")]
-    allow_changed_egress_stream: bool,
-}
-
-impl Allowed {
-    fn kinds(&self) -> BTreeSet<Allow> {
-        [
-            (self.allow_removed_ingress, Allow::RemovedIngress),
-            (self.allow_removed_stream, Allow::RemovedStream),
-            (self.allow_changed_targets, Allow::ChangedTargets),
-            (self.allow_changed_value_type, Allow::ChangedValueType),
-            (self.allow_removed_egress, Allow::RemovedEgress),
-            (self.allow_changed_egress_stream, Allow::ChangedEgressStream),
-        ]
-        .into_iter()
-        .filter_map(|(is_allowed, kind)| is_allowed.then_some(kind))
-        .collect()
-    }
-}
+use crate::{ExitCode, args::AllowedChanges, failure::Failure, regional_ingress::RegionalIngress};
 
 /// The store of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct StateDirectory(Arc<DiskStore>);
 
 impl StateDirectory {
-    /// Opens the store, which is made if it is not there, and upgraded if an older version wrote it. It keeps what was read last in a quarter of the memory for states.
+    /// Opens the store. Creates it if it does not exist, and upgrades it if an older version wrote it. Its read cache takes
+    /// a quarter of the memory for states.
     pub(crate) async fn open(directory: &Path, state_bytes: usize) -> Result<Self, Failure> {
         let mut settings = DiskSettings::default();
         settings.cache_bytes = (state_bytes / 4) as u64;
@@ -74,10 +27,14 @@ impl StateDirectory {
         Arc::clone(&self.0) as Arc<_>
     }
 
-    /// Checks that the store was written with this module, or that its changes are allowed, and writes down what the
-    /// module is now.
-    pub(crate) async fn fit(&self, module: &Module, lanes: &[Lane], allowed: &Allowed) -> Result<(), Failure> {
-        let now = record_of(module, lanes).await?;
+    /// Checks that the store was written with this module, or that its changes are allowed, and stores the new module.
+    pub(crate) async fn fit(
+        &self,
+        module: &Module,
+        ingresses: &[RegionalIngress],
+        allowed: &AllowedChanges,
+    ) -> Result<(), Failure> {
+        let now = record_of(module, ingresses).await?;
         let before = ModuleRecord::load(&*self.0).await.map_err(|error| unusable(&error, UsedBy::Run))?;
         let changes = before.as_ref().map(|before| now.changes_since(before)).unwrap_or_default();
         let allowed = allowed.kinds();
@@ -96,7 +53,7 @@ impl StateDirectory {
             let message = format!("the state in {directory} was written with another module: {}", what.join("; "));
             let switches: Vec<_> = switches.into_iter().collect();
             return Err(Failure::new(ExitCode::InvalidModule, message)
-                .hint(format!("run with the module of before, or go on as the changes say: {}", switches.join(" "))));
+                .hint(format!("run with the previous module, or accept the changes: {}", switches.join(" "))));
         }
         for change in &changes {
             info!("{change}");
@@ -110,16 +67,16 @@ impl StateDirectory {
     }
 }
 
-/// What of the module its state depends on. Streams that are named without an ARN are looked up.
-async fn record_of(module: &Module, lanes: &[Lane]) -> Result<ModuleRecord, Failure> {
+/// The parts of the module that its state depends on. Looks up the ARNs of streams that have none in the module.
+async fn record_of(module: &Module, ingresses: &[RegionalIngress]) -> Result<ModuleRecord, Failure> {
     let mut record = ModuleRecord::default();
-    for lane in lanes {
-        let streams = record.ingresses.entry(lane.spec.id.clone()).or_default();
-        for route in &lane.spec.streams {
+    for ingress in ingresses {
+        let streams = record.ingresses.entry(ingress.spec.id.clone()).or_default();
+        for route in &ingress.spec.streams {
             let stream = match route.stream.arn() {
                 Some(arn) => arn.clone(),
                 None => {
-                    let summary = lane.service.describe_stream_summary(&route.stream).await;
+                    let summary = ingress.client.describe_stream_summary(&route.stream).await;
                     summary.map_err(|error| Failure::from_error(ExitCode::Setup, &error))?.arn
                 }
             };
@@ -133,16 +90,16 @@ async fn record_of(module: &Module, lanes: &[Lane]) -> Result<ModuleRecord, Fail
     Ok(record)
 }
 
-/// Who wants to use a state directory.
+/// Which command uses a state directory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum UsedBy {
-    /// `run`, which makes a store where there is none.
+    /// `run`, which creates a store if none exists.
     Run,
-    /// `state`, which looks into the store that a run has left.
+    /// `state`, which opens the store of a previous run.
     State,
 }
 
-/// Why a state directory cannot be used, and what a person can do.
+/// Why a state directory cannot be used, with a hint.
 pub(crate) fn unusable(error: &Error, by: UsedBy) -> Failure {
     let failure = Failure::from_error(ExitCode::Setup, error);
     match hint(error.kind(), by) {
@@ -154,22 +111,19 @@ pub(crate) fn unusable(error: &Error, by: UsedBy) -> Failure {
 fn hint(kind: ErrorKind, by: UsedBy) -> Option<&'static str> {
     Some(match (kind, by) {
         (ErrorKind::Locked, UsedBy::Run) => "stop the other process, or name another directory",
-        (ErrorKind::Locked, UsedBy::State) => "stop the run first; while it goes on, its metrics tell what it does",
-        (ErrorKind::Missing, _) => "a run with --state makes it; is this the right directory?",
-        (ErrorKind::NotAStore, UsedBy::Run) => "name a directory that is empty or not there yet",
-        (ErrorKind::NotAStore, UsedBy::State) => "name the directory that a run has as --state",
+        (ErrorKind::Locked, UsedBy::State) => "stop the run first; while it is running, see its metrics (--admin)",
+        (ErrorKind::Missing, _) => "check the path; a run with --state creates the store",
+        (ErrorKind::NotAStore, UsedBy::Run) => "name an empty or new directory",
+        (ErrorKind::NotAStore, UsedBy::State) => "name the directory that `run` uses as --state",
         (ErrorKind::Newer, _) => "use the version that wrote it, or a newer one",
-        (ErrorKind::Older, _) => {
-            "a run upgrades it when it starts; or upgrade it now: statefun-kinesis state upgrade DIR"
-        }
+        (ErrorKind::Older, _) => "upgrade it with: statefun-kinesis state upgrade DIR; `run --state` also upgrades it",
         (ErrorKind::Damaged, _) => {
-            "restore the directory from a copy; or start over, which forgets all positions and states: \
-             statefun-kinesis state reset DIR --all"
+            "restore the directory from a backup; or start over with empty state: statefun-kinesis state reset DIR --all"
         }
-        (ErrorKind::Full, _) => "make room on its disk; nothing was lost",
-        (ErrorKind::Io, _) => "check that this process may make and write the directory, and that its disk is in order",
+        (ErrorKind::Full, _) => "free some disk space; no data was lost",
+        (ErrorKind::Io, _) => "check that this process may create and write to the directory, and that the disk works",
         (ErrorKind::Fenced, _) => {
-            "another process uses the directory now; start this one again only when that has ended"
+            "another process uses the directory now; start this one again after that process has ended"
         }
         (ErrorKind::Closed | ErrorKind::Invalid, _) => return None,
     })
@@ -177,23 +131,10 @@ fn hint(kind: ErrorKind, by: UsedBy) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::args::{Arguments, Command};
 
     #[test]
-    fn each_kind_of_change_has_its_switch() {
-        for kind in Allow::ALL {
-            let switch = format!("--{}", kind.switch());
-            let line = ["statefun-kinesis", "run", "module.yaml", "--state", "x", &switch];
-            let Command::Run(run) = Arguments::parse_from(line).command else { panic!("it is no run") };
-            assert_eq!(run.allowed.kinds(), [kind].into());
-        }
-    }
-
-    #[test]
-    fn each_user_of_a_directory_gets_a_way_out_of_its_own() {
+    fn each_command_gets_its_own_hint() {
         #[track_caller]
         fn check(kind: ErrorKind, by: UsedBy, says: Option<&str>) {
             let shown = unusable(&Error::new(kind, "the store in x"), by).to_string();
@@ -204,18 +145,18 @@ mod tests {
             }
         }
         for by in [UsedBy::Run, UsedBy::State] {
-            check(ErrorKind::Missing, by, Some("a run with --state makes it"));
+            check(ErrorKind::Missing, by, Some("a run with --state creates the store"));
             check(ErrorKind::Newer, by, Some("the version that wrote it"));
             check(ErrorKind::Older, by, Some("state upgrade DIR"));
             check(ErrorKind::Damaged, by, Some("state reset DIR --all"));
-            check(ErrorKind::Full, by, Some("make room"));
-            check(ErrorKind::Io, by, Some("may make and write the directory"));
+            check(ErrorKind::Full, by, Some("free some disk space"));
+            check(ErrorKind::Io, by, Some("may create and write to the directory"));
             check(ErrorKind::Fenced, by, Some("another process uses the directory"));
             check(ErrorKind::Closed, by, None);
         }
         check(ErrorKind::Locked, UsedBy::Run, Some("name another directory"));
         check(ErrorKind::Locked, UsedBy::State, Some("stop the run first"));
-        check(ErrorKind::NotAStore, UsedBy::Run, Some("empty or not there yet"));
-        check(ErrorKind::NotAStore, UsedBy::State, Some("that a run has as --state"));
+        check(ErrorKind::NotAStore, UsedBy::Run, Some("empty or new directory"));
+        check(ErrorKind::NotAStore, UsedBy::State, Some("that `run` uses as --state"));
     }
 }

@@ -1,10 +1,10 @@
-//! What a run says at its end, and on the way.
+//! The counts of a run, as text.
 
 use std::time::Duration;
 
 use statefun_kinesis_router::{Counts, Progress};
 
-/// One line about a run that goes on.
+/// One line about a run in progress.
 pub(crate) fn on_the_way(counts: &Counts, elapsed: Duration) -> String {
     format!(
         "{} records in ({} records/s), {} done, {} records out",
@@ -15,7 +15,7 @@ pub(crate) fn on_the_way(counts: &Counts, elapsed: Duration) -> String {
     )
 }
 
-/// The last word about a run.
+/// The summary at the end of a run.
 pub(crate) fn at_the_end(progress: &Progress, elapsed: Duration) -> String {
     let counts = progress.counts();
     let row = |name: &str, records: u64, bytes: u64| {
@@ -55,7 +55,7 @@ fn seconds(duration: Duration) -> String {
     }
 }
 
-/// A count with a thin gap between thousands, as numbers of any size are read most easily.
+/// A count with a space between thousands.
 fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

@@ -1,4 +1,4 @@
-//! What is said on stderr, so that log lines and the progress line do not tear each other apart.
+//! Output on stderr, where log lines and the progress line must not get mixed up.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -13,7 +13,7 @@ use crate::{ExitCode, failure::Failure};
 /// The progress line that is on the terminal now.
 static PROGRESS: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Whether colour is wanted there: on a terminal, unless `NO_COLOR` or a dumb terminal says no.
+/// Whether to use colour: on a terminal, unless `NO_COLOR` is set or the terminal is dumb.
 fn wants_colour(stream: &impl IsTerminal) -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
@@ -29,14 +29,14 @@ pub(crate) fn colour_on_stderr() -> bool {
     wants_colour(&io::stderr())
 }
 
-/// Says something on stderr. Nobody is left to be told when stderr itself is closed.
+/// Prints text to stderr. Errors are ignored, because there is no other place to report them.
 pub(crate) fn tell(text: &str) {
     let mut text = text.trim_end().to_owned();
     text.push('\n');
     let _ = Stderr.write_all(text.as_bytes());
 }
 
-/// Says something on stderr if there is something to say.
+/// Prints text to stderr, unless it is empty.
 pub(crate) fn tell_if_any(text: &str) {
     if !text.is_empty() {
         tell(text);
@@ -72,7 +72,7 @@ impl<'a> MakeWriter<'a> for Stderr {
 ///
 /// # Errors
 ///
-/// When the filter cannot be understood.
+/// When the filter is invalid.
 pub(crate) fn start_log(filter: &str) -> Result<(), Failure> {
     let hint = "write a level (error, warn, info, debug, trace), or levels by module: \
                 `info,statefun_kinesis_consumer=debug`";
@@ -84,26 +84,26 @@ pub(crate) fn start_log(filter: &str) -> Result<(), Failure> {
     })?;
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr).with_ansi(colour_on_stderr());
-    // A second subscriber cannot be set; the first one then goes on to serve.
+    // Only the first subscriber of a process can be set; it stays in use.
     let _ = subscriber.compact().try_init();
     Ok(())
 }
 
-/// A word of the filter that is no level. It would be taken for a module, all of whose lines appear, and those of no other
-/// one: who mistypes a level would never learn of an error.
+/// A word of the filter that is not a level. Without this check, a mistyped level would be taken for the name of a module,
+/// and no line of any other module would appear, not even errors.
 fn no_level(filter: &str) -> Option<&str> {
     let mut words = filter.split(',').map(str::trim).filter(|word| !word.is_empty());
     words.find(|word| !word.contains(['=', '[', ']']) && word.parse::<LevelFilter>().is_err())
 }
 
-/// The filter with what the SDK is not to say, unless the filter speaks of it.
+/// The filter, with some warnings of the SDK turned off unless the filter mentions the SDK.
 fn directives(filter: &str) -> String {
-    // What was not found is told by the run's own error, with what to do; here it would appear as the SDK's structures.
+    // The run's own error reports missing credentials with a hint. The SDK would print its internal structures.
     const QUIET: &str = "aws_config::imds::region=error,aws_config::meta::credentials::chain=error";
     if filter.contains("aws_config") { filter.to_owned() } else { format!("{QUIET},{filter}") }
 }
 
-/// A line on a terminal's stderr that says how far the work is; it is gone when this is dropped.
+/// The progress line on a terminal's stderr. Dropping this removes the line.
 #[derive(Debug)]
 pub(crate) struct ProgressLine(());
 
@@ -119,7 +119,7 @@ impl ProgressLine {
         Some(Self(()))
     }
 
-    /// Says how far the work is now.
+    /// Replaces the text of the line.
     pub(crate) fn set(&self, text: String) {
         if let Some(bar) = &*PROGRESS.lock().unwrap_or_else(PoisonError::into_inner) {
             bar.set_message(text);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_does_not_tell_twice_what_it_did_not_find() {
+    fn warnings_of_the_sdk_about_missing_credentials_are_off() {
         let quiet = "aws_config::imds::region=error,aws_config::meta::credentials::chain=error";
         #[track_caller]
         fn check(filter: &str, expect: &str) {

@@ -1,4 +1,4 @@
-//! What a module writes to: its egresses, and the dead letters of its endpoints.
+//! The writers of a module: for its egresses, and for the dead letters of its endpoints.
 
 use std::{error::Error, sync::Arc};
 
@@ -9,16 +9,16 @@ use statefun_kinesis_producer::{Clients, Producers};
 use statefun_kinesis_spec::{ClientSpec, EgressSpec};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, ErrorChain, PutRecord, StreamRef};
 
-use crate::{backend::Backend, output::Output, tap::Tapped};
+use crate::{backend::Backend, output::Output, output_client::OutputClient};
 
-/// The clients for the streams of one writer, wherever these are.
+/// Provides clients for the streams of one writer, in any region.
 #[derive(Debug)]
 pub(crate) struct Writer {
     backend: Arc<Backend>,
     region: AwsRegion,
     credentials: AwsCredentials,
     client: ClientSpec,
-    /// Where to write down what was stored.
+    /// Where to list the stored records.
     output: Option<Output>,
 }
 
@@ -33,20 +33,20 @@ impl Writer {
 #[async_trait]
 impl Clients for Writer {
     async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, ClientError> {
-        let service = self.backend.service(&self.region, &self.credentials, &self.client, stream.arn()).await;
-        let service = service.map_err(|error| {
-            // Whoever asks says that there is no client.
+        let client = self.backend.client(&self.region, &self.credentials, &self.client, stream.arn()).await;
+        let client = client.map_err(|error| {
+            // The caller's message says that there is no client.
             let why = ErrorChain(&error).to_string();
             ClientError::new(Operation::DescribeStreamSummary, ErrorKind::InvalidArgument, why)
         })?;
         Ok(match &self.output {
-            Some(output) => Arc::new(Tapped::new(service, output.clone())),
-            None => service,
+            Some(output) => Arc::new(OutputClient::new(client, output.clone())),
+            None => client,
         })
     }
 }
 
-/// Messages that an endpoint gave up, on their way into streams, with the credentials of the AWS default chain.
+/// Writes the dead letters of endpoints, with the credentials of the AWS default chain.
 #[derive(Debug)]
 pub(crate) struct EndpointDeadLetters(Producers);
 

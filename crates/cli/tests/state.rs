@@ -1,4 +1,4 @@
-//! `state` as a user meets it, on a store that a run has left.
+//! `statefun-kinesis state` on the store of a previous run.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 #[path = "../../store/tests/format_1/mod.rs"]
 mod format_1;
 
-/// A state that is no text.
+/// A state that is not text.
 struct Blob;
 
 impl Payload for Blob {
@@ -40,7 +40,7 @@ impl Payload for Blob {
     }
 }
 
-/// Counts, remembers, reminds itself later; never manages what the address `stuck` is sent.
+/// Counts, keeps states, and sends itself a delayed message. Fails for every message to the address `stuck`.
 struct Counter {
     total: ValueSpec<i64>,
     name: ValueSpec<String>,
@@ -70,8 +70,8 @@ impl Function for Counter {
 
 const ORDERS: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
-/// A folder of its own for a test, with a store in it that a run with functions has left.
-async fn left_behind(test: &str) -> PathBuf {
+/// A folder for one test, with the store of a run with functions.
+async fn store_of_a_run(test: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state").join(test);
     let _ = fs::remove_dir_all(&folder);
     let store = Arc::new(DiskStore::open(&folder, DiskSettings::default()).await.unwrap());
@@ -113,7 +113,7 @@ async fn left_behind(test: &str) -> PathBuf {
         .unwrap();
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(router.run(shutdown.clone()));
-    // All but one message is handled, and that one for ever not.
+    // All messages are processed, except the one that always fails.
     while functions.usage().timers < 3 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -172,8 +172,8 @@ impl Ran {
 }
 
 #[tokio::test]
-async fn a_store_is_shown_at_a_glance() {
-    let directory = left_behind("glance").await;
+async fn inspect_shows_an_overview() {
+    let directory = store_of_a_run("glance").await;
     let found = state(&["inspect", "--format", "json"], &directory).json();
     assert!(found["lastCommit"].as_u64().unwrap() >= 3, "{found:#}");
     assert_eq!(found["module"]["fingerprint"].as_str().unwrap().len(), 32);
@@ -201,15 +201,15 @@ async fn a_store_is_shown_at_a_glance() {
         "last commit  ",
         found["module"]["fingerprint"].as_str().unwrap(),
         "example/Order to example/counter",
-        "egress example/results: to the streams that records name",
+        "egress example/results: to the streams that the records name",
         &format!("shardId-000000000000  {position}\n"),
         "\nmailboxes      1 ",
     ]);
 }
 
 #[tokio::test]
-async fn the_values_of_an_address_are_shown() {
-    let directory = left_behind("values").await;
+async fn inspect_shows_the_states_of_an_address() {
+    let directory = store_of_a_run("values").await;
     let values = |id: &str| {
         let arguments = ["inspect", "--function", "example/counter", "--id", id, "--format", "json"];
         state(&arguments, &directory).json()
@@ -234,12 +234,12 @@ async fn the_values_of_an_address_are_shown() {
     ]);
     state(&["inspect", "--function", "example/counter", "--id", "nobody"], &directory)
         .ended(ExitCode::Done)
-        .said(&["no value is stored for this address"]);
+        .said(&["no state is stored for this address"]);
 }
 
 #[tokio::test]
-async fn everything_is_exported_a_line_each() {
-    let directory = left_behind("export").await;
+async fn export_prints_a_line_for_each_entry() {
+    let directory = store_of_a_run("export").await;
     let ran = state(&["export"], &directory);
     ran.ended(ExitCode::Done);
     let lines: Vec<Json> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -264,8 +264,8 @@ async fn everything_is_exported_a_line_each() {
 }
 
 #[tokio::test]
-async fn what_means_nothing_here_is_exported_as_it_is() {
-    let directory = left_behind("foreign").await;
+async fn unknown_entries_are_exported_unchanged() {
+    let directory = store_of_a_run("foreign").await;
     let store = DiskStore::open(&directory, DiskSettings::default()).await.unwrap();
     let mut commit = Commit::new();
     commit.put(Table::State, "?", "!");
@@ -276,13 +276,13 @@ async fn what_means_nothing_here_is_exported_as_it_is() {
 }
 
 #[tokio::test]
-async fn positions_are_forgotten_and_the_rest_stays() {
-    let directory = left_behind("positions").await;
+async fn reset_positions_keeps_everything_else() {
+    let directory = store_of_a_run("positions").await;
     state(&["reset", "--positions"], &directory).ended(ExitCode::Usage).said(&["nothing was changed", "--yes"]);
     let before = state(&["inspect", "--format", "json"], &directory).json();
     assert_eq!(before["positions"].as_array().unwrap().len(), 1);
 
-    state(&["reset", "--positions", "--yes"], &directory).ended(ExitCode::Done).said(&["are forgotten"]);
+    state(&["reset", "--positions", "--yes"], &directory).ended(ExitCode::Done).said(&["deleted the positions"]);
     let after = state(&["inspect", "--format", "json"], &directory).json();
     assert_eq!(after["positions"], json!([]));
     assert_eq!((&after["module"], &after["tables"][2]["entries"]), (&before["module"], &json!(6)));
@@ -290,22 +290,22 @@ async fn positions_are_forgotten_and_the_rest_stays() {
 }
 
 #[tokio::test]
-async fn a_store_is_removed_whatever_is_wrong_with_it() {
-    let directory = left_behind("all").await;
+async fn reset_all_deletes_a_store_in_any_condition() {
+    let directory = store_of_a_run("all").await;
     state(&["reset", "--all"], &directory).ended(ExitCode::Usage).said(&["nothing was changed", "are lost"]);
     state(&["inspect"], &directory).ended(ExitCode::Done);
-    state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done).said(&["is removed"]);
+    state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done).said(&["deleted the store"]);
     state(&["inspect"], &directory).ended(ExitCode::Setup).said(&["there is no store in"]);
     state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Setup).said(&["there is no store in"]);
 
-    let directory = left_behind("newer").await;
+    let directory = store_of_a_run("newer").await;
     fs::write(directory.join("store/FORMAT"), "statefun-kinesis-store\nformat: 99\n").unwrap();
     for arguments in [&["inspect"][..], &["export"], &["reset", "--positions", "--yes"]] {
         state(arguments, &directory).ended(ExitCode::Setup).said(&["format 99", "or a newer one"]);
     }
     state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done);
 
-    let directory = left_behind("damaged").await;
+    let directory = store_of_a_run("damaged").await;
     fs::remove_file(directory.join("store/FORMAT")).unwrap();
     state(&["inspect"], &directory).ended(ExitCode::Setup).said(&["is damaged", "--all"]);
     state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done);
@@ -322,7 +322,7 @@ async fn a_store_of_an_older_version_is_upgraded_once() {
         state(arguments, &directory).ended(ExitCode::Setup).said(&["format 1", "state upgrade DIR"]);
     }
     state(&["upgrade"], &directory).ended(ExitCode::Done).said(&["from format 1 to format 2"]);
-    state(&["upgrade"], &directory).ended(ExitCode::Done).said(&["has the format 2 already"]);
+    state(&["upgrade"], &directory).ended(ExitCode::Done).said(&["already has format 2"]);
     let ran = state(&["export"], &directory);
     ran.ended(ExitCode::Done).said(&[
         r#""delayed":8,"function":"example/counter","messages":5"#,
@@ -342,12 +342,12 @@ async fn a_store_of_an_older_version_is_upgraded_once() {
     state(&["upgrade"], &directory).ended(ExitCode::Setup).said(&["there is no store in"]);
     fs::create_dir_all(&directory).unwrap();
     format_1::unpack(&directory);
-    state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done).said(&["is removed"]);
+    state(&["reset", "--all", "--yes"], &directory).ended(ExitCode::Done).said(&["deleted the store"]);
 }
 
 #[tokio::test]
-async fn a_store_that_is_in_use_or_none_is_left_alone() {
-    let directory = left_behind("held").await;
+async fn a_store_in_use_and_a_foreign_directory_are_not_changed() {
+    let directory = store_of_a_run("held").await;
     let store = DiskStore::open(&directory, DiskSettings::default()).await.unwrap();
     for arguments in [
         &["inspect"][..],
@@ -369,15 +369,15 @@ async fn a_store_that_is_in_use_or_none_is_left_alone() {
     for arguments in [&["inspect"][..], &["export"], &["upgrade"], &["reset", "--all", "--yes"]] {
         state(arguments, &strange)
             .ended(ExitCode::Setup)
-            .said(&["is not a store: it holds `photo.jpg`", "the directory that a run has as --state"]);
+            .said(&["is not a store: it holds `photo.jpg`", "the directory that `run` uses as --state"]);
         state(arguments, &strange.join("nowhere")).ended(ExitCode::Setup).said(&["there is no store in"]);
     }
     assert!(strange.join("photo.jpg").exists());
 }
 
 #[tokio::test]
-async fn a_closed_stdout_is_an_error_and_no_panic() {
-    let directory = left_behind("pipe").await;
+async fn a_closed_stdout_is_an_error_without_a_panic() {
+    let directory = store_of_a_run("pipe").await;
     for command in ["export", "inspect"] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_statefun-kinesis"))
             .args(["state", command])
@@ -396,7 +396,7 @@ async fn a_closed_stdout_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn a_wrong_command_line_is_told() {
+fn a_wrong_command_line_is_rejected() {
     for arguments in [
         &["reset"][..],
         &["reset", "--all", "--positions"],

@@ -5,22 +5,22 @@ use tokio::net::TcpListener;
 /// Where `--admin` listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AdminAddress {
-    /// A name or an IP address; all interfaces when there is none.
+    /// A name or an IP address; `None` for all interfaces.
     host: Option<String>,
-    /// 0 lets the system choose.
+    /// 0 lets the system choose a free port.
     port: u16,
 }
 
 impl AdminAddress {
-    /// Takes the address.
+    /// Listens at the address.
     ///
     /// # Errors
     ///
-    /// The operating system's, such as when another process has the address.
+    /// The error of the operating system, such as an address that is in use.
     pub(super) async fn bind(&self) -> io::Result<TcpListener> {
         let Some(host) = &self.host else {
             return match TcpListener::bind(("::", self.port)).await {
-                // Where there is no IPv6, or it does not bring IPv4 along with it.
+                // The system has no IPv6, or does not accept IPv4 connections on an IPv6 socket.
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                     TcpListener::bind(("0.0.0.0", self.port)).await.map_err(|_| error)
                 }
@@ -55,7 +55,7 @@ impl fmt::Display for AdminAddress {
     }
 }
 
-/// A text that is no address.
+/// A text that is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write HOST:PORT, such as 127.0.0.1:9090 or [::1]:9090; :9090 listens on all interfaces")]
 pub(crate) struct InvalidAddress;

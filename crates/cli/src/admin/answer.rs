@@ -1,4 +1,4 @@
-//! What is answered to whom.
+//! Answers to requests.
 
 use bytes::Bytes;
 use http::{
@@ -7,34 +7,36 @@ use http::{
 };
 use http_body_util::Full;
 
-use super::{exposition, health::Watched};
+use super::{exposition, health::MonitoredRun};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to a request.
-pub(super) fn answer(watched: &Watched, method: &Method, path: &str) -> Response<Full<Bytes>> {
-    let asked: fn(&Watched) -> Response<Full<Bytes>> = match path {
+pub(super) fn answer(monitored: &MonitoredRun, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    let respond: fn(&MonitoredRun) -> Response<Full<Bytes>> = match path {
         "/metrics" => metrics,
         "/healthz" => |_| text(StatusCode::OK, "alive"),
-        "/readyz" => |watched| match watched.ready() {
+        "/readyz" => |monitored| match monitored.ready() {
             Ok(()) => text(StatusCode::OK, "ready"),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
         },
         "/" => |_| text(StatusCode::OK, "/metrics\n/healthz\n/readyz"),
-        _ => return text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz"),
+        _ => return text(StatusCode::NOT_FOUND, "not found; available are /metrics, /healthz and /readyz"),
     };
     if ![Method::GET, Method::HEAD].contains(method) {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "there is only GET");
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
+        let mut rejected = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported");
+        rejected.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return rejected;
     }
-    asked(watched)
+    respond(monitored)
 }
 
-fn metrics(watched: &Watched) -> Response<Full<Bytes>> {
-    match exposition::exposition(watched.snapshot()) {
+fn metrics(monitored: &MonitoredRun) -> Response<Full<Bytes>> {
+    match exposition::exposition(monitored.snapshot()) {
         Ok(metrics) => of_type(StatusCode::OK, exposition::CONTENT_TYPE, metrics),
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written: a bug of this program"),
+        Err(_) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics: this is a bug in statefun-kinesis")
+        }
     }
 }
 

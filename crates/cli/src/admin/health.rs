@@ -1,4 +1,4 @@
-//! Whether the run does its work.
+//! Whether the run is working.
 
 use std::{
     sync::OnceLock,
@@ -13,43 +13,43 @@ use super::{
     snapshot::{Durable, RunSnapshot, Snapshot, Sources},
 };
 
-/// What the endpoint knows about the run.
+/// The run as the endpoint sees it.
 #[derive(Debug)]
-pub(super) struct Watched {
-    /// By the clock of the machine, to be told.
+pub(super) struct MonitoredRun {
+    /// By the system clock, for the metric.
     started_at: SystemTime,
     started: Instant,
-    /// There when reading begins.
+    /// Set when reading begins.
     sources: OnceLock<Sources>,
-    /// Cancelled when the run is to stop.
+    /// Cancelled when the run has to stop.
     shutdown: CancellationToken,
 }
 
-impl Watched {
+impl MonitoredRun {
     pub(super) fn new(shutdown: CancellationToken) -> Self {
         Self { started_at: SystemTime::now(), started: Instant::now(), sources: OnceLock::new(), shutdown }
     }
 
-    /// The run reads from now on.
+    /// Tells the endpoint that reading begins.
     pub(super) fn reading(&self, sources: Sources) {
-        // A run begins to read once.
+        // Reading begins only once per run.
         let _ = self.sources.set(sources);
     }
 
-    /// Whether the run does its work; else why it does not.
+    /// Whether the run is working.
     ///
     /// # Errors
     ///
-    /// What keeps it from its work, in a sentence.
+    /// The reason why it is not, as a sentence.
     pub(super) fn ready(&self) -> Result<(), String> {
         if self.shutdown.is_cancelled() {
             return Err("stopping: in-flight records are being finished or saved".to_owned());
         }
         let Some(sources) = self.sources.get() else {
-            return Err("starting: the streams of the module are being connected".to_owned());
+            return Err("starting: connecting to the streams of the module".to_owned());
         };
         if let Some(durable) = sources.checkpoint() {
-            fresh(&durable)?;
+            check_age(&durable)?;
         }
         match sources.blocked() {
             Some(blocked) if blocked.reason.is_outage() => Err(blocked.to_string()),
@@ -57,7 +57,7 @@ impl Watched {
         }
     }
 
-    /// All numbers now.
+    /// All numbers at this moment.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
@@ -70,16 +70,16 @@ impl Watched {
     }
 }
 
-/// Whether a crash now would be no more than what is to be expected. A checkpoint that is late may be a slow disk; three
-/// intervals and ten seconds are more than that.
-fn fresh(durable: &Durable) -> Result<(), String> {
+/// Fails when the last durable checkpoint is too old. A slow disk may delay a checkpoint, so the limit is three intervals
+/// and ten seconds.
+fn check_age(durable: &Durable) -> Result<(), String> {
     let Durable { status, age } = durable;
     let Some(age) = *age else { return Err("starting: the first checkpoint is not durable yet".to_owned()) };
     let oldest = status.interval.saturating_mul(3).saturating_add(Duration::from_secs(10));
     if age <= oldest {
         return Ok(());
     }
-    let failing = if status.failing_since.is_some() { "; writing it fails, as the log says" } else { "" };
+    let failing = if status.failing_since.is_some() { "; writing checkpoints fails, see the log" } else { "" };
     let (age, oldest) = (age.as_secs(), oldest.as_secs());
-    Err(format!("the last durable checkpoint is {age} s old, and {oldest} s is too old{failing}"))
+    Err(format!("the last durable checkpoint is {age} s old, and the limit is {oldest} s{failing}"))
 }

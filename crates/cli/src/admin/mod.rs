@@ -1,7 +1,7 @@
-//! The endpoint of `run --admin`: what the run does, for those who watch over it.
+//! The endpoint of `run --admin`, for monitoring.
 //!
-//! `/metrics` is OpenMetrics text, `/healthz` says that the process is alive, `/readyz` that it does its work. Numbers are
-//! taken when somebody asks, from what the other crates count anyway: a run that nobody asks pays nothing.
+//! `/metrics` returns OpenMetrics text, `/healthz` whether the process is alive, `/readyz` whether the run is working. The
+//! numbers are read on request, from counters that the other crates have anyway: without requests, this costs nothing.
 
 mod address;
 mod answer;

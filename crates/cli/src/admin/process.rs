@@ -1,8 +1,8 @@
-//! What the operating system says about this process.
+//! Resources of this process, as the operating system reports them.
 
 use std::fs;
 
-/// What Linux tells of a process in `/proc`.
+/// Data about a process from Linux' `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Process {
     pub(super) cpu_seconds: f64,
@@ -13,14 +13,14 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// The numbers now; none where there is no `/proc`.
+    /// The numbers at this moment; `None` without `/proc`.
     pub(super) fn now() -> Option<Self> {
         let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).ok();
         let status = Status::parse(&read("status")?)?;
         Some(Self {
             cpu_seconds: cpu_ticks(&read("stat")?)? as f64 / TICKS_PER_SECOND,
             resident_bytes: status.resident_bytes,
-            // The listing itself is one of them.
+            // Listing the folder opens one file.
             open_files: (fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1),
             max_files: max_files(&read("limits")?),
             threads: status.threads,
@@ -28,8 +28,8 @@ impl Process {
     }
 }
 
-/// What the kernel counts CPU time for users in, on all architectures that Rust's standard library runs on
-/// (`USER_HZ`, proc_pid_stat(5)).
+/// The kernel's unit of CPU time, on all architectures that Rust's standard library supports (`USER_HZ`,
+/// proc_pid_stat(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
 struct Status {
@@ -49,7 +49,7 @@ impl Status {
 
 /// The CPU time of user and kernel: fields 14 and 15 of `/proc/self/stat`.
 fn cpu_ticks(stat: &str) -> Option<u64> {
-    // The second field is the name of the program in parentheses, with whatever it has in it.
+    // The second field is the program's name in parentheses, and may itself contain spaces and parentheses.
     let (_, behind) = stat.rsplit_once(')')?;
     let mut fields = behind.split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_of_the_kernel_are_understood() {
+    fn the_files_of_the_kernel_are_parsed() {
         let stat = "42 (a) b) S 1 42 42 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 3 0 100";
         assert_eq!(cpu_ticks(stat), Some(300));
         let status = Status::parse("Name:\ta\nVmRSS:\t    2048 kB\nThreads:\t3\n").unwrap();
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_process_has_numbers() {
+    fn this_process_is_measured() {
         let process = Process::now().unwrap();
         assert!(process.resident_bytes > 1 << 20 && process.threads > 0 && process.open_files > 2, "{process:?}");
     }

@@ -1,4 +1,4 @@
-//! The listener, and how much of it anyone gets.
+//! The HTTP server, with limits on what a client may use.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -15,35 +15,33 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{AdminAddress, Sources, answer::answer, health::Watched};
+use super::{address::AdminAddress, answer::answer, health::MonitoredRun, snapshot::Sources};
 use crate::{ExitCode, failure::Failure, terminal};
 
-/// Connections at a time. One more waits until another one has ended.
+/// Most concurrent connections. Others wait until one ends.
 const CONNECTIONS: usize = 64;
-/// Whoever connects has that long to ask and to take the answer. A connection is for one request, so that none is kept
-/// open for nothing.
+/// Time limit of a connection, for request and answer. A connection serves one request, so that none stays open unused.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// Of that, for the head of the request.
+/// Time limit for the head of the request.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// Most bytes of the head: no client that means us has as many.
+/// Most bytes of the head, which is more than any real client sends.
 const HEAD_BYTES: usize = 16 << 10;
-/// After a connection could not be taken, as when the process has too many files open.
+/// Pause after a connection could not be accepted, for example because the process has too many open files.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The endpoint. It ends when this is dropped, whatever anybody is asking.
+/// The endpoint. Dropping this ends it, and all its connections.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    watched: Arc<Watched>,
+    monitored: Arc<MonitoredRun>,
     serving: AbortHandle,
 }
 
 impl Admin {
-    /// Listens, if there is an address to listen at, and says where. Answers that the run starts until
-    /// [`reading`](Self::reading).
+    /// Listens if there is an address, and prints it. Answers that the run is starting until [`reading`](Self::reading).
     ///
     /// # Errors
     ///
-    /// When the address cannot be had.
+    /// When the address is not available.
     pub(crate) async fn open(
         address: Option<&AdminAddress>,
         shutdown: &CancellationToken,
@@ -55,19 +53,19 @@ impl Admin {
             Ok((listener, local))
         };
         let (listener, local) = bound.await.map_err(|error: std::io::Error| {
-            Failure::new(ExitCode::Setup, format!("cannot listen at {address} for --admin"))
+            Failure::new(ExitCode::Setup, format!("cannot listen at the --admin address {address}"))
                 .because(&error)
-                .hint("choose another address; with port 0 the system chooses a port that is free")
+                .hint("choose another address; with port 0, the system chooses a free port")
         })?;
-        terminal::tell(&format!("admin: http://{local} has /metrics, /healthz and /readyz"));
-        let watched = Arc::new(Watched::new(shutdown.clone()));
-        let serving = tokio::spawn(serve(listener, Arc::clone(&watched))).abort_handle();
-        Ok(Some(Self { watched, serving }))
+        terminal::tell(&format!("admin: serving /metrics, /healthz and /readyz at http://{local}"));
+        let monitored = Arc::new(MonitoredRun::new(shutdown.clone()));
+        let serving = tokio::spawn(serve(listener, Arc::clone(&monitored))).abort_handle();
+        Ok(Some(Self { monitored, serving }))
     }
 
-    /// The run reads from now on.
+    /// Tells the endpoint that reading begins.
     pub(crate) fn reading(&self, sources: Sources) {
-        self.watched.reading(sources);
+        self.monitored.reading(sources);
     }
 }
 
@@ -77,26 +75,26 @@ impl Drop for Admin {
     }
 }
 
-async fn serve(listener: TcpListener, watched: Arc<Watched>) {
+async fn serve(listener: TcpListener, monitored: Arc<MonitoredRun>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     // Connections end with the listener.
     let mut connections = JoinSet::new();
     loop {
-        // Nobody closes the semaphore.
+        // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((socket, _)) => {
-                // An answer is one write, which should not wait for more.
+                // An answer is one write, so waiting for more data would only delay it.
                 let _ = socket.set_nodelay(true);
-                let watched = Arc::clone(&watched);
+                let monitored = Arc::clone(&monitored);
                 connections.spawn(async move {
-                    serve_connection(socket, watched).await;
+                    serve_connection(socket, monitored).await;
                     drop(permit);
                 });
             }
             Err(error) => {
-                warn!(%error, "a connection to --admin could not be taken");
+                warn!(%error, "cannot accept a connection to --admin");
                 sleep(PAUSE).await;
             }
         }
@@ -106,10 +104,10 @@ async fn serve(listener: TcpListener, watched: Arc<Watched>) {
 /// Answers one request.
 pub(super) async fn serve_connection(
     socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    watched: Arc<Watched>,
+    monitored: Arc<MonitoredRun>,
 ) {
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let answered = answer(&watched, request.method(), request.uri().path());
+        let answered = answer(&monitored, request.method(), request.uri().path());
         async move { Ok::<_, Infallible>(answered) }
     });
     let connection = http1::Builder::new()

@@ -21,14 +21,14 @@ pub(crate) struct Sources {
     progress: Arc<Progress>,
     consumers: Vec<(TypeName, Metrics)>,
     egresses: EgressMetrics,
-    /// They end with the run, and not with those who look at them.
+    /// Weak, so that monitoring does not keep the functions alive after the run.
     functions: Weak<StatefulFunctions>,
-    /// The clock by which the run dates its checkpoints.
+    /// The clock of the run's checkpoints.
     clock: Arc<dyn Clock>,
 }
 
 impl Sources {
-    /// The numbers of a router, and of its functions if these have any.
+    /// The numbers of a router, and of its functions if they are stateful.
     pub(crate) fn new(router: &Router, functions: Weak<StatefulFunctions>, clock: Arc<dyn Clock>) -> Self {
         Self {
             progress: router.progress(),
@@ -39,12 +39,12 @@ impl Sources {
         }
     }
 
-    /// Why reading waits, if it does.
+    /// Why reading is paused, if it is.
     pub(super) fn blocked(&self) -> Option<Blocked> {
         self.functions.upgrade()?.blocked()
     }
 
-    /// How durable checkpoints are doing, if there are any.
+    /// The durable checkpoint, if there is a durable store.
     pub(super) fn checkpoint(&self) -> Option<Durable> {
         let functions = self.functions.upgrade().filter(|functions| functions.has_durable_store())?;
         let status = functions.checkpoint();
@@ -52,15 +52,15 @@ impl Sources {
     }
 }
 
-/// How durable the run is.
+/// The durable checkpoint of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Durable {
     pub(super) status: CheckpointStatus,
-    /// How far the last durable moment lies back; none before the first.
+    /// The age of the last durable checkpoint; `None` before the first.
     pub(super) age: Option<Duration>,
 }
 
-/// What there is to tell.
+/// All numbers.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) version: &'static str,
@@ -68,11 +68,33 @@ pub(super) struct Snapshot {
     pub(super) uptime: Duration,
     pub(super) ready: bool,
     pub(super) process: Option<Process>,
-    /// There from the moment on in which reading begins.
+    /// `None` until reading begins.
     pub(super) run: Option<RunSnapshot>,
 }
 
-/// What there is to tell of a run.
+impl Snapshot {
+    /// The streams that are read, each with its ingress.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &(TypeName, StreamMetrics)> {
+        self.run.iter().flat_map(|run| &run.streams)
+    }
+
+    /// The streams that are written to.
+    pub(super) fn egresses(&self) -> impl Iterator<Item = &EgressStreamMetrics> {
+        self.run.iter().flat_map(|run| &run.egresses)
+    }
+
+    /// The stateful functions of the run, if it has some.
+    pub(super) fn functions(&self) -> Option<&FunctionsSnapshot> {
+        self.run.as_ref()?.functions.as_ref()
+    }
+
+    /// The durable checkpoint of the run, if it has one.
+    pub(super) fn checkpoint(&self) -> Option<&Durable> {
+        self.run.as_ref()?.checkpoint.as_ref()
+    }
+}
+
+/// The numbers of a run.
 #[derive(Debug)]
 pub(super) struct RunSnapshot {
     pub(super) counts: Counts,
@@ -80,25 +102,24 @@ pub(super) struct RunSnapshot {
     /// By ingress.
     pub(super) streams: Vec<(TypeName, StreamMetrics)>,
     pub(super) egresses: Vec<EgressStreamMetrics>,
-    /// There when functions keep mailboxes and states.
+    /// `None` when the functions are stateless.
     pub(super) functions: Option<FunctionsSnapshot>,
-    /// There with a store.
+    /// `None` without a durable store.
     pub(super) checkpoint: Option<Durable>,
 }
 
-/// What there is to tell of stateful functions.
+/// The numbers of stateful functions.
 #[derive(Debug)]
 pub(super) struct FunctionsSnapshot {
     pub(super) usage: Usage,
     pub(super) counts: Vec<(FunctionType, FunctionCounts)>,
     pub(super) latencies: Vec<(FunctionType, InvocationLatency)>,
-    /// Why reading waits, if it does.
+    /// Why reading is paused, if it is.
     pub(super) blocked: Option<Blocked>,
 }
 
 impl RunSnapshot {
-    /// Bounds of the time from the arrival of a record to its end: from what a run beside its streams takes to the
-    /// oldest record that a stream holds by default.
+    /// Bounds of the record latency: from that of a run close to its streams to the default retention of a stream.
     const BOUNDS: [Duration; 16] = {
         let millis = [
             10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000,

@@ -1,4 +1,4 @@
-//! The endpoint over a connection in memory, and its text in a strict reading.
+//! The endpoint over a connection in memory. A strict parser checks its text.
 
 mod grammar;
 mod page;
@@ -13,47 +13,47 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{health::Watched, server::serve_connection};
+use super::{health::MonitoredRun, server::serve_connection};
 
 use grammar::Exposition;
 use scene::Scene;
 
-/// An answer, taken apart.
-struct Answered {
+/// A parsed answer.
+struct Response {
     status: u16,
     head: String,
     body: String,
 }
 
-fn connect(watched: &Arc<Watched>) -> DuplexStream {
+fn connect(monitored: &Arc<MonitoredRun>) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1024);
-    tokio::spawn(serve_connection(theirs, Arc::clone(watched)));
+    tokio::spawn(serve_connection(theirs, Arc::clone(monitored)));
     ours
 }
 
-/// Sends a request as it is written there, and reads until the other side ends.
-async fn send(watched: &Arc<Watched>, request: &str) -> Answered {
-    let mut connection = connect(watched);
+/// Sends a raw request, and reads until the server closes the connection.
+async fn send(monitored: &Arc<MonitoredRun>, request: &str) -> Response {
+    let mut connection = connect(monitored);
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     connection.read_to_string(&mut text).await.unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answered { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-async fn get(watched: &Arc<Watched>, path: &str) -> Answered {
-    send(watched, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await
+async fn get(monitored: &Arc<MonitoredRun>, path: &str) -> Response {
+    send(monitored, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await
 }
 
-fn starting() -> (Arc<Watched>, CancellationToken) {
+fn starting() -> (Arc<MonitoredRun>, CancellationToken) {
     let shutdown = CancellationToken::new();
-    (Arc::new(Watched::new(shutdown.clone())), shutdown)
+    (Arc::new(MonitoredRun::new(shutdown.clone())), shutdown)
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_path_and_method_has_its_answer() {
-    let (watched, _) = starting();
+    let (monitored, _) = starting();
     for (method, path, status, said) in [
         ("GET", "/healthz", 200, "alive\n"),
         ("GET", "/healthz?verbose", 200, "alive\n"),
@@ -69,7 +69,7 @@ async fn each_path_and_method_has_its_answer() {
         ("OPTIONS", "/readyz", 405, "GET"),
     ] {
         let answered =
-            send(&watched, &format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).await;
+            send(&monitored, &format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).await;
         assert_eq!(answered.status, status, "{method} {path}: {}", answered.body);
         assert!(answered.body.contains(said), "{method} {path}: {}", answered.body);
         assert!(method != "HEAD" || answered.body.is_empty());
@@ -82,28 +82,28 @@ async fn each_path_and_method_has_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_never_asks_and_who_never_reads_is_let_go() {
-    let (watched, _) = starting();
+async fn slow_clients_are_disconnected() {
+    let (monitored, _) = starting();
     let started = Instant::now();
-    let mut silent = connect(&watched);
+    let mut silent = connect(&monitored);
     silent.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.unwrap();
     let mut rest = Vec::new();
     silent.read_to_end(&mut rest).await.unwrap();
     assert_eq!(started.elapsed().as_secs(), 5);
 
     let started = Instant::now();
-    let mut greedy = connect(&watched);
+    let mut greedy = connect(&monitored);
     greedy.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    // What lay in the pipe is there still, and the end is not.
+    // The client can still read what was in the pipe, but not the end of the answer.
     let mut text = String::new();
     greedy.read_to_string(&mut text).await.unwrap();
     assert!(started.elapsed().as_secs() == 60 && !text.contains("# EOF"), "{text}");
 
     let huge = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(64 << 10));
-    let mut client = connect(&watched);
+    let mut client = connect(&monitored);
     let mut answer = Vec::new();
-    // The other side does not read all of it.
+    // The server does not read all of it.
     let _ = client.write_all(huge.as_bytes()).await;
     let _ = client.read_to_end(&mut answer).await;
     assert!(String::from_utf8_lossy(&answer).contains(" 431 "), "{}", String::from_utf8_lossy(&answer));
@@ -112,30 +112,30 @@ async fn who_never_asks_and_who_never_reads_is_let_go() {
 #[tokio::test(start_paused = true)]
 async fn a_run_is_ready_while_it_reads() {
     let mut scene = Scene::start(None).await;
-    let (watched, shutdown) = starting();
-    assert_eq!(get(&watched, "/readyz").await.status, 503);
-    watched.reading(scene.sources());
-    let ready = get(&watched, "/readyz").await;
+    let (monitored, shutdown) = starting();
+    assert_eq!(get(&monitored, "/readyz").await.status, 503);
+    monitored.reading(scene.sources());
+    let ready = get(&monitored, "/readyz").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
     shutdown.cancel();
-    let stopping = get(&watched, "/readyz").await;
+    let stopping = get(&monitored, "/readyz").await;
     assert!(stopping.status == 503 && stopping.body.starts_with("stopping"), "{}", stopping.body);
-    assert_eq!(get(&watched, "/healthz").await.status, 200);
+    assert_eq!(get(&monitored, "/healthz").await.status, 200);
     scene.stop().await;
-    assert!(!get(&watched, "/metrics").await.body.contains("statefun_checkpoint_age_seconds 0"));
-    // The end of the run takes nothing from who asks then.
-    Exposition::read(&get(&watched, "/metrics").await.body);
+    assert!(!get(&monitored, "/metrics").await.body.contains("statefun_checkpoint_age_seconds 0"));
+    // The metrics stay available after the end of the run.
+    Exposition::read(&get(&monitored, "/metrics").await.body);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_numbers_are_those_of_the_run() {
+async fn metrics_have_the_numbers_of_the_run() {
     let mut scene = Scene::start(None).await;
-    let (watched, _) = starting();
-    watched.reading(scene.sources());
+    let (monitored, _) = starting();
+    monitored.reading(scene.sources());
     scene.put(&["a", "b", "fail", "a"]).await;
     scene.until_done(4).await;
 
-    let text = get(&watched, "/metrics").await.body;
+    let text = get(&monitored, "/metrics").await.body;
     let metrics = Exposition::read(&text);
     let orders = r#"ingress="example/orders",stream="arn:aws:kinesis:us-east-1:000000000000:stream/orders""#;
     let results = r#"egress="example/results",stream="arn:aws:kinesis:us-east-1:000000000000:stream/results""#;
@@ -153,7 +153,7 @@ async fn the_numbers_are_those_of_the_run() {
         ("statefun_messages_routed_total".to_owned(), 8.0),
         ("statefun_records_done_total".to_owned(), 4.0),
         ("statefun_record_latency_seconds_count".to_owned(), 4.0),
-        // The counter is told of each order by its stream, and of each audit by a message.
+        // The counter gets each order from the stream, and a message from each audit.
         (format!("statefun_function_in_total{{{counter}}}"), 8.0),
         ("statefun_function_in_total{function=\"example/audit\"}".to_owned(), 4.0),
         ("statefun_function_out_local_total{function=\"example/audit\"}".to_owned(), 4.0),
@@ -170,7 +170,7 @@ async fn the_numbers_are_those_of_the_run() {
     ] {
         assert_eq!(metrics.value(&sample), value, "{sample}\n{text}");
     }
-    // Attempts are counted, those that failed too; how many there are depends on how messages came together.
+    // All attempts are counted, also failed ones. Their number depends on the batches of messages.
     let requests = metrics.value(&format!("statefun_function_remote_invocation_latency_seconds_count{{{counter}}}"));
     assert!((3.0..=9.0).contains(&requests), "{requests}");
     assert!(metrics.value(&format!("statefun_ingress_calls_total{{{orders},operation=\"GetRecords\"}}")) >= 1.0);
@@ -183,14 +183,14 @@ async fn the_numbers_are_those_of_the_run() {
 async fn a_run_whose_checkpoint_is_old_is_not_ready() {
     let disk = MemoryDisk::new();
     let mut scene = Scene::start(Some(&disk)).await;
-    let (watched, shutdown) = starting();
-    watched.reading(scene.sources());
-    let first = get(&watched, "/readyz").await;
+    let (monitored, shutdown) = starting();
+    monitored.reading(scene.sources());
+    let first = get(&monitored, "/readyz").await;
     assert!(first.status == 503 && first.body.contains("first checkpoint"), "{}", first.body);
     scene.put(&["a", "b"]).await;
     scene.until_done(2).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let metrics = Exposition::read(&get(&watched, "/metrics").await.body);
+    let metrics = Exposition::read(&get(&monitored, "/metrics").await.body);
     assert!(metrics.value("statefun_checkpoints_total") >= 1.0);
     assert!(metrics.value("statefun_checkpoint_age_seconds") <= 1.0);
     assert!(
@@ -198,37 +198,41 @@ async fn a_run_whose_checkpoint_is_old_is_not_ready() {
     );
     assert!(metrics.value("statefun_checkpoint_last_entries") >= 1.0);
 
-    // Nothing to write is no reason to be stale.
+    // A run without changes is not stale.
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(get(&watched, "/readyz").await.body, "ready\n");
+    assert_eq!(get(&monitored, "/readyz").await.body, "ready\n");
 
     disk.set_full(true);
     scene.put(&["a"]).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(get(&watched, "/readyz").await.status, 200);
+    assert_eq!(get(&monitored, "/readyz").await.status, 200);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let stale = get(&watched, "/readyz").await;
-    assert!(stale.status == 503 && stale.body.contains("too old; writing it fails"), "{}", stale.body);
-    let metrics = Exposition::read(&get(&watched, "/metrics").await.body);
+    let stale = get(&monitored, "/readyz").await;
+    assert!(
+        stale.status == 503 && stale.body.contains("the limit is 13 s; writing checkpoints fails"),
+        "{}",
+        stale.body
+    );
+    let metrics = Exposition::read(&get(&monitored, "/metrics").await.body);
     assert_eq!(metrics.value("statefun_ready"), 0.0);
     assert!(metrics.value("statefun_checkpoint_age_seconds") > 13.0);
     assert!(metrics.value("statefun_checkpoint_failures_total") >= 3.0);
 
     disk.set_full(false);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(get(&watched, "/readyz").await.body, "ready\n");
+    assert_eq!(get(&monitored, "/readyz").await.body, "ready\n");
     shutdown.cancel();
     scene.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_told_by_address() {
+async fn no_metric_contains_an_address() {
     let mut scene = Scene::start(None).await;
-    let (watched, _) = starting();
-    watched.reading(scene.sources());
+    let (monitored, _) = starting();
+    monitored.reading(scene.sources());
     scene.put(&["a-customer", "another-customer"]).await;
     scene.until_done(2).await;
-    let text = get(&watched, "/metrics").await.body;
+    let text = get(&monitored, "/metrics").await.body;
     assert!(!text.contains("customer"), "{text}");
     scene.stop().await;
 }

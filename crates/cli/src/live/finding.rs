@@ -2,18 +2,18 @@ use statefun_kinesis_client::{Operation, StreamSummary};
 
 use crate::needs::Need;
 
-/// What was found out about one need.
+/// The results for one need.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) need: Need,
-    /// What the stream says of itself, if it answered.
+    /// The description of the stream, if the service returned one.
     pub(super) summary: Option<StreamSummary>,
-    /// Consumers with enhanced fan-out that the stream has, if that was asked and told.
+    /// The number of registered consumers, if it could be listed.
     pub(super) consumers: Option<usize>,
     /// Each call that a run makes, in the order of [`Need::operations`].
     pub(super) permissions: Vec<Permission>,
     pub(super) problems: Vec<Problem>,
-    /// What is as it should be, and good to know.
+    /// Remarks that are not problems.
     pub(super) notes: Vec<String>,
 }
 
@@ -26,11 +26,11 @@ pub(super) struct Permission {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The service carried the call out, or refused it for another reason that it looks at later.
+    /// The call succeeded, or failed for a reason that the service checks after permissions.
     Allowed,
-    /// The service says that the credentials may not make it.
+    /// The credentials may not make the call.
     Denied,
-    /// Nobody knows, and why.
+    /// The call was not made, with the reason.
     Untested(String),
 }
 
@@ -40,11 +40,11 @@ impl Verdict {
     }
 }
 
-/// Something that keeps the module from running, with a remedy.
+/// Something that prevents the module from running, with a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) message: String,
-    /// The service's own words, outermost first.
+    /// The messages of the service, outermost first.
     pub(super) because: Vec<String>,
     pub(super) help: String,
 }
@@ -59,7 +59,7 @@ impl Answer {
         self.permissions.push(Permission { operation, verdict });
     }
 
-    /// Everything that has no verdict yet stays untried, for one reason.
+    /// Marks all calls without a verdict as untested, with one reason.
     pub(super) fn rest_untested(&mut self, why: &str) {
         let has_verdict = |operation| self.permissions.iter().any(|permission| permission.operation == operation);
         let rest: Vec<Operation> = self.need.operations().filter(|&operation| !has_verdict(operation)).collect();

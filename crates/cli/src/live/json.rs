@@ -4,9 +4,9 @@ use serde::Serialize;
 use statefun_kinesis_client::{StreamMode, StreamSummary};
 
 use super::{
-    Findings,
-    ask::CONSUMERS_MAX,
+    consumer::CONSUMERS_MAX,
     finding::{Answer, Verdict},
+    findings::Findings,
 };
 use crate::{needs, policy};
 
@@ -69,6 +69,7 @@ struct ProblemJson {
 }
 
 impl Findings {
+    /// The results for the JSON report.
     pub(crate) fn for_programs(&self) -> LiveJson {
         LiveJson { passed: self.passed(), uses: self.answers.iter().map(UseJson::new).collect() }
     }

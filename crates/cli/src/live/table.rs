@@ -1,12 +1,11 @@
-//! What `--live` found out, for people: a table with a line for each use of a stream, then what is wrong, then what is
-//! good to know.
+//! The results of `--live` as text: a table with a line for each use of a stream, then problems, then notes.
 
 use annotate_snippets::{Group, Level, Renderer, renderer::DecorStyle};
 
 use super::{
-    Findings,
-    ask::CONSUMERS_MAX,
+    consumer::CONSUMERS_MAX,
     finding::{Answer, Problem, Verdict},
+    findings::Findings,
     json,
 };
 use crate::{github, policy};
@@ -14,12 +13,12 @@ use crate::{github, policy};
 const HEADINGS: [&str; 9] =
     ["STREAM", "REGION", "USED BY", "FOR", "STATUS", "SHARDS", "RECORD", "CONSUMERS", "PERMISSIONS"];
 
-/// What a cell shows that has nothing to show.
-const NOTHING: &str = "-";
+/// The text of an empty cell.
+const EMPTY: &str = "-";
 
 impl Findings {
     /// The table, the problems with their remedies, and the notes.
-    pub(crate) fn for_people(&self, colour: bool) -> String {
+    pub(crate) fn as_text(&self, colour: bool) -> String {
         let mut text = self.table();
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -50,20 +49,20 @@ impl Findings {
         self.problems().map(command).collect()
     }
 
-    /// One line: what was asked, and what came of it.
+    /// One line: what was checked, and the result.
     pub(crate) fn verdict(&self) -> String {
         let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
         let untested: usize =
             self.answers.iter().map(|answer| answer.count(|verdict| matches!(verdict, Verdict::Untested(_)))).sum();
         let problems = match self.problems().count() {
-            0 => "nothing is missing".to_owned(),
+            0 => "no problems".to_owned(),
             problems => count(problems, "problem"),
         };
         let untested = match untested {
             0 => String::new(),
-            untested => format!(", {} not tried", count(untested, "permission")),
+            untested => format!(", {} not tested", count(untested, "permission")),
         };
-        format!("{} of streams asked about: {problems}{untested}", count(self.answers.len(), "use"))
+        format!("{} of streams checked: {problems}{untested}", count(self.answers.len(), "use"))
     }
 
     fn table(&self) -> String {
@@ -72,8 +71,8 @@ impl Findings {
         let widths: Vec<usize> = (0..HEADINGS.len())
             .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default())
             .collect();
-        // A column in which nobody has anything is left out.
-        let shown = |column: usize| rows[1..].iter().any(|row| row[column] != NOTHING);
+        // Columns without any values are left out.
+        let shown = |column: usize| rows[1..].iter().any(|row| row[column] != EMPTY);
         let mut text = String::new();
         for row in &rows {
             let mut line = String::new();
@@ -89,7 +88,7 @@ impl Findings {
 
 fn row(answer: &Answer) -> [String; HEADINGS.len()] {
     let need = &answer.need;
-    let or_nothing = |cell: Option<String>| cell.unwrap_or_else(|| NOTHING.to_owned());
+    let or_empty = |cell: Option<String>| cell.unwrap_or_else(|| EMPTY.to_owned());
     let summary = answer.summary.as_ref();
     let size = |bytes: usize| match bytes {
         bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
@@ -97,13 +96,13 @@ fn row(answer: &Answer) -> [String; HEADINGS.len()] {
     };
     [
         need.stream.name().to_string(),
-        or_nothing(need.region.id().map(str::to_owned)),
+        or_empty(need.region.id().map(str::to_owned)),
         need.document.to_string(),
         need.purpose.as_str().to_owned(),
-        or_nothing(summary.map(|summary| summary.status.to_string())),
-        or_nothing(summary.map(|summary| format!("{} {}", summary.open_shards, json::mode(summary.mode)))),
-        or_nothing(summary.map(|summary| size(summary.max_record_bytes))),
-        or_nothing(answer.consumers.map(|count| format!("{count} of {CONSUMERS_MAX}"))),
+        or_empty(summary.map(|summary| summary.status.to_string())),
+        or_empty(summary.map(|summary| format!("{} {}", summary.open_shards, json::mode(summary.mode)))),
+        or_empty(summary.map(|summary| size(summary.max_record_bytes))),
+        or_empty(answer.consumers.map(|count| format!("{count} of {CONSUMERS_MAX}"))),
         permissions(answer),
     ]
 }
@@ -112,14 +111,14 @@ fn permissions(answer: &Answer) -> String {
     let counts = [
         (answer.count(|verdict| *verdict == Verdict::Allowed), "allowed"),
         (answer.count(|verdict| *verdict == Verdict::Denied), "missing"),
-        (answer.count(|verdict| matches!(verdict, Verdict::Untested(_))), "not tried"),
+        (answer.count(|verdict| matches!(verdict, Verdict::Untested(_))), "not tested"),
     ];
-    let told: Vec<String> =
+    let shown: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    told.join(", ")
+    shown.join(", ")
 }
 
-/// What was not tried, a line for each reason.
+/// The untested calls, one line for each reason.
 fn untested(answer: &Answer) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for permission in &answer.permissions {
@@ -130,7 +129,7 @@ fn untested(answer: &Answer) -> Vec<String> {
             None => reasons.push((why, vec![action])),
         }
     }
-    reasons.iter().map(|(why, actions)| format!("not tried, because {why}: {}", actions.join(", "))).collect()
+    reasons.iter().map(|(why, actions)| format!("not tested, because {why}: {}", actions.join(", "))).collect()
 }
 
 fn title(answer: &Answer, problem: &Problem) -> String {

@@ -1,4 +1,4 @@
-//! The questions of `--live`, put to a Kinesis in memory that is told what to refuse.
+//! The checks of `--live` on an in-memory Kinesis that fails as the test says.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,26 +9,28 @@ use statefun_kinesis_spec::ClientSpec;
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamArn, StreamName, StreamRef};
 
 use super::{
-    finding::{Permission, Verdict},
-    *,
+    connect::Connect,
+    finding::{Answer, Permission, Verdict},
+    findings::Findings,
+    json::LiveJson,
 };
 use crate::{
-    clients::Service,
-    needs::{Document, DocumentKind, Purpose},
+    clients::StreamClient,
+    needs::{Document, DocumentKind, Need, Purpose},
 };
 
 const ACCOUNT: &str = "123456789012";
 const REGION: &str = "eu-west-1";
 
-/// Gives everybody the same service, or nobody any.
-struct Here {
+/// Provides the same service for every need, or none.
+struct Connection {
     kinesis: Option<FakeKinesis>,
     is_aws: bool,
 }
 
 #[async_trait]
-impl Connect for Here {
-    async fn connect(&self, _: &Need) -> Result<Arc<dyn Service>, Vec<String>> {
+impl Connect for Connection {
+    async fn connect(&self, _: &Need) -> Result<Arc<dyn StreamClient>, Vec<String>> {
         let kinesis = self.kinesis.clone().ok_or(vec!["no profile `orders`".to_owned(), "no such file".to_owned()])?;
         Ok(Arc::new(kinesis))
     }
@@ -72,19 +74,19 @@ async fn kinesis() -> FakeKinesis {
 }
 
 async fn gather(kinesis: &FakeKinesis, needs: Vec<Need>) -> Findings {
-    let here = Here { kinesis: Some(kinesis.clone()), is_aws: true };
-    Findings::gather(needs, &here).await
+    let connection = Connection { kinesis: Some(kinesis.clone()), is_aws: true };
+    Findings::gather(needs, &connection).await
 }
 
-/// What is found out about one need: the answer, and all of it as people read it.
+/// The results for one need, and their text.
 async fn one(kinesis: &FakeKinesis, need: Need) -> (Answer, String) {
     let mut findings = gather(kinesis, vec![need]).await;
-    let text = findings.for_people(false);
+    let text = findings.as_text(false);
     (findings.answers.remove(0), text)
 }
 
 #[track_caller]
-fn said(text: &str, parts: &[&str]) {
+fn contains(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "`{part}` is missing in\n{text}");
     }
@@ -103,7 +105,7 @@ fn verdicts(answer: &Answer) -> Vec<(Operation, &'static str)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_there_and_allowed_is_no_problem_and_nothing_is_left_behind() {
+async fn existing_streams_and_permissions_are_no_problem_and_nothing_is_stored() {
     let kinesis = kinesis().await;
     let needs = vec![
         need(Purpose::Poll, arn("orders")),
@@ -111,17 +113,20 @@ async fn what_is_there_and_allowed_is_no_problem_and_nothing_is_left_behind() {
         need(Purpose::DeadLetter, arn("orders")),
     ];
     let findings = gather(&kinesis, needs).await;
-    let text = findings.for_people(false);
+    let text = findings.as_text(false);
     assert!(findings.passed(), "{text}");
-    said(&text, &["orders  eu-west-1  ingress example/orders  poll         ACTIVE  2 provisioned  1 MiB   4 allowed"]);
-    said(&text, &["egress example/orders   write        ACTIVE  2 provisioned  1 MiB   3 allowed"]);
-    assert_eq!(findings.verdict(), "3 uses of streams asked about: nothing is missing");
+    contains(
+        &text,
+        &["orders  eu-west-1  ingress example/orders  poll         ACTIVE  2 provisioned  1 MiB   4 allowed"],
+    );
+    contains(&text, &["egress example/orders   write        ACTIVE  2 provisioned  1 MiB   3 allowed"]);
+    assert_eq!(findings.verdict(), "3 uses of streams checked: no problems");
     assert!(kinesis.records(&arn("orders").into()).is_empty(), "a record was stored");
-    assert_eq!(kinesis.calls(Operation::PutRecords), 2, "writing was tried");
+    assert_eq!(kinesis.calls(Operation::PutRecords), 2, "writing was tested");
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_call_that_is_not_allowed_is_named_with_its_resource_and_a_remedy() {
+async fn each_denied_call_is_named_with_its_resource_and_a_remedy() {
     use Operation::{DescribeStreamSummary, GetRecords, GetShardIterator, ListShards, PutRecords};
     for (purpose, operation) in [
         (Purpose::Poll, DescribeStreamSummary),
@@ -138,7 +143,7 @@ async fn each_call_that_is_not_allowed_is_named_with_its_resource_and_a_remedy()
         let (answer, text) = one(&kinesis, need(purpose, arn("orders"))).await;
         assert_eq!(answer.problems.len(), 1, "{text}");
         let resource = arn("orders");
-        said(
+        contains(
             &text,
             &[
                 &format!("kinesis:{operation} is not allowed on {resource}"),
@@ -152,43 +157,43 @@ async fn each_call_that_is_not_allowed_is_named_with_its_resource_and_a_remedy()
         let needed: Vec<_> = answer.need.operations().collect();
         assert_eq!(verdicts.iter().map(|(operation, _)| *operation).collect::<Vec<_>>(), needed);
         assert!(verdicts.contains(&(operation, "denied")), "{verdicts:?}");
-        // What does not hang on the call is tried all the same.
+        // Calls that do not depend on the denied one are still tested.
         for (other, verdict) in verdicts.into_iter().filter(|(other, _)| *other != operation) {
-            let hangs = (operation, other) == (GetShardIterator, GetRecords)
+            let depends = (operation, other) == (GetShardIterator, GetRecords)
                 || (operation, other) == (DescribeStreamSummary, PutRecords);
-            assert_eq!(verdict, if hangs { "untested" } else { "allowed" }, "{operation}, {other}");
+            assert_eq!(verdict, if depends { "untested" } else { "allowed" }, "{operation}, {other}");
         }
         assert!(kinesis.records(&arn("orders").into()).is_empty(), "a record was stored");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_missing_or_elsewhere_is_told() {
+async fn a_stream_that_is_missing_or_in_another_account_is_reported() {
     let kinesis = kinesis().await;
     let (answer, text) = one(&kinesis, need(Purpose::Poll, arn("order"))).await;
-    said(&text, &["the stream arn:aws:kinesis:eu-west-1:123456789012:stream/order does not exist in eu-west-1"]);
-    said(&text, &["make the stream", "3 not tried", "there is no such stream"]);
+    contains(&text, &["the stream arn:aws:kinesis:eu-west-1:123456789012:stream/order does not exist in eu-west-1"]);
+    contains(&text, &["create the stream", "3 not tested", "the stream does not exist"]);
     assert_eq!(verdicts(&answer)[0], (Operation::DescribeStreamSummary, "allowed"));
 
     let other = StreamArn::new(REGION, "999999999999", &name("orders")).unwrap();
     let (_, text) = one(&kinesis, need(Purpose::Poll, other)).await;
     let here = arn("orders");
-    said(&text, &[&format!("the credentials see a stream of this name as {here}")]);
+    contains(&text, &[&format!("the credentials can access a stream of this name, {here}")]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_not_active_yet_is_told_and_not_written_to() {
+async fn a_stream_that_is_not_active_yet_is_reported_and_not_written_to() {
     let kinesis = FakeKinesis::builder().region(REGION).account(ACCOUNT).status_delay(Duration::from_secs(60)).build();
     kinesis.create_stream(&name("orders"), 1).await.unwrap();
     let (_, text) = one(&kinesis, need(Purpose::Write, arn("orders"))).await;
-    said(&text, &["the stream is CREATING, not ACTIVE", "a run waits for it too", "1 allowed, 2 not tried"]);
+    contains(&text, &["the stream is CREATING, not ACTIVE", "a run also waits", "1 allowed, 2 not tested"]);
     tokio::time::sleep(Duration::from_secs(61)).await;
     let (answer, text) = one(&kinesis, need(Purpose::Write, arn("orders"))).await;
     assert!(answer.problems.is_empty(), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn writing_is_tried_by_a_byte_over_the_streams_own_limit_as_long_as_there_is_room_for_it() {
+async fn writing_is_tested_with_a_byte_above_the_streams_limit_if_a_request_can_hold_it() {
     let stream = StreamRef::from(arn("orders"));
     for (bytes, tried) in [(1 << 20, true), (5 << 20, true), ((10 << 20) - 1024, true), (10 << 20, false)] {
         let kinesis = kinesis().await;
@@ -203,32 +208,32 @@ async fn writing_is_tried_by_a_byte_over_the_streams_own_limit_as_long_as_there_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_not_aws_is_offered_no_record() {
+async fn a_server_that_is_not_aws_gets_no_test_record() {
     let kinesis = kinesis().await;
-    let here = Here { kinesis: Some(kinesis.clone()), is_aws: false };
-    let findings = Findings::gather(vec![need(Purpose::Write, arn("orders"))], &here).await;
+    let connection = Connection { kinesis: Some(kinesis.clone()), is_aws: false };
+    let findings = Findings::gather(vec![need(Purpose::Write, arn("orders"))], &connection).await;
     assert!(findings.passed());
-    said(&findings.for_people(false), &["2 allowed, 1 not tried", "the server is not AWS", "kinesis:PutRecords"]);
+    contains(&findings.as_text(false), &["2 allowed, 1 not tested", "the server is not AWS", "kinesis:PutRecords"]);
     assert_eq!(kinesis.calls(Operation::PutRecords), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_reached_is_one_problem_and_not_one_per_call() {
+async fn an_unreachable_service_is_one_problem_and_not_one_per_call() {
     for kind in [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::Unexpected] {
         let kinesis = kinesis().await;
         kinesis.faults().fail_next_n(Operation::DescribeStreamSummary, kind, usize::MAX);
         let (answer, text) = one(&kinesis, need(Purpose::Poll, arn("orders"))).await;
         assert_eq!(answer.problems.len(), 1, "{text}");
-        said(&text, &["the service cannot be reached in eu-west-1", "4 not tried"]);
+        contains(&text, &["the service cannot be reached in eu-west-1", "4 not tested"]);
         assert_eq!(kinesis.calls(Operation::ListShards), 0);
     }
-    let here = Here { kinesis: None, is_aws: true };
-    let findings = Findings::gather(vec![need(Purpose::Poll, arn("orders"))], &here).await;
-    let text = findings.for_people(false);
-    said(
+    let connection = Connection { kinesis: None, is_aws: true };
+    let findings = Findings::gather(vec![need(Purpose::Poll, arn("orders"))], &connection).await;
+    let text = findings.as_text(false);
+    contains(
         &text,
         &[
-            "nobody can be asked",
+            "cannot create an AWS client",
             "the profile orders-reader",
             "no profile `orders`",
             "no such file",
@@ -239,7 +244,7 @@ async fn what_cannot_be_reached_is_one_problem_and_not_one_per_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_busy_is_asked_again_and_one_that_hangs_is_left() {
+async fn a_throttled_call_is_retried_and_a_hanging_one_times_out() {
     let kinesis = kinesis().await;
     kinesis.faults().fail_next_n(Operation::DescribeStreamSummary, ErrorKind::LimitExceeded, 3);
     kinesis.faults().fail_next(Operation::GetRecords, ErrorKind::Throttled);
@@ -251,12 +256,12 @@ async fn a_service_that_is_busy_is_asked_again_and_one_that_hangs_is_left() {
     let needs = (0..20).map(|_| need(Purpose::Poll, arn("orders"))).collect();
     let findings = gather(&kinesis, needs).await;
     assert!(began.elapsed() < Duration::from_secs(300), "{:?}", began.elapsed());
-    said(&findings.for_people(false), &["no answer within 30 s"]);
+    contains(&findings.as_text(false), &["no answer within 30 s"]);
     assert!(!findings.passed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_are_asked_side_by_side_and_told_in_the_order_of_the_module() {
+async fn streams_are_checked_concurrently_and_reported_in_the_order_of_the_module() {
     let kinesis = FakeKinesis::builder().region(REGION).account(ACCOUNT).build();
     let names: Vec<String> = (0..40).map(|number| format!("s{number}")).collect();
     for stream in &names {
@@ -271,38 +276,41 @@ async fn streams_are_asked_side_by_side_and_told_in_the_order_of_the_module() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_spreads_its_records_itself_has_a_note() {
+async fn a_stream_that_distributes_its_records_itself_has_a_note() {
     let kinesis = kinesis().await;
     kinesis.set_distribution(&arn("orders").into(), RecordDistribution::Auto).unwrap();
     let (answer, text) = one(&kinesis, need(Purpose::Write, arn("orders"))).await;
     assert!(answer.problems.is_empty(), "{text}");
-    said(&text, &["AUTO", "2 on-demand"]);
+    contains(&text, &["AUTO", "2 on-demand"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_is_looked_for_and_nobodys_subscription_ends() {
+async fn a_consumer_is_checked_and_no_subscription_ends() {
     let kinesis = kinesis().await;
     let (answer, text) = one(&kinesis, need(fan_out(true), arn("orders"))).await;
     assert!(answer.problems.is_empty(), "{text}");
-    said(&text, &["0 of 20", "5 allowed, 2 not tried", "does not exist yet; a run registers it", "it would register"]);
+    contains(
+        &text,
+        &["0 of 20", "5 allowed, 2 not tested", "does not exist yet; a run registers it", "a test would register"],
+    );
 
     let (_, text) = one(&kinesis, need(fan_out(false), arn("orders"))).await;
-    said(&text, &["the stream has no consumer billing", "lifecycle: managed"]);
+    contains(&text, &["the stream has no consumer billing", "lifecycle: managed"]);
 
     kinesis.register_stream_consumer(&arn("orders"), &"billing".parse().unwrap()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     for managed in [true, false] {
         let (answer, text) = one(&kinesis, need(fan_out(managed), arn("orders"))).await;
         assert!(answer.problems.is_empty(), "{text}");
-        let allowed = if managed { "6 allowed, 1 not tried" } else { "4 allowed" };
-        said(&text, &["1 of 20", "the consumer billing is ACTIVE", allowed]);
+        let allowed = if managed { "6 allowed, 1 not tested" } else { "4 allowed" };
+        contains(&text, &["1 of 20", "the consumer billing is ACTIVE", allowed]);
     }
     assert_eq!(kinesis.calls(Operation::RegisterStreamConsumer), 1, "only the test registers");
     assert_eq!(kinesis.calls(Operation::DeregisterStreamConsumer), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_without_a_free_place_for_a_consumer_is_told() {
+async fn a_stream_at_its_limit_of_consumers_is_reported() {
     let kinesis = kinesis().await;
     for number in 0..20 {
         let consumer = format!("other-{number}").parse().unwrap();
@@ -310,11 +318,11 @@ async fn a_stream_without_a_free_place_for_a_consumer_is_told() {
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
     let (_, text) = one(&kinesis, need(fan_out(true), arn("orders"))).await;
-    said(&text, &["20 of 20", "the stream has 20 consumers and takes no more: a run polls it", "5 allowed"]);
+    contains(&text, &["20 of 20", "the stream has 20 consumers, which is the limit: a run polls it", "5 allowed"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_call_on_a_consumer_that_is_not_allowed_is_named_with_both_resources() {
+async fn each_denied_call_on_a_consumer_is_named_with_both_resources() {
     use Operation::{DescribeStreamConsumer, ListStreamConsumers, SubscribeToShard};
     for operation in [DescribeStreamConsumer, SubscribeToShard, ListStreamConsumers] {
         let kinesis = kinesis().await;
@@ -324,18 +332,18 @@ async fn each_call_on_a_consumer_that_is_not_allowed_is_named_with_both_resource
         let (answer, text) = one(&kinesis, need(fan_out(true), arn("orders"))).await;
         if operation == ListStreamConsumers {
             assert!(answer.problems.is_empty(), "a run never lists them: {text}");
-            said(&text, &["how many consumers the stream has is not known"]);
+            contains(&text, &["cannot count the stream's consumers"]);
             continue;
         }
         let stream = arn("orders");
         let resources = format!("{stream}/consumer/billing:* and {stream}");
-        said(&text, &[&format!("kinesis:{operation} is not allowed on {resources}")]);
+        contains(&text, &[&format!("kinesis:{operation} is not allowed on {resources}")]);
         assert_eq!(verdicts(&answer).len(), 7, "{text}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_key_is_told() {
+async fn secrets_are_never_printed() {
     let kinesis = kinesis().await;
     kinesis.faults().fail_next_n(Operation::GetRecords, ErrorKind::AccessDenied, usize::MAX);
     let mut need = need(Purpose::Poll, arn("orders"));
@@ -346,14 +354,14 @@ async fn no_key_is_told() {
     };
     let findings = gather(&kinesis, vec![need]).await;
     let json = serde_json::to_string(&findings.for_programs()).unwrap();
-    let told = [findings.for_people(true), findings.for_github(), findings.verdict(), json].concat();
-    said(&told, &["the keys of the module file"]);
+    let told = [findings.as_text(true), findings.for_github(), findings.verdict(), json].concat();
+    contains(&told, &["the keys in the module file"]);
     for secret in ["AKIAIOSFODNN7", "wJalrXUtnFEMI", "FwoGZXIvYXdzEJr"] {
         assert!(!told.contains(secret), "{told}");
     }
 }
 
-/// Reports in which each field has something to say, and has nothing to say where that can be.
+/// Reports in which each field has a value, and is null where that is possible.
 pub(crate) async fn examples() -> [LiveJson; 2] {
     let kinesis = kinesis().await;
     kinesis.faults().fail_next_n(Operation::GetRecords, ErrorKind::AccessDenied, usize::MAX);
@@ -361,7 +369,7 @@ pub(crate) async fn examples() -> [LiveJson; 2] {
     elsewhere.region = AwsRegion::Default;
     let needs = vec![need(Purpose::Poll, arn("orders")), need(fan_out(true), arn("orders")), elsewhere];
     let found = gather(&kinesis, needs).await;
-    let here = Here { kinesis: None, is_aws: true };
-    let nobody = Findings::gather(vec![need(Purpose::Write, arn("orders"))], &here).await;
-    [found.for_programs(), nobody.for_programs()]
+    let connection = Connection { kinesis: None, is_aws: true };
+    let unconnected = Findings::gather(vec![need(Purpose::Write, arn("orders"))], &connection).await;
+    [found.for_programs(), unconnected.for_programs()]
 }

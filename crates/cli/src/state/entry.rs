@@ -1,4 +1,4 @@
-//! What an entry of a store means, as a line of JSON.
+//! An entry of a store as a line of JSON.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
@@ -13,16 +13,16 @@ use statefun_kinesis_types::{Address, StartPosition};
 
 use crate::records::text_or_base64;
 
-/// An entry. What it does not have is left out of the line.
+/// An entry. Fields that it does not have are left out of the line.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) table: Option<&'static str>,
-    /// Of a message, a delayed message or a record.
+    /// The number of a message, a delayed message or a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<u64>,
-    /// The MD5 of the sender's id, of an entry that does not have the id itself.
+    /// The MD5 of the sender's id, for entries that do not contain the id itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     sender_id_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub(super) struct Line {
     shard_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<String>,
-    /// When the stream was made.
+    /// When the stream was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ pub(super) struct Line {
     explicit_hash_key: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) typename: Option<String>,
-    /// Of StateFun's own types, and of facts that have parts.
+    /// A value of one of StateFun's own types, or a structured value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) value: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub(super) struct Line {
     pub(super) payload_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) expires: Option<String>,
-    /// Of an entry whose key has no meaning here.
+    /// The key, if it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_base64: Option<String>,
 }
@@ -88,7 +88,7 @@ impl Place {
 }
 
 impl Line {
-    /// The line of an entry. One that means nothing here has its key and its value as they are stored.
+    /// The line of an entry. An unknown entry has its raw key and value.
     pub(super) fn of(entry: &Exported) -> Self {
         let line = match &entry.meaning {
             Some(meaning) => Self::of_meaning(meaning, entry),
@@ -171,7 +171,7 @@ impl Line {
                     sender_id_hash: Some(hash.to_string()),
                     ..Self::of_bytes(&entry.value)
                 }),
-                // Other tables have no such keys.
+                // Other tables do not have numbered keys.
                 Table::Meta | Table::Positions | Table::State | Table::Due => None,
             },
             StoredKey::Due { at, hash, number } => Some(Self {
@@ -193,7 +193,7 @@ impl Line {
         }
     }
 
-    /// A value of an address, without the address.
+    /// A state of an address, without the address.
     pub(super) fn of_state(name: &str, stored: &StoredValue) -> Self {
         Self {
             name: Some(name.to_owned()),
@@ -202,7 +202,7 @@ impl Line {
         }
     }
 
-    /// A value of StateFun's own types as what it is; any other as text or, where it is none, in base64.
+    /// A value: as JSON for StateFun's own types, otherwise as text, or in base64 if it is not UTF-8.
     fn of_value(value: &Value) -> Self {
         let typename = Some(value.typename.to_string());
         match (primitive(value), &value.bytes) {
@@ -218,15 +218,15 @@ impl Line {
     }
 }
 
-/// A value of one of StateFun's own types, if it is of one and has its form.
+/// A value of one of StateFun's own types as JSON; `None` for other types and for malformed values.
 fn primitive(value: &Value) -> Option<Json> {
-    // JSON has numbers only for those that are some.
+    // JSON has no NaN and no infinity, so these become strings.
     let number = |number: f64| Json::from(number).as_f64().map_or_else(|| number.to_string().into(), Json::from);
     match &*value.typename {
         bool::TYPENAME => value.read::<bool>().ok().map(Json::from),
         i32::TYPENAME => value.read::<i32>().ok().map(Json::from),
         i64::TYPENAME => value.read::<i64>().ok().map(Json::from),
-        // As it is written shortest, and not as the nearest number of twice the width.
+        // The shortest decimal form of the f32, which is not that of the f64 closest to it.
         f32::TYPENAME => value.read::<f32>().ok().map(|it| number(it.to_string().parse().unwrap_or(f64::from(it)))),
         f64::TYPENAME => value.read::<f64>().ok().map(number),
         String::TYPENAME => value.read::<String>().ok().map(Json::from),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_shown_as_what_they_are() {
+    fn values_are_shown_by_their_types() {
         check(&Value::of(&true), r#"{"type":"io.statefun.types/bool","value":true}"#);
         check(&Value::of(&false), r#"{"type":"io.statefun.types/bool","value":false}"#);
         check(&Value::of(&-7_i32), r#"{"type":"io.statefun.types/int","value":-7}"#);
@@ -280,7 +280,7 @@ mod tests {
         check(&Value::of(&"ä\n".to_owned()), r#"{"type":"io.statefun.types/string","value":"ä\n"}"#);
         check(&Value::new("example/json", r#"{"a":1}"#), r#"{"type":"example/json","payload":"{\"a\":1}"}"#);
         check(&Value::new("example/blob", vec![255, 0]), r#"{"type":"example/blob","payloadBase64":"/wA="}"#);
-        // Bytes that its type does not have.
+        // Bytes that are not valid for their type.
         check(&Value::new(i64::TYPENAME, vec![255]), r#"{"type":"io.statefun.types/long","payloadBase64":"/w=="}"#);
     }
 }

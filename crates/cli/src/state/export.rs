@@ -3,18 +3,17 @@
 use statefun_kinesis_store::Export;
 
 use super::{
-    arguments::ExportArguments,
     entry::Line,
-    store::{Out, open, unusable},
+    store::{Stdout, open, unusable},
 };
-use crate::{failure::Failure, records::push_json_line};
+use crate::{args::ExportArguments, failure::Failure, records::push_json_line};
 
-/// Prints every entry as a line of JSON, table by table, in the order of the keys. A page of entries at a time is in
+/// Prints every entry as a line of JSON, table by table, in the order of the keys. Holds only one page of entries in
 /// memory.
 pub(super) async fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let store = open(&arguments.directory).await?;
     let unreadable = |error| unusable(&error);
-    let mut out = Out::new();
+    let mut out = Stdout::new();
     let mut export = Export::new(&store);
     let mut line = String::new();
     while let Some(entry) = export.next().await.map_err(unreadable)? {

@@ -8,13 +8,17 @@ use statefun_kinesis_store::{ModuleRecord, Overview, overview, values_of};
 use statefun_kinesis_types::Address;
 
 use super::{
-    arguments::{InspectArguments, InspectFormat},
     entry::{Line, position_text, start_text},
-    store::{Out, open, unusable},
+    store::{Stdout, open, unusable},
 };
-use crate::{ExitCode, failure::Failure, records::push_json_line};
+use crate::{
+    ExitCode,
+    args::{InspectArguments, InspectFormat},
+    failure::Failure,
+    records::push_json_line,
+};
 
-/// Prints what a store holds at a glance, or the values of one address.
+/// Prints an overview of a store, or the states of one address.
 pub(super) async fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     let store = open(&arguments.directory).await?;
     let unreadable = |error| unusable(&error);
@@ -26,7 +30,7 @@ pub(super) async fn inspect(arguments: &InspectArguments) -> Result<(), Failure>
                 Some(stored) => Ok(Line::of_state(&name, &stored)),
                 None => Err(Failure::new(
                     ExitCode::Setup,
-                    format!("the value `{name}` of {address} is not in a form that this program knows"),
+                    format!("cannot read the state `{name}` of {address}: its format is unknown"),
                 )),
             });
             let address = Values::new(&address, lines.collect::<Result<_, _>>()?);
@@ -36,20 +40,20 @@ pub(super) async fn inspect(arguments: &InspectArguments) -> Result<(), Failure>
             }
         }
         None => {
-            let found = Found::new(&overview(&store).await.map_err(unreadable)?);
+            let contents = Contents::new(&overview(&store).await.map_err(unreadable)?);
             match arguments.format {
-                InspectFormat::Human => found.render(&mut text),
-                InspectFormat::Json => push_json_line(&mut text, &found),
+                InspectFormat::Human => contents.render(&mut text),
+                InspectFormat::Json => push_json_line(&mut text, &contents),
             }
         }
     }
-    let mut out = Out::new();
+    let mut out = Stdout::new();
     out.write(&text)?;
     out.finish()?;
     store.close().await.map_err(unreadable)
 }
 
-/// The values of an address.
+/// The states of an address.
 #[derive(Serialize)]
 struct Values {
     function: String,
@@ -64,7 +68,7 @@ impl Values {
 
     fn render(&self, text: &mut String) {
         if self.values.is_empty() {
-            *text += "no value is stored for this address\n";
+            *text += "no state is stored for this address\n";
         }
         let rows = self.values.iter().map(|line| {
             let value = match (&line.value, &line.payload, &line.payload_base64) {
@@ -79,12 +83,12 @@ impl Values {
     }
 }
 
-/// What a store holds.
+/// An overview of a store.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Found {
+struct Contents {
     last_commit: u64,
-    /// None when nothing has run with it yet.
+    /// None before the first run.
     module: Option<Module>,
     positions: Vec<Stream>,
     tables: Vec<TableSize>,
@@ -165,7 +169,7 @@ impl Module {
     }
 }
 
-impl Found {
+impl Contents {
     fn new(overview: &Overview) -> Self {
         let positions = overview.positions.iter().map(|((ingress, stream), checkpoint)| Stream {
             ingress: ingress.to_string(),
@@ -194,14 +198,14 @@ impl Found {
     }
 
     fn render(&self, text: &mut String) {
-        // A string takes all that is written to it.
+        // Writing to a string cannot fail.
         let _ = self.try_render(text);
     }
 
     fn try_render(&self, text: &mut String) -> std::fmt::Result {
         writeln!(text, "last commit  {}", self.last_commit)?;
         match &self.module {
-            None => writeln!(text, "module       none: nothing has run with this store yet")?,
+            None => writeln!(text, "module       none: no run has used this store yet")?,
             Some(module) => {
                 writeln!(text, "module       {}", module.fingerprint)?;
                 for ingress in &module.ingresses {
@@ -211,7 +215,7 @@ impl Found {
                     }
                 }
                 for Egress { id, stream } in &module.egresses {
-                    let stream = stream.as_deref().unwrap_or("the streams that records name");
+                    let stream = stream.as_deref().unwrap_or("the streams that the records name");
                     writeln!(text, "  egress {id}: to {stream}")?;
                 }
             }
@@ -221,7 +225,7 @@ impl Found {
             text.push_str("  none: the next run reads from the startup positions\n");
         }
         for Stream { ingress, stream_arn, created, start, shards } in &self.positions {
-            writeln!(text, "  {ingress}: {stream_arn}, made {created}, read from {start}")?;
+            writeln!(text, "  {ingress}: {stream_arn}, created {created}, read from {start}")?;
             render_rows(text, "    ", shards.iter().map(|shard| [shard.shard_id.clone(), shard.position.clone()]));
         }
         text.push('\n');
@@ -240,7 +244,7 @@ impl Found {
     }
 }
 
-/// Rows whose columns stand below each other.
+/// Appends rows with aligned columns.
 fn render_rows<const N: usize>(text: &mut String, indent: &str, rows: impl Iterator<Item = [String; N]>) {
     let rows: Vec<_> = rows.collect();
     let widths: [usize; N] =

@@ -1,6 +1,6 @@
-//! `statefun-kinesis state`: what people want to see of a state directory, and how they upgrade it or start over.
+//! `statefun-kinesis state`: inspects, exports, resets and upgrades a state directory.
 
-mod arguments;
+mod command;
 mod entry;
 mod export;
 mod inspect;
@@ -8,21 +8,4 @@ mod reset;
 mod store;
 mod upgrade;
 
-pub(crate) use arguments::StateCommand;
-
-use crate::{ExitCode, failure::Failure};
-
-/// Does what is asked for, with the store of a directory that no other process holds.
-pub(crate) fn state(command: &StateCommand) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start threads").because(&error))?;
-    runtime.block_on(async {
-        match command {
-            StateCommand::Inspect(arguments) => inspect::inspect(arguments).await,
-            StateCommand::Export(arguments) => export::export(arguments).await,
-            StateCommand::Reset(arguments) => reset::reset(arguments).await,
-            StateCommand::Upgrade(arguments) => upgrade::upgrade(arguments).await,
-        }
-    })?;
-    Ok(ExitCode::Done)
-}
+pub(crate) use command::state;

@@ -11,20 +11,20 @@ use crate::{
     state_directory::{self, UsedBy},
 };
 
-/// Opens the store of a directory, and none where there is none.
+/// Opens the store of a directory. Does not create one.
 pub(super) async fn open(directory: &Path) -> Result<DiskStore, Failure> {
     DiskStore::open_existing(directory, DiskSettings::default()).await.map_err(|error| unusable(&error))
 }
 
-/// Why a store that is looked into cannot be used.
+/// Why the store cannot be used, with a hint for `state`.
 pub(super) fn unusable(error: &Error) -> Failure {
     state_directory::unusable(error, UsedBy::State)
 }
 
-/// stdout, for much or little.
-pub(super) struct Out(BufWriter<StdoutLock<'static>>);
+/// stdout, buffered.
+pub(super) struct Stdout(BufWriter<StdoutLock<'static>>);
 
-impl Out {
+impl Stdout {
     pub(super) fn new() -> Self {
         Self(BufWriter::with_capacity(64 << 10, io::stdout().lock()))
     }

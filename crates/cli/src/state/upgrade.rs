@@ -3,16 +3,16 @@
 use statefun_kinesis_functions::upgrade_entries;
 use statefun_kinesis_store::{DiskSettings, DiskStore, FORMAT_VERSION};
 
-use super::{arguments::UpgradeArguments, store::unusable};
-use crate::{failure::Failure, terminal};
+use super::store::unusable;
+use crate::{args::UpgradeArguments, failure::Failure, terminal};
 
-/// Brings a store that an older version wrote to the format of this one.
+/// Upgrades a store that an older version wrote to the format of this version.
 pub(super) async fn upgrade(arguments: &UpgradeArguments) -> Result<(), Failure> {
     let directory = &arguments.directory;
     let upgraded = DiskStore::upgrade(directory, DiskSettings::default(), upgrade_entries).await;
     let directory = directory.display();
     terminal::tell(&match upgraded.map_err(|error| unusable(&error))? {
-        FORMAT_VERSION => format!("the store in {directory} has the format {FORMAT_VERSION} already"),
+        FORMAT_VERSION => format!("the store in {directory} already has format {FORMAT_VERSION}"),
         before => format!("the store in {directory} was upgraded from format {before} to format {FORMAT_VERSION}"),
     });
     Ok(())

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use statefun_kinesis_client::KinesisClientExt;
+use statefun_kinesis_module::EgressSpec;
 use statefun_kinesis_router::{Delivery, FunctionError, Functions, Ingress, Router, RunError};
-use statefun_kinesis_spec::EgressSpec;
 use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, PutRecord, StreamRef};
 use tokio_util::sync::CancellationToken;
 

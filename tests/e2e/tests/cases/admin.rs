@@ -161,7 +161,7 @@ async fn an_address_that_is_taken(case: &Case) -> Result<()> {
     let module = simple(case, "type: latest", &case.arn(&case.name("missing")), None);
     let ended = case.run(&module, &["--functions", "log", "--admin", &address])?.ended().await?;
     ensure!(ended.code == Some(SETUP), "exit code {:?}, not {SETUP}", ended.code);
-    ensure!(ended.stderr.contains(&format!("cannot listen at {address} for --admin")), "another message");
+    ensure!(ended.stderr.contains(&format!("cannot listen at the --admin address {address}")), "another message");
     ensure!(!ended.stderr.contains("missing"), "something was started");
     Ok(())
 }
@@ -174,7 +174,7 @@ pub(crate) struct Admin {
 impl Admin {
     /// Waits until the program says where it is.
     pub(crate) async fn of(program: &mut Program) -> Result<Self> {
-        let line = program.says("admin: http://").await?;
+        let line = program.says("admin: serving").await?;
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
         Ok(Self { address: address.with_context(|| format!("no address: {line}"))?.to_owned() })
     }

@@ -23,10 +23,7 @@ pub(crate) fn add(suite: &mut Suite) {
 async fn streams_that_are_there(case: &Case) -> Result<()> {
     let orders = Orders::new(case).await?;
     let table = check(case, &orders.module, &[], DONE).await?.stdout.join("\n");
-    says(
-        &table,
-        &["ACTIVE", "4 allowed", "2 allowed, 1 not tried", "3 uses of streams asked about: nothing is missing"],
-    )?;
+    says(&table, &["ACTIVE", "4 allowed", "2 allowed, 1 not tested", "3 uses of streams checked: no problems"])?;
     let report = json(check(case, &orders.module, &["--format", "json"], DONE).await?)?;
     let uses = report["live"]["uses"].as_array().context("uses")?;
     for (found, (arn, shards)) in
@@ -48,7 +45,7 @@ async fn a_consumer_is_looked_for(case: &Case) -> Result<()> {
         simple(case, "type: latest\n  consumer:\n    type: enhanced-fan-out\n    name: billing", &stream, None);
     for _ in 0..2 {
         let table = check(case, &module, &[], DONE).await?.stdout.join("\n");
-        says(&table, &["fan-out", "0 of 20", "5 allowed, 2 not tried", "a run registers it"])?;
+        says(&table, &["fan-out", "0 of 20", "5 allowed, 2 not tested", "a run registers it"])?;
     }
     Ok(())
 }
@@ -58,7 +55,7 @@ async fn a_stream_that_is_missing(case: &Case) -> Result<()> {
     let module = simple(case, "type: latest", &there, Some(&missing));
     let table = check(case, &module, &[], SETUP).await?.stdout.join("\n");
     let what = format!("egress example/out: the stream {} does not exist in us-east-1", missing.name());
-    says(&table, &["4 allowed", &what, "ResourceNotFoundException", "make the stream", "1 problem"])
+    says(&table, &["4 allowed", &what, "ResourceNotFoundException", "create the stream", "1 problem"])
 }
 
 async fn an_arn_of_another_account(case: &Case) -> Result<()> {
@@ -76,7 +73,7 @@ async fn an_endpoint_where_nobody_is(case: &Case) -> Result<()> {
     let table = check(case, &module, &nobody, SETUP).await?.stdout.join("\n");
     says(
         &table,
-        &["the service cannot be reached in us-east-1", "onnection refused", "2 problems", "7 permissions not tried"],
+        &["the service cannot be reached in us-east-1", "onnection refused", "2 problems", "7 permissions not tested"],
     )?;
     let report = json(check(case, &module, &[&nobody[..], &["--format", "json"]].concat(), SETUP).await?)?;
     ensure!(report["live"]["passed"] == false && report["live"]["uses"][0]["found"].is_null(), "{report}");

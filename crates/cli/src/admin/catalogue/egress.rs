@@ -1,137 +1,139 @@
-//! Egresses.
+//! Metrics of egresses.
 
 use statefun_kinesis_producer::Metrics;
 
-use super::{About, COUNTER, Family, GAUGE, Kind, family, of_run};
-use crate::admin::{
-    exposition::{In, Samples},
-    snapshot::Snapshot,
+use super::{
+    family::{COUNTER, Family, GAUGE, Section, family},
+    kind::{Kind, Unit},
+    samples::Samples,
 };
+use crate::admin::snapshot::Snapshot;
 
 const TO: &[&str] = &["egress", "stream"];
 
 pub(super) const FAMILIES: &[Family] = &[
-    family(About::Egress, "statefun_egress_records", COUNTER, TO, "Records that the stream has stored.", |all, to| {
-        per_egress(all, to, |producer| producer.stored_records)
-    }),
     family(
-        About::Egress,
-        "statefun_egress_stored",
-        Kind::Counter(Some(In::Bytes)),
+        Section::Egress,
+        "statefun_egress_records",
+        COUNTER,
         TO,
-        "Bytes of these records, data and partition keys.",
+        "Records that the stream has stored.",
+        |all, to| per_egress(all, to, |producer| producer.stored_records),
+    ),
+    family(
+        Section::Egress,
+        "statefun_egress_stored",
+        Kind::Counter(Some(Unit::Bytes)),
+        TO,
+        "Bytes of stored records, data and partition keys.",
         |all, to| per_egress(all, to, |producer| producer.stored_bytes),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_given_up_records",
         COUNTER,
         &["egress", "stream", "handling"],
-        "Records that failed for good, by what became of them: failed, skipped or dead-lettered.",
+        "Records that failed permanently, by outcome: failed, skipped or dead-lettered.",
         |all, to| {
-            of_run(all, |run| {
-                for of in &run.egresses {
-                    let producer = &of.producer;
-                    for (handling, records) in [
-                        ("failed", producer.failed_records),
-                        ("skipped", producer.skipped_records),
-                        ("dead-lettered", producer.dead_lettered_records),
-                    ] {
-                        to.count([of.egress.as_str(), of.stream.as_str(), handling], records);
-                    }
+            for egress in all.egresses() {
+                let producer = &egress.producer;
+                for (handling, records) in [
+                    ("failed", producer.failed_records),
+                    ("skipped", producer.skipped_records),
+                    ("dead-lettered", producer.dead_lettered_records),
+                ] {
+                    to.count([egress.egress.as_str(), egress.stream.as_str(), handling], records);
                 }
-            });
+            }
         },
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_outstanding_records",
         GAUGE,
         TO,
-        "Records that are queued or on their way.",
+        "Records that are queued or in flight.",
         |all, to| per_egress(all, to, |producer| producer.outstanding_records as u64),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_outstanding",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         TO,
-        "Bytes of these records.",
+        "Bytes of records that are queued or in flight.",
         |all, to| per_egress(all, to, |producer| producer.outstanding_bytes as u64),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_inflight_requests",
         GAUGE,
         TO,
-        "PutRecords requests that are on their way.",
+        "PutRecords requests that are in flight.",
         |all, to| per_egress(all, to, |producer| producer.in_flight_requests as u64),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_paced_shards",
         GAUGE,
         TO,
-        "Shards that throttle, and are written at a pace.",
+        "Shards that are written at a limited rate because they throttle.",
         |all, to| per_egress(all, to, |producer| producer.paced_shards as u64),
     ),
-    family(About::Egress, "statefun_egress_requests", COUNTER, TO, "PutRecords requests.", |all, to| {
+    family(Section::Egress, "statefun_egress_requests", COUNTER, TO, "PutRecords requests.", |all, to| {
         per_egress(all, to, |producer| producer.requests);
     }),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_request_records",
         COUNTER,
         TO,
-        "Records in these requests as the service counts them: an aggregate is one.",
+        "Records in PutRecords requests, as the service counts them: an aggregated record counts once.",
         |all, to| per_egress(all, to, |producer| producer.request_records),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_failed_requests",
         COUNTER,
         TO,
-        "Requests that failed as a whole.",
+        "PutRecords requests that failed as a whole.",
         |all, to| per_egress(all, to, |producer| producer.failed_requests),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_throttled_records",
         COUNTER,
         TO,
-        "Times that a record was throttled.",
+        "Number of times that a record was throttled.",
         |all, to| per_egress(all, to, |producer| producer.throttled_records),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_retried_records",
         COUNTER,
         TO,
-        "Times that a record had to be sent again.",
+        "Number of times that a record was retried.",
         |all, to| per_egress(all, to, |producer| producer.retried_records),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_misplaced_aggregates",
         COUNTER,
         TO,
-        "Aggregates that landed on a shard to which not all of their records belong, and were sent again.",
+        "Aggregated records that were sent again because some of their user records belong to another shard.",
         |all, to| per_egress(all, to, |producer| producer.misplaced_aggregates),
     ),
     family(
-        About::Egress,
+        Section::Egress,
         "statefun_egress_shard_listings",
         COUNTER,
         TO,
-        "Times that the shards of the stream were listed.",
+        "Number of times that the shards of the stream were listed.",
         |all, to| per_egress(all, to, |producer| producer.shard_listings),
     ),
 ];
 
 fn per_egress(all: &Snapshot, to: &mut Samples<'_>, number: fn(&Metrics) -> u64) {
-    of_run(all, |run| {
-        for of in &run.egresses {
-            to.count([of.egress.as_str(), of.stream.as_str()], number(&of.producer));
-        }
-    });
+    for egress in all.egresses() {
+        to.count([egress.egress.as_str(), egress.stream.as_str()], number(&egress.producer));
+    }
 }

@@ -1,111 +1,112 @@
-//! Functions, what they keep, and how durable that is.
+//! Metrics of functions, mailboxes and the checkpoint.
 
-use statefun_kinesis_functions::{BlockReason, FunctionCounts, Usage};
+use std::time::Duration;
 
-use super::{About, COUNTER, Family, GAUGE, Kind, family, of_run};
-use crate::admin::{
-    exposition::{In, Samples},
-    snapshot::{Durable, FunctionsSnapshot, Snapshot},
+use statefun_kinesis_functions::{BlockReason, CheckpointStatus, FunctionCounts, Usage};
+
+use super::{
+    family::{COUNTER, Family, GAUGE, Section, family},
+    kind::{Kind, Unit},
+    samples::Samples,
 };
+use crate::admin::snapshot::{Durable, Snapshot};
 
 const FUNCTION: &[&str] = &["function"];
 
 pub(super) const FAMILIES: &[Family] = &[
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_in",
         COUNTER,
         FUNCTION,
-        "Messages that came for the function.",
+        "Messages that the function received.",
         |all, to| per_function(all, to, |counts| counts.messages_in),
     )
     .known_as("in"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_out_local",
         COUNTER,
         FUNCTION,
-        "Messages to functions that the function sent, delayed ones too.",
+        "Messages that the function sent to functions, including delayed messages.",
         |all, to| per_function(all, to, |counts| counts.messages_out),
     )
     .known_as("outLocal"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_out_egress",
         COUNTER,
         FUNCTION,
-        "Messages to egresses that the function sent.",
+        "Messages that the function sent to egresses.",
         |all, to| per_function(all, to, |counts| counts.egress_out),
     )
     .known_as("outEgress"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_num_backlog",
         GAUGE,
         FUNCTION,
-        "Messages for the function that wait now, in memory or in the store.",
+        "Messages that are waiting for the function, in memory or in the store.",
         |all, to| per_function(all, to, |counts| counts.backlog),
     )
     .known_as("numBacklog"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_inflight_async_ops",
         GAUGE,
         FUNCTION,
-        "Requests to the function that are in flight now.",
+        "Requests to the function that are in flight.",
         |all, to| per_function(all, to, |counts| counts.in_flight),
     )
     .known_as("inflightAsyncOps"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_remote_invocation_failures",
         COUNTER,
         FUNCTION,
-        "Requests to the function that failed, each attempt.",
+        "Failed requests to the function; each attempt is counted.",
         |all, to| per_function(all, to, |counts| counts.failures),
     )
     .known_as("remoteInvocationFailures"),
     family(
-        About::Function,
+        Section::Function,
         "statefun_function_remote_invocation_latency",
         Kind::Histogram,
         FUNCTION,
-        "Time that a request to the function took, each attempt, those that failed too.",
+        "Duration of requests to the function; each attempt is counted, including failed ones.",
         |all, to| {
-            of_functions(all, |functions| {
-                for (function, latency) in &functions.latencies {
-                    to.times([function.as_str()], latency.buckets(), latency.requests(), latency.sum());
-                }
-            });
+            for (function, latency) in all.functions().iter().flat_map(|functions| &functions.latencies) {
+                to.times([function.as_str()], latency.buckets(), latency.requests(), latency.sum());
+            }
         },
     )
     .known_as("remoteInvocationLatency"),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_mailbox_messages",
         GAUGE,
         &[],
-        "Messages that are not handled, those in flight and those in the store too.",
+        "Unprocessed messages, including those in flight and in the store.",
         |all, to| of_mailboxes(all, to, |usage| usage.messages),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_mailbox_messages_in_memory",
         GAUGE,
         &[],
-        "Those of them that are in memory.",
+        "Unprocessed messages that are in memory.",
         |all, to| of_mailboxes(all, to, |usage| usage.messages_in_memory as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_reading_blocked",
         GAUGE,
         &["reason", "function"],
-        "1 while reading waits because no more messages can be taken over, with the function for which most messages wait. \
-         busy: functions have as many messages in memory as they may. full: no more fit into memory, and there is no state \
-         directory. store-fails: the store cannot be written.",
+        "1 while reading is paused because no more messages are accepted, with the function that has the most waiting messages. \
+         busy: all functions have reached their limit of messages in memory. full: the memory limit is reached, and there is \
+         no state directory. store-fails: writing to the store fails.",
         |all, to| {
-            of_functions(all, |functions| {
+            if let Some(functions) = all.functions() {
                 let blocked = functions.blocked.as_ref();
                 for reason in BlockReason::ALL {
                     let is_it = blocked.filter(|blocked| blocked.reason == reason);
@@ -113,167 +114,157 @@ pub(super) const FAMILIES: &[Family] = &[
                     let function = function.map_or("", |function| function.as_str());
                     to.count([reason.as_str(), function], u64::from(is_it.is_some()));
                 }
-            });
+            }
         },
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_mailbox",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Memory that these take, roughly.",
+        "Approximate memory of unprocessed messages.",
         |all, to| of_mailboxes(all, to, |usage| usage.bytes as u64),
     ),
-    family(About::Mailboxes, "statefun_mailboxes", GAUGE, &[], "Addresses with messages.", |all, to| {
+    family(Section::Mailboxes, "statefun_mailboxes", GAUGE, &[], "Addresses with messages.", |all, to| {
         of_mailboxes(all, to, |usage| usage.mailboxes as u64);
     }),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_addresses",
         GAUGE,
         &[],
-        "Addresses with messages or states that are in memory.",
+        "Addresses with messages or states in memory.",
         |all, to| of_mailboxes(all, to, |usage| usage.instances as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_addresses_memory",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Memory that these addresses take, roughly, without their messages.",
+        "Approximate memory of these addresses, without their messages.",
         |all, to| of_mailboxes(all, to, |usage| usage.state_bytes as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_unsaved_states",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Bytes of changed states that are in no durable checkpoint, roughly.",
+        "Approximate bytes of changed states that are not in a durable checkpoint.",
         |all, to| of_mailboxes(all, to, |usage| usage.unsaved_bytes as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_store_reads",
         GAUGE,
         &[],
-        "Reads of the store that are under way: of states, and of messages that are not in memory.",
+        "Reads of the store that are in progress: of states, and of messages that are not in memory.",
         |all, to| of_mailboxes(all, to, |usage| usage.reads as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_delayed_messages",
         GAUGE,
         &[],
-        "Delayed messages that are not due yet, those in the store too.",
+        "Delayed messages that are not due yet, including those in the store.",
         |all, to| of_mailboxes(all, to, |usage| usage.timers),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_unacknowledged_records",
         GAUGE,
         &[],
-        "Records that functions sent and that their egress has not stored.",
+        "Records that functions sent to an egress and that are not stored yet.",
         |all, to| of_mailboxes(all, to, |usage| usage.egress_records as u64),
     ),
     family(
-        About::Mailboxes,
+        Section::Mailboxes,
         "statefun_unacknowledged",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Bytes of these records.",
+        "Bytes of records that functions sent to an egress and that are not stored yet.",
         |all, to| of_mailboxes(all, to, |usage| usage.egress_bytes as u64),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_age",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "How far the last durable moment lies back: what a crash now would make the next start do again.",
-        |all, to| {
-            of_checkpoint(all, |durable| {
-                if let Some(age) = durable.age {
-                    to.real([], age.as_secs_f64());
-                }
-            });
-        },
+        "Age of the last durable checkpoint. After a crash, the next run repeats the work of this time.",
+        |all, to| seconds_of_checkpoint(all, to, |durable| durable.age),
     ),
-    family(About::Checkpoint, "statefun_checkpoints", COUNTER, &[], "Checkpoints that were written.", |all, to| {
-        of_checkpoint(all, |durable| to.count([], durable.status.commits));
+    family(Section::Checkpoint, "statefun_checkpoints", COUNTER, &[], "Written checkpoints.", |all, to| {
+        of_checkpoint(all, to, |status| status.commits);
     }),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_failures",
         COUNTER,
         &[],
-        "Times that a checkpoint could not be written, and was tried again.",
-        |all, to| of_checkpoint(all, |durable| to.count([], durable.status.failures)),
+        "Failed attempts to write a checkpoint; each is retried.",
+        |all, to| of_checkpoint(all, to, |status| status.failures),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_written",
-        Kind::Counter(Some(In::Bytes)),
+        Kind::Counter(Some(Unit::Bytes)),
         &[],
         "Bytes of all checkpoints, keys and values.",
-        |all, to| of_checkpoint(all, |durable| to.count([], durable.status.bytes)),
+        |all, to| of_checkpoint(all, to, |status| status.bytes),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_last",
-        Kind::Gauge(Some(In::Bytes)),
+        Kind::Gauge(Some(Unit::Bytes)),
         &[],
-        "Bytes of the last one.",
-        |all, to| of_checkpoint(all, |durable| to.count([], durable.status.last_bytes)),
+        "Bytes of the last checkpoint.",
+        |all, to| of_checkpoint(all, to, |status| status.last_bytes),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_last_entries",
         GAUGE,
         &[],
-        "Entries that the last one changed.",
-        |all, to| of_checkpoint(all, |durable| to.count([], durable.status.last_changes)),
+        "Entries that the last checkpoint changed.",
+        |all, to| of_checkpoint(all, to, |status| status.last_changes),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_last_duration",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "Time that the last one took, from its cut until it was durable.",
-        |all, to| of_checkpoint(all, |durable| to.real([], durable.status.last_took.as_secs_f64())),
+        "Duration of the last checkpoint, from its cut until it was durable.",
+        |all, to| seconds_of_checkpoint(all, to, |durable| Some(durable.status.last_took)),
     ),
     family(
-        About::Checkpoint,
+        Section::Checkpoint,
         "statefun_checkpoint_last_hold",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "Time for which its cut held the mailboxes.",
-        |all, to| of_checkpoint(all, |durable| to.real([], durable.status.last_held.as_secs_f64())),
+        "Time for which the cut of the last checkpoint locked the mailboxes.",
+        |all, to| seconds_of_checkpoint(all, to, |durable| Some(durable.status.last_held)),
     ),
 ];
 
-fn of_functions(all: &Snapshot, tell: impl FnOnce(&FunctionsSnapshot)) {
-    of_run(all, |run| {
-        if let Some(functions) = &run.functions {
-            tell(functions);
-        }
-    });
-}
-
 fn per_function(all: &Snapshot, to: &mut Samples<'_>, number: fn(&FunctionCounts) -> u64) {
-    of_functions(all, |functions| {
-        for (function, counts) in &functions.counts {
-            to.count([function.as_str()], number(counts));
-        }
-    });
+    for (function, counts) in all.functions().iter().flat_map(|functions| &functions.counts) {
+        to.count([function.as_str()], number(counts));
+    }
 }
 
 fn of_mailboxes(all: &Snapshot, to: &mut Samples<'_>, number: fn(&Usage) -> u64) {
-    of_functions(all, |functions| to.count([], number(&functions.usage)));
+    if let Some(functions) = all.functions() {
+        to.count([], number(&functions.usage));
+    }
 }
 
-fn of_checkpoint(all: &Snapshot, tell: impl FnOnce(&Durable)) {
-    of_run(all, |run| {
-        if let Some(durable) = &run.checkpoint {
-            tell(durable);
-        }
-    });
+fn of_checkpoint(all: &Snapshot, to: &mut Samples<'_>, number: fn(&CheckpointStatus) -> u64) {
+    if let Some(durable) = all.checkpoint() {
+        to.count([], number(&durable.status));
+    }
+}
+
+fn seconds_of_checkpoint(all: &Snapshot, to: &mut Samples<'_>, time: fn(&Durable) -> Option<Duration>) {
+    if let Some(time) = all.checkpoint().and_then(time) {
+        to.real([], time.as_secs_f64());
+    }
 }

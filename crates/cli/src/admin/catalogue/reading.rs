@@ -1,193 +1,200 @@
-//! Ingresses, and records from their arrival to their end.
+//! Metrics of ingresses, and of records from arrival to completion.
 
 use statefun_kinesis_consumer::{ReadingMode, StreamMetrics};
 
-use super::{About, COUNTER, Family, GAUGE, Kind, family, of_run};
-use crate::admin::{
-    exposition::{In, Samples},
-    snapshot::Snapshot,
+use super::{
+    family::{COUNTER, Family, GAUGE, Section, family},
+    kind::{Kind, Unit},
+    samples::Samples,
 };
+use crate::admin::snapshot::{RunSnapshot, Snapshot};
 
 const STREAM: &[&str] = &["ingress", "stream"];
 const SHARD: &[&str] = &["ingress", "stream", "shard"];
 
 pub(super) const FAMILIES: &[Family] = &[
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_reading",
         Kind::Info,
         &["ingress", "stream", "mode"],
         "How a stream is read: polling (GetRecords) or fan-out (SubscribeToShard).",
         |all, to| {
-            each_stream(all, |ingress, stream| {
+            for (ingress, stream) in all.streams() {
                 let mode = match stream.mode {
                     ReadingMode::Polling => "polling",
                     ReadingMode::FanOut => "fan-out",
                 };
-                to.fact([ingress, stream.stream.as_str(), mode]);
-            });
+                to.fact([ingress.as_str(), stream.stream.as_str(), mode]);
+            }
         },
     ),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_records",
         COUNTER,
         STREAM,
-        "Records that were read; of an aggregated record its user records count.",
+        "Records that were read. For an aggregated record, its user records are counted.",
         |all, to| per_stream(all, to, |stream| stream.records),
     ),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_read",
-        Kind::Counter(Some(In::Bytes)),
+        Kind::Counter(Some(Unit::Bytes)),
         STREAM,
-        "Bytes that were read, keys included, as the service counts them.",
+        "Bytes that were read, including partition keys, as the service counts them.",
         |all, to| per_stream(all, to, |stream| stream.bytes),
     ),
-    family(About::Ingress, "statefun_ingress_shards", GAUGE, STREAM, "Shards that are being read now.", |all, to| {
+    family(Section::Ingress, "statefun_ingress_shards", GAUGE, STREAM, "Shards that are being read.", |all, to| {
         per_stream(all, to, |stream| stream.shards.len() as u64)
     }),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_behind_latest",
-        Kind::Gauge(Some(In::Seconds)),
+        Kind::Gauge(Some(Unit::Seconds)),
         SHARD,
-        "How far reading was behind the newest record of the shard at the last answer; left out before the first one.",
+        "How far reading was behind the latest record of the shard at the last response; missing before the first one.",
         |all, to| {
-            each_stream(all, |ingress, stream| {
+            for (ingress, stream) in all.streams() {
                 for shard in &stream.shards {
                     if let Some(behind) = shard.behind_latest {
-                        let labels = [ingress, stream.stream.as_str(), shard.shard.as_str()];
+                        let labels = [ingress.as_str(), stream.stream.as_str(), shard.shard.as_str()];
                         to.real(labels, behind.as_secs_f64());
                     }
                 }
-            });
+            }
         },
     )
     .known_as("millisBehindLatest"),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_shard_records",
         COUNTER,
         SHARD,
-        "Records that were read of a shard, until it is finished.",
+        "Records that were read from a shard; missing once the shard is finished.",
         |all, to| {
-            each_stream(all, |ingress, stream| {
+            for (ingress, stream) in all.streams() {
                 for shard in &stream.shards {
-                    to.count([ingress, stream.stream.as_str(), shard.shard.as_str()], shard.records);
+                    to.count([ingress.as_str(), stream.stream.as_str(), shard.shard.as_str()], shard.records);
                 }
-            });
+            }
         },
     ),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_calls",
         COUNTER,
         &["ingress", "stream", "operation"],
-        "Calls to the service, those that failed included.",
+        "Calls to the service, including failed ones.",
         |all, to| {
-            each_stream(all, |ingress, stream| {
+            for (ingress, stream) in all.streams() {
                 for (operation, calls) in &stream.calls {
-                    to.count([ingress, stream.stream.as_str(), operation.name()], *calls);
+                    to.count([ingress.as_str(), stream.stream.as_str(), operation.name()], *calls);
                 }
-            });
+            }
         },
     ),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_retries",
         COUNTER,
         &["ingress", "stream", "error"],
-        "Calls and subscriptions that failed and were tried again, by what went wrong.",
+        "Calls and subscriptions that were retried, by error.",
         |all, to| {
-            each_stream(all, |ingress, stream| {
+            for (ingress, stream) in all.streams() {
                 for (error, retries) in &stream.retries {
-                    to.count([ingress, stream.stream.as_str(), &error.to_string().replace(' ', "_")], *retries);
+                    to.count(
+                        [ingress.as_str(), stream.stream.as_str(), &error.to_string().replace(' ', "_")],
+                        *retries,
+                    );
                 }
-            });
+            }
         },
     ),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_aggregates",
         COUNTER,
         STREAM,
-        "Aggregated records that were taken apart.",
+        "Aggregated records that were split into user records.",
         |all, to| per_stream(all, to, |stream| stream.aggregates),
     ),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_out_of_range_records",
         COUNTER,
         STREAM,
-        "User records that were left out because they belong to another shard; their writer sends them again.",
+        "User records that were skipped because they belong to another shard; their producer sends them again.",
         |all, to| per_stream(all, to, |stream| stream.out_of_range),
     ),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_invalid_records",
         COUNTER,
         &["ingress", "stream", "reason"],
-        "Records that could not be used, by the reason: corrupt-aggregate, missing-partition-key or undecodable.",
+        "Invalid records, by reason: corrupt-aggregate, missing-partition-key or undecodable.",
         |all, to| {
-            each_stream(all, |ingress, stream| {
+            for (ingress, stream) in all.streams() {
                 for (reason, records) in &stream.invalid {
-                    to.count([ingress, stream.stream.as_str(), reason.as_str()], *records);
+                    to.count([ingress.as_str(), stream.stream.as_str(), reason.as_str()], *records);
                 }
-            });
+            }
         },
     ),
     family(
-        About::Ingress,
+        Section::Ingress,
         "statefun_ingress_dead_letters",
         COUNTER,
         STREAM,
-        "Records of these that were stored in the dead-letter stream.",
+        "Invalid records that were stored in the dead-letter stream.",
         |all, to| per_stream(all, to, |stream| stream.dead_letters),
     ),
     family(
-        About::Records,
+        Section::Records,
         "statefun_records_taken",
         COUNTER,
         &[],
-        "Records of all ingresses that were taken out of the prefetch, to be routed.",
-        |all, to| of_run(all, |run| to.count([], run.counts.records_in)),
+        "Records of all ingresses that were taken from the prefetch for routing.",
+        |all, to| per_run(all, to, |run| run.counts.records_in),
     ),
     family(
-        About::Records,
+        Section::Records,
         "statefun_messages_routed",
         COUNTER,
         &[],
-        "Messages that records became: one per record and target.",
-        |all, to| of_run(all, |run| to.count([], run.counts.messages)),
+        "Messages that were routed: one per record and target.",
+        |all, to| per_run(all, to, |run| run.counts.messages),
     ),
     family(
-        About::Records,
+        Section::Records,
         "statefun_records_done",
         COUNTER,
         &[],
-        "Records that are done: handled, and all that came of them stored.",
-        |all, to| of_run(all, |run| to.count([], run.counts.records_done)),
+        "Records that are complete: their messages are processed, and the resulting records are stored.",
+        |all, to| per_run(all, to, |run| run.counts.records_done),
     ),
     family(
-        About::Records,
+        Section::Records,
         "statefun_record_latency",
         Kind::Histogram,
         &[],
-        "Time from the arrival of a record at Kinesis until it was done.",
+        "Time from the arrival of a record at Kinesis to its completion.",
         |all, to| {
-            of_run(all, |run| {
-                let latency = &run.latency;
+            if let Some(latency) = all.run.as_ref().map(|run| &run.latency) {
                 to.times([], latency.buckets.iter().copied(), latency.records, latency.sum);
-            });
+            }
         },
     ),
 ];
 
-fn each_stream(all: &Snapshot, mut tell: impl FnMut(&str, &StreamMetrics)) {
-    of_run(all, |run| run.streams.iter().for_each(|(ingress, stream)| tell(ingress.as_str(), stream)));
+fn per_run(all: &Snapshot, to: &mut Samples<'_>, number: fn(&RunSnapshot) -> u64) {
+    if let Some(run) = &all.run {
+        to.count([], number(run));
+    }
 }
 
 fn per_stream(all: &Snapshot, to: &mut Samples<'_>, number: fn(&StreamMetrics) -> u64) {
-    each_stream(all, |ingress, stream| to.count([ingress, stream.stream.as_str()], number(stream)));
+    for (ingress, stream) in all.streams() {
+        to.count([ingress.as_str(), stream.stream.as_str()], number(stream));
+    }
 }

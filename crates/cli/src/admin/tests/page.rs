@@ -1,26 +1,27 @@
-//! The page of the documentation has what the endpoint has.
+//! The page of the documentation lists the metrics of the endpoint.
 
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
-use crate::admin::catalogue::{About, Family, Kind, families};
+use crate::admin::catalogue::{Family, Kind, Section, families};
 
-const BEGIN: &str = "<!-- Made from crates/cli/src/admin/catalogue: UPDATE=1 cargo test -p statefun-kinesis page -->\n";
-const END: &str = "<!-- Up to here. -->\n";
+const BEGIN: &str =
+    "<!-- Generated from crates/cli/src/admin/catalogue: UPDATE=1 cargo test -p statefun-kinesis page -->\n";
+const END: &str = "<!-- End of the generated part. -->\n";
 
 fn tables() -> String {
     let mut text = String::new();
-    let mut about = None;
+    let mut section = None;
     for family in families() {
-        if about != Some(family.about) {
-            about = Some(family.about);
-            let heading = match family.about {
-                About::Process => "The process",
-                About::Ingress => "Ingresses",
-                About::Records => "Records, from their arrival to their end",
-                About::Function => "Functions",
-                About::Mailboxes => "Mailboxes",
-                About::Checkpoint => "The checkpoint",
-                About::Egress => "Egresses",
+        if section != Some(family.section) {
+            section = Some(family.section);
+            let heading = match family.section {
+                Section::Process => "The process",
+                Section::Ingress => "Ingresses",
+                Section::Records => "Records, from arrival to completion",
+                Section::Function => "Functions",
+                Section::Mailboxes => "Mailboxes",
+                Section::Checkpoint => "The checkpoint",
+                Section::Egress => "Egresses",
             };
             write!(text, "\n### {heading}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n").unwrap();
         }
@@ -45,11 +46,11 @@ fn known() -> impl Iterator<Item = (&'static Family, &'static str)> {
 }
 
 #[test]
-fn the_page_of_metrics_is_what_the_endpoint_has() {
+fn the_page_of_metrics_lists_the_metrics_of_the_endpoint() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
     let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("the page has the beginning of what is made");
-    let (_, after) = rest.split_once(END).expect("the page has the end of what is made");
+    let (before, rest) = page.split_once(BEGIN).expect("the page has the beginning of the generated part");
+    let (_, after) = rest.split_once(END).expect("the page has the end of the generated part");
     let made = format!("{before}{BEGIN}{}{END}{after}", tables());
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, made).unwrap();
@@ -61,14 +62,14 @@ fn the_page_of_metrics_is_what_the_endpoint_has() {
     for word in format!("{before}{after}").split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
         let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| word.strip_suffix(suffix)).unwrap_or(word);
         let is_name = ["statefun_", "process_"].iter().any(|prefix| word.starts_with(prefix));
-        // A name may be cut for all that begin with it: `statefun_egress_*`.
+        // A prefix stands for all names that begin with it: `statefun_egress_*`.
         let is_known = names.contains(word) || names.contains(base) || word.ends_with('_');
-        assert!(!is_name || is_known, "the page speaks of {word}, which there is not");
+        assert!(!is_name || is_known, "the page mentions {word}, which does not exist");
     }
 }
 
 #[test]
-fn every_metric_of_statefun_that_has_a_meaning_here_is_there() {
+fn every_applicable_metric_of_statefun_exists() {
     let found: BTreeSet<&str> = known().map(|(_, statefun)| statefun).collect();
     let expect = [
         "in",

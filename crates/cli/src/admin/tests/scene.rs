@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Sources;
 
-/// Counts what comes for it, and tells the count. It fails at the first message of the address `fail`.
+/// Counts messages and sends the count to an egress. Fails at the first message of the address `fail`.
 struct Counter {
     total: ValueSpec<i64>,
     failed: std::sync::atomic::AtomicBool,
@@ -41,7 +41,7 @@ impl Function for Counter {
     }
 }
 
-/// Tells the counter of the same key.
+/// Sends a message to the counter with the same id.
 struct Audit;
 
 #[async_trait]
@@ -87,7 +87,7 @@ impl Scene {
         let egress = EgressSpec::new("example/results".parse().unwrap(), "results".parse().unwrap());
         let client = Arc::new(kinesis.clone());
         let ingress = Ingress::new(ingress, client.clone());
-        let watched = Arc::downgrade(&functions);
+        let monitored = Arc::downgrade(&functions);
         let router = Router::builder(Handler::stateful(functions))
             .ingress(ingress)
             .egress(egress, client)
@@ -96,15 +96,15 @@ impl Scene {
             .await
             .unwrap();
         let shutdown = CancellationToken::new();
-        let sources = Some(Sources::new(&router, watched, kinesis.clock()));
+        let sources = Some(Sources::new(&router, monitored, kinesis.clock()));
         let progress = router.progress();
         let running = Some(tokio::spawn(router.run(shutdown.clone())));
         Self { kinesis, orders, progress, sources, shutdown, running }
     }
 
-    /// What the endpoint is given; once.
+    /// The sources for the endpoint. May be taken once.
     pub(super) fn sources(&mut self) -> Sources {
-        self.sources.take().expect("the sources are asked for once")
+        self.sources.take().expect("the sources are taken once")
     }
 
     pub(super) async fn put(&self, keys: &[&str]) {
@@ -122,6 +122,6 @@ impl Scene {
 
     pub(super) async fn stop(&mut self) {
         self.shutdown.cancel();
-        self.running.take().expect("it is stopped once").await.unwrap().unwrap();
+        self.running.take().expect("the run is stopped once").await.unwrap().unwrap();
     }
 }

@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use shuttle::{Config, FailurePersistence, Runner, future::block_on, scheduler::RandomScheduler, thread};
 use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt, PositionStore};
 use statefun_kinesis_fake::FakeKinesis;
+use statefun_kinesis_module::{ConsumerSpec, EgressSpec, FailureHandling, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_router::{
     Acknowledgement, FunctionError, Handler, Ingress, Positions, RoutedBatch, Router, RunHandle, StatefulHandler,
     Unfinished,
 };
-use statefun_kinesis_spec::{ConsumerSpec, EgressSpec, FailureHandling, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_store::{
     KeyRange, MemoryStore, Store, StoreExt, StoredCheckpoints, Table, key::StoredKey, positions,
 };

@@ -1,4 +1,4 @@
-//! A client that writes down what was stored through it.
+//! A client that lists the records that it stored.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use statefun_kinesis_types::{PutRecord, StreamRef};
 
 use crate::{output::Output, records::write_line};
 
-/// Passes all calls on, and writes a line for each record that the service acknowledged.
+/// Forwards all calls, and writes a line for each record that the service stored.
 #[derive(Debug)]
-pub(crate) struct Tapped {
+pub(crate) struct OutputClient {
     client: Arc<dyn KinesisClient>,
     output: Output,
 }
 
-impl Tapped {
+impl OutputClient {
     pub(crate) fn new(client: Arc<dyn KinesisClient>, output: Output) -> Self {
         Self { client, output }
     }
 }
 
 forward_client! {
-    impl KinesisClient for Tapped {
+    impl KinesisClient for OutputClient {
         |this| this.client => describe_stream_summary, list_shards, get_shard_iterator, get_records;
 
         async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> Result<Vec<PutOutcome>> {
@@ -32,7 +32,7 @@ forward_client! {
                     write_line(&mut lines, stream, record, placement);
                 }
             }
-            // The records are stored whatever becomes of the lines; the output itself stops the run when it fails.
+            // The records are stored even if the lines cannot be written; `Output` stops the run when it fails.
             let _ = self.output.write(&lines).await;
             Ok(outcomes)
         }

@@ -1,18 +1,18 @@
-//! The text of a module file as it may be shown.
+//! The text of a module file with its secrets masked.
 
 use std::ops::Range;
 
-/// A file's text with stars in place of secrets, cut at its lines.
+/// A file's text with asterisks instead of secrets, split into lines.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub(crate) struct MaskedText {
     text: String,
     /// Where each line starts.
     lines: Vec<usize>,
 }
 
-impl Shown {
-    /// Puts stars in place of secrets: as many as a secret has bytes, so that all places stay right. The spans are in
-    /// order, apart from each other, and each is within a line.
+impl MaskedText {
+    /// Replaces each byte of a secret with an asterisk, so that offsets stay correct. The spans are sorted, do not
+    /// overlap, and each is within one line.
     pub(crate) fn new(text: &str, secrets: &[Range<usize>]) -> Self {
         let mut masked = String::with_capacity(text.len());
         for secret in secrets {
@@ -25,9 +25,9 @@ impl Shown {
         Self { text: masked, lines }
     }
 
-    /// The lines that all the spans are in, unless that is more than anyone wants to see.
+    /// The lines that contain all the spans; `None` if they are too long to show.
     ///
-    /// Whoever renders a thousand problems must not look through the whole file, or a line of a megabyte, for each.
+    /// This is fast also for a thousand problems in a large file: it searches only the starts of lines.
     pub(crate) fn around<'s>(&self, spans: impl Iterator<Item = &'s Range<usize>>) -> Option<Lines<'_>> {
         let (first, last) =
             spans.fold((usize::MAX, 0), |(first, last), span| (span.start.min(first), span.end.max(last)));
@@ -51,10 +51,10 @@ pub(crate) struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Most bytes that are shown at a time: a hundred lines of a module file that was written by hand.
+    /// Most bytes to show at a time: about a hundred lines of a typical module file.
     const MAX_BYTES: usize = 8 << 10;
 
-    /// The place of a span in these lines.
+    /// The offsets of a span in these lines.
     pub(crate) fn place(&self, span: &Range<usize>) -> Range<usize> {
         span.start - self.start..span.end - self.start
     }
@@ -65,19 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_become_stars_and_everything_stays_in_its_place() {
-        let shown = Shown::new("key: AKIA\nsecret: \"wörd\"\nend", &[5..9, 18..25]);
+    fn secrets_become_asterisks_and_offsets_stay() {
+        let shown = MaskedText::new("key: AKIA\nsecret: \"wörd\"\nend", &[5..9, 18..25]);
         assert_eq!(shown.text, "key: ****\nsecret: *******\nend");
     }
 
-    fn around<'a>(shown: &'a Shown, spans: &[(usize, usize)]) -> Option<Lines<'a>> {
+    fn around<'a>(shown: &'a MaskedText, spans: &[(usize, usize)]) -> Option<Lines<'a>> {
         let spans: Vec<Range<usize>> = spans.iter().map(|(start, end)| *start..*end).collect();
         shown.around(spans.iter())
     }
 
     #[test]
     fn the_lines_of_the_spans_are_cut_out() {
-        let shown = Shown::new("one\ntwo\r\nthree\n", &[]);
+        let shown = MaskedText::new("one\ntwo\r\nthree\n", &[]);
         for (spans, (text, first, start)) in [
             (&[(0, 3)][..], ("one\n", 1, 0)),
             (&[(4, 4)], ("two\r\n", 2, 4)),
@@ -87,13 +87,13 @@ mod tests {
         ] {
             assert_eq!(around(&shown, spans), Some(Lines { text, first, start }), "{spans:?}");
         }
-        assert!(around(&Shown::new("", &[]), &[(0, 0)]).is_some());
+        assert!(around(&MaskedText::new("", &[]), &[(0, 0)]).is_some());
     }
 
     #[test]
-    fn lines_that_nobody_could_read_are_not_shown() {
+    fn lines_that_are_too_long_are_not_shown() {
         let text = ["x".repeat(Lines::MAX_BYTES + 1), "short".to_owned(), "x\n".repeat(Lines::MAX_BYTES)].join("\n");
-        let shown = Shown::new(&text, &[]);
+        let shown = MaskedText::new(&text, &[]);
         let short = (Lines::MAX_BYTES + 2, Lines::MAX_BYTES + 7);
         assert_eq!(around(&shown, &[short]).unwrap().text, "short\n");
         assert_eq!(around(&shown, &[(0, 1)]), None);

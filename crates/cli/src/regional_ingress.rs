@@ -1,4 +1,4 @@
-//! The ingresses of a module, cut so that each part has one client.
+//! The ingresses of a module, split by region and account, because a client calls only one region.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,39 +8,39 @@ use statefun_kinesis_router::Ingress;
 use statefun_kinesis_spec::{IngressSpec, Module};
 use statefun_kinesis_types::{InvalidRecordHandling, StreamArn};
 
-use crate::{ExitCode, backend::Backend, clients::Service, failure::Failure};
+use crate::{ExitCode, backend::Backend, clients::StreamClient, failure::Failure};
 
-/// Streams of one ingress in one place, with the client that reads them.
+/// The streams of one ingress in one region and account, with the client that reads them.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct RegionalIngress {
     pub(crate) spec: IngressSpec,
-    pub(crate) service: Arc<dyn Service>,
-    /// Where dead letters go, if that is another place.
+    pub(crate) client: Arc<dyn StreamClient>,
+    /// The client for dead letters, if they go to another region or account.
     dead_letters: Option<Arc<dyn KinesisClient>>,
 }
 
-impl Lane {
-    /// The lanes of a module, in its order.
+impl RegionalIngress {
+    /// All parts of a module's ingresses, in the order of the module.
     pub(crate) async fn all_of(module: &Module, backend: &Backend) -> Result<Vec<Self>, Failure> {
-        let mut lanes = Vec::new();
+        let mut parts = Vec::new();
         for ingress in &module.ingresses {
             for spec in by_place(ingress) {
                 let place = spec.streams.iter().find_map(|route| route.stream.arn());
-                let service = backend.reader(&spec, place).await?;
+                let client = backend.ingress_client(&spec, place).await?;
                 let dead_letters = match elsewhere(&spec, place)? {
-                    Some(other) => Some(backend.reader(&spec, Some(&other)).await? as Arc<dyn KinesisClient>),
+                    Some(other) => Some(backend.ingress_client(&spec, Some(&other)).await? as Arc<dyn KinesisClient>),
                     None => None,
                 };
-                lanes.push(Self { spec, service, dead_letters });
+                parts.push(Self { spec, client, dead_letters });
             }
         }
-        Ok(lanes)
+        Ok(parts)
     }
 
-    /// The lane as the router takes it.
+    /// The ingress for the router.
     pub(crate) fn ingress(&self, settings: Settings) -> Ingress {
-        let mut ingress = Ingress::new(self.spec.clone(), Arc::clone(&self.service) as Arc<_>)
-            .fan_out(Arc::clone(&self.service) as Arc<_>)
+        let mut ingress = Ingress::new(self.spec.clone(), Arc::clone(&self.client) as Arc<_>)
+            .fan_out(Arc::clone(&self.client) as Arc<_>)
             .settings(settings);
         if let Some(client) = &self.dead_letters {
             ingress = ingress.dead_letters(Arc::clone(client));
@@ -49,8 +49,7 @@ impl Lane {
     }
 }
 
-/// An ingress, once for each region and account that its streams are in: a client speaks to one of them. Streams without
-/// an ARN are where the ingress says.
+/// Splits an ingress by the region and account of its streams. Streams without an ARN are in the ingress' own region.
 fn by_place(ingress: &IngressSpec) -> Vec<IngressSpec> {
     let mut places: Vec<(_, IngressSpec)> = Vec::new();
     for route in &ingress.streams {
@@ -71,7 +70,7 @@ fn place_of(arn: &StreamArn) -> (&str, &str) {
     (arn.region(), arn.account())
 }
 
-/// A dead-letter stream of the lane that is not where its streams are.
+/// A dead-letter stream in another region or account than the streams of the ingress.
 fn elsewhere(spec: &IngressSpec, place: Option<&StreamArn>) -> Result<Option<StreamArn>, Failure> {
     let targets: BTreeSet<&StreamArn> = spec
         .streams
@@ -89,7 +88,7 @@ fn elsewhere(spec: &IngressSpec, place: Option<&StreamArn>) -> Result<Option<Str
             ExitCode::InvalidModule,
             format!("the dead-letter streams of ingress {} are in several regions or accounts", spec.id),
         )
-        .hint("name dead-letter streams of one region and account, or make several ingresses")),
+        .hint("use dead-letter streams of one region and account, or split the ingress")),
     }
 }
 
@@ -113,11 +112,11 @@ mod tests {
     const OTHER: &str = "arn:aws:kinesis:us-east-1:210987654321:stream/three";
 
     #[test]
-    fn an_ingress_has_a_lane_for_each_region_and_account() {
-        let lanes = by_place(&ingress(&[US, "four", EU, OTHER, "five"]));
-        let names: Vec<Vec<String>> = lanes
+    fn an_ingress_is_read_once_for_each_region_and_account() {
+        let parts = by_place(&ingress(&[US, "four", EU, OTHER, "five"]));
+        let names: Vec<Vec<String>> = parts
             .iter()
-            .map(|lane| lane.streams.iter().map(|route| route.stream.name().to_string()).collect())
+            .map(|part| part.streams.iter().map(|route| route.stream.name().to_string()).collect())
             .collect();
         assert_eq!(names, [vec!["one"], vec!["four", "five"], vec!["two"], vec!["three"]]);
     }

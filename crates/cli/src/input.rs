@@ -1,4 +1,4 @@
-//! The records of `--input`: read and checked as a whole before anything starts, then put into the streams.
+//! The records of `--input`: all of them are read and checked before anything starts, then put into the streams.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,18 +19,18 @@ use crate::{
     records::{InputRecord, read_line},
 };
 
-/// The streams that take input, each with its client and the most bytes that one of its records may have.
-pub(crate) type Intake = BTreeMap<StreamArn, (Arc<dyn KinesisClient>, usize)>;
+/// The streams that take input, each with its client and its limit of bytes per record.
+pub(crate) type InputStreams = BTreeMap<StreamArn, (Arc<dyn KinesisClient>, usize)>;
 
-/// Problems that are shown before the rest is only counted.
+/// Problems to show; the rest is only counted.
 const SHOWN_PROBLEMS: usize = 20;
 
 /// Reads and checks all records of a file; `-` is stdin.
 ///
 /// # Errors
 ///
-/// All broken lines at once, each with its number.
-pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputRecord>, Failure> {
+/// Lists all broken lines, each with its number.
+pub(crate) fn read_records(path: &Path, streams: &InputStreams) -> Result<Vec<InputRecord>, Failure> {
     let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
     let unreadable = |error: io::Error| {
         let failure =
@@ -46,7 +46,7 @@ pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputReco
         let file = File::open(path).map_err(unreadable)?;
         if file.metadata().map_err(unreadable)?.is_dir() {
             let message = format!("{name} is a directory, not a file of records");
-            return Err(Failure::new(ExitCode::InvalidInput, message).hint("name a file in it, a record a line"));
+            return Err(Failure::new(ExitCode::InvalidInput, message).hint("name a file in it"));
         }
         Box::new(BufReader::new(file))
     };
@@ -56,7 +56,7 @@ pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputReco
         let line = line.map_err(unreadable)?;
         let read = match std::str::from_utf8(&line) {
             Ok(line) if line.trim().is_empty() => continue,
-            Ok(line) => read_line(line, |stream| find(stream, intake)),
+            Ok(line) => read_line(line, |stream| find(stream, streams)),
             Err(_) => Err("not UTF-8 text".to_owned()),
         };
         match read {
@@ -68,8 +68,7 @@ pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputReco
         return Ok(records);
     }
     let count = problems.len();
-    let mut text =
-        format!("{count} of the lines in {name} {} no record; nothing was put", if count == 1 { "is" } else { "are" });
+    let mut text = format!("{name} has {count} invalid line{}; no record was put", if count == 1 { "" } else { "s" });
     for problem in problems.iter().take(SHOWN_PROBLEMS) {
         text = text + "\n  " + problem;
     }
@@ -77,37 +76,37 @@ pub(crate) fn read_records(path: &Path, intake: &Intake) -> Result<Vec<InputReco
         text += &format!("\n  … and {} more", count - SHOWN_PROBLEMS);
     }
     Err(Failure::new(ExitCode::InvalidInput, text)
-        .hint(r#"a line is a record: {"stream": "name or ARN", "partitionKey": "…", "data": "text"} or "dataBase64""#))
+        .hint(r#"each line has to be a record: {"stream": "name or ARN", "partitionKey": "…", "data": "text"} or "dataBase64""#))
 }
 
-/// The ingress stream that a line means, by ARN or by a name that only one of them has.
-fn find(stream: &StreamRef, intake: &Intake) -> Result<(StreamArn, usize), String> {
-    let mut found = intake.iter().filter(|(arn, _)| match stream {
+/// The ingress stream that a line names: by ARN, or by a name that is unique among them.
+fn find(stream: &StreamRef, streams: &InputStreams) -> Result<(StreamArn, usize), String> {
+    let mut found = streams.iter().filter(|(arn, _)| match stream {
         StreamRef::Arn(wanted) => *arn == wanted,
         StreamRef::Name(wanted) => arn.name() == *wanted,
     });
     match (found.next(), found.next()) {
         (Some((arn, (_, limit))), None) => Ok((arn.clone(), *limit)),
-        (Some(_), Some(_)) => Err(format!("several ingress streams are called {stream}: write the ARN")),
+        (Some(_), Some(_)) => Err(format!("several ingress streams have the name {stream}: write the ARN")),
         (None, _) => {
-            let known: Vec<String> = intake.keys().map(|arn| arn.name().to_string()).collect();
-            Err(format!("no ingress of the module reads the stream {stream}; they read {}", known.join(", ")))
+            let known: Vec<String> = streams.keys().map(|arn| arn.name().to_string()).collect();
+            Err(format!("no ingress of the module reads the stream {stream}; the streams are {}", known.join(", ")))
         }
     }
 }
 
-/// Where the last record of each shard was put.
-pub(crate) type LastPlaces = HashMap<(StreamArn, ShardId), SequenceNumber>;
+/// The sequence number of the last record of each shard.
+pub(crate) type LastPositions = HashMap<(StreamArn, ShardId), SequenceNumber>;
 
-/// Puts the records into their streams, in the order of the file per stream.
-pub(crate) async fn put_records(records: Vec<InputRecord>, intake: &Intake) -> Result<LastPlaces, Failure> {
+/// Puts the records into their streams. Each stream gets its records in the order of the file.
+pub(crate) async fn put_records(records: Vec<InputRecord>, streams: &InputStreams) -> Result<LastPositions, Failure> {
     let mut by_stream: BTreeMap<StreamArn, Vec<PutRecord>> = BTreeMap::new();
     for record in records {
         by_stream.entry(record.stream).or_default().push(record.record);
     }
-    let mut last = LastPlaces::new();
+    let mut last = LastPositions::new();
     for (stream, records) in by_stream {
-        let Some((client, _)) = intake.get(&stream) else { continue };
+        let Some((client, _)) = streams.get(&stream) else { continue };
         for request in requests(&records) {
             let failed = |error: &dyn std::error::Error| {
                 Failure::new(ExitCode::Kinesis, format!("cannot put the records of the input file into {stream}"))
@@ -123,7 +122,7 @@ pub(crate) async fn put_records(records: Vec<InputRecord>, intake: &Intake) -> R
     Ok(last)
 }
 
-/// Cuts records into requests that PutRecords takes.
+/// Splits records into requests within the limits of PutRecords.
 fn requests(mut records: &[PutRecord]) -> impl Iterator<Item = &[PutRecord]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;

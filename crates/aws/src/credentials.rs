@@ -1,0 +1,118 @@
+//! Whose credentials a client uses.
+
+use std::path::Path;
+
+use aws_config::{
+    Region,
+    profile::ProfileFileCredentialsProvider,
+    sts::AssumeRoleProvider,
+    web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider},
+};
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials, SharedCredentialsProvider},
+};
+use statefun_kinesis_types::{AwsCredentials, Secret};
+
+use crate::{BuildError, profile::Profile, role::RoleCredentials, sdk::Sdk};
+
+/// The name of a role's session in CloudTrail when none is given.
+const SESSION_NAME: &str = "statefun-kinesis";
+
+/// Checks what can be checked without the network, so that a mistake fails now and not at the first call.
+///
+/// # Errors
+///
+/// When the token of a web identity cannot be read.
+pub(crate) fn check_credentials(credentials: &AwsCredentials) -> Result<(), BuildError> {
+    match credentials {
+        AwsCredentials::WebIdentity { token_file, .. } => check_token(token_file),
+        AwsCredentials::Default
+        | AwsCredentials::Profile { .. }
+        | AwsCredentials::Basic { .. }
+        | AwsCredentials::AssumeRole { .. } => Ok(()),
+    }
+}
+
+/// What gives a client its credentials; `None` for the default chain, which is the SDK's own. Nothing is fetched yet.
+pub(crate) async fn credentials_provider(
+    credentials: &AwsCredentials,
+    profile: &Profile,
+    region: Region,
+    sdk: &Sdk,
+) -> Option<SharedCredentialsProvider> {
+    Some(match credentials {
+        AwsCredentials::Default => return None,
+        AwsCredentials::Profile { name, .. } => SharedCredentialsProvider::new(
+            ProfileFileCredentialsProvider::builder()
+                .configure(&sdk.provider(Some(region)))
+                .profile_files(profile.files.clone())
+                .profile_name(name)
+                .build(),
+        ),
+        AwsCredentials::Basic { access_key_id, secret_access_key, session_token } => {
+            SharedCredentialsProvider::new(Credentials::new(
+                access_key_id.expose(),
+                secret_access_key.expose(),
+                session_token.as_ref().map(|token| token.expose().to_owned()),
+                None,
+                "statefun-kinesis",
+            ))
+        }
+        AwsCredentials::WebIdentity { role_arn, token_file, session_name } => {
+            SharedCredentialsProvider::new(web_identity(role_arn, token_file, session_name.as_deref(), region, sdk))
+        }
+        AwsCredentials::AssumeRole { role_arn, session_name, external_id } => {
+            let role = assumed_role(role_arn, session_name.as_deref(), external_id.as_ref(), region, sdk);
+            SharedCredentialsProvider::new(role.await)
+        }
+    })
+}
+
+/// The role that the token in a file stands for.
+fn web_identity(
+    role_arn: &str,
+    token_file: &Path,
+    session_name: Option<&str>,
+    region: Region,
+    sdk: &Sdk,
+) -> RoleCredentials<impl ProvideCredentials + use<>> {
+    let provider = WebIdentityTokenCredentialsProvider::builder()
+        .configure(&sdk.provider(Some(region)))
+        .static_configuration(StaticConfiguration {
+            web_identity_token_file: token_file.to_owned(),
+            role_arn: role_arn.to_owned(),
+            session_name: session_name.unwrap_or(SESSION_NAME).to_owned(),
+        })
+        .build();
+    RoleCredentials { provider, role_arn: role_arn.to_owned(), token_file: Some(token_file.to_owned()) }
+}
+
+/// The role that the credentials of the default chain may assume.
+async fn assumed_role(
+    role_arn: &str,
+    session_name: Option<&str>,
+    external_id: Option<&Secret>,
+    region: Region,
+    sdk: &Sdk,
+) -> RoleCredentials<AssumeRoleProvider> {
+    // A loader of its own: an endpoint that was named for Kinesis is not one of STS.
+    let base = sdk.loader(region).load().await;
+    let mut role =
+        AssumeRoleProvider::builder(role_arn).session_name(session_name.unwrap_or(SESSION_NAME)).configure(&base);
+    if let Some(external_id) = external_id {
+        role = role.external_id(external_id.expose());
+    }
+    RoleCredentials { provider: role.build().await, role_arn: role_arn.to_owned(), token_file: None }
+}
+
+/// Rejects a token that STS could not accept.
+fn check_token(file: &Path) -> Result<(), BuildError> {
+    let refused =
+        |source: Box<dyn std::error::Error + Send + Sync>| Err(BuildError::NoToken { file: file.to_owned(), source });
+    match std::fs::read_to_string(file) {
+        Ok(token) if token.trim().is_empty() => refused("the file is empty".into()),
+        Ok(_) => Ok(()),
+        Err(error) => refused(error.into()),
+    }
+}
