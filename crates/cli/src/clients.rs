@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use statefun_kinesis_aws::{AwsKinesis, BuildError};
+use statefun_kinesis_aws::{AwsKinesis, AwsKinesisBuilder, BuildError};
 use statefun_kinesis_client::{FanOutClient, KinesisClient};
 use statefun_kinesis_spec::ClientSpec;
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn};
@@ -44,31 +44,35 @@ impl AwsClients {
         if let Some(client) = clients.get(&key) {
             return Ok(Arc::clone(client));
         }
+        let builder = self.builder(region, credentials, spec);
+        let client: Arc<dyn StreamClient> = Arc::new(builder.build().await?);
+        clients.insert(key, Arc::clone(&client));
+        Ok(client)
+    }
+
+    fn builder(&self, region: &AwsRegion, credentials: &AwsCredentials, spec: &ClientSpec) -> AwsKinesisBuilder {
+        // Each field is named, so that a new one does not compile before it has an effect.
+        let ClientSpec { connect_timeout, read_timeout, request_timeout, max_connections } = spec;
         let mut builder = AwsKinesis::builder().region(region.clone()).credentials(credentials.clone());
         // A module may leave the region to the machine on which it runs.
         builder = builder.ask_instance_for_region(*region == AwsRegion::Default);
         if let Some(url) = &self.endpoint_url {
             builder = builder.endpoint_url(url.clone());
         }
-        if let Some(timeout) = spec.connect_timeout {
-            builder = builder.connect_timeout(timeout);
+        if let Some(timeout) = connect_timeout {
+            builder = builder.connect_timeout(*timeout);
         }
-        if let Some(timeout) = spec.read_timeout {
-            builder = builder.read_timeout(timeout);
+        if let Some(timeout) = read_timeout {
+            builder = builder.read_timeout(*timeout);
         }
-        if let Some(timeout) = spec.request_timeout {
-            builder = builder.operation_timeout(timeout);
+        if let Some(timeout) = request_timeout {
+            builder = builder.operation_timeout(*timeout);
         }
-        if let Some(connections) = spec.max_connections {
-            builder = builder.max_connections(connections);
+        if let Some(connections) = max_connections {
+            builder = builder.max_connections(*connections);
         }
-        let client: Arc<dyn StreamClient> = Arc::new(builder.build().await?);
-        clients.insert(key, Arc::clone(&client));
-        Ok(client)
+        builder
     }
-}
-
-impl AwsClients {
     /// Whether calls for a region go to AWS itself, according to the module, the command line and the environment.
     pub(crate) fn is_aws(&self, region: &AwsRegion) -> bool {
         let of_region = match region {
@@ -100,7 +104,40 @@ pub(crate) fn region_of(stream: Option<&StreamArn>, region: &AwsRegion) -> AwsRe
 
 #[cfg(test)]
 mod tests {
+    use statefun_kinesis_spec::{EgressSpec, IngressSpec, assert_fields_arrive};
+    use statefun_kinesis_types::Secret;
+
     use super::*;
+
+    /// Each field about region, credentials and connections changes the client.
+    #[test]
+    fn each_field_of_a_client_arrives() {
+        let clients = AwsClients::new(None);
+        let is_of_the_router =
+            |path: &[&str]| !["awsRegion", "awsCredentials", "clientConfigProperties"].contains(&path[0]);
+        let shown = |region: &AwsRegion, credentials: &AwsCredentials, spec: &ClientSpec| {
+            // `Debug` of secrets hides them.
+            let secrets = match credentials {
+                AwsCredentials::Basic { access_key_id, secret_access_key, session_token } => {
+                    [Some(access_key_id), Some(secret_access_key), session_token.as_ref()]
+                        .map(|secret| secret.map(Secret::expose))
+                }
+                AwsCredentials::Default
+                | AwsCredentials::Profile { .. }
+                | AwsCredentials::WebIdentity { .. }
+                | AwsCredentials::AssumeRole { .. } => [None; 3],
+            };
+            format!("{:#?} {secrets:?}", clients.builder(region, credentials, spec))
+        };
+        assert_fields_arrive("io.statefun.kinesis.v1/ingress", is_of_the_router, |module| {
+            let IngressSpec { region, credentials, client, .. } = &module.ingresses[0];
+            shown(region, credentials, client)
+        });
+        assert_fields_arrive("io.statefun.kinesis.v1/egress", is_of_the_router, |module| {
+            let EgressSpec { region, credentials, client, .. } = &module.egresses[0];
+            shown(region, credentials, client)
+        });
+    }
 
     #[test]
     fn a_server_of_ones_own_is_not_aws() {

@@ -1,13 +1,13 @@
-//! What waits takes no more memory when there is ten times as much of it: the rest is in the store.
+//! Mailboxes in which much waits, and how much memory they take: what the test and the benchmark share.
 
 use std::time::Duration;
 
-use peak_alloc::PeakAlloc;
-use statefun_kinesis_mailboxes::{Answer, Delayed, Effects, GroupSettings, Limits, Mailboxes, Message, Request, Value};
+use statefun_kinesis_mailboxes::{
+    Answer, Delayed, Effects, GroupSettings, Limits, Mailboxes, Message, Now, Request, Value,
+};
 use statefun_kinesis_types::{Address, Timestamp};
 
-#[global_allocator]
-static MEMORY: PeakAlloc = PeakAlloc;
+use crate::MEMORY;
 
 const NOW: Timestamp = Timestamp::EPOCH;
 
@@ -36,9 +36,17 @@ fn handled(mailboxes: &mut Mailboxes, request: &Request, delayed: Vec<Delayed>) 
     mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap();
 }
 
-/// What the mailboxes take in the end, after a cut for each thousand steps.
-fn grown(steps: usize, mut step: impl FnMut(&mut Mailboxes, usize)) -> (usize, Mailboxes) {
+/// Bytes that mailboxes take, and the most that they took on the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes {
+    pub(crate) end: usize,
+    pub(crate) peak: usize,
+}
+
+/// Takes the steps, with a cut after each thousand.
+fn grown(steps: usize, mut step: impl FnMut(&mut Mailboxes, usize)) -> (Bytes, Mailboxes) {
     let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
     let mut mailboxes = mailboxes();
     for number in 0..steps {
         step(&mut mailboxes, number);
@@ -48,11 +56,12 @@ fn grown(steps: usize, mut step: impl FnMut(&mut Mailboxes, usize)) -> (usize, M
     }
     // The room that there is for the next changes does not count.
     (0..2).for_each(|_| commit(&mut mailboxes));
-    (MEMORY.current_usage() - before, mailboxes)
+    let bytes = Bytes { end: MEMORY.current_usage() - before, peak: MEMORY.peak_usage() - before };
+    (bytes, mailboxes)
 }
 
 /// Delayed messages, each of another sender to itself, as reminders are.
-fn delayed(count: usize) -> usize {
+pub(crate) fn delayed(count: usize) -> Bytes {
     let (bytes, mailboxes) = grown(count, |mailboxes, number| {
         deliver(mailboxes, &format!("customer-{number}"));
         let request = mailboxes.next_request(NOW).unwrap();
@@ -66,8 +75,14 @@ fn delayed(count: usize) -> usize {
 }
 
 /// Messages that wait at an address that fails, while others are handled.
-fn failing(count: usize) -> usize {
-    let (bytes, mailboxes) = grown(count, |mailboxes, number| {
+pub(crate) fn failing(count: usize) -> Bytes {
+    let (bytes, mailboxes) = with_failing(count);
+    assert_eq!(mailboxes.usage().messages, count as u64);
+    bytes
+}
+
+fn with_failing(count: usize) -> (Bytes, Mailboxes) {
+    grown(count, |mailboxes, number| {
         deliver(mailboxes, "bad");
         deliver(mailboxes, &format!("good-{}", number % 100));
         while let Some(request) = mailboxes.next_request(NOW) {
@@ -78,18 +93,40 @@ fn failing(count: usize) -> usize {
             }
         }
         assert!(mailboxes.has_room(), "the others go on");
-    });
-    assert_eq!(mailboxes.usage().messages, count as u64);
-    bytes
+    })
 }
 
-/// One test, so that nothing else takes memory meanwhile.
-#[test]
-fn ten_times_as_much_that_waits_takes_no_more_memory() {
-    for (what, grow) in
-        [("delayed messages", delayed as fn(usize) -> usize), ("messages at a failing address", failing)]
-    {
-        let (few, many) = (grow(30_000), grow(300_000));
-        assert!(many as f64 <= 1.2 * few as f64, "{what}: {few} bytes for 30 000 and {many} for 300 000");
+/// Mailboxes with so many messages at a failing address, and the time that has passed for them.
+pub(crate) struct Beside {
+    mailboxes: Mailboxes,
+    elapsed: Duration,
+}
+
+impl Beside {
+    pub(crate) fn new(failing: usize) -> Self {
+        Self { mailboxes: with_failing(failing).1, elapsed: Duration::ZERO }
+    }
+
+    /// Handles so many messages of healthy addresses, one a millisecond. The failing address is retried meanwhile.
+    pub(crate) fn handle_healthy(&mut self, count: usize) {
+        let Self { mailboxes, elapsed } = self;
+        let mut left = count;
+        while left > 0 {
+            *elapsed += Duration::from_millis(1);
+            let now = Now { time: NOW, elapsed: *elapsed };
+            deliver(mailboxes, &format!("good-{}", left % 100));
+            mailboxes.on_time(now);
+            while let Some(request) = mailboxes.next_request(now) {
+                if &*request.target.id == "bad" {
+                    mailboxes.park(request.id, *elapsed + Duration::from_secs(30));
+                } else {
+                    left -= request.messages.len();
+                    handled(mailboxes, &request, Vec::new());
+                }
+            }
+            if left.is_multiple_of(1_000) {
+                commit(mailboxes);
+            }
+        }
     }
 }
