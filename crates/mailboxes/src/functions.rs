@@ -212,11 +212,6 @@ impl Functions {
         self.all.iter_mut()
     }
 
-    /// The places of all functions.
-    pub(crate) fn places(&self) -> impl Iterator<Item = u32> + use<> {
-        0..self.all.len() as u32
-    }
-
     /// What each function may have in memory.
     pub(crate) fn share(&self, limits: &Limits) -> Amount {
         limits.share(self.all.len())
