@@ -393,7 +393,7 @@ async fn a_record_for_no_egress_is_a_failure() {
 async fn a_target_that_nobody_serves_ends_the_run() {
     let plan = Plan { targets: vec!["t/f", "u/g"], ..Plan::default() };
     let said = end(plan.start(picky(), &[("a", "1")]).await).await;
-    assert!(said.contains("nothing serves a target") && said.contains("serves u/g"), "{said}");
+    assert!(said.contains("no function is registered for a target") && said.contains("serves u/g"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
