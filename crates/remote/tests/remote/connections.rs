@@ -29,7 +29,7 @@ async fn each_time_out_is_named() {
     let _deaf = std::os::unix::net::UnixListener::bind(folder.path("f.sock")).unwrap();
     let url = format!("http+unix://{}", folder.path("f.sock"));
     let spec = EndpointSpec::new("t/*".parse().unwrap(), url.parse().unwrap());
-    let timed_out = |what: &str| format!("no answer within the time-out `{what}` of 50ms");
+    let timed_out = |what: &str| format!("no answer within the timeout `{what}` of 50ms");
 
     let endpoint = RemoteEndpoint::new(&spec).unwrap();
     says(endpoint.invoke(&request(), short).await, &[&timed_out("call")]);
