@@ -1,4 +1,4 @@
-//! What waits takes no more memory when there is ten times as much of it: the rest is in the store.
+//! Ten times as many waiting messages take no more memory, because the rest is in the store.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn handled(mailboxes: &mut Mailboxes, request: &Request, delayed: Vec<Delayed>) 
     mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap();
 }
 
-/// What the mailboxes take in the end, after a cut for each thousand steps.
+/// The memory of the mailboxes at the end, with a cut after each thousand steps.
 fn grown(steps: usize, mut step: impl FnMut(&mut Mailboxes, usize)) -> (usize, Mailboxes) {
     let before = MEMORY.current_usage();
     let mut mailboxes = mailboxes();
@@ -46,7 +46,7 @@ fn grown(steps: usize, mut step: impl FnMut(&mut Mailboxes, usize)) -> (usize, M
             commit(&mut mailboxes);
         }
     }
-    // The room that there is for the next changes does not count.
+    // The memory that is reserved for the next changes does not count.
     (0..2).for_each(|_| commit(&mut mailboxes));
     (MEMORY.current_usage() - before, mailboxes)
 }
@@ -65,7 +65,7 @@ fn delayed(count: usize) -> usize {
     bytes
 }
 
-/// Messages that wait at an address that fails, while others are handled.
+/// Messages that wait for a failing address, while others are handled.
 fn failing(count: usize) -> usize {
     let (bytes, mailboxes) = grown(count, |mailboxes, number| {
         deliver(mailboxes, "bad");

@@ -1,4 +1,4 @@
-//! Connections: time-outs, reuse, and servers that are not there.
+//! Connections: timeouts, reuse, and missing servers.
 
 use std::{
     sync::{
@@ -45,7 +45,7 @@ async fn each_time_out_is_named() {
     let large = request_with(vec![0; 8 << 20].into());
     says(endpoint.invoke(&large, LONG).await, &[&timed_out("write")]);
 
-    // An answer that begins and does not go on.
+    // An answer that begins but does not continue.
     let server = Server::start(|_| {
         use futures::StreamExt;
         let first = futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"\xa2")))]);

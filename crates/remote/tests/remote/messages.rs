@@ -1,4 +1,4 @@
-//! What a request says, and how an answer is read.
+//! The contents of requests, and the decoding of answers.
 
 use std::{
     io::Write as _,
@@ -259,7 +259,7 @@ async fn an_answer_may_be_packed_and_is_bounded() {
             if packed {
                 return response.header("content-encoding", "gzip").body(full(gzip(&body))).unwrap();
             }
-            // In pieces, without a length that would tell.
+            // In chunks, without a content length.
             let pieces: Vec<_> =
                 body.chunks(1_000).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
             response.body(BodyExt::boxed(StreamBody::new(futures::stream::iter(pieces)))).unwrap()

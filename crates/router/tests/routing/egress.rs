@@ -36,7 +36,7 @@ impl Functions for ByPayload {
     }
 }
 
-/// What `names` came to when they went through an egress, by stream; or why the run ended.
+/// Sends records for `names` through an egress. Returns their number by stream, or the error of the run.
 async fn sent_to(names: &[&str], egress: EgressSpec) -> Result<Vec<(&'static str, usize)>, RunError> {
     let streams = ["orders", "out", "other", "dead"];
     let kinesis = kinesis_with(&streams.map(|name| (name, 1))).await;
