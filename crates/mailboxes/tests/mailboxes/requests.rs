@@ -167,7 +167,7 @@ fn a_refused_answer_has_no_effect() {
     let cases = [
         (send(&[("t/f/2", "x"), ("nobody/f/1", "x")]), "serves nobody/f"),
         (Effects { delayed: vec![delayed_to_nobody], ..send(&[("t/f/2", "x")]) }, "serves nobody/f"),
-        (Effects { states: set("other", Some("x")).states, ..send(&[("t/f/2", "x")]) }, "`other` was changed"),
+        (Effects { states: set("other", Some("x")).states, ..send(&[("t/f/2", "x")]) }, "changes the state `other`"),
     ];
     for (effects, says) in cases {
         let refused = mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap_err();
