@@ -215,7 +215,7 @@ fn expires(spec: &StateSpec) -> bool {
 /// Logs the first failure and what to do about it. The next line follows when commits succeed again.
 fn log_failure(failure: &Error) {
     let remedy = if failure.kind() == ErrorKind::Full {
-        "free space on the disk of the state directory"
+        "make room on the disk of the state directory"
     } else {
         "check the disk of the state directory"
     };

@@ -64,7 +64,7 @@ impl fmt::Display for Blocked {
             BlockReason::Full => {
                 "reading waits because no more messages fit into memory; with --state DIR they wait on the disk instead"
             }
-            BlockReason::StoreFails => "reading waits because writes to the store fail; see the earlier log lines",
+            BlockReason::StoreFails => "reading waits because the store cannot be written; see the earlier log lines",
         })?;
         match &self.function {
             Some(function) => write!(f, "; most messages wait for {function}: {}", self.messages),
