@@ -37,7 +37,7 @@ impl KinesisAdmin for AwsKinesis {
         let mut names: Vec<StreamName> = Vec::new();
         let mut token = None;
         loop {
-            // Servers older than the token go on behind the last name instead.
+            // Older servers have no token; there the next page begins after the last name.
             let last = names.last().filter(|_| token.is_none()).map(StreamName::to_string);
             let request = self.sdk.list_streams().set_next_token(token).set_exclusive_start_stream_name(last);
             let output = request.send().await.map_err(|error| call.failed(error))?;

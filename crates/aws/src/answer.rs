@@ -1,4 +1,4 @@
-//! What the SDK decoded, in the project's own values. Nothing is guessed: a field that says nothing usable is named.
+//! Converts the SDK's values to the project's values. Nothing is guessed: the error for an unusable field names it.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -22,7 +22,7 @@ use statefun_kinesis_types::{
 
 use crate::code;
 
-/// A field of an answer that is absent where it must not be, or that holds no value of its type.
+/// The error for a required field of an answer that is absent or has an invalid value.
 #[derive(Debug)]
 pub(crate) struct Invalid {
     field: &'static str,
@@ -66,8 +66,8 @@ fn parse_some<T: FromStr<Err = InvalidValue>>(field: &'static str, text: Option<
     text.map(|text| parse(field, text)).transpose()
 }
 
-/// The protocol writes times as fractions of seconds, which come back a little below the millisecond that was meant: they
-/// are rounded, not cut.
+/// Converts a time. The protocol writes times as fractions of seconds, which may be slightly below the original
+/// millisecond, so they are rounded and not cut.
 pub(crate) fn time(field: &'static str, time: &DateTime) -> Read<Timestamp> {
     let within = i64::from(time.subsec_nanos()).saturating_add(500_000) / 1_000_000;
     let millis = time.secs().checked_mul(1_000).and_then(|millis| millis.checked_add(within));
@@ -173,7 +173,7 @@ pub(crate) fn subscription_event(event: sdk::SubscribeToShardEvent) -> Read<Subs
     let children = event.child_shards.unwrap_or_default().iter().map(child_shard).collect::<Read<_>>()?;
     let behind = u64::try_from(event.millis_behind_latest)
         .map_err(|_| Invalid::unknown("MillisBehindLatest", event.millis_behind_latest))?;
-    // At the end of a shard there is none, which the SDK gives as the empty text.
+    // At the end of a shard there is no sequence number, which the SDK returns as an empty string.
     if event.continuation_sequence_number.is_empty() {
         return Ok(SubscriptionEvent::end(records, children));
     }
@@ -217,7 +217,7 @@ pub(crate) fn record_page(output: GetRecordsOutput) -> Read<RecordPage> {
 fn record(record: sdk::Record) -> Read<Record> {
     let arrival = record.approximate_arrival_timestamp.as_ref();
     let partition_key: Option<PartitionKey> =
-        // Without a key is how an empty one is meant: no record can be put with it.
+        // An empty key stands for a missing one, because no record can be put with an empty key.
         parse_some("Records.PartitionKey", record.partition_key.as_deref().filter(|key| !key.is_empty()))?;
     Ok(Record::new(
         parse("Records.SequenceNumber", &record.sequence_number)?,
@@ -237,7 +237,7 @@ fn child_shard(child: &sdk::ChildShard) -> Read<ChildShard> {
 
 pub(crate) fn put_outcomes(output: PutRecordsOutput, expected: usize) -> Read<Vec<PutOutcome>> {
     if output.records.len() != expected {
-        // Which outcome belongs to which record is lost then.
+        // The results could not be assigned to their records then.
         let shown = format_args!("{} outcomes for {expected} records", output.records.len()).to_string();
         return Err(Invalid::unknown("Records", shown));
     }

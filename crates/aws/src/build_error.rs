@@ -1,6 +1,6 @@
 use std::{fmt, path::PathBuf};
 
-/// Why a client could not be made: something about the configuration, which a person has to change.
+/// Why a client could not be created. All causes are errors of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// Neither the caller, nor the environment, nor the profile names a region.
@@ -9,46 +9,46 @@ pub enum BuildError {
          `awsRegion: {{ type: specific, id: us-east-1 }}`"
     )]
     NoRegion,
-    /// The region's id is not one.
+    /// The region's id is not valid.
     #[error("`{id}` is not the id of an AWS region, such as us-east-1")]
     InvalidRegion {
         /// What was given.
         id: String,
     },
-    /// There is no such profile.
+    /// The profile does not exist.
     #[error("there is no profile `{name}` in {place}; {}", Known(known))]
     NoProfile {
-        /// The profile that was asked for.
+        /// The profile's name.
         name: String,
-        /// Where it was looked for.
+        /// The files that were searched.
         place: String,
-        /// The profiles that are there, by name.
+        /// The names of the existing profiles.
         known: Vec<String>,
     },
     /// The file of the profile could not be read.
     #[error("the profiles in {place} cannot be read")]
     ProfileFile {
-        /// Which file or files.
+        /// The file or files.
         place: String,
-        /// What is wrong with them.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The token of the web identity is not there.
+    /// The token of the web identity cannot be read.
     #[error(
         "the web identity token cannot be read from `{}`; mount it there (on EKS, give the pod a service account that \
          is annotated with the role), or correct `tokenFile`",
         file.display()
     )]
     NoToken {
-        /// Where it should be.
+        /// The path of its file.
         file: PathBuf,
-        /// What is wrong with the file.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The HTTP client with bounded connections could not be made.
+    /// The HTTP client with limited connections could not be created.
     #[error("no HTTP client with a bounded number of connections could be made")]
     Connections {
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The endpoint is not a URL.

@@ -17,27 +17,27 @@ use crate::{
     sdk::Sdk,
 };
 
-/// How long a TCP and TLS connection may take to come about: the SDK's own default.
+/// Default time limit for opening a connection with TCP and TLS; the same as the SDK's default.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
-/// How long a call may take from its start to the last byte of its answer: 60 s.
+/// Default time limit of a call, from its start to the last byte of its answer: 60 s.
 ///
-/// Kinesis answers within milliseconds to a second, but an answer of 10 MiB over a slow line takes longer, and the
-/// local servers are slow: LocalStack stores about 450 records of 1 KiB per second, and starts its Kinesis engine
-/// within the first call.
+/// Kinesis answers within milliseconds to a second, but an answer of 10 MiB over a slow connection takes longer. Local
+/// servers are slow too: LocalStack stores about 450 records of 1 KiB per second, and starts its Kinesis engine during
+/// the first call.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a subscription of enhanced fan-out may be silent: 60 s.
+/// Default time limit between two events of a subscription of enhanced fan-out: 60 s.
 ///
-/// The service sends an event every few seconds whether there are records or not, and does not say how often; a
-/// silence of so many such times is that of a broken connection.
+/// The service sends an event every few seconds, also without records, but does not document how often. After a silence
+/// of many times that length the connection is considered broken.
 pub const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the sources of credentials may take together, all their tries included: about what the SDK gives them
-/// when its retries are on.
+/// Time limit for loading credentials from all sources, including retries: about as long as the SDK allows when its
+/// retries are on.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(22);
 
-/// Makes an [`AwsKinesis`]: [`AwsKinesis::builder`].
+/// Builds an [`AwsKinesis`]; see [`AwsKinesis::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AwsKinesisBuilder {
@@ -71,94 +71,96 @@ impl Default for AwsKinesisBuilder {
 }
 
 impl AwsKinesisBuilder {
-    /// Where the service is. The default takes the region from `AWS_REGION`, `AWS_DEFAULT_REGION`, or the profile.
+    /// Sets the region. Default: the region of `AWS_REGION`, `AWS_DEFAULT_REGION`, or the profile.
     ///
-    /// An endpoint of [`AwsRegion::CustomEndpoint`] wins over `AWS_ENDPOINT_URL` and over the profile's; the other two
-    /// leave those in force.
+    /// An endpoint of [`AwsRegion::CustomEndpoint`] takes precedence over `AWS_ENDPOINT_URL` and over the profile's
+    /// endpoint. With the other two variants these still apply.
     pub fn region(mut self, region: AwsRegion) -> Self {
         self.region = region;
         self
     }
 
-    /// The credentials for calls to AWS. The default is the AWS default chain: environment, profile (static, SSO,
-    /// process, assumed role), web identity (IRSA), ECS and EKS Pod Identity, EC2 instance metadata.
+    /// Sets the credentials for calls to AWS. Default: the AWS default chain, which is environment, profile (static,
+    /// SSO, process, assumed role), web identity (IRSA), ECS and EKS Pod Identity, EC2 instance metadata.
     ///
-    /// A role is asked for at the STS of the client's region, also where Kinesis has an endpoint of its own; only
-    /// `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL` changes that. [`AwsCredentials::AssumeRole`] asks with the
-    /// credentials of the default chain.
+    /// Roles are assumed at the STS of the client's region, also if Kinesis has a custom endpoint; only
+    /// `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL` changes that. [`AwsCredentials::AssumeRole`] uses the credentials
+    /// of the default chain for it.
     ///
-    /// A [profile](AwsCredentials::Profile) is used whatever the environment says. Its file may be written as a
-    /// credentials file (`[name]`) or as a configuration file (`[profile name]`), and its region and endpoint count
-    /// where nothing else names them.
+    /// A [profile](AwsCredentials::Profile) takes precedence over the environment. Its file may have the format of a
+    /// credentials file (`[name]`) or of a configuration file (`[profile name]`). Its region and endpoint apply if they
+    /// are set nowhere else.
     pub fn credentials(mut self, credentials: AwsCredentials) -> Self {
         self.credentials = credentials;
         self
     }
 
-    /// The server to talk to, an `http://` or `https://` URL, in place of the region's.
+    /// Sets the URL of the server, `http://` or `https://`, in place of the region's.
     pub fn endpoint_url(mut self, url: impl Into<String>) -> Self {
         self.endpoint_url = Some(url.into());
         self
     }
 
-    /// Whether [`build`](Self::build) may ask the EC2 instance metadata service for a region that nothing else names.
+    /// Sets whether [`build`](Self::build) may request the region from the EC2 instance metadata service if it is set
+    /// nowhere else. Default: no.
     ///
-    /// Off unless switched on: it is the one case in which building a client uses the network, and on a machine that is
-    /// not an EC2 instance the answer takes seconds to not come.
+    /// This is the only case in which building a client uses the network. On a machine that is not an EC2 instance, it
+    /// takes seconds until the request fails.
     pub fn ask_instance_for_region(mut self, ask: bool) -> Self {
         self.ask_instance_for_region = ask;
         self
     }
 
-    /// How long a connection may take to come about; [`CONNECT_TIMEOUT`] by default.
+    /// Sets the time limit for opening a connection. Default: [`CONNECT_TIMEOUT`].
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long a call may take; [`OPERATION_TIMEOUT`] by default.
+    /// Sets the time limit of a call. Default: [`OPERATION_TIMEOUT`].
     ///
-    /// As a call is one attempt, there is no other timeout per attempt. Beside it, the SDK's protection against stalled
-    /// streams ends a transfer that has not moved a byte for 5 s.
+    /// A call is one attempt, so there is no separate limit per attempt. In addition, the SDK's protection against
+    /// stalled streams ends a transfer that made no progress for 5 s.
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
         self
     }
 
-    /// How long the head of an answer may take to come once the request is sent; not limited by default, but for the
+    /// Sets the time limit from the end of a request to the head of its answer. Default: none, except the
     /// [operation timeout](Self::operation_timeout).
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.read_timeout = Some(timeout);
         self
     }
 
-    /// How long a subscription of enhanced fan-out may be silent; [`EVENT_TIMEOUT`] by default.
+    /// Sets the time limit between two events of a subscription of enhanced fan-out. Default: [`EVENT_TIMEOUT`].
     ///
-    /// Neither the operation timeout nor the protection against stalled streams concerns a subscription that runs. The
-    /// time counts only while the next event is waited for, so that a slow reader never ends its own subscription.
+    /// The operation timeout and the protection against stalled streams do not apply to a running subscription. The
+    /// time counts only while the reader waits for the next event, so that a slow reader does not end its own
+    /// subscription.
     pub fn event_timeout(mut self, timeout: Duration) -> Self {
         self.event_timeout = timeout;
         self
     }
 
-    /// Most connections to the server at a time; unlimited by default. A call that needs one more waits for it within
-    /// its operation timeout.
+    /// Sets the maximum number of connections to the server. Default: no limit. A call that needs another connection
+    /// waits for it within its operation timeout.
     ///
-    /// Over HTTP/2, which AWS speaks, one connection carries many calls and subscriptions. Over HTTP/1.1, as local
-    /// servers have it, each running call and each subscription has one to itself.
+    /// With HTTP/2, which AWS supports, one connection serves many calls and subscriptions. With HTTP/1.1, as on local
+    /// servers, each running call and each subscription needs its own.
     pub fn max_connections(mut self, connections: NonZeroU32) -> Self {
         self.max_connections = Some(connections);
         self
     }
 
-    /// Builds the client: reads the environment and the AWS files, and asks nothing over the network.
+    /// Builds the client. Reads the environment and the AWS files, and does not use the network.
     ///
-    /// Credentials are loaded, and reported as missing, by the first call.
+    /// The first call loads the credentials, and reports an error if there are none.
     ///
     /// # Errors
     ///
-    /// When no region is named anywhere, the profile or its file does not exist, the token of a web identity cannot be
-    /// read, or the endpoint is not a URL.
+    /// When no region is set, the profile or its file does not exist, the token of a web identity cannot be read, or
+    /// the endpoint is not a URL.
     pub async fn build(self) -> Result<AwsKinesis, BuildError> {
         let endpoint = self.endpoint()?;
         let sdk = Sdk { http_client: self.http_client.clone() };
@@ -169,7 +171,7 @@ impl AwsKinesisBuilder {
 
         let mut loader = sdk.loader(region);
         if let Some(endpoint) = endpoint {
-            // A server named by its address has no FIPS or dual-stack variant, whatever the environment asks of AWS.
+            // A custom endpoint has no FIPS or dual-stack variant, also if the environment requests one of AWS.
             loader = loader.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
         }
         if let Some(name) = profile.name {
@@ -178,8 +180,8 @@ impl AwsKinesisBuilder {
         if let Some(credentials) = credentials {
             loader = loader.credentials_provider(credentials);
         }
-        // The identity cache would otherwise allow one short attempt, because it goes by the retries that
-        // `service_config` turns off.
+        // Set explicitly, because the identity cache would derive a short limit from the retries that `service_config`
+        // turns off.
         loader = loader.identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT).build());
 
         let config = self.service_config(&loader.load().await)?;
@@ -187,7 +189,7 @@ impl AwsKinesisBuilder {
         Ok(AwsKinesis { event_timeout: self.event_timeout, ..client })
     }
 
-    /// The server to talk to in place of the region's.
+    /// The URL of the server in place of the region's; `None` for AWS itself.
     fn endpoint(&self) -> Result<Option<&str>, BuildError> {
         let of_region = match &self.region {
             AwsRegion::CustomEndpoint { endpoint, .. } => Some(endpoint),
@@ -197,7 +199,7 @@ impl AwsKinesisBuilder {
         endpoint.map(|url| check_endpoint(url).map(|()| url.as_str())).transpose()
     }
 
-    /// The configuration of Kinesis calls. Its retries and timeouts are not those of calls for credentials, which keep
+    /// The configuration of Kinesis calls. Its retries and timeouts do not apply to calls for credentials, which use
     /// the SDK's.
     fn service_config(&self, loaded: &SdkConfig) -> Result<ServiceConfig, BuildError> {
         let mut timeouts =

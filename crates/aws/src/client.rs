@@ -14,42 +14,42 @@ use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamRef, Times
 
 use crate::{AwsKinesisBuilder, EVENT_TIMEOUT, answer, failure::Call, record_page::PageReader};
 
-/// Kinesis Data Streams by way of the AWS SDK. Cheap to clone; clones share their connections.
+/// A client of Kinesis Data Streams that uses the AWS SDK. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct AwsKinesis {
     pub(crate) sdk: Client,
-    /// How long a subscription may be silent.
+    /// Time limit between two events of a subscription.
     pub(crate) event_timeout: Duration,
 }
 
 impl AwsKinesis {
-    /// A client with a region and credentials of its own.
+    /// Returns a builder of a client with its own region and credentials.
     pub fn builder() -> AwsKinesisBuilder {
         AwsKinesisBuilder::default()
     }
 
-    /// A client over one of the SDK's, for settings that the builder does not have.
+    /// Creates a client from one of the SDK's, for settings that the builder does not have.
     ///
-    /// Turn its retries off (`RetryConfig::disabled()`): the layers above this crate retry, and a call that fails would
-    /// take the product of both.
+    /// Turn its retries off (`RetryConfig::disabled()`): the layers above this crate retry too, and the attempts would
+    /// multiply.
     pub fn new(sdk: Client) -> Self {
         Self { sdk, event_timeout: EVENT_TIMEOUT }
     }
 
-    /// The region with which requests are signed.
+    /// The region for which requests are signed.
     pub fn region(&self) -> Option<&str> {
         self.sdk.config().region().map(AsRef::as_ref)
     }
 }
 
 impl fmt::Debug for AwsKinesis {
-    /// Prints the region only: the SDK's client would print all of its configuration.
+    /// Prints only the region, because the SDK's client would print all of its configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwsKinesis").field("region", &self.region()).finish_non_exhaustive()
     }
 }
 
-/// A stream as the API's two parameters, of which exactly one is there.
+/// A stream as the two parameters of the API, of which exactly one is set.
 pub(crate) fn name_and_arn(stream: &StreamRef) -> (Option<String>, Option<String>) {
     match stream {
         StreamRef::Name(name) => (Some(name.to_string()), None),
@@ -64,7 +64,7 @@ pub(crate) fn date_time(time: Timestamp) -> DateTime {
 fn shard_filter(filter: ShardFilter) -> Result<Option<sdk::ShardFilter>, String> {
     let builder = sdk::ShardFilter::builder();
     let builder = match filter {
-        // The service's own default; servers that know no filters serve it too when it is left out.
+        // This is the service's default, so it is left out: servers without support for filters then work too.
         ShardFilter::FromTrimHorizon => return Ok(None),
         ShardFilter::AtTrimHorizon => builder.r#type(ShardFilterType::AtTrimHorizon),
         ShardFilter::AtLatest => builder.r#type(ShardFilterType::AtLatest),
@@ -100,7 +100,7 @@ impl KinesisClient for AwsKinesis {
                     .set_shard_filter(filter)
                     .set_max_results(max_results.map(|most| most.get().into()))
             }
-            // The token stands for the stream and the filter; the service refuses both beside it.
+            // The token includes the stream and the filter; the service rejects both next to it.
             ShardPageRequest::Next { token, max_results } => self
                 .sdk
                 .list_shards()
@@ -139,7 +139,7 @@ impl KinesisClient for AwsKinesis {
 
     async fn get_records(&self, iterator: &ShardIterator, limit: usize) -> Result<RecordPage> {
         let call = Call::on_iterator(Operation::GetRecords);
-        // A limit beyond the type is one beyond the service's 10 000 too, which is for the service to refuse.
+        // A limit that exceeds the type also exceeds the service's 10 000, and the service will reject it.
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let request = self.sdk.get_records().shard_iterator(iterator.as_str()).limit(limit);
         let reader = PageReader::default();
@@ -154,7 +154,7 @@ impl KinesisClient for AwsKinesis {
     async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> Result<Vec<PutOutcome>> {
         let call = Call::on_stream(Operation::PutRecords, stream);
         let entries = records.iter().map(entry).collect::<Result<_, _>>().map_err(|error| {
-            // The fields that the SDK requires are all set, so this would be a change of the SDK.
+            // All fields that the SDK requires are set, so only a change of the SDK can cause this error.
             Error::new(call.operation, ErrorKind::Unexpected, format!("{stream}: the SDK refused an entry"))
                 .with_source(error)
         })?;
@@ -200,7 +200,7 @@ mod tests {
         "shardId-000000000003".parse().unwrap()
     }
 
-    /// Makes one call, and gives what was sent and what came of the answer.
+    /// Makes one call. Returns the request and the result of the answer.
     async fn call<T>(answer: Value, make: impl AsyncFnOnce(AwsKinesis) -> Result<T>) -> (String, Value, Result<T>) {
         let replay = Replay::new([Reply::json(answer)]);
         let result = make(replay.kinesis()).await;
@@ -372,7 +372,7 @@ mod tests {
         let asked: Vec<Value> = replay.asked().into_iter().map(|asked| asked.body).collect();
         assert_eq!(asked, [json!({}), json!({"NextToken": "t"}), json!({"ExclusiveStartStreamName": "e"})]);
 
-        // A server that promises more and gives nothing must not be asked for ever.
+        // An empty page that announces more must not cause endless calls.
         let replay = Replay::new([Reply::json(json!({"StreamNames": [], "HasMoreStreams": true}))]);
         let error = replay.kinesis().list_streams().await.unwrap_err();
         assert!(error.to_string().contains("the answer has no `NextToken`"), "{error}");

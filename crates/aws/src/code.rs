@@ -1,15 +1,15 @@
-//! What the names mean that services give their errors, and what a person can do about them.
+//! Maps the error codes of services to error kinds and remedies.
 
 use statefun_kinesis_client::ErrorKind;
 
-/// What the service's name for an error means; `None` for names that this crate does not know.
+/// The kind of an error code; `None` for unknown codes.
 ///
-/// The first part is every exception of the service model in aws-sdk-kinesis 1.130, the second the errors that all
-/// services of AWS share ("Common Errors" of the API reference), under the spellings that they are seen with.
+/// The first part has every exception of the service model in aws-sdk-kinesis 1.130, the second the errors that all AWS
+/// services share ("Common Errors" of the API reference), with all their known spellings.
 pub(crate) fn kind_of_code(code: &str) -> Option<ErrorKind> {
     Some(match code {
         "AccessDeniedException" => ErrorKind::AccessDenied,
-        // We never ask for a dry run.
+        // The crate never makes dry runs.
         "DryRunOperationException" => ErrorKind::Unexpected,
         "ExpiredIteratorException" => ErrorKind::ExpiredIterator,
         "ExpiredNextTokenException" => ErrorKind::ExpiredToken,
@@ -80,22 +80,22 @@ pub(crate) fn kind_of_code(code: &str) -> Option<ErrorKind> {
     })
 }
 
-/// What an answer means whose name for the error is unknown, or (`named` is false) that has none and so may come from
-/// something else than Kinesis: a load balancer, a proxy, a wrong endpoint.
+/// The kind of an error by its HTTP status, if its code is unknown (`named`) or missing. Without a code the answer may
+/// come from something other than Kinesis: a load balancer, a proxy, a wrong endpoint.
 pub(crate) fn kind_of_status(status: u16, named: bool) -> ErrorKind {
     match status {
         401 | 403 => ErrorKind::AccessDenied,
         408 => ErrorKind::Timeout,
         429 => ErrorKind::Throttled,
         400..=499 if named => ErrorKind::InvalidArgument,
-        // A success whose body broke off or says nothing sensible.
+        // A success whose body is incomplete or cannot be decoded.
         500..=599 => ErrorKind::Unavailable,
         _ => ErrorKind::Unexpected,
     }
 }
 
-/// What the failure of a single entry of PutRecords means. The service documents two codes; any other is taken as
-/// passing, so that the caller's bound on retries decides.
+/// The kind of the failure of a single entry of PutRecords. The service documents two codes. Any other code counts as
+/// temporary, so that the caller's limit of retries decides.
 pub(crate) fn kind_of_entry(code: &str) -> ErrorKind {
     kind_of_code(code).unwrap_or(ErrorKind::Unavailable)
 }
@@ -107,7 +107,7 @@ pub(crate) fn with_remedy(words: &str, code: &str) -> String {
     }
 }
 
-/// What a person can do about an error that no program can get over.
+/// The remedy for an error that a retry cannot mend, for people.
 fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" => {
@@ -140,10 +140,10 @@ fn remedy(code: &str) -> Option<&'static str> {
     })
 }
 
-/// What STS means by a code.
+/// The kind of an error code of STS.
 pub(crate) fn kind_of_sts_code(code: &str) -> ErrorKind {
     match code {
-        // The identity provider did not answer STS; its documentation asks to try again.
+        // The identity provider did not answer STS; the documentation says to retry.
         "IDPCommunicationError" => ErrorKind::Unavailable,
         _ => kind_of_code(code)
             .filter(|kind| matches!(kind, ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout))
@@ -151,7 +151,7 @@ pub(crate) fn kind_of_sts_code(code: &str) -> ErrorKind {
     }
 }
 
-/// What a person can do about a role that STS did not give.
+/// The remedy for a role that STS rejected, for people.
 pub(crate) fn sts_remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "AccessDenied" | "AccessDeniedException" => {

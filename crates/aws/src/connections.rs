@@ -1,4 +1,4 @@
-//! An HTTP client with a bounded number of connections.
+//! Creates an HTTP client with a limited number of connections.
 
 use std::num::NonZeroU32;
 
@@ -6,7 +6,8 @@ use aws_smithy_http_client::{pool, proxy::ProxyConfig, tls};
 
 use crate::BuildError;
 
-/// Makes an HTTP client that opens at most this many connections to a server. It is otherwise like the SDK's own client.
+/// Creates an HTTP client that opens at most this many connections to a server. Otherwise it equals the SDK's own
+/// client.
 pub(crate) fn bounded_connections(most: NonZeroU32) -> Result<pool::Client, BuildError> {
     let unbuilt = |source: Box<dyn std::error::Error + Send + Sync>| BuildError::Connections { source };
     let pool = pool::ConnectionPool::builder()

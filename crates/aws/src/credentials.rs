@@ -1,4 +1,4 @@
-//! Whose credentials a client uses.
+//! Provides the credentials of a client.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use statefun_kinesis_types::{AwsCredentials, Secret};
 
 use crate::{BuildError, profile::Profile, role::RoleCredentials, sdk::Sdk};
 
-/// The name of a role's session in CloudTrail when none is given.
+/// Default session name of a role, which appears in CloudTrail.
 const SESSION_NAME: &str = "statefun-kinesis";
 
-/// Checks what can be checked without the network, so that a mistake fails now and not at the first call.
+/// Checks what can be checked without network, so that a mistake fails now rather than at the first call.
 ///
 /// # Errors
 ///
@@ -34,7 +34,8 @@ pub(crate) fn check_credentials(credentials: &AwsCredentials) -> Result<(), Buil
     }
 }
 
-/// What gives a client its credentials; `None` for the default chain, which is the SDK's own. Nothing is fetched yet.
+/// Returns the credentials provider of a client; `None` for the default chain, which the SDK provides itself. Does not
+/// load credentials yet.
 pub(crate) async fn credentials_provider(
     credentials: &AwsCredentials,
     profile: &Profile,
@@ -69,7 +70,7 @@ pub(crate) async fn credentials_provider(
     })
 }
 
-/// The role that the token in a file stands for.
+/// A provider of a role's credentials, assumed with the token in a file.
 fn web_identity(
     role_arn: &str,
     token_file: &Path,
@@ -88,7 +89,7 @@ fn web_identity(
     RoleCredentials { provider, role_arn: role_arn.to_owned(), token_file: Some(token_file.to_owned()) }
 }
 
-/// The role that the credentials of the default chain may assume.
+/// A provider of a role's credentials, assumed with the credentials of the default chain.
 async fn assumed_role(
     role_arn: &str,
     session_name: Option<&str>,
@@ -96,7 +97,7 @@ async fn assumed_role(
     region: Region,
     sdk: &Sdk,
 ) -> RoleCredentials<AssumeRoleProvider> {
-    // A loader of its own: an endpoint that was named for Kinesis is not one of STS.
+    // A separate loader, because a custom endpoint of Kinesis must not be used for STS.
     let base = sdk.loader(region).load().await;
     let mut role =
         AssumeRoleProvider::builder(role_arn).session_name(session_name.unwrap_or(SESSION_NAME)).configure(&base);
@@ -106,7 +107,7 @@ async fn assumed_role(
     RoleCredentials { provider: role.build().await, role_arn: role_arn.to_owned(), token_file: None }
 }
 
-/// Rejects a token that STS could not accept.
+/// Rejects a token that STS cannot accept.
 fn check_token(file: &Path) -> Result<(), BuildError> {
     let refused =
         |source: Box<dyn std::error::Error + Send + Sync>| Err(BuildError::NoToken { file: file.to_owned(), source });

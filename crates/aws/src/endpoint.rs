@@ -1,13 +1,13 @@
-//! The URL of a server in place of AWS.
+//! Checks the URLs of custom endpoints.
 
 use crate::BuildError;
 
-/// Whether a URL can be an endpoint of a client, as [`build`](crate::AwsKinesisBuilder::build) finds it out too: for those who
-/// take URLs from people. It calls no service.
+/// Checks whether a URL can be an endpoint of a client, as [`build`](crate::AwsKinesisBuilder::build) does. For
+/// programs that check user input early. Does not use the network.
 ///
 /// # Errors
 ///
-/// [`BuildError::InvalidEndpoint`], where the SDK would only stumble at the first call.
+/// [`BuildError::InvalidEndpoint`]. The SDK itself would fail only at the first call.
 ///
 /// ```
 /// assert!(statefun_kinesis_aws::check_endpoint("http://localhost:4566").is_ok());
@@ -27,7 +27,7 @@ pub fn check_endpoint(url: &str) -> Result<(), BuildError> {
     if authority.contains('@') {
         return invalid("a user name or password has no place in it");
     }
-    // The last colon divides, unless it is part of an IPv6 address in brackets.
+    // The last colon separates the port, unless it is inside an IPv6 address in brackets.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),

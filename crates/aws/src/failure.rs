@@ -1,4 +1,4 @@
-//! From what the SDK reports to what a caller can do: the one place where that is decided.
+//! Converts the SDK's errors to the project's errors. Only this module decides what a caller can do about an error.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -31,10 +31,10 @@ use crate::{
 
 type Source = Box<dyn StdError + Send + Sync>;
 
-/// A call as its errors name it.
+/// A call, as named in its errors.
 pub(crate) struct Call<'a> {
     pub(crate) operation: Operation,
-    /// What was to be used, and its name.
+    /// The kind of the resource, and its name.
     subject: Option<(&'static str, &'a (dyn fmt::Display + Sync))>,
     shard: Option<&'a ShardId>,
 }
@@ -56,12 +56,12 @@ impl<'a> Call<'a> {
         Self { shard: Some(shard), ..Self::on_consumer(Operation::SubscribeToShard, consumer) }
     }
 
-    /// A call by an iterator, which is opaque: only the service's own words can name its stream.
+    /// A call with an iterator, which is opaque. Only the service's own message can name its stream.
     pub(crate) fn on_iterator(operation: Operation) -> Self {
         Self { operation, subject: None, shard: None }
     }
 
-    /// A call that concerns no single stream.
+    /// A call without a stream.
     pub(crate) fn on_account(operation: Operation) -> Self {
         Self { operation, subject: None, shard: None }
     }
@@ -75,12 +75,12 @@ impl<'a> Call<'a> {
         Error::new(self.operation, kind, message)
     }
 
-    /// The error for an answer that the SDK took and we cannot use.
+    /// The error for an answer that the SDK accepted but this crate cannot use.
     pub(crate) fn makes_no_sense(&self, invalid: Invalid) -> Error {
         self.error(ErrorKind::Unexpected, invalid)
     }
 
-    /// The error for what the SDK reported.
+    /// Converts an error of the SDK.
     pub(crate) fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -93,7 +93,7 @@ impl<'a> Call<'a> {
             }
             SdkError::ResponseError(response) => {
                 let answer = Answer::of(response.raw(), request_id);
-                // A body that was read to its end is in memory; else it is what the protocol says that is not there.
+                // A body that was read to its end is in memory. If it is not, the connection ended too early.
                 let whole = response.raw().body().bytes().is_some();
                 let source = SdkError::<E, HttpResponse>::ResponseError(response).into_source().ok();
                 if whole {
@@ -108,17 +108,17 @@ impl<'a> Call<'a> {
                 self.below(ErrorKind::Timeout, "no answer in time", source)
             }
             SdkError::DispatchFailure(dispatch) => self.not_sent::<E>(dispatch),
-            // The SDK refused the request itself, for example because no endpoint belongs to the region.
+            // The SDK rejected the request itself, for example because the region has no endpoint.
             other => self.below(ErrorKind::InvalidArgument, "the request could not be made", other.into_source().ok()),
         }
     }
 
-    /// The error for a subscription that has given nothing for so long.
+    /// The error for a subscription without an event for that long.
     pub(crate) fn silent(&self, time: Duration) -> Error {
         self.error(ErrorKind::Timeout, format_args!("no event came within {time:?}"))
     }
 
-    /// The error for what ended a subscription.
+    /// Converts the error that ended a subscription.
     pub(crate) fn broke_off(&self, error: SdkError<SubscribeToShardEventStreamError, RawMessage>) -> Error {
         match &error {
             SdkError::ServiceError(service) => {
@@ -159,7 +159,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The service answered, and not with what was asked for.
+    /// The error for an answer that reports an error.
     fn refused(&self, answer: Answer, code: Option<&str>, message: Option<&str>, source: Option<Source>) -> Error {
         let kind = match code {
             Some(code) => kind_of_code(code).unwrap_or_else(|| kind_of_status(answer.status, true)),
@@ -184,7 +184,7 @@ impl<'a> Call<'a> {
         error.with_source(Answer { below: source, ..answer })
     }
 
-    /// The request did not get an answer: no credentials, no connection, or one that broke or stalled.
+    /// The error for a request without an answer: no credentials, no connection, or a broken or stalled one.
     fn not_sent<E>(&self, dispatch: DispatchFailure) -> Error
     where
         E: StdError + Send + Sync + 'static,
@@ -218,7 +218,7 @@ impl<'a> Call<'a> {
         self.below(kind, words, source_of::<E>(dispatch))
     }
 
-    /// The error for a role that STS did not give, if that is what happened.
+    /// The error for a role that STS rejected; `None` if something else failed.
     fn refused_by_sts(&self, cause: &ConnectorError) -> Option<Error> {
         let assumed = find::<SdkError<AssumeRoleError, HttpResponse>>(cause).and_then(SdkError::as_service_error);
         let with_token = find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(cause);
@@ -252,8 +252,7 @@ const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_ACCESS_KEY_
 
 const BROKEN_CREDENTIALS: &str = "the AWS credentials could not be loaded; the causes below say from where";
 
-/// What kept a request from being sent. The SDK's own error says of it no more than "io error" or "other", and is left
-/// out.
+/// The cause why a request could not be sent. The SDK's own error only says "io error" or "other", so it is left out.
 fn source_of<E: StdError + Send + Sync + 'static>(dispatch: DispatchFailure) -> Option<Source> {
     let source = SdkError::<E, HttpResponse>::DispatchFailure(dispatch).into_source().ok()?;
     Some(match source.downcast::<ConnectorError>() {
@@ -262,13 +261,13 @@ fn source_of<E: StdError + Send + Sync + 'static>(dispatch: DispatchFailure) -> 
     })
 }
 
-/// What kept a role's credentials away when it was not STS itself that said no.
+/// The kind and the message for a role that could not be assumed for a reason other than an error of STS.
 fn without_sts(cause: &ConnectorError) -> Option<(ErrorKind, &'static str)> {
     find::<RoleFailed>(cause)?;
     let asked = find::<SdkError<AssumeRoleError, HttpResponse>>(cause).map(is_timeout);
     let asked = asked.or_else(|| find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(cause).map(is_timeout));
     match asked {
-        // The role needs credentials of its own to be asked for, and those are missing.
+        // Assuming a role needs other credentials, and those are missing.
         Some(_) if has(cause, |error| matches!(error, CredentialsError::CredentialsNotLoaded(_))) => {
             Some((ErrorKind::AccessDenied, NO_CREDENTIALS_FOR_ROLE))
         }
@@ -287,7 +286,7 @@ fn is_timeout<E>(error: &SdkError<E, HttpResponse>) -> bool {
     }
 }
 
-/// Whether an error of this type in a chain is one of those meant.
+/// Whether a chain has an error of this type that matches.
 fn has<E: StdError + 'static>(error: &ConnectorError, is: impl Fn(&E) -> bool) -> bool {
     let mut next = error.source();
     while let Some(error) = next {
@@ -306,7 +305,7 @@ const NO_CREDENTIALS_FOR_ROLE: &str = "no AWS credentials were found to assume t
 const NO_TOKEN: &str = "the web identity token cannot be read; mount it where `tokenFile` says (on EKS, give the pod a \
                         service account that is annotated with the role)";
 
-/// The first error of a type in a chain.
+/// Finds the first error of a type in a chain.
 fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
     let mut next = error.source();
     while let Some(error) = next {
@@ -318,7 +317,7 @@ fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
     None
 }
 
-/// The answer below an error, with what the error itself does not carry.
+/// The answer behind an error, with the details that the error itself does not have.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -353,7 +352,7 @@ impl StdError for Answer {
     }
 }
 
-/// What ended a subscription, by the variant: the SDK leaves the code of these errors out.
+/// The code of the error that ended a subscription, by its variant, because the SDK does not set the code.
 fn kind_in_stream(error: &SubscribeToShardEventStreamError) -> (ErrorKind, Option<&str>) {
     use SubscribeToShardEventStreamError as InStream;
 
@@ -367,7 +366,7 @@ fn kind_in_stream(error: &SubscribeToShardEventStreamError) -> (ErrorKind, Optio
         InStream::KmsThrottlingException(_) => "KMSThrottlingException",
         InStream::ResourceInUseException(_) => "ResourceInUseException",
         InStream::ResourceNotFoundException(_) => "ResourceNotFoundException",
-        // An exception that the model does not have. A subscription can be made again, and the answer to that tells.
+        // An exception that the model does not have. The caller subscribes again, and that answer will show the cause.
         other => {
             let code = other.code();
             return (code.and_then(kind_of_code).unwrap_or(ErrorKind::Unavailable), code);
@@ -376,7 +375,7 @@ fn kind_in_stream(error: &SubscribeToShardEventStreamError) -> (ErrorKind, Optio
     (kind_of_code(code).unwrap_or(ErrorKind::Unexpected), Some(code))
 }
 
-/// A header of an event-stream message that is text.
+/// A text header of an event-stream message.
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     let header = message.headers().iter().find(|header| header.name().as_str() == name)?;
     header.value().as_string().ok().map(StrBytes::as_str)

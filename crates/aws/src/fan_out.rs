@@ -32,7 +32,7 @@ impl FanOutClient for AwsKinesis {
 
     async fn list_stream_consumers(&self, stream: &StreamArn, page: ConsumerPageRequest) -> Result<ConsumerPage> {
         let call = Call::on_stream(Operation::ListStreamConsumers, stream);
-        // Other than with ListShards, the stream is named beside the token too.
+        // Unlike ListShards, this call needs the stream together with the token.
         let request = self
             .sdk
             .list_stream_consumers()
@@ -58,7 +58,7 @@ impl FanOutClient for AwsKinesis {
     ) -> Result<Subscription> {
         let call = Call::on_subscription(consumer, shard);
         let position = starting_position(from).map_err(|error| {
-            // The fields that the SDK requires are all set, so this would be a change of the SDK.
+            // All fields that the SDK requires are set, so only a change of the SDK can cause this error.
             Error::new(call.operation, ErrorKind::Unexpected, "the SDK refused the position").with_source(error)
         })?;
         let request = self
@@ -67,7 +67,8 @@ impl FanOutClient for AwsKinesis {
             .consumer_arn(consumer.as_str())
             .shard_id(shard.as_str())
             .starting_position(position);
-        // The SDK's own limit on the call ends with the head of the answer, and it goes on to wait for the first event.
+        // The SDK's time limit of the call ends with the head of the answer, but the SDK also waits for the first
+        // event.
         let sent = match self.sdk.config().timeout_config().and_then(|timeouts| timeouts.operation_timeout()) {
             Some(limit) => tokio::time::timeout(limit, request.send()).await.map_err(|_| call.silent(limit))?,
             None => request.send().await,
@@ -81,12 +82,12 @@ impl FanOutClient for AwsKinesis {
             first: None,
             over: false,
         };
-        // What the server had to say at once is in memory now. A refusal there is one of the call: kinesis-mock has no
-        // other way to tell of it.
+        // An event that came with the head is in memory now. If it is an error, the call fails with it, because
+        // kinesis-mock reports errors of the call this way.
         subscription.first = match subscription.receive().now_or_never() {
             Some(Some(Err(refusal))) => return Err(refusal),
             Some(Some(Ok(event))) => Some(event),
-            // Over already, which the next look finds out too.
+            // The subscription has ended already, or has no event yet. The next `receive` finds out.
             Some(None) | None => None,
         };
         Ok(Subscription::new(futures::stream::unfold(subscription, Receiving::next)))
@@ -109,7 +110,7 @@ fn starting_position(from: StartPosition) -> Result<StartingPosition, aws_sdk_ki
     .build()
 }
 
-/// A subscription that runs.
+/// A running subscription.
 struct Receiving {
     output: SubscribeToShardOutput,
     consumer: ConsumerArn,
@@ -130,7 +131,7 @@ impl Receiving {
             Some(event) => Ok(event),
             None => self.receive().await?,
         };
-        // Nothing comes behind the end of a shard, whatever the server still sends.
+        // The end of a shard is the last item. Anything that the server sends after it is ignored.
         self.over = item.as_ref().is_ok_and(|event| event.continuation.is_none());
         Some((item, self))
     }
@@ -138,7 +139,8 @@ impl Receiving {
     async fn receive(&mut self) -> Option<Result<SubscriptionEvent>> {
         let call = Call::on_subscription(&self.consumer, &self.shard);
         loop {
-            // Only while the reader waits for the event: a slow reader is no reason to end a subscription.
+            // The limit counts only while the reader waits for the event, because a slow reader must not end its
+            // subscription.
             let received = match tokio::time::timeout(self.silence, self.output.event_stream.recv()).await {
                 Ok(received) => received,
                 Err(_) => return Some(Err(call.silent(self.silence))),
@@ -147,7 +149,7 @@ impl Receiving {
                 Ok(Some(Event::SubscribeToShardEvent(event))) => {
                     answer::subscription_event(event).map_err(|invalid| call.makes_no_sense(invalid))
                 }
-                // A kind of event that the service has learnt since.
+                // A kind of event that is newer than this SDK.
                 Ok(Some(_)) => continue,
                 Ok(None) => return None,
                 Err(error) => Err(call.broke_off(error)),
@@ -192,7 +194,7 @@ mod tests {
         "shardId-000000000003".parse().unwrap()
     }
 
-    /// Makes one call, and gives what was sent and what came of the answer.
+    /// Makes one call. Returns the request and the result of the answer.
     async fn call<T>(answer: Value, make: impl AsyncFnOnce(AwsKinesis) -> Result<T>) -> (String, Value, Result<T>) {
         let replay = Replay::new([Reply::json(answer)]);
         let result = make(replay.kinesis()).await;
@@ -277,7 +279,7 @@ mod tests {
         frame(&[(":message-type", "event"), (":event-type", "SubscribeToShardEvent")], payload)
     }
 
-    /// An event that has been read to this number.
+    /// An event that continues at this sequence number.
     fn to(number: u64) -> Bit {
         event(json!({
             "Records": [], "ContinuationSequenceNumber": number.to_string(), "MillisBehindLatest": 0,
@@ -294,7 +296,7 @@ mod tests {
         kinesis.subscribe_to_shard(&consumer(), &shard(), StartPosition::TrimHorizon).await
     }
 
-    /// The numbers to which the events have been read, and the error that was the last item.
+    /// The sequence numbers at which the events continue, and the error that was the last item.
     async fn items(bits: Vec<Bit>) -> (Vec<String>, Option<Error>) {
         let mut subscription = subscribe(bits).await.unwrap();
         let mut numbers = Vec::new();
@@ -353,7 +355,7 @@ mod tests {
             "PartitionKey": "k",
         });
         let first = json!({"Records": [record], "ContinuationSequenceNumber": "8", "MillisBehindLatest": 1_500});
-        // As the service has it: no number at the end. Nothing behind it is read.
+        // Like the service, without a sequence number at the end. Items after it are not read.
         let last = json!({"Records": [], "MillisBehindLatest": 0, "ChildShards": [child]});
         let bits = vec![initial(), event(first), event(last), to(9)];
         let mut subscription = subscribe(bits).await.unwrap();
@@ -382,7 +384,7 @@ mod tests {
             assert_eq!(numbers, ["1", "2"]);
             assert!(error.is_none(), "{error:?}");
         }
-        // No frame of its own for the head, as kinesis-mock has it.
+        // Like kinesis-mock, without a separate frame for the head.
         assert_eq!(items(vec![to(1), to(2)]).await.0, ["1", "2"]);
     }
 
@@ -459,7 +461,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_limit_on_a_call_cuts_a_subscription_off() {
-        // Five minutes with an event now and then, far apart for the SDK's protection against stalled streams.
+        // Five minutes with few events, which are too far apart for the SDK's protection against stalled streams.
         let mut bits = vec![initial()];
         for number in 0..6 {
             bits.extend([Bit::Wait(50 * SECOND), to(number)]);

@@ -1,8 +1,7 @@
-//! The AWS SDK behind [`KinesisClient`], [`KinesisAdmin`] and [`FanOutClient`].
+//! Implements [`KinesisClient`], [`KinesisAdmin`] and [`FanOutClient`] with the AWS SDK.
 //!
-//! [`AwsKinesis`] talks to Kinesis Data Streams, or to a local server that speaks the same protocol, with a region and
-//! credentials as a module file names them. Every client has its own: two ingresses and an egress may use three
-//! regions and three identities in one process.
+//! [`AwsKinesis`] calls Kinesis Data Streams, or a local server with the same protocol, with a region and credentials
+//! as in a module file. Every client has its own, so one process may use several regions and identities.
 //!
 //! ```
 //! use statefun_kinesis_aws::AwsKinesis;
@@ -10,7 +9,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // LocalStack; `AwsKinesis::builder().build()` alone takes everything from the AWS default chain.
+//! // For LocalStack. `AwsKinesis::builder().build()` alone uses the AWS default chain.
 //! let client = AwsKinesis::builder()
 //!     .region(AwsRegion::CustomEndpoint { endpoint: "http://localhost:4566".into(), id: "us-east-1".into() })
 //!     .credentials(AwsCredentials::Basic {
@@ -25,18 +24,18 @@
 //! # }
 //! ```
 //!
-//! A call is one request. The SDK's own retries are off, because the layers above retry and pace with more knowledge
-//! (an expired iterator, the failed entries of PutRecords, the order of a key); retries for *credentials* stay on.
-//! Errors carry the project's [`ErrorKind`] and no type of the SDK. Proxies are honoured as the SDK does it:
-//! `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
+//! A call is one request. The SDK's own retries are off, because the layers above know more when they retry and pace
+//! (an expired iterator, the failed entries of PutRecords, the order of a key). Retries for *credentials* stay on.
+//! Errors have the project's [`ErrorKind`] and no type of the SDK. The SDK uses the proxies of `HTTP_PROXY`,
+//! `HTTPS_PROXY` and `NO_PROXY`.
 //!
-//! Answers to GetRecords of the common shape are decoded by this crate, not by the SDK: reading takes about a third less
-//! time for records of 100 bytes, and half for those of 1 KiB (`benches/read.rs`). What comes of it is the same, which a
-//! test of random answers holds it to.
+//! This crate decodes common answers of GetRecords itself instead of the SDK. Reading then takes about a third less
+//! time for records of 100 bytes, and half for those of 1 KiB (`benches/read.rs`). A test with random answers checks
+//! that the results are the same.
 //!
-//! Subscriptions of enhanced fan-out come over HTTP/2 where the server speaks it, as the service does, many over one
-//! connection. No limit on the time of a call cuts one off; it ends as failed when nothing has come for
-//! [`EVENT_TIMEOUT`], because a connection whose other side is gone would be silent for ever.
+//! Subscriptions of enhanced fan-out use HTTP/2 if the server supports it, as Kinesis does, many over one connection.
+//! The time limit of calls does not apply to them. A subscription fails when no event arrives for [`EVENT_TIMEOUT`],
+//! because a connection whose other side is gone would otherwise wait for ever.
 //!
 //! [`KinesisClient`]: statefun_kinesis_client::KinesisClient
 //! [`KinesisAdmin`]: statefun_kinesis_client::KinesisAdmin

@@ -8,16 +8,16 @@ use statefun_kinesis_types::AwsCredentials;
 
 use crate::BuildError;
 
-/// Where a client looks profiles up.
+/// A profile, and the files where a client looks it up.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
-    /// The profile that the credentials name; without one, the environment decides.
+    /// The profile of the credentials; `None` leaves the choice to the environment.
     pub(crate) name: Option<String>,
     pub(crate) files: EnvConfigFiles,
 }
 
 impl Profile {
-    /// The profile of these credentials.
+    /// Finds the profile of these credentials.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Profile {
             | AwsCredentials::AssumeRole { .. } => return Ok(Self { name: None, files: EnvConfigFiles::default() }),
         };
         let files = match path {
-            // Both kinds of file, as which one it is shows only in how its sections are headed.
+            // Read as both kinds, since only the headings of its sections show which kind of file it is.
             Some(path) => EnvConfigFiles::builder()
                 .with_file(EnvConfigFileKind::Config, path)
                 .with_file(EnvConfigFileKind::Credentials, path)
@@ -43,7 +43,7 @@ impl Profile {
     }
 }
 
-/// Checks that the profile exists, so that a mistyped name fails now and not at the first call.
+/// Checks that the profile exists, so that a mistyped name fails now rather than at the first call.
 async fn check(name: &str, path: Option<&Path>, files: &EnvConfigFiles) -> Result<(), BuildError> {
     let place = match path {
         Some(path) => format!("`{}`", path.display()),

@@ -1,9 +1,9 @@
-//! The answer of GetRecords, read straight into the project's own values.
+//! Decodes answers of GetRecords directly into the project's values.
 //!
-//! The SDK reads an answer byte by byte, copies each payload's text before it decodes it, and its values would then be
-//! copied once more into the project's. That is most of what reading costs. So for this one operation, and for answers
-//! of the common shape only, its decoder is replaced, at the place where the SDK itself looks it up for a call. Requests,
-//! retries, time limits and failures are the SDK's as before, and so is every answer of another shape.
+//! The SDK reads an answer byte by byte, copies each payload's text before it decodes it, and its values would be
+//! copied once more into the project's. That is most of the cost of reading. So for this operation this module replaces
+//! the SDK's decoder, at the place where the SDK looks it up for a call. It decodes only answers of the common shape
+//! and leaves all others to the SDK's decoder. Requests, retries, time limits and failures remain the SDK's.
 
 use std::{
     borrow::Cow,
@@ -43,12 +43,12 @@ use statefun_kinesis_types::{PartitionKey, Record};
 
 use crate::answer;
 
-/// Takes the page out of the answer of one call, before the SDK decodes it. Clones are of the same call.
+/// Takes the page out of the answer of one call, before the SDK decodes it. Clones belong to the same call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PageReader(Arc<Mutex<Option<RecordPage>>>);
 
 impl PageReader {
-    /// The page of the answer; `None` when the SDK was left to decode it.
+    /// The page of the answer; `None` if the SDK has decoded it.
     pub(crate) fn take(&self) -> Option<RecordPage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -92,14 +92,14 @@ impl DeserializeResponse for PageReader {
     }
 }
 
-/// The decoder that the SDK brings for GetRecords.
+/// The SDK's decoder of GetRecords.
 fn of_sdk() -> Option<&'static SharedResponseDeserializer> {
     static OPERATION: LazyLock<Option<FrozenLayer>> = LazyLock::new(|| GetRecords::new().config());
     OPERATION.as_ref()?.load::<SharedResponseDeserializer>()
 }
 
-/// Reads an answer of the common shape; `None` is one that the SDK is to look at. What it makes of an answer that is
-/// read here is the same.
+/// Decodes an answer of the common shape. Returns `None` for all others, which the SDK has to decode. The result has to
+/// equal the SDK's.
 fn read(body: &[u8]) -> Option<RecordPage> {
     let page: Page<'_> = serde_json::from_slice(body).ok()?;
     let behind = Duration::from_millis(page.millis_behind_latest.unwrap_or(0));
@@ -107,7 +107,7 @@ fn read(body: &[u8]) -> Option<RecordPage> {
     Some(RecordPage::new(page.records.0, next, behind))
 }
 
-/// A text of the answer, borrowed where nothing in it is escaped.
+/// A string of the answer, borrowed unless it has escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -117,11 +117,11 @@ struct Page<'a> {
     records: Records,
     #[serde(borrow)]
     next_shard_iterator: Option<Text<'a>>,
-    // Within the range of the API's type, which is signed.
+    // The API's type is signed, so larger values are left to the SDK.
     #[serde(deserialize_with = "not_negative")]
     #[serde(default)]
     millis_behind_latest: Option<u64>,
-    /// None, or an empty list: the end of a shard is rare, and for the SDK.
+    /// Absent or empty. The end of a shard, where it has entries, is rare and left to the SDK.
     #[serde(rename = "ChildShards")]
     _child_shards: Option<[(); 0]>,
 }
@@ -148,7 +148,7 @@ struct WireRecord<'a> {
 impl WireRecord<'_> {
     fn record(self) -> Option<Record> {
         let seconds = self.approximate_arrival_timestamp;
-        // Between 1970 and the year 5138, where the SDK's reading and this one cannot differ by a rounding.
+        // Only times between 1970 and the year 5138, for which both decoders round the same way.
         if !(0.0..1e11).contains(&seconds) {
             return None;
         }
@@ -162,7 +162,7 @@ impl WireRecord<'_> {
     }
 }
 
-/// Each record is made as it is met, so that nothing is kept twice.
+/// Converts each record while it is parsed, so that no data are kept twice.
 struct Records(Vec<Record>);
 
 impl<'de> Deserialize<'de> for Records {
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::replay::{Replay, Reply};
 
-    /// What this client makes of an answer, whether the SDK was asked to look at it, and what comes of the SDK alone.
+    /// Returns the client's result for an answer, whether the SDK decoded it, and the result of the SDK alone.
     fn both(body: &[u8]) -> (Result<RecordPage, String>, bool, Result<RecordPage, String>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
@@ -210,7 +210,7 @@ mod tests {
         (ours.map_err(|error| error.to_string()), read(body).is_none(), sdk)
     }
 
-    /// Both come to the same; gives what it is.
+    /// Checks that both results are equal, and returns the result.
     #[track_caller]
     fn check(body: &str, left_to_sdk: bool) -> Result<RecordPage, String> {
         let (ours, left, sdk) = both(body.as_bytes());
@@ -303,7 +303,7 @@ mod tests {
         }
     }
 
-    /// A text in JSON, some of its characters escaped.
+    /// A JSON string with some escapes.
     fn literal() -> impl Strategy<Value = String> {
         let character = prop_oneof![
             8 => select(('a'..='z').chain('0'..='9').collect::<Vec<_>>()),
@@ -327,12 +327,12 @@ mod tests {
         })
     }
 
-    /// The values of a field: common ones, and odd ones with their share.
+    /// The values of a field, mostly common and sometimes odd ones.
     fn value(common: BoxedStrategy<String>, odd: &'static [&'static str]) -> BoxedStrategy<String> {
         prop_oneof![30 => common, 1 => select(odd).prop_map(str::to_owned)].boxed()
     }
 
-    /// An object of such fields, in any order; some are left out, and some come twice.
+    /// An object of such fields in any order, with some fields missing and some twice.
     fn object(fields: Vec<(&'static str, BoxedStrategy<String>)>) -> BoxedStrategy<String> {
         let all: Vec<_> = fields
             .into_iter()
@@ -387,7 +387,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-        /// Both readers of an answer give the same result.
+        /// Both decoders give the same result.
         #[test]
         fn what_is_read_is_what_the_sdk_reads(text in answer_text(), cut in any::<prop::sample::Index>(), torn in 0..40) {
             let end = if torn == 0 { cut.index(text.len() + 1) } else { text.len() };

@@ -8,8 +8,8 @@ use statefun_kinesis_types::AwsRegion;
 
 use crate::{BuildError, profile::Profile, sdk::Sdk};
 
-/// Finds the region: the one that is given, or else that of the environment, of the profile, or of the EC2 instance if
-/// that may be asked.
+/// Finds the region: the given one, or else that of the environment, of the profile, or of the EC2 instance if
+/// `ask_instance` allows the request.
 pub(crate) async fn find_region(
     given: &AwsRegion,
     profile: &Profile,
@@ -36,7 +36,7 @@ pub(crate) async fn find_region(
     Err(BuildError::NoRegion)
 }
 
-/// Checks the region's id, which becomes part of a host name and of the signature.
+/// Checks the region's id, because it becomes part of a host name and of the signature.
 fn checked(region: Region) -> Result<Region, BuildError> {
     let id = region.as_ref();
     let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

@@ -1,4 +1,4 @@
-//! An HTTP client for tests: it answers from a list, in order, and keeps what it was asked. No network, no ports.
+//! An HTTP client for tests. It answers from a list, in order, and records the requests. No network, no ports.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,24 +28,24 @@ use tokio::time::Sleep;
 
 use crate::{AwsKinesis, OPERATION_TIMEOUT};
 
-/// What the client was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) uri: String,
     pub(crate) headers: HashMap<String, String>,
-    /// The body as JSON; null when it is not.
+    /// The body as JSON; null if it is not JSON.
     pub(crate) body: Value,
     pub(crate) text: String,
 }
 
 impl Asked {
-    /// The operation that the request names.
+    /// The operation of the request.
     pub(crate) fn operation(&self) -> &str {
         self.headers.get("x-amz-target").and_then(|target| target.rsplit('.').next()).unwrap_or_default()
     }
 }
 
-/// What the client answers.
+/// An answer of the client.
 pub(crate) enum Reply {
     /// A status, headers and a body.
     Http(u16, Vec<(&'static str, &'static str)>, String),

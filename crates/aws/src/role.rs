@@ -2,7 +2,7 @@ use std::{error::Error as StdError, fmt, path::PathBuf};
 
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError, future};
 
-/// Credentials of a role, whose errors name the role and the token file: STS names neither.
+/// Provides the credentials of a role. Its errors name the role and the token file, which those of STS do not.
 #[derive(Debug)]
 pub(crate) struct RoleCredentials<P> {
     pub(crate) provider: P,
@@ -20,14 +20,14 @@ impl<P: ProvideCredentials> ProvideCredentials for RoleCredentials<P> {
                 let timed_out = matches!(error, CredentialsError::ProviderTimedOut(_));
                 let failed =
                     RoleFailed { role_arn: self.role_arn.clone(), token_file: self.token_file.clone(), source: error };
-                // Only this kind is told apart: what else went wrong is found by looking below.
+                // Only a timeout keeps its kind. For all other errors, `failure` searches the sources.
                 if timed_out { failed.source } else { CredentialsError::provider_error(failed) }
             })
         })
     }
 }
 
-/// The role that could not be taken on.
+/// The error for a role that could not be assumed.
 #[derive(Debug)]
 pub(crate) struct RoleFailed {
     role_arn: String,

@@ -1,4 +1,4 @@
-//! The JSON of version 2.
+//! Encodes and decodes the JSON of version 2.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -84,7 +84,7 @@ struct Egress {
     may_be_stored: bool,
 }
 
-/// Bytes of payload in base64: four for each three that were begun.
+/// The length of a payload in base64: four bytes for each three, rounded up.
 const fn base64_bytes(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }
@@ -95,15 +95,15 @@ pub(crate) fn encode(letter: &DeadLetter, max_bytes: usize) -> Result<Vec<Bytes>
     let mut with_part = |part: usize, parts: usize, data: &[u8]| {
         (envelope.part, envelope.parts) = (part as u64, parts as u64);
         envelope.data = letter.data.as_ref().map(|_| STANDARD.encode(data));
-        // Strings and numbers can always be written.
+        // Serializing strings and numbers cannot fail.
         serde_json::to_vec(&envelope).unwrap_or_default()
     };
     let whole = with_part(1, 1, &[]).len() + base64_bytes(payload.len());
     if whole <= max_bytes {
         return Ok(vec![with_part(1, 1, payload).into()]);
     }
-    // How many parts there are depends on how long their numbers are. No number is longer than that of the payload's
-    // bytes, so that what is measured with it fits with any other.
+    // The number of parts depends on the length of the part numbers. No part number is longer than the number of
+    // payload bytes, so an envelope that is measured with that number is never too short.
     let without_payload = with_part(payload.len(), payload.len(), &[]).len();
     let room = max_bytes.saturating_sub(without_payload) / 4 * 3;
     if room < PART_MIN_BYTES {
@@ -115,7 +115,7 @@ pub(crate) fn encode(letter: &DeadLetter, max_bytes: usize) -> Result<Vec<Bytes>
 }
 
 impl Envelope {
-    /// The envelope of a letter, without payload.
+    /// Creates the envelope of a letter, without payload.
     fn new(letter: &DeadLetter) -> Self {
         let Head { origin, reason, message, partition_key, value_type } = &letter.head;
         let payload = letter.data.as_deref().unwrap_or_default();
@@ -189,24 +189,24 @@ fn text(value: &Option<impl Display>) -> Option<String> {
     value.as_ref().map(ToString::to_string)
 }
 
-/// The MD5 of a payload as the envelope has it.
+/// The MD5 of a payload in lower-case hexadecimal.
 pub(crate) fn hexadecimal(payload: &[u8]) -> String {
     format!("{:032x}", u128::from_be_bytes(Md5::digest(payload).into()))
 }
 
-/// One envelope, taken apart.
+/// A decoded envelope.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) head: Head,
-    /// Bytes and MD5 of the whole payload. Version 1 says nothing about them.
+    /// Size and MD5 of the whole payload; `None` in version 1.
     pub(crate) check: Option<(u64, String)>,
-    /// From 1.
+    /// The number of the part, from 1.
     pub(crate) part: u64,
     pub(crate) parts: u64,
     pub(crate) data: Option<Bytes>,
 }
 
-/// Reads an envelope of version 2.
+/// Decodes an envelope of version 2.
 pub(crate) fn decode(json: &[u8]) -> Result<Part, DecodeError> {
     let envelope: Envelope = serde_json::from_slice(json).map_err(|error| DecodeError::NotADeadLetter(error.into()))?;
     let ingress = envelope.ingress.map(TryInto::try_into).transpose()?;

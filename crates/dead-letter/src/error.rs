@@ -5,21 +5,21 @@ use statefun_kinesis_types::InvalidValue;
 /// Why a dead letter cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// The dead-letter stream takes records that are too small for the envelope.
+    /// The size limit of records is too small for the envelope.
     #[error("a dead letter needs records of at least {needed} bytes, and its stream takes {limit} bytes per record")]
     LimitTooSmall {
-        /// The bytes per record that are available.
+        /// The limit of bytes per record.
         limit: usize,
-        /// The bytes per record that the envelope needs, with a minimum of payload in each.
+        /// The bytes per record that the envelope needs, with a minimum of payload in each record.
         needed: usize,
     },
 
-    /// Nothing of the dead letter can serve as the partition key of its records.
-    #[error("a dead letter has nothing that can serve as its partition key")]
+    /// The dead letter has no field that is valid as the partition key of its records.
+    #[error("a dead letter has no field that is valid as its partition key")]
     NoPartitionKey(#[source] InvalidValue),
 }
 
-/// Why bytes cannot be read as a dead letter.
+/// Why bytes cannot be decoded as a dead letter.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes are not a JSON object with the fields of a dead letter.
@@ -30,20 +30,20 @@ pub enum DecodeError {
     #[error("the dead letter has version {0}, which is not supported; this release reads versions 1 and 2")]
     UnknownVersion(u64),
 
-    /// A field that the dead letter's origin asks for is missing.
+    /// A field that the dead letter's origin requires is missing.
     #[error("the dead letter has no field `{0}`")]
     MissingField(&'static str),
 
-    /// A field has a value that is not possible.
+    /// A field has an invalid value.
     #[error("the field `{field}` of the dead letter is invalid")]
     InvalidField {
-        /// The field, with the fields around it: `ingress.shard`.
+        /// The path of the field, such as `ingress.shard`.
         field: &'static str,
-        /// What is wrong with the value.
+        /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
 
-    /// The payload is not the original one: its size or its MD5 differs from what the envelope says.
+    /// The payload is not the original one: its size or its MD5 differs from the envelope's fields.
     #[error("the payload of the dead letter is damaged: its size or MD5 is not that of the original")]
     Damaged,
 }

@@ -5,11 +5,11 @@ use statefun_kinesis_types::{Address, InvalidValue, PARTITION_KEY_MAX_CHARS, Par
 
 use crate::{EgressOrigin, EncodeError, FunctionOrigin, IngressOrigin, Origin, envelope, reason};
 
-/// Most characters of a message; a longer one is cut.
+/// Most characters of a message. Longer messages are cut.
 pub const MESSAGE_MAX_CHARS: usize = 1_000;
 
-/// Least bytes of payload that each part of a payload carries but the last. A limit that leaves less is an error:
-/// most of the stream would be envelopes.
+/// Least bytes of payload in each part except the last. A limit that leaves less is an error, because most of the
+/// stream would be envelopes.
 pub const PART_MIN_BYTES: usize = 512;
 
 /// A record or message that failed permanently: its original bytes, why it failed and where it came from.
@@ -19,7 +19,7 @@ pub struct DeadLetter {
     pub(crate) data: Option<Bytes>,
 }
 
-/// All of a letter but its payload: what its parts have in common.
+/// All of a letter except its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Head {
     pub(crate) origin: Origin,
@@ -30,7 +30,7 @@ pub(crate) struct Head {
 }
 
 impl DeadLetter {
-    /// The dead letter of a record that was read and could not be used.
+    /// Creates the dead letter of a record that was read but could not become messages.
     ///
     /// `reason` is a code for programs (see [`reason`]), `message` is for people and is cut after
     /// [`MESSAGE_MAX_CHARS`].
@@ -46,10 +46,11 @@ impl DeadLetter {
         Self { head, data: Some(data) }
     }
 
-    /// The dead letter of a message that a function did not handle, with the reason [`reason::FUNCTION_FAILED`].
+    /// Creates the dead letter of a message that a function did not handle, with the reason
+    /// [`reason::FUNCTION_FAILED`].
     ///
-    /// `value_type` is left out of a message whose type is not of the form `<namespace>/<name>`: functions may send any
-    /// text as a type. `message` is for people and is cut after [`MESSAGE_MAX_CHARS`].
+    /// Pass no `value_type` if the type is not of the form `<namespace>/<name>`; functions may send any text as a type.
+    /// `message` is for people and is cut after [`MESSAGE_MAX_CHARS`].
     pub fn from_function(
         origin: FunctionOrigin,
         value_type: Option<TypeName>,
@@ -66,7 +67,7 @@ impl DeadLetter {
         Self { head, data: value }
     }
 
-    /// The dead letter of a record that was not stored in the stream that it was meant for.
+    /// Creates the dead letter of a record that was not stored in its stream.
     ///
     /// `reason` is a code for programs (see [`reason`]), `message` is for people and is cut after
     /// [`MESSAGE_MAX_CHARS`].
@@ -92,37 +93,38 @@ impl DeadLetter {
         &self.head.origin
     }
 
-    /// Why, as a code for programs; see [`reason`].
+    /// Why it failed, as a code for programs; see [`reason`].
     pub fn reason(&self) -> &str {
         &self.head.reason
     }
 
-    /// Why, for people.
+    /// Why it failed, for people.
     pub fn message(&self) -> &str {
         &self.head.message
     }
 
-    /// The record's partition key; none for a message of a function, and for a record that has none.
+    /// The record's partition key; `None` for a message of a function, and for a record without one.
     pub fn partition_key(&self) -> Option<&PartitionKey> {
         self.head.partition_key.as_ref()
     }
 
-    /// The type of the message's value; only for a message of a function, and only one of the form `<namespace>/<name>`.
+    /// The type of the message's value; `None` for a record, and for a type that is not of the form
+    /// `<namespace>/<name>`.
     pub fn value_type(&self) -> Option<&TypeName> {
         self.head.value_type.as_ref()
     }
 
-    /// The original payload; none for a message whose value is absent, which differs from an empty one.
+    /// The original payload; `None` for a message whose value is absent, which differs from an empty one.
     pub fn data(&self) -> Option<&Bytes> {
         self.data.as_ref()
     }
 
-    /// The original payload by value; see [`data`](Self::data).
+    /// Returns the original payload by value; see [`data`](Self::data).
     pub fn into_data(self) -> Option<Bytes> {
         self.data
     }
 
-    /// The letter as JSON: one envelope, or as many as are needed for none to have more than `max_bytes`.
+    /// Encodes the letter as JSON: one envelope, or several if one would have more than `max_bytes`.
     ///
     /// # Errors
     ///
@@ -131,16 +133,16 @@ impl DeadLetter {
         envelope::encode(self, max_bytes)
     }
 
-    /// The letter as records for a dead-letter stream that takes `max_record_bytes` per record, data and partition key
-    /// together.
+    /// Encodes the letter as records for a dead-letter stream. `max_record_bytes` is the stream's limit of data and
+    /// partition key together.
     ///
-    /// They have to be stored in their order. Their partition key is that of the failed record; of a message it is the
-    /// function's id, and of a record without a key its sequence number.
+    /// The records have to be stored in this order. Their partition key is that of the failed record. For a message it
+    /// is the function's id, and for a record without a key the sequence number.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::LimitTooSmall`] when `max_record_bytes` leaves less than [`PART_MIN_BYTES`] of payload per record;
-    /// a stream of the service takes at least 1 MiB.
+    /// [`EncodeError::LimitTooSmall`] when `max_record_bytes` leaves less than [`PART_MIN_BYTES`] of payload per
+    /// record. The limit of every Kinesis stream is at least 1 MiB.
     pub fn to_records(&self, max_record_bytes: usize) -> Result<Vec<PutRecord>, EncodeError> {
         let key = self.record_key().map_err(EncodeError::NoPartitionKey)?;
         let envelopes = self.encode(max_record_bytes.saturating_sub(key.size())).map_err(|error| match error {
@@ -152,7 +154,7 @@ impl DeadLetter {
         Ok(envelopes.into_iter().map(|envelope| PutRecord::new(key.clone(), envelope)).collect())
     }
 
-    /// The partition key of the letter's records: one for all, so that the service keeps their order.
+    /// The partition key of the letter's records. All have the same one, so that Kinesis keeps their order.
     fn record_key(&self) -> Result<PartitionKey, InvalidValue> {
         if let Some(key) = &self.head.partition_key {
             return Ok(key.clone());
@@ -160,7 +162,7 @@ impl DeadLetter {
         match &self.head.origin {
             Origin::Ingress(origin) => origin.sequence_number.to_string().parse(),
             Origin::Function(FunctionOrigin { function: Address { function, id }, .. }) => {
-                // Not every id is a key: a function may be addressed by an empty id, or a very long one.
+                // An id may be empty or too long for a partition key. Then the function's name is used.
                 let function = || function.as_str().chars().take(PARTITION_KEY_MAX_CHARS).collect::<String>();
                 PartitionKey::try_from(id.clone()).or_else(|_| function().parse())
             }

@@ -3,11 +3,11 @@ use statefun_kinesis_types::{Address, HashKey, SequenceNumber, ShardId, StreamAr
 /// Where a record or message failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// When it was read: it could not be turned into messages.
+    /// In an ingress: the record could not become messages.
     Ingress(IngressOrigin),
-    /// In a function.
+    /// In a function: the message was not handled.
     Function(FunctionOrigin),
-    /// When it was sent to a stream.
+    /// In an egress: the record was not stored.
     Egress(EgressOrigin),
 }
 
@@ -22,36 +22,36 @@ pub struct IngressOrigin {
     pub sequence_number: SequenceNumber,
     /// The position of a user record in its aggregate, from 0; 0 for any other record.
     pub sub_sequence_number: u64,
-    /// When the service took the record.
+    /// When Kinesis stored the record.
     pub arrival: Timestamp,
 }
 
 /// A message that a function did not handle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FunctionOrigin {
-    /// The function instance that the message was for.
+    /// The target of the message.
     pub function: Address,
-    /// The function instance that sent the message; none for a message of an ingress.
+    /// The sender of the message; `None` for a message of an ingress.
     pub caller: Option<Address>,
-    /// The record that the message came from, directly or by way of other functions, if it is known.
+    /// The record that the message came from, if known.
     pub ingress: Option<IngressOrigin>,
     /// How often the function was invoked with the message, since it was sent alone.
     pub attempts: u32,
-    /// When the first of these was made, if it is known.
+    /// When the first of these attempts was made, if known.
     pub first_attempt: Option<Timestamp>,
 }
 
-/// A record that was not stored in the stream that it was meant for.
+/// A record that was not stored in its stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EgressOrigin {
-    /// The egress' id in the module file; none for a producer that belongs to no module.
+    /// The egress' id in the module file; `None` for a producer outside of a module.
     pub egress: Option<TypeName>,
     /// The stream, as the record's sender named it.
     pub stream: StreamRef,
     /// The record's explicit hash key.
     pub explicit_hash_key: Option<HashKey>,
-    /// How many requests carried the record.
+    /// How many requests had the record.
     pub attempts: u32,
-    /// Whether one of them may have stored the record nevertheless.
+    /// Whether one of these requests may have stored the record nevertheless.
     pub may_be_stored: bool,
 }

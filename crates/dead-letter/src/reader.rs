@@ -10,19 +10,19 @@ use crate::{
     version1,
 };
 
-/// Reads dead letters from the records of a dead-letter stream, and joins those that were cut into parts.
+/// Reads dead letters from the records of a dead-letter stream, and joins letters that were cut into parts.
 ///
-/// Parts may come in any order, more than once, and mixed with those of other letters. What has come of a letter is kept
-/// in memory until all of its parts are there; [`incomplete`](Self::incomplete) says of how many letters.
+/// Parts may come in any order, more than once, and mixed with those of other letters. The parts of a letter are kept
+/// in memory until it is complete; [`incomplete`](Self::incomplete) returns the number of such letters.
 #[derive(Debug, Default)]
 pub struct DeadLetterReader {
     incomplete: HashMap<Key, BTreeMap<u64, Bytes>>,
 }
 
-/// What the parts of a letter have in common. Two letters of version 2 with the same key have the same payload, since its
-/// MD5 is part of the key: it does no harm when their parts are exchanged. In version 1 a letter of an ingress has the
-/// position of its record, and one of an egress has nothing that tells it from a letter about another record with the
-/// same key, size and error.
+/// The key of a letter: what its parts have in common. Two letters of version 2 with the same key also have the same
+/// payload, since the key has its MD5, so mixing up their parts does no harm. In version 1, letters of an ingress
+/// differ by the position of the record. Letters of an egress cannot be told apart if their partition key, size and
+/// error are equal.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     head: Head,
@@ -31,18 +31,18 @@ struct Key {
 }
 
 impl DeadLetterReader {
-    /// A reader that has read nothing yet.
+    /// Creates a reader.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads the payload of one record. Gives the letter when the record completes it, and none when other parts of it
-    /// are still missing.
+    /// Reads the payload of one record. Returns the letter that the record completes, or `None` while other parts are
+    /// missing.
     ///
     /// # Errors
     ///
-    /// When the payload is not a dead letter of a supported version, or the letter that it completes is damaged. The
-    /// reader can go on with the next record.
+    /// When the payload is not a dead letter of a supported version, or the completed letter is damaged. The reader can
+    /// continue with the next record.
     pub fn read(&mut self, record: &[u8]) -> Result<Option<DeadLetter>, DecodeError> {
         let Part { head, check, part, parts, data } = match version(record)? {
             1 => version1::decode(record)?,
@@ -74,13 +74,13 @@ impl DeadLetterReader {
         Ok(Some(DeadLetter { head: key.head, data: Some(whole.freeze()) }))
     }
 
-    /// Letters of which some parts have come and others have not.
+    /// The number of letters with missing parts.
     pub fn incomplete(&self) -> usize {
         self.incomplete.len()
     }
 }
 
-/// The version of a dead letter. It comes first, since everything else depends on it.
+/// Reads the version of a dead letter, on which all other fields depend.
 fn version(json: &[u8]) -> Result<u64, DecodeError> {
     #[derive(Deserialize)]
     struct Versioned {

@@ -1,4 +1,4 @@
-//! The two formats with version 1: that of ingresses and that of egresses.
+//! Decodes the two formats of version 1, one of ingresses and one of egresses.
 
 use serde::Deserialize;
 
@@ -28,7 +28,7 @@ struct Envelope {
     data: String,
 }
 
-/// Reads an envelope of version 1.
+/// Decodes an envelope of version 1.
 pub(crate) fn decode(json: &[u8]) -> Result<Part, DecodeError> {
     let envelope: Envelope = serde_json::from_slice(json).map_err(|error| DecodeError::NotADeadLetter(error.into()))?;
     let missing = DecodeError::MissingField;

@@ -1,4 +1,4 @@
-//! Whatever is put into an envelope comes out of it, in parts of any size.
+//! Everything that is encoded can be decoded, in parts of any size.
 
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*};

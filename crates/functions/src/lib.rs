@@ -1,20 +1,20 @@
 //! Stateful functions: the runtime that joins mailboxes to a store, to streams, and to remote or in-process functions.
 //!
-//! [`StatefulFunctions`] is what a [`Router`](statefun_kinesis_router::Router) gives messages to. It gives them to what
-//! handles them, the [`Function`]s of a [`Registry`], which has an example, or endpoints of a module, and applies what came
-//! of it. Remote functions over HTTP are the `remote` crate's `RemoteEndpoint`. Its heart is [`Mailboxes`], a state machine without I/O in a crate of its own, whose types are
-//! here too.
+//! A [`Router`](statefun_kinesis_router::Router) delivers messages to [`StatefulFunctions`]. It calls the function of
+//! each message and applies the function's effects. Functions are [`Function`]s of a [`Registry`] in this process (its
+//! page has an example), or endpoints of a module: the `remote` crate's `RemoteEndpoint` calls them over HTTP. At its
+//! core are the [`Mailboxes`], a state machine without I/O in its own crate, whose types this crate re-exports.
 //!
-//! What StateFun promises holds: one request per address at a time with the backlog as the next batch, messages of one
-//! sender to one address in order, effects all or none, states that expire, delayed messages that can be cancelled. A
-//! failing address is retried while all others go on.
+//! It keeps StateFun's guarantees: one request per address at a time, with the backlog as the next batch; messages of
+//! one sender to one address in order; effects all or none; states that expire; delayed messages that can be cancelled.
+//! A failing address is retried while all others continue.
 //!
-//! States, messages, delayed messages, records for egresses and read positions are in one [store] and move by its commits:
-//! they become durable together, every second, and a restart after a crash at any instant goes on as if there had been
-//! none. [`StatefulFunctions`] says what is exactly once and what is not, and what it costs.
+//! States, messages, delayed messages, records for egresses and read positions are in one [store]. Every second one
+//! commit makes all of them durable together, so that a run after a crash continues as if the crash had not happened.
+//! [`StatefulFunctions`] documents what is exactly once, what is at least once, and what it costs.
 //!
-//! The crate does not decide where a store is, nor whether it still fits a module; the program that builds the functions
-//! does.
+//! The crate does not choose the directory of a store and does not check that a store fits the module. The program that
+//! builds the functions does both.
 //!
 //! [store]: StatefulFunctionsBuilder::store
 

@@ -62,7 +62,7 @@ impl Function for Everything {
     }
 }
 
-/// A request of these messages, after the handshake; of an address that has these states.
+/// A request with these messages and states, after the handshake that declares the states.
 async fn request(registry: &Registry, states: Effects, messages: &[(Option<&str>, &str)]) -> Request {
     let mut mailboxes: Mailboxes = Mailboxes::new(Limits::default());
     let group = mailboxes.add_group(GroupSettings::default());

@@ -67,7 +67,7 @@ fn to_out(key: &str, data: String) -> EgressMessage {
     EgressMessage { egress: "t/out".parse().unwrap(), stream: None, record: PutRecord::new(key.parse().unwrap(), data) }
 }
 
-/// Counts the messages of an address, and tells each count to the egress.
+/// Counts the messages of an address, and sends each count to the egress.
 fn count(request: &Request) -> Answer {
     let Some((_, total)) = request.states.iter().find(|(name, _)| &**name == "total") else {
         let spec = StateSpec { name: "total".into(), typename: "t/text".into(), expiration: Expiration::Never };
@@ -157,7 +157,7 @@ impl Plan {
 }
 
 impl Scene {
-    /// Waits until something is so; the time is paused, and a day is long enough for everything.
+    /// Waits until a condition holds. The time is paused, so a day is long enough for everything.
     async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let waiting = async {
             while !is_so(self) {
@@ -232,7 +232,7 @@ async fn an_address_that_fails_is_tried_again_while_others_go_on() {
     assert!(attempts.load(Ordering::Relaxed) < 30);
     scene.until_done(4).await;
     assert_eq!(scene.out()["bad"], ["1", "4"]);
-    // 29 waits of at most 30 s each; had they doubled on, it would be years.
+    // 29 delays of at most 30 s each. Without the limit they would add up to years.
     assert!(scene.functions.counts()[0].1.failures == 30);
     scene.stop().await;
 }
@@ -393,7 +393,7 @@ async fn a_record_for_no_egress_is_a_failure() {
 async fn a_target_that_nobody_serves_ends_the_run() {
     let plan = Plan { targets: vec!["t/f", "u/g"], ..Plan::default() };
     let said = end(plan.start(picky(), &[("a", "1")]).await).await;
-    assert!(said.contains("nothing serves a target") && said.contains("serves u/g"), "{said}");
+    assert!(said.contains("no function is registered for a target") && said.contains("serves u/g"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -415,12 +415,12 @@ async fn functions_that_all_hang_slow_reading_down() {
     assert_eq!((blocked.reason, blocked.messages), (BlockReason::Busy, 100));
     assert_eq!(blocked.function, Some("t/f".parse().unwrap()));
     scene.shutdown.cancel();
-    // What hangs is left behind when the time to stop is over, and that is said: the store is in memory.
+    // The store is in memory, so the stop reports the hanging messages as unfinished when its time is over.
     let unfinished = scene.running.await.unwrap().unwrap();
     assert_eq!(unfinished.messages, [("t/f".parse().unwrap(), 100)]);
 }
 
-/// A function that handles everything but what is for one address, or for one function.
+/// A function that handles all messages except those of one address, or of one function.
 fn all_but(bad: &'static str) -> Arc<Code> {
     Code::new(move |request: Request| async move {
         if request.target.to_string() == bad || request.target.function.as_str() == bad {
@@ -461,7 +461,7 @@ async fn a_failing_function_never_holds_up_another_one() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_go_from_function_to_function_and_come_later() {
-    // Each message makes the round of three functions, and comes out a minute after it came in.
+    // Each message passes three functions, and reaches the egress a minute after it arrived.
     let code = Code::new(|request: Request| async move {
         let next = match request.target.function.name() {
             "f" => "t/g",

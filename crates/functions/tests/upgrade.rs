@@ -1,4 +1,4 @@
-//! A store of format 1, as the last program of that format has left it, and what an upgrade makes of it.
+//! Upgrades a store of format 1, which the last version with that format wrote.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ async fn entries(store: &DiskStore, table: Table) -> Vec<(StoredKey, Bytes)> {
     found
 }
 
-/// What the old directory has in the tables whose keys have changed.
+/// The entries of the old directory in the tables whose keys have changed.
 async fn old_values() -> BTreeMap<(Table, u64), Bytes> {
     let directory = format_1();
     let found = Arc::new(Mutex::new(BTreeMap::new()));
@@ -94,7 +94,7 @@ async fn every_entry_is_there_under_its_new_key_with_its_value() {
     for ((number, (hash, value)), sender) in timers.iter().zip(senders) {
         let timer = StoredTimer::decode(*number, value.clone()).unwrap();
         assert_eq!(timer.message.caller, Some(counter(sender)));
-        // The first of each two can be cancelled.
+        // Those with even numbers have a token.
         assert_eq!((timer.to.id.as_ref() == "stuck", timer.token.is_some()), (number % 2 == 1, number % 2 == 0));
         check(Table::Timers, *number, *hash, sender, value);
         due.push((timer.at, *hash, *number));
@@ -105,7 +105,7 @@ async fn every_entry_is_there_under_its_new_key_with_its_value() {
     for ((number, (hash, value)), key) in records.iter().zip(senders) {
         let record = StoredEgress::decode(*number, value.clone()).unwrap().message.record;
         assert_eq!(record.partition_key.as_str(), key);
-        // Format 1 does not tell who sent it.
+        // Format 1 does not have the sender.
         check(Table::Egress, *number, *hash, "", value);
     }
     assert_eq!((upgraded, old.len()), (5 + 8 + 8, 5 + 8 + 8));

@@ -1,7 +1,7 @@
-//! How long a cut holds the mailboxes up, what writing down costs, and what an address and a delayed message take: figures
-//! rather than times per call.
+//! How long a cut locks the mailboxes, the cost of recording changes, and the memory of an address and of a delayed
+//! message: figures rather than times per call.
 //!
-//! Memory is what the allocator was asked for.
+//! Memory is the number of bytes that were requested from the allocator.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
@@ -44,7 +44,7 @@ fn serve(mut mailboxes: Mailboxes) -> Mailboxes {
     mailboxes
 }
 
-/// Lets each of so many addresses set a state. Says how long the longest call took.
+/// Lets each of the addresses set a state. Returns the time of the longest call.
 fn set_all(mailboxes: &mut Mailboxes, addresses: usize, bytes: usize) -> Duration {
     let function: FunctionType = "bench/counter".parse().expect("it is a name");
     let message = Message { caller: None, value: Value::new("bench/number", vec![1; 8]), origin: None };
@@ -122,14 +122,14 @@ fn memory(mailboxes: Mailboxes, bytes: usize) {
     let cut = mailboxes.cut();
     mailboxes.durable(cut.number);
     drop(cut);
-    // The room that there is for the next changes is no part of an address.
+    // The memory that is reserved for the next changes does not count.
     drop(mailboxes.cut());
     let each = (MEMORY.current_usage() - before) as f64 / ADDRESSES as f64;
     let counted = mailboxes.usage().state_bytes / ADDRESSES;
     println!("  {bytes} B | {each:.0} ({counted} by their own account)");
 }
 
-/// What delayed messages take once they are durable: each of another sender to itself, as reminders are.
+/// The memory of durable delayed messages, each from another sender to itself, like reminders.
 fn delayed_memory(bytes: usize, has_token: bool) {
     const TIMERS: usize = 100_000;
     let mut mailboxes = serve(Mailboxes::new(roomy()));

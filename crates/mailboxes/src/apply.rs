@@ -1,4 +1,4 @@
-//! What comes of a request.
+//! Applies the answers to requests.
 
 use std::sync::Arc;
 
@@ -9,29 +9,29 @@ use crate::{
     UnknownFunction, instances::Instance, journal::ChangedState, mailbox::Phase,
 };
 
-/// What a function says to a request.
+/// A function's answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// All messages are handled.
+    /// The function handled all messages.
     Handled(Effects),
-    /// None is: the request left states out that the function has.
+    /// The function handled no message, because the request lacks these states of the function.
     StatesMissing(Vec<StateSpec>),
 }
 
-/// Why an answer cannot be used. It has had no effect, and its request is still in flight.
+/// Why an answer cannot be used. The answer had no effect, and its request is still in flight.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// A message is for a function that no group serves.
     #[error(transparent)]
     UnknownFunction(#[from] UnknownFunction),
-    /// A state is to be changed that the function did not declare.
-    #[error("the state `{name}` was changed and never declared")]
+    /// The answer changes a state that the function did not declare.
+    #[error("the answer changes the state `{name}`, which the function did not declare")]
     UndeclaredState {
         /// The state.
         name: Arc<str>,
     },
-    /// States are said to be missing, and all of them were in the request.
-    #[error("states are said to be missing that the request had")]
+    /// The answer says that states are missing, but the request had all of them.
+    #[error("the answer says that states are missing, but the request had all of them")]
     NothingMissing,
 }
 
@@ -40,7 +40,7 @@ impl Mailboxes {
     ///
     /// # Errors
     ///
-    /// When the answer cannot be used; it counts as none then.
+    /// When the answer cannot be used. The request is then still in flight.
     pub fn answered(&mut self, request: RequestId, answer: Answer, now: Timestamp) -> Result<(), Refused> {
         if !self.is_in_flight(request) {
             return Ok(());
@@ -59,12 +59,12 @@ impl Mailboxes {
         if missing.iter().all(|spec| function.specs.was_among(mailbox.states_sent, &spec.name)) {
             return Err(Refused::NothingMissing);
         }
-        // The same messages go out again, ahead of the others of their function.
+        // The same messages are sent again, before those of other addresses.
         let (place, group) = (mailbox.function, function.group);
         for spec in missing {
             self.register(place, spec);
         }
-        self.land(slot, false);
+        self.end_request(slot, false);
         let mailbox = &mut self.slots[slot];
         mailbox.phase = Phase::Ready;
         let place = mailbox.instance;
@@ -74,6 +74,7 @@ impl Mailboxes {
     }
 
     fn handled(&mut self, slot: u32, effects: Effects, now: Timestamp) -> Result<(), Refused> {
+        // Checks everything before the first change, so that an answer has all of its effects or none.
         let Effects { messages, delayed, egress, states } = effects;
         for (to, _) in &messages {
             self.function(&to.function)?;
@@ -89,10 +90,10 @@ impl Mailboxes {
             return Err(Refused::UndeclaredState { name: Arc::clone(&change.name) });
         }
 
-        self.land(slot, false);
+        self.end_request(slot, false);
         let mailbox = &mut self.slots[slot];
         let own = mailbox.instance;
-        let batch = mailbox.batch.take().expect("what is in flight is a batch");
+        let batch = mailbox.batch.take().expect("a request in flight has a batch");
         mailbox.reset_attempts();
         let id = Arc::clone(&self.instances.get(own).id);
         let sender = self.functions[sender_function].address(&id);
@@ -102,7 +103,7 @@ impl Mailboxes {
 
         for (to, value) in messages {
             let function = self.function(&to.function)?;
-            self.post(function, to.id, Message { caller: Some(sender.clone()), value, origin: None });
+            self.enqueue(function, to.id, Message { caller: Some(sender.clone()), value, origin: None });
         }
         for delayed in delayed {
             match delayed {
@@ -133,10 +134,10 @@ impl Mailboxes {
         self.finish_batch(sender_function, &id, &batch);
         self.shrink_timers();
 
-        for behind in self.functions[sender_function].first_request.answered() {
-            self.make_ready(behind);
+        for waiting in self.functions[sender_function].first_request.answered() {
+            self.make_ready(waiting);
         }
-        self.go_on(slot);
+        self.requeue_or_remove(slot);
         Ok(())
     }
 
@@ -148,7 +149,7 @@ impl Mailboxes {
         let specs = &self.functions[self.instances.get(place).function].specs;
         self.instances.change(place, |Instance { id, function, cells, written, .. }| {
             for change in changes {
-                let spec = specs.place(&change.name).expect("it was looked up before");
+                let spec = specs.place(&change.name).expect("`handled` checked that it is declared");
                 let expires = specs.expiration(spec).at_write(now);
                 let content = match &change.value {
                     Some(value) => cells.set(spec, specs.get(spec), value, expires),

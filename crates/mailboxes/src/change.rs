@@ -1,4 +1,4 @@
-//! What a checkpoint writes.
+//! The changes that a checkpoint writes.
 
 use std::sync::Arc;
 
@@ -9,19 +9,20 @@ use crate::{
     journal::Journal, state::Content,
 };
 
-/// What has changed up to a moment, since the moment before.
+/// A cut: the changes since the cut before.
 #[derive(Debug)]
 pub struct Cut {
-    /// The cut's number: 1 for the first of these mailboxes, then one more each.
+    /// The cut's number. The first cut of mailboxes has 1, and each further one is one more.
     pub number: u64,
-    /// What has changed.
+    /// The changes.
     pub changes: Changes,
 }
 
-/// What has changed from one cut to the next.
+/// The changes from one cut to the next.
 ///
-/// A cut is a consistent moment: no batch is half applied and no delivery half taken. Messages that are in flight count
-/// as not handled. What came and went between two cuts is in neither.
+/// A cut is a consistent moment: every batch is applied as a whole or not at all, and every delivery taken as a whole
+/// or not at all. Messages in flight count as not handled. An entry that was added and removed between two cuts is in
+/// neither.
 #[derive(Debug)]
 pub struct Changes(Journal, Totals);
 
@@ -30,12 +31,12 @@ impl Changes {
         Self(journal, totals)
     }
 
-    /// What was written down, and what there is in all.
+    /// The journal and the totals.
     pub(crate) fn into_parts(self) -> (Journal, Totals) {
         (self.0, self.1)
     }
 
-    /// What there is in all, at the moment of the cut.
+    /// The totals at the moment of the cut.
     pub fn totals(&self) -> &Totals {
         &self.1
     }
@@ -45,14 +46,14 @@ impl Changes {
         self.0.is_empty()
     }
 
-    /// States that functions have declared, in the order of their declaration: those that are new, and those that are not
-    /// what they were in an earlier run.
+    /// States that functions have declared, in the order of their declaration: new ones, and those that differ from an
+    /// earlier run.
     pub fn specs(&self) -> &[(FunctionType, StateSpec)] {
         &self.0.specs
     }
 
-    /// States that were set, have expired or are not set any more, each once and as it was in the end. Those of one
-    /// address follow each other.
+    /// States that were set, were cleared or have expired, each once with its last value. Those of one address follow
+    /// each other.
     pub fn states(&self) -> impl Iterator<Item = StoredState> {
         self.0.instances.iter().flat_map(|instance| {
             let function = self.0.functions[instance.function as usize].clone();
@@ -66,42 +67,42 @@ impl Changes {
         })
     }
 
-    /// Messages that came and are not handled, in no order.
+    /// New messages that are not handled, in no order.
     pub fn messages(&self) -> impl Iterator<Item = &StoredMessage> {
         self.0.messages.added()
     }
 
-    /// Messages that an earlier cut had and that were handled.
+    /// Messages of earlier cuts that were handled or skipped.
     pub fn messages_done(&self) -> &[StoredKey] {
         &self.0.messages.removed
     }
 
-    /// Messages that were delayed, in no order.
+    /// New delayed messages, in no order.
     pub fn timers(&self) -> impl Iterator<Item = &StoredTimer> {
         self.0.timers.added()
     }
 
-    /// Delayed messages that an earlier cut had and that were delivered or cancelled.
+    /// Delayed messages of earlier cuts that were delivered or cancelled.
     pub fn timers_done(&self) -> &[TimerKey] {
         &self.0.timers.removed
     }
 
-    /// Cancellations of delayed messages that were not found in the store yet, in no order.
+    /// New cancellations whose delayed messages may still be in the store, in no order.
     pub fn cancellations(&self) -> impl Iterator<Item = &StoredCancellation> {
         self.0.cancellations.added()
     }
 
-    /// Cancellations that an earlier cut had and whose delayed messages were found.
+    /// Cancellations of earlier cuts whose delayed messages were removed.
     pub fn cancellations_done(&self) -> &[StoredKey] {
         &self.0.cancellations.removed
     }
 
-    /// Records for egresses that these have not stored, in no order.
+    /// New records that their egress has not stored, in no order.
     pub fn egress(&self) -> impl Iterator<Item = &StoredEgress> {
         self.0.egress.added()
     }
 
-    /// Records that an earlier cut had and that their egress has stored.
+    /// Records of earlier cuts that their egress has stored.
     pub fn egress_done(&self) -> &[StoredKey] {
         &self.0.egress.removed
     }

@@ -1,4 +1,4 @@
-//! What is written down for the store, and how much of that is durable.
+//! The changes for the store, and how many of them are durable.
 
 use std::collections::VecDeque;
 
@@ -8,13 +8,13 @@ use crate::journal::Journal;
 #[derive(Debug)]
 pub(crate) struct Cuts {
     pub(crate) journal: Journal,
-    /// The numbers that come next.
+    /// The next numbers of messages, delayed messages and records.
     pub(crate) next: Numbers,
-    /// Oldest first.
+    /// Cuts that are not durable, oldest first.
     undurable: VecDeque<Undurable>,
-    /// The number of the last cut that is durable.
+    /// The number of the last durable cut.
     durable: u64,
-    /// All numbers below these are in durable cuts.
+    /// All entries with lower numbers are in durable cuts.
     durable_numbers: Numbers,
 }
 
@@ -27,7 +27,7 @@ struct Undurable {
     next: Numbers,
 }
 
-/// The numbers that come next. Each kind has its own, without gaps, as the journal likes them.
+/// The next number of each kind. Numbers of a kind have no gaps, because the journal uses them as indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Numbers {
     pub(crate) message: u64,
@@ -67,12 +67,12 @@ impl Default for Cuts {
 }
 
 impl Cuts {
-    /// Goes on with these numbers, where earlier mailboxes ended. All before is durable.
+    /// Continues with the numbers of earlier mailboxes. Everything with lower numbers is durable.
     pub(crate) fn restored(&mut self, next: Numbers) {
         (self.next, self.durable_numbers) = (next, next);
     }
 
-    /// Takes what has changed since the last cut.
+    /// Takes the changes since the last cut.
     pub(crate) fn take(&mut self) -> Journal {
         let journal = self.journal.take();
         self.undurable.push_back(Undurable {
@@ -84,7 +84,7 @@ impl Cuts {
         journal
     }
 
-    /// The cut of this number and all before it are durable.
+    /// Notes that the cut of this number and all earlier ones are durable.
     pub(crate) fn durable(&mut self, number: u64) {
         self.durable = self.durable.max(number);
         while let Some(cut) = self.undurable.pop_front_if(|cut| cut.cut <= number) {
@@ -92,27 +92,27 @@ impl Cuts {
         }
     }
 
-    /// Whether a cut is durable; 0 stands for what was there at the start.
+    /// Whether a cut is durable. 0 stands for the data of the start, which is.
     pub(crate) fn is_durable(&self, cut: u64) -> bool {
         cut <= self.durable
     }
 
-    /// All numbers below these are in durable cuts, so that a read of the store finds what has them.
+    /// All entries with lower numbers are in durable cuts, so that a read that begins now finds them.
     pub(crate) fn durable_numbers(&self) -> Numbers {
         self.durable_numbers
     }
 
-    /// Bytes of changed states that are in no durable cut.
+    /// Bytes of changed states that are not durable.
     pub(crate) fn unsaved_bytes(&self) -> usize {
         self.undurable.iter().map(|cut| cut.state_bytes).sum::<usize>() + self.journal.state_bytes
     }
 
-    /// Bytes of messages that came and are in no durable cut.
+    /// Bytes of new messages that are not durable.
     pub(crate) fn undurable_message_bytes(&self) -> usize {
         self.undurable.iter().map(|cut| cut.message_bytes).sum::<usize>() + self.journal.message_bytes
     }
 
-    /// Checks what always holds.
+    /// Checks the order of the cuts and of the numbers.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_invariants(&self) {
         let cuts = self.undurable.iter().map(|cut| cut.cut).chain([self.journal.number]);

@@ -1,4 +1,4 @@
-//! What is due by the time.
+//! Handles what is due: delayed messages, retries and expired states.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,26 +6,26 @@ use statefun_kinesis_types::Timestamp;
 
 use crate::{Mailboxes, Now, instances::Instance, journal::ChangedState, timers::Window};
 
-/// Most delayed messages that are delivered at a time, so that callers wait for a few milliseconds at most when all of
-/// them are overdue after a restart.
+/// Most delayed messages that one call delivers. It keeps a call within a few milliseconds, also when very many
+/// messages are overdue after a restart.
 const DUE_AT_ONCE: usize = 4_096;
 
 impl Mailboxes {
-    /// The time of day at which [`on_time`](Self::on_time) has something to do next: a delayed message is due, or a state
-    /// expires.
+    /// When [`on_time`](Self::on_time) has to be called next by the time of day: when the next delayed message is due
+    /// or the next state expires.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         [self.timers.next_at(), self.instances.next_expiry()].into_iter().flatten().min()
     }
 
-    /// The same by the clock that never goes back: a wait after a failure ends.
+    /// When [`on_time`](Self::on_time) has to be called next by the monotonic clock: when the next retry is due.
     pub fn next_retry(&self) -> Option<Duration> {
         let passes = self.functions.iter().filter_map(|function| function.stored_only.not_before);
         passes.chain(self.schedule.next_retry()).min()
     }
 
-    /// Does what is due: delivers delayed messages, retries what waited after a failure, forgets expired values.
+    /// Handles what is due: delivers delayed messages, retries failed batches, removes expired values.
     ///
-    /// Of very many delayed messages that are due some are left, and the next deadline is in the past then.
+    /// Delivers at most 4096 delayed messages per call. If more are due, the next deadline is in the past.
     pub fn on_time(&mut self, now: impl Into<Now>) {
         let Now { time: now, elapsed } = now.into();
         while let Some(slot) = self.schedule.pop_parked(elapsed) {
@@ -36,9 +36,9 @@ impl Mailboxes {
         }
         for _ in 0..DUE_AT_ONCE {
             let Some(timer) = self.timers.pop(now, &mut self.cuts.journal) else { break };
-            let function = self.function(&timer.to.function).expect("it was served when the message was sent");
+            let function = self.function(&timer.to.function).expect("a group served it when the message was sent");
             self.functions[function].timers -= 1;
-            self.post(function, timer.to.id, timer.message);
+            self.enqueue(function, timer.to.id, timer.message);
         }
         while let Some(place) = self.instances.pop_expiry(now) {
             self.expire(place, now);
@@ -48,7 +48,7 @@ impl Mailboxes {
         self.evict();
     }
 
-    /// Removes values that have expired.
+    /// Removes the expired values of an instance.
     pub(crate) fn expire(&mut self, place: u32, now: Timestamp) {
         let journal = &mut self.cuts.journal;
         let specs = &self.functions[self.instances.get(place).function].specs;
@@ -60,7 +60,7 @@ impl Mailboxes {
         });
     }
 
-    /// Evicts delayed messages that the store has, and that are more than the window takes.
+    /// Evicts durable delayed messages beyond the window.
     pub(crate) fn shrink_timers(&mut self) {
         self.timers.shrink(self.timer_window(), self.cuts.durable_numbers().timer);
     }

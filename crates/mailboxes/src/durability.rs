@@ -1,18 +1,19 @@
-//! How changes get to the store.
+//! Cuts: how changes leave for the store, and what happens when they are durable.
 
 use crate::{Changes, Cut, Mailboxes, Totals};
 
 impl Mailboxes {
-    /// Whether something has changed since the last cut, or waits for the next one.
+    /// Whether the next cut has changes, or something waits for it to become durable.
     pub fn has_changes(&self) -> bool {
         let next = self.cuts.journal.number;
         !self.cuts.journal.is_empty()
-            || self.schedule.has_starved()
+            || self.schedule.awaits_commit()
             || self.functions.iter().any(|function| function.stored_only.waits_for(next))
     }
 
-    /// Whether the next cut should not wait for its time: when a quarter of [`Limits::unsaved_bytes`] has changed, or of
-    /// [`Limits::bytes`] has come, or when an address waits for messages that are not durable yet.
+    /// Whether the next cut should be made at once: when the changed states have reached a quarter of
+    /// [`Limits::unsaved_bytes`], or the new messages a quarter of [`Limits::bytes`], or when an address waits for
+    /// messages that can be read only after a cut.
     ///
     /// [`Limits::unsaved_bytes`]: crate::Limits::unsaved_bytes
     /// [`Limits::bytes`]: crate::Limits::bytes
@@ -20,14 +21,14 @@ impl Mailboxes {
         let is_much = |bytes: usize, limit: usize| bytes > 0 && bytes >= limit / 4;
         is_much(self.cuts.journal.state_bytes, self.limits.unsaved_bytes)
             || is_much(self.cuts.journal.message_bytes, self.limits.bytes)
-            || self.schedule.has_starved()
+            || self.schedule.awaits_commit()
     }
 
-    /// What has changed since the last cut.
+    /// Takes the changes since the last cut.
     ///
-    /// That is a swap, which takes the same time whatever has changed. To read or to drop the changes takes longer, and
-    /// is better done outside the lock of the mailboxes. When they are where a restart finds them,
-    /// [`durable`](Self::durable) has to be called.
+    /// This only swaps the journal out, so it takes the same time whatever has changed. Reading or dropping the changes
+    /// takes longer and is better done outside the lock of the mailboxes. Call [`durable`](Self::durable) when the
+    /// changes are in the store.
     pub fn cut(&mut self) -> Cut {
         let totals = self.totals();
         let journal = self.cuts.take();
@@ -43,9 +44,11 @@ impl Mailboxes {
         }
     }
 
-    /// The cut of this number and all before it are where a restart finds them. Requests that waited for it may go out.
+    /// Notes that the cut of this number and all earlier ones are in the store. What waited for them continues:
+    /// evictions, reads of messages that were not durable, and requests that waited for room.
     pub fn durable(&mut self, number: u64) {
         self.cuts.durable(number);
+        // Reads from `next` on begin after the commit, and so do not return what it removed.
         let next = self.reads.next();
         self.removed.durable(number, next);
         self.timers.durable(number, next);
@@ -53,7 +56,7 @@ impl Mailboxes {
         for function in self.functions.iter_mut() {
             function.stored_only.durable(number);
         }
-        for slot in self.schedule.take_starved() {
+        for slot in self.schedule.take_awaiting_commit() {
             self.want_messages(slot);
         }
         self.shrink_timers();

@@ -4,34 +4,34 @@ use statefun_kinesis_types::{Address, PutRecord, StreamRef, Timestamp, TypeName}
 
 use crate::Value;
 
-/// What came of a batch of messages. Effects are applied in the order of the fields, all of them or none.
+/// The effects of a batch of messages. They are applied in the order of the fields, all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Messages to functions, in order.
     pub messages: Vec<(Address, Value)>,
-    /// Delayed messages and cancellations of such, in order.
+    /// Delayed messages and cancellations of delayed messages, in order.
     pub delayed: Vec<Delayed>,
-    /// Messages to egresses, in order.
+    /// Records for egresses, in order.
     pub egress: Vec<EgressMessage>,
-    /// Changes of the address' own states, in order.
+    /// Changes of the states of the address, in order.
     pub states: Vec<StateChange>,
 }
 
-/// A message for later, or the cancellation of one.
+/// A delayed message, or a cancellation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delayed {
-    /// Send a message after a while.
+    /// Sends a message after a delay.
     Send {
-        /// How much later.
+        /// The delay.
         delay: Duration,
-        /// To whom.
+        /// The target.
         to: Address,
-        /// What.
+        /// The value.
         value: Value,
-        /// By what the sender can cancel it.
+        /// The token with which the sender can cancel it.
         token: Option<Arc<str>>,
     },
-    /// Do not send what this sender has delayed under this token; without effect when there is no such message.
+    /// Cancels the delayed messages that this sender sent with this token. Has no effect when there are none.
     Cancel {
         /// The token.
         token: Arc<str>,
@@ -43,7 +43,7 @@ pub enum Delayed {
 pub struct EgressMessage {
     /// The egress.
     pub egress: TypeName,
-    /// The stream, when it is not the egress' own.
+    /// The stream; `None` stands for the egress' default stream.
     pub stream: Option<StreamRef>,
     /// The record.
     pub record: PutRecord,
@@ -54,11 +54,12 @@ pub struct EgressMessage {
 pub struct StateChange {
     /// The state's name.
     pub name: Arc<str>,
-    /// Its new value; `None` when it is not set any more.
+    /// Its new value; `None` clears the state.
     pub value: Option<Value>,
 }
 
-/// A state that a function has, as the function declares it. Of several declarations since the start the first counts.
+/// The declaration of a state by its function. If a state is declared several times since the start, the first
+/// declaration counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSpec {
     /// The state's name.
@@ -69,15 +70,15 @@ pub struct StateSpec {
     pub expiration: Expiration,
 }
 
-/// When the value of a state expires, by the time of day. An expired value is as one that was never set.
+/// When the value of a state expires, by the time of day. An expired state is not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiration {
-    /// It does not.
+    /// It never expires.
     #[default]
     Never,
-    /// So long after it was last set.
+    /// It expires this long after it was last set.
     AfterWrite(Duration),
-    /// So long after its address last got a message.
+    /// It expires this long after its address last got a message, or after it was set if that is later.
     AfterInvoke(Duration),
 }
 
@@ -89,7 +90,7 @@ impl Expiration {
         }
     }
 
-    /// The new time of expiry when the address gets a message, if that changes it.
+    /// The new time of expiry when the address gets a message; `None` if a message does not change it.
     pub(crate) fn at_invoke(self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::AfterInvoke(after) => Some(now.after(after)),

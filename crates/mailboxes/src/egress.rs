@@ -1,4 +1,4 @@
-//! Records on their way to egresses.
+//! Records for egresses.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
 /// Records that were sent and that their egress has not stored yet.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    /// Of each its size and the id of its sender.
+    /// The size and the sender's id of each record, by number.
     outstanding: HashMap<u64, (usize, Arc<str>), NumberHashing>,
     outbox: Vec<StoredEgress>,
     bytes: usize,
@@ -29,7 +29,7 @@ impl Outgoing {
         std::mem::take(&mut self.outbox)
     }
 
-    /// The egress has stored a record.
+    /// Removes a record that its egress has stored.
     pub(crate) fn stored(&mut self, number: u64, journal: &mut Journal) {
         if let Some((size, owner)) = self.outstanding.remove(&number) {
             self.bytes -= size;

@@ -1,4 +1,4 @@
-//! What a store has: entries, and how much there is in all.
+//! The entries of a store, and the totals.
 
 use std::sync::Arc;
 
@@ -6,54 +6,54 @@ use statefun_kinesis_types::{Address, FunctionType, Timestamp};
 
 use crate::{EgressMessage, Message, StateSpec, Value};
 
-/// The value of a state, and its end.
+/// The value of a state, and when it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredState {
-    /// Whose state it is.
+    /// The address of the state.
     pub address: Address,
     /// The state's name.
     pub name: Arc<str>,
     /// Its value; `None` when it is not set.
     pub value: Option<Value>,
-    /// When the value expires, if it does.
+    /// When the value expires; `None` when it does not.
     pub expires: Option<Timestamp>,
 }
 
-/// A message that is not handled yet. Those of one address are handled in the order of their numbers.
+/// A message that is not handled yet. Messages of one address are handled in the order of their numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// Its number, which no other message has or had.
+    /// Its number, which is unique among all messages of the store.
     pub id: u64,
-    /// Whom it is for.
+    /// The target.
     pub to: Address,
     /// The message.
     pub message: Message,
 }
 
-/// A delayed message; its caller is who sent it.
+/// A delayed message. The caller of the message is its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredTimer {
-    /// Its number, which no other delayed message has or had.
+    /// Its number, which is unique among all delayed messages and cancellations of the store.
     pub id: u64,
     /// When it is due.
     pub at: Timestamp,
-    /// Whom it is for.
+    /// The target.
     pub to: Address,
     /// The message.
     pub message: Message,
-    /// By what its sender can cancel it.
+    /// The token with which its sender can cancel it.
     pub token: Option<Arc<str>>,
 }
 
-/// A cancellation of delayed messages of which some may be in the store only: of those of the sender that have the token
-/// and a lower number.
+/// A cancellation of delayed messages, some of which may be only in the store. It concerns the messages of the sender
+/// that have the token and a lower number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredCancellation {
-    /// Its number, which no other cancellation and no delayed message has or had.
+    /// Its number, which is unique among all delayed messages and cancellations of the store.
     pub id: u64,
-    /// Whose delayed messages are cancelled.
+    /// The sender of the cancelled messages.
     pub sender: Address,
-    /// By what.
+    /// The token of the cancelled messages.
     pub token: Arc<str>,
 }
 
@@ -72,7 +72,7 @@ impl StoredCancellation {
 /// A record that its egress has not stored yet. Records of one egress are sent in the order of their numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEgress {
-    /// Its number, which no other record has or had.
+    /// Its number, which is unique among all records of the store.
     pub id: u64,
     /// The id of the address that sent it.
     pub sender: Arc<str>,
@@ -80,16 +80,16 @@ pub struct StoredEgress {
     pub message: EgressMessage,
 }
 
-/// By what something is found in a store: the id beside which it lies, and its number.
+/// The key of an entry in a store: the id that it belongs to, and its number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoredKey {
-    /// The id of the address that owns it: of the target of a message, of the sender of all else.
+    /// The id of its owner: of the target for messages, of the sender for all other entries.
     pub owner: Arc<str>,
     /// Its number.
     pub number: u64,
 }
 
-/// By what a delayed message is found in a store.
+/// The key of a delayed message in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TimerKey {
     /// When it is due.
@@ -99,27 +99,27 @@ pub struct TimerKey {
 }
 
 impl TimerKey {
-    /// That of a delayed message.
+    /// Returns the key of a delayed message.
     pub fn of(timer: &StoredTimer) -> Self {
         let owner = timer.message.caller.as_ref().map_or_else(|| "".into(), |sender| Arc::clone(&sender.id));
         Self { at: timer.at, key: StoredKey { owner, number: timer.id } }
     }
 }
 
-/// What mailboxes hold in all, in memory and in the store, and the numbers that come next.
+/// The totals of mailboxes: how much they hold in memory and in the store, and the next numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// The next message gets this number, or a greater one.
+    /// The next message gets this number or a higher one.
     pub next_message: u64,
-    /// The same for delayed messages and cancellations.
+    /// The next delayed message or cancellation gets this number or a higher one.
     pub next_timer: u64,
-    /// The same for records for egresses.
+    /// The next record gets this number or a higher one.
     pub next_record: u64,
-    /// What waits for each function; functions for which nothing does need not be there.
+    /// The totals of each function. Functions without messages may be missing.
     pub functions: Vec<FunctionTotals>,
 }
 
-/// What waits for a function.
+/// The totals of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionTotals {
     /// The function.
@@ -130,14 +130,14 @@ pub struct FunctionTotals {
     pub timers: u64,
 }
 
-/// What a restart begins with. All else is read when it is needed.
+/// The data that a start reads from the store. Everything else is read when it is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Declared states, in the order of their declaration.
     pub specs: Vec<(FunctionType, StateSpec)>,
-    /// What there is in all.
+    /// The totals.
     pub totals: Totals,
-    /// Cancellations whose delayed messages were not found yet.
+    /// Cancellations whose delayed messages may still be in the store.
     pub cancellations: Vec<StoredCancellation>,
     /// Records that their egress has not stored yet, in the order of their numbers.
     pub egress: Vec<StoredEgress>,

@@ -1,4 +1,4 @@
-//! What is evicted when there is too much in memory. The store has all of it.
+//! Evicts messages and states when memory is short. The store has everything that is evicted.
 
 use std::time::Duration;
 
@@ -10,27 +10,31 @@ use crate::{
 };
 
 impl Mailboxes {
-    /// Evicts the messages of an address that wait behind a failing batch.
+    /// Evicts the messages of an address that wait behind a failing batch, so that they do not use up the share of
+    /// memory of other addresses of the function.
     pub(crate) fn evict_waiting(&mut self, slot: u32) {
         let mailbox = &mut self.slots[slot];
         let memory = &mut self.functions[mailbox.function].memory;
         mailbox.evict_waiting(self.cuts.next.message, memory);
     }
 
-    /// Evicts addresses of a function that wait after a failure, when too many of its addresses have messages.
+    /// Evicts mailboxes of a function that wait for a retry, when too many of its addresses have messages. Otherwise
+    /// failing addresses would fill the function's share of memory and block its healthy ones.
     pub(crate) fn evict_parked(&mut self, function: u32) {
-        // Of those that wait longest, a few at a time: this is called often.
+        // Most mailboxes that one call evicts. The calls are frequent, so few are enough.
         const AT_ONCE: usize = 8;
-        // Addresses that are evicted have forgotten how often they failed.
+        // How long an evicted mailbox waits in addition. It loses its count of failures and with it its backoff.
         const PAUSE: Duration = Duration::from_secs(5);
         let share = self.functions.share(&self.limits);
         let of = &mut self.functions[function];
         let has_too_many = if of.stored_only.is_empty() {
             of.mailboxes >= share.messages
         } else {
-            // Others of the function wait for room in memory.
+            // Other addresses of the function wait for room in memory.
             of.mailboxes > share.messages / 2 || of.memory.reaches(share)
         };
+        // A policy that gives up needs the count of failures, which an eviction would reset, and so the address would
+        // fail for ever. There mailboxes stay, and become free once their message is given up.
         if !has_too_many || self.schedule[of.group].settings.gives_up {
             return;
         }
@@ -51,24 +55,25 @@ impl Mailboxes {
         }
     }
 
-    /// Puts an instance into the queue of those that may be evicted, or removes it when it has nothing that is needed.
-    /// Has to be called after each change that may end or begin the need for it.
+    /// Puts an instance into its queue for eviction, or removes it when it has nothing worth keeping. Has to be called
+    /// after each change that may make the instance evictable or needed; `check_invariants` finds a missing call.
     pub(crate) fn queue_for_eviction(&mut self, place: u32) {
         self.instances.unlink(place);
         let instance = self.instances.get(place);
         match instance.knowledge {
             Knowledge::Known if !instance.is_pinned => {}
-            // It was evicted while it waited for something else, and then had nothing more to do.
+            // Its states were evicted while its mailbox waited for something else, and the mailbox is gone now.
             Knowledge::Unknown if instance.mailbox.is_none() => return self.forget(place),
             Knowledge::Known | Knowledge::Unknown | Knowledge::Wanted | Knowledge::Loading => return,
         }
         if instance.mailbox.is_some() && instance.cells.is_empty() {
-            // It would give no memory back.
+            // Its mailbox stays and it has no states, so evicting it would free nothing.
             return;
         }
         let is_saved = self.is_saved(instance);
         if instance.is_idle_and_empty() && is_saved {
-            // Where others may have states in the store, that an address has none is worth knowing while there is room.
+            // If the store may have states of the function, remembering that this address has none saves a read. It is
+            // kept as long as there is room.
             let has_specs = !self.functions[instance.function].specs.is_empty();
             if !self.instances.store_has_states || !has_specs {
                 return self.forget(place);
@@ -81,14 +86,15 @@ impl Mailboxes {
         }
     }
 
-    /// Whether the last change of an instance is durable, so that it can be read again.
+    /// Whether the last change of an instance is durable. Only then may it be evicted: a read would not find the
+    /// change.
     fn is_saved(&self, instance: &Instance) -> bool {
         self.cuts.is_durable(instance.written.cut)
     }
 
-    /// Evicts what is not needed, as long as states take more memory than they may.
+    /// Evicts the least recently used instances while states exceed their limit of memory.
     pub(crate) fn evict(&mut self) {
-        // More than one each time, so that what waits here gets less when it can.
+        // Several per call, so that the queue shrinks faster than it grows.
         for _ in 0..4 {
             if !self.requeue_first_unsaved() {
                 break;
@@ -103,14 +109,14 @@ impl Mailboxes {
         }
     }
 
-    /// Moves the first instance whose last change was not durable to those that may be evicted, if it is durable now. Says
-    /// whether there was one.
+    /// Requeues the first instance of the queue `Unsaved` if its last change is durable by now. Returns whether it did.
+    /// Checking the first one is enough, because the queue is roughly in the order of the cuts.
     pub(crate) fn requeue_first_unsaved(&mut self) -> bool {
         let first = self.instances.first(Queue::Unsaved).filter(|place| self.is_saved(self.instances.get(*place)));
         first.inspect(|place| self.queue_for_eviction(*place)).is_some()
     }
 
-    /// Removes an instance, or only what is known of its states when it has messages. Its states are in the store.
+    /// Removes an instance, or only its states when it has messages. The store has its states.
     fn forget(&mut self, place: u32) {
         self.instances.store_has_states |= !self.instances.get(place).cells.is_empty();
         if self.instances.get(place).mailbox.is_none() {

@@ -1,4 +1,4 @@
-//! The functions that are served, and what is known of each.
+//! The functions, with their instances and counters.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,7 +17,7 @@ use crate::{
     stored::StoredOnly,
 };
 
-/// No group serves a function.
+/// The error for a function that no group serves.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no endpoint and no function in process serves {function}")]
 pub struct UnknownFunction {
@@ -25,7 +25,7 @@ pub struct UnknownFunction {
     pub function: FunctionType,
 }
 
-/// Which group serves a function: the one that names the function, else the one that names its namespace.
+/// Maps functions to groups. A group that names the function takes precedence over one that names its namespace.
 #[derive(Debug, Default)]
 struct Directory {
     functions: HashMap<FunctionType, GroupId>,
@@ -38,7 +38,7 @@ impl Directory {
     }
 }
 
-/// A function: what is known of it and its instances.
+/// A function, with its states and instances.
 #[derive(Debug)]
 pub(crate) struct Function {
     pub(crate) name: FunctionType,
@@ -47,28 +47,29 @@ pub(crate) struct Function {
     pub(crate) first_request: FirstRequest,
     pub(crate) instances: Ids,
     pub(crate) counts: FunctionCounts,
-    /// Its messages in memory, those in flight too.
+    /// Its messages in memory, including those in flight.
     pub(crate) memory: Amount,
-    /// All its messages, those in the store too.
+    /// All its messages, in memory and in the store.
     pub(crate) messages: u64,
-    /// Those of them that are in flight.
+    /// Its messages in flight.
     pub(crate) messages_in_flight: u64,
-    /// Delayed messages for it.
+    /// The number of delayed messages for it.
     pub(crate) timers: u64,
-    /// Its addresses in memory that have messages.
+    /// The number of its mailboxes in memory.
     pub(crate) mailboxes: usize,
-    /// Its messages of which no mailbox is in memory.
+    /// Messages of its addresses without a mailbox.
     pub(crate) stored_only: StoredOnly,
 }
 
-/// The first request of a function since the start, which goes alone: only its answer tells which states there are.
+/// The first request of a function since the start. It is sent alone, because only its answer declares the states that
+/// further requests need.
 #[derive(Debug, Default)]
 pub(crate) struct FirstRequest {
-    /// Whether one was answered, so that requests go out side by side.
+    /// Whether a request was answered, so that requests may run at the same time.
     is_answered: bool,
     is_in_flight: bool,
-    /// Mailboxes that are ready but for that.
-    behind: VecDeque<u32>,
+    /// Mailboxes that wait for the answer.
+    waiting: VecDeque<u32>,
 }
 
 impl FirstRequest {
@@ -77,41 +78,42 @@ impl FirstRequest {
         !self.is_answered && self.is_in_flight
     }
 
-    /// A mailbox waits for the answer.
+    /// Makes a mailbox wait for the answer.
     pub(crate) fn wait(&mut self, slot: u32) {
-        self.behind.push_back(slot);
+        self.waiting.push_back(slot);
     }
 
-    /// A request of the function goes out.
+    /// Notes that a request of the function is sent.
     pub(crate) fn begin(&mut self) {
         self.is_in_flight = true;
     }
 
-    /// A request of the function is not in flight any more.
+    /// Notes that a request of the function is no longer in flight.
     pub(crate) fn end(&mut self) {
         self.is_in_flight = false;
     }
 
-    /// The mailbox that is tried next because another one failed: it may be one message that fails.
+    /// Takes the mailbox that makes the next attempt after a failure. The failure may be due to one message, so another
+    /// address has to be tried.
     pub(crate) fn next(&mut self) -> Option<u32> {
-        self.behind.pop_front()
+        self.waiting.pop_front()
     }
 
-    /// A request was answered: gives the mailboxes that waited for that.
+    /// Notes that a request was answered. Returns the mailboxes that waited for it.
     pub(crate) fn answered(&mut self) -> VecDeque<u32> {
         self.is_answered = true;
-        std::mem::take(&mut self.behind)
+        std::mem::take(&mut self.waiting)
     }
 
     /// The mailboxes that wait.
     #[cfg(any(test, debug_assertions))]
-    pub(crate) fn behind(&self) -> impl Iterator<Item = u32> {
-        self.behind.iter().copied()
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = u32> {
+        self.waiting.iter().copied()
     }
 
     #[cfg(any(test, debug_assertions))]
     fn check_invariants(&self) {
-        assert!(!self.is_answered || self.behind.is_empty(), "nothing waits for a first request that was answered");
+        assert!(!self.is_answered || self.waiting.is_empty(), "no mailbox waits for an answered first request");
     }
 }
 
@@ -137,14 +139,14 @@ impl Function {
         Address { function: self.name.clone(), id: Arc::clone(id) }
     }
 
-    /// A request with so many messages goes out.
+    /// Notes that a request with that many messages is sent.
     pub(crate) fn request_begins(&mut self, messages: usize) {
         self.first_request.begin();
         self.messages_in_flight += messages as u64;
         self.counts.in_flight += 1;
     }
 
-    /// A request with so many messages is not in flight any more.
+    /// Notes that a request with that many messages is no longer in flight.
     pub(crate) fn request_ends(&mut self, messages: usize, failed: bool) {
         self.first_request.end();
         self.messages_in_flight -= messages as u64;
@@ -153,13 +155,13 @@ impl Function {
     }
 }
 
-/// All functions that were ever looked up, each at a place that it keeps.
+/// All functions that were looked up, each with a fixed index.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     directory: Directory,
     all: Vec<Function>,
     by_type: HashMap<FunctionType, u32>,
-    /// The function that was looked up last.
+    /// The index of the function that was looked up last.
     last: u32,
 }
 
@@ -177,9 +179,9 @@ impl Functions {
         self.directory.find(function).is_some()
     }
 
-    /// The place of a function that is served. A function that was not looked up before is written down.
+    /// Returns the index of a function. Adds the function, also to the journal, if it is new and a group serves it.
     pub(crate) fn look_up(&mut self, name: &FunctionType, journal: &mut Journal) -> Result<u32, UnknownFunction> {
-        // Most messages are for the function that the message before was for.
+        // Most messages are for the same function as the one before.
         if self.all.get(self.last as usize).is_some_and(|last| last.name == *name) {
             return Ok(self.last);
         }
@@ -195,7 +197,7 @@ impl Functions {
         Ok(place)
     }
 
-    /// The place of a function that was looked up before.
+    /// The index of a function that was looked up before.
     pub(crate) fn find(&self, name: &FunctionType) -> Option<u32> {
         self.by_type.get(name).copied()
     }
@@ -212,18 +214,18 @@ impl Functions {
         self.all.iter_mut()
     }
 
-    /// What each function may have in memory.
+    /// The share of memory of each function.
     pub(crate) fn share(&self, limits: &Limits) -> Amount {
         limits.share(self.all.len())
     }
 
-    /// Whether one of them has less in memory than its share, or there is none yet.
+    /// Whether a function has less in memory than its share, or there are no functions yet.
     pub(crate) fn has_share(&self, limits: &Limits) -> bool {
         let share = self.share(limits);
         self.all.is_empty() || self.all.iter().any(|function| !function.memory.reaches(share))
     }
 
-    /// What all of them have in memory.
+    /// The messages of all functions in memory.
     pub(crate) fn memory(&self) -> Amount {
         self.all.iter().fold(Amount::default(), |all, Function { memory, .. }| Amount {
             messages: all.messages + memory.messages,
@@ -231,12 +233,12 @@ impl Functions {
         })
     }
 
-    /// All messages of all of them.
+    /// The number of all messages of all functions.
     pub(crate) fn messages(&self) -> u64 {
         self.all.iter().map(|function| function.messages).sum()
     }
 
-    /// What waits for each of them, without those for which nothing does.
+    /// The totals of the functions that have messages.
     pub(crate) fn totals(&self) -> Vec<FunctionTotals> {
         let functions = self.all.iter().filter(|function| function.messages > 0 || function.timers > 0);
         let of_function = |Function { name, messages, timers, .. }: &Function| FunctionTotals {
@@ -247,7 +249,7 @@ impl Functions {
         functions.map(of_function).collect()
     }
 
-    /// What each function has done so far.
+    /// The counters of each function.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&FunctionType, FunctionCounts)> {
         self.all.iter().map(|function| {
             let backlog = function.messages - function.messages_in_flight;
@@ -255,7 +257,7 @@ impl Functions {
         })
     }
 
-    /// Checks what always holds.
+    /// Checks the index and the counters of each function.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_invariants(&self) {
         assert_eq!(self.by_type.len(), self.all.len(), "each function has one place");
@@ -283,19 +285,19 @@ impl IndexMut<u32> for Functions {
     }
 }
 
-/// What a function has done so far, in StateFun's terms.
+/// Counters of a function since the start. The names in parentheses are those of StateFun's metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FunctionCounts {
-    /// Messages that came (`in`).
+    /// Messages that it received (`in`).
     pub messages_in: u64,
-    /// Messages to functions that it sent, delayed ones too (`outLocal`).
+    /// Messages that it sent to functions, including delayed ones (`outLocal`).
     pub messages_out: u64,
-    /// Messages to egresses that it sent (`outEgress`).
+    /// Records that it sent to egresses (`outEgress`).
     pub egress_out: u64,
-    /// Messages that wait now, in memory or in the store, those in flight apart (`numBacklog`).
+    /// Messages that wait now, in memory or in the store, without those in flight (`numBacklog`).
     pub backlog: u64,
-    /// Requests that are in flight now (`inflightAsyncOps`).
+    /// Requests in flight now (`inflightAsyncOps`).
     pub in_flight: u64,
     /// Requests that failed (`remoteInvocationFailures`).
     pub failures: u64,

@@ -2,35 +2,36 @@
 
 use std::{collections::VecDeque, num::NonZeroU32};
 
-/// Functions that are served by one place, such as an endpoint.
+/// Identifies a group of functions that are called the same way, such as those of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupId(pub(crate) u32);
 
 impl GroupId {
-    /// The group's place in the order in which groups were made, from 0.
+    /// The index of the group in the order in which groups were added, from 0.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// How much a group of functions takes at a time.
+/// The limits and the failure handling of a group's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
-    /// Most requests in flight, over all its functions.
+    /// Most requests in flight, over all functions of the group. Default: 1024.
     pub max_in_flight: NonZeroU32,
-    /// Most messages of a request. As many messages of an address wait in memory, or 100; the others are in the store.
+    /// Most messages of a request. An address keeps as many waiting messages in memory, but at least 100; the others
+    /// are in the store. Default: 1000.
     pub max_batch_messages: NonZeroU32,
-    /// Most bytes of messages of a request; one message may be larger.
+    /// Most bytes of messages of a request. A single message may be larger. Default: 16 MiB.
     pub max_batch_bytes: usize,
-    /// Whether batches that fail are given up after some attempts or some time. Then their addresses stay in memory while
-    /// they wait for the next attempt, because the store does not know how often they failed; otherwise they make room
-    /// for other addresses.
+    /// Whether failing batches are given up after some attempts or some time. If so, their addresses stay in memory
+    /// while they wait for a retry, because the store does not have the number of attempts. Otherwise they may be
+    /// evicted to make room for other addresses. Default: `false`.
     pub gives_up: bool,
 }
 
 impl GroupSettings {
-    /// Most messages of an address that wait in memory, unless a request may have more: enough that small requests do not
-    /// make the store be read all the time.
+    /// Least number of messages of an address that may wait in memory. It keeps small requests from reading the store
+    /// all the time.
     const WINDOW_MIN: usize = 100;
 
     /// Most messages of an address that wait in memory.
@@ -40,7 +41,8 @@ impl GroupSettings {
 }
 
 impl Default for GroupSettings {
-    /// StateFun's 1000 messages, 1024 requests, and 16 MiB per request, half of what StateFun's SDKs take.
+    /// StateFun's defaults of 1000 messages and 1024 requests, and 16 MiB per request, half of what StateFun's SDKs
+    /// accept.
     fn default() -> Self {
         Self {
             max_in_flight: const { NonZeroU32::new(1024).unwrap() },
@@ -51,17 +53,17 @@ impl Default for GroupSettings {
     }
 }
 
-/// A group, and the mailboxes of its functions whose turn it is.
+/// A group, with the ready mailboxes of its functions.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) settings: GroupSettings,
-    /// Mailboxes whose next batch can go out, longest waiting first.
+    /// Mailboxes that wait for their turn, the longest waiting first.
     pub(crate) ready: VecDeque<u32>,
-    /// Those whose turn it was when there was no room for their states.
+    /// Mailboxes whose turn it was, but which wait until there is room to load them.
     pub(crate) unloaded: VecDeque<u32>,
-    /// Those whose turn it was, and whose states and messages have come from the store since.
+    /// Mailboxes whose turn it was and whose states and messages have been loaded since. They go first.
     pub(crate) loaded: VecDeque<u32>,
-    /// How many wait for their states or messages, or are in `loaded`.
+    /// The number of mailboxes that are loading or in `loaded`.
     pub(crate) loads: usize,
     /// Requests in flight.
     pub(crate) in_flight: u32,
@@ -79,7 +81,7 @@ impl Group {
         }
     }
 
-    /// Whether another request may be in flight.
+    /// Whether another request may be sent.
     pub(crate) fn has_room(&self) -> bool {
         self.in_flight < self.settings.max_in_flight.get()
     }

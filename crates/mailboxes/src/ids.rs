@@ -1,14 +1,15 @@
-//! Instances by their ids.
+//! Finds instances by their ids.
 
 use std::{collections::HashMap, sync::Arc};
 
 /// The places of a function's instances by their ids.
 ///
-/// It is many maps, so that none of them ever has a million entries to move when it grows, while everybody waits.
+/// It consists of many maps. A single map with a million entries would hold the lock of the mailboxes for long each
+/// time it grows.
 #[derive(Debug)]
 pub(crate) struct Ids(Box<[HashMap<Arc<str>, u32>]>);
 
-/// A power of two.
+/// The number of maps, a power of two.
 const MAPS: usize = 64;
 
 impl Ids {
@@ -29,8 +30,8 @@ impl Ids {
     }
 }
 
-/// Spreads usual ids over the maps. Ids can be chosen so that all of them lie in one map. That is as if there were only
-/// this one map, and its own hash is random, so that ids cannot be chosen to collide there.
+/// Spreads usual ids over the maps. Somebody could choose ids that all belong to one map. That is no worse than having
+/// a single map, because each map has a random hash of its own, for which nobody can choose ids that collide.
 fn map_of(id: &str) -> usize {
     /// The golden ratio's fraction.
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

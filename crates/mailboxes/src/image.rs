@@ -12,7 +12,7 @@ use crate::{
     StoredMessage, StoredState, StoredTimer, TimerKey, Totals, journal::Journal,
 };
 
-/// Everything that mailboxes hold: the sum of all changes. A store in memory that is as simple as can be, for tests.
+/// The sum of all changes of mailboxes: a very simple store in memory, for tests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     specs: Vec<(FunctionType, StateSpec)>,
@@ -25,7 +25,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Adds what a cut said.
+    /// Applies the changes of a cut.
     pub fn apply(&mut self, changes: Changes) {
         for state in changes.states() {
             self.set(state);
@@ -46,7 +46,7 @@ impl Image {
         self.totals = totals;
     }
 
-    /// Adds a declared state behind those that are there, or in place of what it was.
+    /// Adds a declared state, or replaces its earlier declaration.
     pub fn declare(&mut self, function: FunctionType, spec: StateSpec) {
         match self.specs.iter_mut().find(|(of, other)| *of == function && other.name == spec.name) {
             Some((_, other)) => *other = spec,
@@ -54,7 +54,7 @@ impl Image {
         }
     }
 
-    /// Adds a state, in place of what it was.
+    /// Sets or clears a state.
     pub fn set(&mut self, state: StoredState) {
         let key = (state.address.clone(), Arc::clone(&state.name));
         if state.value.is_some() {
@@ -73,7 +73,7 @@ impl Image {
         self.timers.insert(timer.place(), timer);
     }
 
-    /// What a restart begins with.
+    /// The data that a start reads.
     pub fn restored(&self) -> Restored {
         Restored {
             specs: self.specs.clone(),
@@ -84,7 +84,7 @@ impl Image {
         }
     }
 
-    /// Answers a read, with at most so many entries.
+    /// Answers a read, with at most `most` entries.
     pub fn read(&self, read: &Read, most: usize) -> Found {
         match read {
             Read::Messages { to, from, until } => {
@@ -133,7 +133,7 @@ impl Image {
         self.timers.values()
     }
 
-    /// Cancellations whose delayed messages were not found yet.
+    /// Cancellations whose delayed messages may still be in the store.
     pub fn cancellations(&self) -> impl Iterator<Item = &StoredCancellation> {
         self.cancellations.values()
     }
@@ -143,7 +143,7 @@ impl Image {
         self.egress.values()
     }
 
-    /// What there is in all.
+    /// The totals.
     pub fn totals(&self) -> &Totals {
         &self.totals
     }

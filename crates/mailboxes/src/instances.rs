@@ -1,4 +1,4 @@
-//! Instances of functions: the addresses of which something is in memory.
+//! Instances of functions: the addresses that are in memory.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,43 +7,43 @@ use statefun_kinesis_types::Timestamp;
 
 use crate::{journal::Written, state::Cells};
 
-/// An address of which something is in memory: messages, states, or that it has no states.
+/// An address that is in memory, because of its messages, its states, or the knowledge that it has no states.
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) id: Arc<str>,
     pub(crate) function: u32,
     pub(crate) mailbox: Option<u32>,
     pub(crate) knowledge: Knowledge,
-    /// Whether its states are needed soon or just now, so that they have to stay.
+    /// Whether its states must not be evicted, because a request is in flight or comes next.
     pub(crate) is_pinned: bool,
     pub(crate) cells: Cells,
     pub(crate) written: Written,
-    /// When to look for expired values; the time in `expiries`.
-    look_at: Option<Timestamp>,
+    /// When to check for expired values; the time in `expiries`.
+    next_check: Option<Timestamp>,
     queue: Option<Queue>,
     before: u32,
     after: u32,
 }
 
-/// What is known of the states of an instance.
+/// Whether the states of an instance are in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Knowledge {
     /// They are in memory.
     Known,
     /// They may be in the store.
     Unknown,
-    /// They are to be asked for.
+    /// They should be read from the store.
     Wanted,
-    /// They were asked for.
+    /// They are being read from the store.
     Loading,
 }
 
-/// Where an instance waits to be evicted, the one that was used last at the end.
+/// The queues of instances that may be evicted, each with the most recently used one at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
-    /// The store has all of it.
+    /// The store has all of the instance, so it may be evicted at once.
     Saved,
-    /// Its last change was not durable when it was put here.
+    /// The last change of the instance was not durable when it was queued.
     Unsaved,
 }
 
@@ -51,7 +51,7 @@ pub(crate) enum Queue {
 const NONE: u32 = u32::MAX;
 
 impl Instance {
-    /// What an instance takes beside its id and its states, about: its place here and in the map of its function.
+    /// About how many bytes an instance takes in addition to its id and states: here and in the map of its function.
     const OVERHEAD: usize = 192;
 
     fn new(function: u32, id: Arc<str>, knowledge: Knowledge) -> Self {
@@ -63,7 +63,7 @@ impl Instance {
             is_pinned: false,
             cells: Cells::default(),
             written: Written::default(),
-            look_at: None,
+            next_check: None,
             queue: None,
             before: NONE,
             after: NONE,
@@ -79,7 +79,7 @@ impl Instance {
         self.mailbox.is_none() && self.knowledge == Knowledge::Known && self.cells.is_empty()
     }
 
-    /// About how many bytes of memory it keeps, messages apart.
+    /// About how many bytes of memory it takes, without messages.
     fn footprint(&self) -> usize {
         Self::OVERHEAD + self.id.len() + self.cells.footprint()
     }
@@ -98,16 +98,16 @@ impl Default for Ends {
     }
 }
 
-/// All instances, each at a place that it keeps.
+/// All instances. Each keeps its place until it is removed.
 #[derive(Debug, Default)]
 pub(crate) struct Instances {
     all: Slab<Instance>,
     bytes: usize,
-    /// The part of them that instances in the queue of saved ones have.
+    /// The bytes of the instances in the queue `Saved`.
     saved_bytes: usize,
     saved: Ends,
     unsaved: Ends,
-    /// Instances whose values may expire, by the time when one may.
+    /// Instances with values that expire, by the time of their next check.
     expiries: BTreeSet<(Timestamp, u32)>,
     /// Whether the store may have states of addresses that are not in memory.
     pub(crate) store_has_states: bool,
@@ -123,7 +123,7 @@ impl Instances {
     pub(crate) fn remove(&mut self, place: u32) -> Instance {
         self.unlink(place);
         let instance = self.all.remove(place as usize);
-        if let Some(at) = instance.look_at {
+        if let Some(at) = instance.next_check {
             self.expiries.remove(&(at, place));
         }
         self.bytes -= instance.footprint();
@@ -134,12 +134,12 @@ impl Instances {
         &self.all[place as usize]
     }
 
-    /// An instance to do something with that leaves the size of its states.
+    /// An instance, for changes that do not change the size of its states.
     pub(crate) fn get_mut(&mut self, place: u32) -> &mut Instance {
         &mut self.all[place as usize]
     }
 
-    /// Does something with an instance that may change its states. It leaves its queue for that.
+    /// Changes the states of an instance. It leaves its queue, and the caller has to queue it again.
     pub(crate) fn change<R>(&mut self, place: u32, change: impl FnOnce(&mut Instance) -> R) -> R {
         self.unlink(place);
         let instance = &mut self.all[place as usize];
@@ -158,12 +158,12 @@ impl Instances {
         self.all.len()
     }
 
-    /// About how many bytes of memory all of them keep.
+    /// About how many bytes of memory all instances take.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many of these bytes cannot be had by evicting instances now.
+    /// The part of these bytes that evictions cannot free now.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.bytes - self.saved_bytes
     }
@@ -175,7 +175,7 @@ impl Instances {
         }
     }
 
-    /// The instance at the head of a queue.
+    /// The first instance of a queue.
     pub(crate) fn first(&self, queue: Queue) -> Option<u32> {
         let ends = match queue {
             Queue::Saved => &self.saved,
@@ -184,7 +184,7 @@ impl Instances {
         (ends.first != NONE).then_some(ends.first)
     }
 
-    /// Puts an instance at the end of a queue, and takes it out of the one it was in.
+    /// Moves an instance to the end of a queue.
     pub(crate) fn link(&mut self, place: u32, queue: Queue) {
         self.unlink(place);
         if queue == Queue::Saved {
@@ -223,37 +223,38 @@ impl Instances {
         }
     }
 
-    /// Sees to it that the instance is looked at when the first of its values expires.
+    /// Makes the instance be checked when the first of its values expires.
     pub(crate) fn schedule_expiry(&mut self, place: u32) {
         let instance = &mut self.all[place as usize];
-        // An entry that is too early costs a look and no more: with each message expiry may be put off again.
+        // An entry that is too early is kept, since it costs only a check. Each message may postpone expiry, and moving
+        // the entry each time would cost more.
         let Some(first) = instance.cells.first_expiry() else { return };
-        match instance.look_at {
+        match instance.next_check {
             Some(at) if at <= first => return,
             Some(at) => drop(self.expiries.remove(&(at, place))),
             None => {}
         }
-        instance.look_at = Some(first);
+        instance.next_check = Some(first);
         self.expiries.insert((first, place));
     }
 
-    /// The next instance that is to be looked at. It is not looked at again unless that is scheduled anew.
+    /// Takes the next instance whose check is due. It is not checked again unless that is scheduled again.
     pub(crate) fn pop_expiry(&mut self, now: Timestamp) -> Option<u32> {
         let (at, place) = *self.expiries.first()?;
         if at > now {
             return None;
         }
         self.expiries.pop_first();
-        self.all[place as usize].look_at = None;
+        self.all[place as usize].next_check = None;
         Some(place)
     }
 
-    /// When the next instance is to be looked at.
+    /// The time of the next check.
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
         self.expiries.first().map(|(at, _)| *at)
     }
 
-    /// Checks what always holds.
+    /// Checks the counts of bytes, the queues and the scheduled checks.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_invariants(&self) {
         let footprint = |is_counted: fn(&Instance) -> bool| -> usize {
@@ -262,13 +263,13 @@ impl Instances {
         };
         assert_eq!(self.bytes, footprint(|_| true), "bytes of instances");
         let saved_bytes = footprint(|instance| instance.queue == Some(Queue::Saved));
-        assert_eq!(self.saved_bytes, saved_bytes, "bytes of instances that the store has");
-        let look_at = self.all.iter().filter_map(|(place, instance)| Some((instance.look_at?, place as u32)));
-        assert_eq!(self.expiries, look_at.collect(), "instances by when they are looked at");
+        assert_eq!(self.saved_bytes, saved_bytes, "bytes of saved instances");
+        let next_check = self.all.iter().filter_map(|(place, instance)| Some((instance.next_check?, place as u32)));
+        assert_eq!(self.expiries, next_check.collect(), "instances by their next check");
         for (place, instance) in &self.all {
-            let (first, look_at) = (instance.cells.first_expiry(), instance.look_at);
-            assert!(first.is_none_or(|first| look_at.is_some_and(|at| at <= first)), "{place} expires unseen");
-            assert!(instance.queue.is_none() || !instance.is_pinned, "what is needed is not evicted");
+            let (first, next_check) = (instance.cells.first_expiry(), instance.next_check);
+            assert!(first.is_none_or(|first| next_check.is_some_and(|at| at <= first)), "{place} expires unseen");
+            assert!(instance.queue.is_none() || !instance.is_pinned, "a pinned instance is in no queue for eviction");
         }
     }
 }

@@ -4,19 +4,19 @@ use async_trait::async_trait;
 
 use crate::{Answer, Request};
 
-/// Those who handle messages: an endpoint of remote functions, or functions in process.
+/// Calls functions: those of a remote endpoint, or those in process.
 #[async_trait]
 pub trait Invoke: fmt::Debug + Send + Sync + 'static {
-    /// Handles the messages of a request, and says what came of them. It may be called again with the same messages,
-    /// after a failure or a restart; effects are applied once.
+    /// Calls a function with the messages of a request, and returns its answer. It may be called again with the same
+    /// messages after a failure or a restart; only the effects of one answer are applied.
     ///
     /// # Errors
     ///
-    /// When there is no answer within `time`, or one that cannot be used.
+    /// When there is no answer within `time`, or the answer cannot be used.
     async fn invoke(&self, request: &Request, time: Duration) -> Result<Answer, InvokeError>;
 }
 
-/// Why messages were not handled, this time.
+/// Why a call of a function failed.
 #[derive(Debug)]
 pub struct InvokeError {
     message: String,
@@ -24,12 +24,12 @@ pub struct InvokeError {
 }
 
 impl InvokeError {
-    /// A failure, in words that need no name of a function or an address: who asked knows them.
+    /// Creates an error. The message need not name the function or the address, which the log line has.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
     }
 
-    /// The same with the error that led to it.
+    /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

@@ -1,4 +1,4 @@
-//! What is written down between two cuts.
+//! Records the changes between two cuts.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,40 +14,40 @@ use crate::{
     state::Content,
 };
 
-/// Most changed instances for which there is room from the beginning; about seven megabytes that are not touched before
-/// they are needed.
+/// Most changed instances for which a new journal reserves memory: about seven megabytes, which are not touched before
+/// they are used.
 const EXPECTED_MAX: usize = 1 << 16;
 
-/// What has changed since the last cut. It has all that a cut says, so that a cut is a swap.
+/// The changes since the last cut. It has all the data of a cut, so that a cut only swaps it out.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    /// The number that the next cut has.
+    /// The number of the next cut.
     pub(crate) number: u64,
-    /// The functions by their places; shared by all journals until there is one more.
+    /// The functions by index. Journals share it until a function is added.
     pub(crate) functions: Arc<Vec<FunctionType>>,
     pub(crate) specs: Vec<(FunctionType, StateSpec)>,
     /// Instances whose states have changed, each once.
     pub(crate) instances: Vec<ChangedInstance>,
-    /// About how many bytes the changed states have.
+    /// About how many bytes the changed states take.
     pub(crate) state_bytes: usize,
     pub(crate) messages: Delta<StoredMessage, StoredKey>,
-    /// About how many bytes the messages have that came and are there.
+    /// About how many bytes the new messages take that are not handled.
     pub(crate) message_bytes: usize,
     pub(crate) timers: Delta<StoredTimer, TimerKey>,
     pub(crate) cancellations: Delta<StoredCancellation, StoredKey>,
     pub(crate) egress: Delta<StoredEgress, StoredKey>,
 }
 
-/// Where the journal has what changed of an instance.
+/// Where the journal has the last change of an instance.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
     /// The number of the cut that has the last change; 0 when there was no change.
     pub(crate) cut: u64,
-    /// The place in that cut.
+    /// The index in the journal of that cut.
     at: u32,
 }
 
-/// The states of an instance that have changed; there is at least one.
+/// The changed states of an instance, at least one.
 #[derive(Debug)]
 pub(crate) struct ChangedInstance {
     pub(crate) function: u32,
@@ -56,7 +56,7 @@ pub(crate) struct ChangedInstance {
     pub(crate) others: Vec<ChangedState>,
 }
 
-/// A state as it was after its last change.
+/// A state after its last change.
 #[derive(Debug)]
 pub(crate) struct ChangedState {
     pub(crate) name: Arc<str>,
@@ -65,7 +65,7 @@ pub(crate) struct ChangedState {
 }
 
 impl ChangedState {
-    /// What a change takes beside the value, about.
+    /// About how many bytes a change takes in addition to the value.
     const OVERHEAD: usize = 96;
 
     fn size(&self) -> usize {
@@ -74,7 +74,7 @@ impl ChangedState {
 }
 
 impl Journal {
-    /// What the cut of this number will have.
+    /// Creates the empty journal of a cut.
     pub(crate) fn new(number: u64) -> Self {
         Self {
             number,
@@ -99,25 +99,25 @@ impl Journal {
             && self.egress.is_empty()
     }
 
-    /// Takes what was written so far, and starts over with nothing.
+    /// Takes the changes and starts the journal of the next cut.
     pub(crate) fn take(&mut self) -> Self {
         let mut next = Self::new(self.number + 1);
         next.functions = Arc::clone(&self.functions);
-        // As much may change until the next cut, and growing bit by bit would hold the mailboxes up.
+        // The next journal will probably be as large. Growing it step by step would hold the lock of the mailboxes.
         next.instances.reserve(self.instances.len().min(EXPECTED_MAX));
-        next.messages.expect_as_many_as(&self.messages);
-        next.timers.expect_as_many_as(&self.timers);
-        next.egress.expect_as_many_as(&self.egress);
+        next.messages.reserve_like(&self.messages);
+        next.timers.reserve_like(&self.timers);
+        next.egress.reserve_like(&self.egress);
         std::mem::replace(self, next)
     }
 
-    /// A message came.
+    /// Records a new message.
     pub(crate) fn add_message(&mut self, message: StoredMessage) {
         self.message_bytes += message.message.footprint();
         self.messages.add(message.id, message);
     }
 
-    /// A message was handled. Says whether an earlier cut has it.
+    /// Records that a message was handled. Returns whether an earlier cut has it.
     pub(crate) fn remove_message(&mut self, number: u64, footprint: usize, key: impl FnOnce() -> StoredKey) -> bool {
         let is_in_earlier_cut = self.messages.remove(number, key);
         if !is_in_earlier_cut {
@@ -126,12 +126,12 @@ impl Journal {
         is_in_earlier_cut
     }
 
-    /// A function has got the next place.
+    /// Adds a function at the next index.
     pub(crate) fn add_function(&mut self, name: FunctionType) {
         Arc::make_mut(&mut self.functions).push(name);
     }
 
-    /// Writes down what a state has now, in place of what was written of it since the last cut.
+    /// Records the new value of a state. It replaces an earlier change since the last cut.
     pub(crate) fn state_changed(&mut self, written: &mut Written, function: u32, id: &Arc<str>, state: ChangedState) {
         self.state_bytes += state.size();
         if written.cut != self.number {
@@ -152,16 +152,17 @@ impl Journal {
     }
 }
 
-/// What came and went of one kind. Numbers grow by one each, and most of what comes goes soon, in about that order.
+/// The entries of one kind that were added and removed since the last cut. Numbers rise by one each. Most entries are
+/// removed soon after they were added, in about the same order.
 #[derive(Debug)]
 pub(crate) struct Delta<V, K> {
-    /// What came last and is there, at its number less that of the first: neighbours in time are neighbours in memory.
+    /// The newest entries. The index is the number minus `first`, so that entries of one time are close in memory.
     recent: VecDeque<Option<V>>,
     /// The number of the first of these.
     first: u64,
-    /// What stayed for so long that it is none of these any more.
+    /// Entries that are older than those in `recent`.
     older: HashMap<u64, V, NumberHashing>,
-    /// The keys of those that went and that an earlier cut has.
+    /// The keys of removed entries that an earlier cut has. Entries that were added since it leave no trace.
     pub(crate) removed: Vec<K>,
 }
 
@@ -172,35 +173,34 @@ impl<V, K> Default for Delta<V, K> {
 }
 
 impl<V, K> Delta<V, K> {
-    /// Most numbers from the oldest to the newest that are kept side by side: more than mailboxes take in, unless their
-    /// limits say otherwise. One that stays for long would else keep the room of all that come after it; here it is
-    /// some twenty megabytes.
+    /// Largest length of `recent`, about twenty megabytes. It is more than the default limit of messages in memory.
+    /// Without it, one entry that stays long would keep the memory of all that were added after it.
     const RECENT_MAX: usize = 1 << 17;
 
-    /// Most numbers in a row that are left out and have room all the same.
+    /// Most missing numbers in a row that get empty places in `recent`.
     const GAP_MAX: u64 = 1_024;
 
     fn is_empty(&self) -> bool {
         self.added().next().is_none() && self.removed.is_empty()
     }
 
-    /// What came and is there, in no order.
+    /// The entries that were added and not removed, in no order.
     pub(crate) fn added(&self) -> impl Iterator<Item = &V> {
         self.recent.iter().flatten().chain(self.older.values())
     }
 
-    /// The same with their numbers.
+    /// The entries that were added and not removed, with their numbers.
     pub(crate) fn into_added(self) -> impl Iterator<Item = (u64, V)> {
         let recent = (self.first..).zip(self.recent);
         recent.filter_map(|(id, value)| Some((id, value?))).chain(self.older)
     }
 
-    /// Adds what has a number that is greater than all before it.
+    /// Adds an entry. Its number has to be greater than all before it.
     pub(crate) fn add(&mut self, id: u64, value: V) {
         if self.recent.is_empty() {
             self.first = id;
         }
-        // Delayed messages and their cancellations share their numbers, so that there are gaps.
+        // Delayed messages and cancellations share a sequence of numbers, so that each kind has gaps.
         let gap = id - (self.first + self.recent.len() as u64);
         if gap > Self::GAP_MAX {
             let recent = (self.first..).zip(self.recent.drain(..));
@@ -217,7 +217,7 @@ impl<V, K> Delta<V, K> {
         self.recent.push_back(Some(value));
     }
 
-    /// Lets the oldest of those side by side go, if there are as many as may be.
+    /// Moves the oldest recent entry to `older` if `recent` is full.
     fn make_room(&mut self) {
         if self.recent.len() == Self::RECENT_MAX {
             if let Some(Some(value)) = self.recent.pop_front() {
@@ -228,11 +228,12 @@ impl<V, K> Delta<V, K> {
         }
     }
 
-    fn expect_as_many_as(&mut self, other: &Self) {
+    /// Reserves memory for as many entries as `other` has.
+    fn reserve_like(&mut self, other: &Self) {
         self.recent.reserve(other.recent.len());
     }
 
-    /// Removes what has this number. Says whether an earlier cut has it; `key` is where.
+    /// Removes the entry with a number. Returns whether an earlier cut has it, and then records its `key` as removed.
     pub(crate) fn remove(&mut self, id: u64, key: impl FnOnce() -> K) -> bool {
         let place = id.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
         let found = match place.and_then(|place| self.recent.get_mut(place)) {
@@ -247,7 +248,7 @@ impl<V, K> Delta<V, K> {
         is_in_earlier_cut
     }
 
-    /// Lets the oldest of those side by side be one that is there.
+    /// Drops empty places at the front of `recent`.
     fn forget_gaps(&mut self) {
         while let Some(None) = self.recent.front() {
             self.recent.pop_front();
@@ -256,10 +257,10 @@ impl<V, K> Delta<V, K> {
     }
 }
 
-/// Hashes numbers that are counted here, so that nothing outside can choose them to collide.
+/// Hashes the mailboxes' own numbers. A fast hash is safe because nobody outside can choose numbers that collide.
 pub(crate) type NumberHashing = BuildHasherDefault<NumberHasher>;
 
-/// Spreads numbers that are counted here.
+/// A multiplicative hash of numbers.
 #[derive(Debug, Default)]
 pub(crate) struct NumberHasher(u64);
 
@@ -273,7 +274,8 @@ impl Hasher for NumberHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // The golden ratio's fraction: neighbours get far apart, in the upper bits too, which a table looks at first.
+        // The fraction of the golden ratio moves neighbours far apart, also in the upper bits, which hash tables use
+        // first.
         self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
@@ -288,7 +290,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_came_and_stayed_is_there_and_what_came_before_is_removed(
+        fn added_entries_are_kept_and_removals_of_earlier_ones_are_recorded(
             before in 0_u64..50,
             steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..300),
         ) {
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_stays_keeps_no_room_for_those_that_go() {
+    fn one_entry_that_stays_does_not_keep_the_memory_of_removed_ones() {
         let mut delta = Delta::default();
         delta.add(0, 0);
         for id in 1..1_000_000 {

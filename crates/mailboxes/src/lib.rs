@@ -1,7 +1,7 @@
 //! The state machine of stateful functions: mailboxes, states and delayed messages of addresses. No I/O, no async.
 //!
-//! [`Mailboxes`] take messages, give requests, and apply what came of these. All that changes is in the next
-//! [cut](Mailboxes::cut), for a store, and what does not fit into memory is read back from there.
+//! [`Mailboxes`] take messages, return requests, and apply the answers. The next [cut](Mailboxes::cut) has all changes,
+//! for the caller to write to a store. Data that does not fit into memory is read back from the store.
 //!
 //! ```
 //! use statefun_kinesis_mailboxes::{Answer, Effects, GroupSettings, Limits, Mailboxes, Message, Value};
@@ -23,10 +23,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What StateFun promises holds: one request per address at a time with the backlog as the next batch, messages of one
-//! sender to one address in order, effects all or none, states that expire, delayed messages that can be cancelled.
+//! They keep StateFun's guarantees: one request per address at a time, with the backlog as the next batch; messages of
+//! one sender to one address in order; effects all or none; states that expire; delayed messages that can be cancelled.
 //!
-//! `statefun-kinesis-functions` is the runtime that joins them to a store, to streams and to those who handle messages.
+//! `statefun-kinesis-functions` is the runtime that connects them to a store, to streams and to functions.
 
 mod apply;
 mod change;

@@ -1,27 +1,26 @@
-//! States that come from the store.
+//! Reads states from the store.
 
 use statefun_kinesis_types::{Address, Timestamp};
 
 use crate::{GroupId, Mailboxes, StoredState, instances::Knowledge, mailbox::Phase};
 
-/// Most mailboxes of a group whose turn has come and that wait for their states or, with them, for the request before
-/// theirs: enough to keep a store busy, few beside the addresses that may have messages.
+/// Most mailboxes of a group that wait for the store, or have their data and wait for a free request. This is enough to
+/// keep a store busy, and few compared with the addresses that may have messages.
 const LOADS_AT_ONCE: usize = 1_024;
 
-/// Most addresses that are asked for at a time only because a value has expired.
+/// Most addresses that are read at a time only to remove expired values.
 const SWEEPS_AT_ONCE: usize = 64;
 
 impl Mailboxes {
-    /// Addresses whose states are asked for since the last call. Each has to be told of once by
-    /// [`loaded`](Self::loaded) or [`load_failed`](Self::load_failed); what the store had at any time after this call
-    /// will do.
+    /// Takes the addresses whose states should be read, since the last call. Each has to be reported once, to
+    /// [`loaded`](Self::loaded) or [`load_failed`](Self::load_failed). The read has to begin after this call.
     pub fn take_loads(&mut self) -> Vec<Address> {
         while self.loads.count() < SWEEPS_AT_ONCE
             && let Some(address) = self.loads.next_sweep()
         {
             let Ok(index) = self.function(&address.function) else { continue };
             let function = &self.functions[index];
-            // What is in memory has its expiry there; and of a function without states nothing is known to expire.
+            // An address in memory expires there. A function without declared states has none that expire.
             if function.instances.get(&address.id).is_none() && !function.specs.is_empty() {
                 let place = self.instance(index, &address.id);
                 self.want(place);
@@ -35,8 +34,8 @@ impl Mailboxes {
         self.loads.take().into_iter().map(take).collect()
     }
 
-    /// The states of an address that was asked for: all that the store has, or none. Values that have expired count as
-    /// not set, and become changes.
+    /// Takes the states of an address that was read: all that the store has. Expired values count as not set, and their
+    /// removal is recorded as a change.
     pub fn loaded(&mut self, address: &Address, states: Vec<StoredState>, now: Timestamp) {
         let Some(place) = self.loading(address) else { return };
         self.instances.get_mut(place).knowledge = Knowledge::Known;
@@ -46,7 +45,7 @@ impl Mailboxes {
         }
         self.expire(place, now);
         self.instances.schedule_expiry(place);
-        self.loads.came(self.instances.bytes() - before);
+        self.loads.loaded(self.instances.bytes() - before);
         if let Some(slot) = self.instances.get(place).mailbox
             && self.slots[slot].phase == Phase::Loading
         {
@@ -57,8 +56,8 @@ impl Mailboxes {
         self.evict();
     }
 
-    /// The store could not be asked for the states of this address; they are asked for again. Whoever says so waits
-    /// a while before, or before it asks.
+    /// Notes that the states of an address could not be read. They are requested again by the next
+    /// [`take_loads`](Self::take_loads); the caller should wait before it reads again.
     pub fn load_failed(&mut self, address: &Address) {
         if let Some(place) = self.loading(address) {
             self.loads.failed();
@@ -66,17 +65,17 @@ impl Mailboxes {
         }
     }
 
-    /// The place of an instance whose states were asked for.
+    /// The place of an instance whose states are being read.
     fn loading(&self, address: &Address) -> Option<u32> {
         let function = &self.functions[self.functions.find(&address.function)?];
         let place = function.instances.get(&address.id)?;
         (self.instances.get(place).knowledge == Knowledge::Loading).then_some(place)
     }
 
-    /// Values that a look into the store came upon: those that have expired are removed from it, in time.
+    /// Takes states that a search of the store found, and removes those that have expired.
     ///
-    /// The look may be a while ago. So their addresses are asked for first, by [`take_loads`](Self::take_loads), a few at
-    /// a time, and what has changed since is not touched.
+    /// The states may have changed since the search. So their addresses are first read again, a few at a time, by
+    /// [`take_loads`](Self::take_loads), and only values that are still expired are removed.
     pub fn sweep(&mut self, states: Vec<StoredState>, now: Timestamp) {
         for state in states {
             let is_over = state.expires.is_some_and(|at| at <= now);
@@ -86,12 +85,12 @@ impl Mailboxes {
         }
     }
 
-    /// How many addresses [`sweep`](Self::sweep) has not asked for yet: whoever looks for more waits while there are any.
+    /// The number of addresses of [`sweep`](Self::sweep) that are not read yet. A search should pause until it is 0.
     pub fn sweeps_left(&self) -> usize {
         self.loads.sweeps_left()
     }
 
-    /// Lets a mailbox whose turn it is wait for its states or messages. Says whether there was room for them.
+    /// Makes a mailbox whose turn it is wait for its states or messages. Returns whether there was room for them.
     pub(crate) fn begin_load(&mut self, group: GroupId, slot: u32) -> bool {
         let loads = self.schedule[group].loads;
         let place = self.slots[slot].instance;
@@ -103,7 +102,8 @@ impl Mailboxes {
         {}
         let has_bytes = !needs_states || self.instances.kept_bytes() + expected <= self.limits.state_bytes;
         let has_room = loads < LOADS_AT_ONCE && has_bytes;
-        // One goes on in any case, so that a group is not held up by what others keep in memory.
+        // One load per group may always go on. Otherwise states that other groups keep in memory could block this
+        // group.
         if loads > 0 && !has_room {
             return false;
         }
@@ -128,10 +128,10 @@ impl Mailboxes {
         self.loads.want(place);
     }
 
-    /// Puts a value where it is in the store.
+    /// Puts a value from the store into memory, without recording a change.
     pub(crate) fn put_state(&mut self, place: u32, state: &StoredState) {
         let specs = &self.functions[self.instances.get(place).function].specs;
-        // One that the function never declared cannot be seen by it.
+        // A function cannot see a state that it never declared, so that one stays in the store.
         let (Some(spec), Some(value)) = (specs.place(&state.name), &state.value) else { return };
         self.instances.change(place, |instance| {
             instance.cells.set(spec, specs.get(spec), value, state.expires);

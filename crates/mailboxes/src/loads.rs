@@ -1,67 +1,67 @@
-//! Which states are read from the store.
+//! The queue of addresses whose states are read from the store.
 
 use std::collections::VecDeque;
 
 use statefun_kinesis_types::Address;
 
-/// Addresses whose states are asked for.
+/// Addresses whose states should be read or are being read.
 #[derive(Debug)]
 pub(crate) struct Loads {
-    /// Instances whose states are to be asked for.
+    /// Instances whose states should be read.
     wanted: VecDeque<u32>,
-    /// How many were asked for and have not come.
+    /// The number of reads in progress.
     under_way: usize,
-    /// Addresses that have expired values in the store and are not needed for anything else.
+    /// Addresses with expired values in the store, which are read for no other reason.
     sweeps: VecDeque<Address>,
-    /// About how large an instance is with the states that come.
+    /// The average size of an instance with its states.
     expected_bytes: usize,
 }
 
 impl Default for Loads {
-    /// A high estimate until the first states have come, so that the first loads do not bring a gigabyte at once.
+    /// Begins with a high estimate, so that the first loads do not bring a gigabyte at once.
     fn default() -> Self {
         Self { wanted: VecDeque::new(), under_way: 0, sweeps: VecDeque::new(), expected_bytes: 1 << 20 }
     }
 }
 
 impl Loads {
-    /// How many are wanted or under way.
+    /// The number of addresses that are wanted or being read.
     pub(crate) fn count(&self) -> usize {
         self.wanted.len() + self.under_way
     }
 
-    /// The states of an instance are to be asked for.
+    /// Adds an instance whose states should be read.
     pub(crate) fn want(&mut self, place: u32) {
         self.wanted.push_back(place);
     }
 
-    /// Instances whose states are asked for now.
+    /// Takes the instances whose states are read now.
     pub(crate) fn take(&mut self) -> VecDeque<u32> {
         let wanted = std::mem::take(&mut self.wanted);
         self.under_way += wanted.len();
         wanted
     }
 
-    /// States have come; `bytes` is what they take.
-    pub(crate) fn came(&mut self, bytes: usize) {
+    /// Notes that states were read. `bytes` is their size in memory.
+    pub(crate) fn loaded(&mut self, bytes: usize) {
         self.under_way -= 1;
         // A moving average, in which the last sixteen weigh most.
         self.expected_bytes = (self.expected_bytes * 15 + bytes).div_ceil(16);
     }
 
-    /// States could not be read.
+    /// Notes that states could not be read.
     pub(crate) fn failed(&mut self) {
         self.under_way -= 1;
     }
 
-    /// About how many bytes will have come when there was one more.
+    /// The expected bytes of all reads in progress and of one more.
     pub(crate) fn bytes_with_one_more(&self) -> usize {
         (self.count() + 1) * self.expected_bytes
     }
 
-    /// Remembers an address that has an expired value in the store.
+    /// Adds an address with an expired value in the store.
     pub(crate) fn add_sweep(&mut self, address: Address) {
-        // The values of an address follow each other.
+        // A search finds all values of an address in a row.
         if self.sweeps.back() != Some(&address) {
             self.sweeps.push_back(address);
         }
@@ -75,9 +75,9 @@ impl Loads {
         self.sweeps.len()
     }
 
-    /// Checks what always holds: so many instances are wanted, and so many are under way.
+    /// Checks that the numbers of wanted instances and of reads in progress are the given ones.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_invariants(&self, wanted: usize, under_way: usize) {
-        assert_eq!((self.wanted.len(), self.under_way), (wanted, under_way), "instances whose states are asked for");
+        assert_eq!((self.wanted.len(), self.under_way), (wanted, under_way), "instances whose states are read");
     }
 }

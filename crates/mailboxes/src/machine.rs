@@ -22,25 +22,25 @@ use crate::{
 
 /// The mailboxes, states and delayed messages of all functions: a state machine without I/O.
 ///
-/// Messages go in by [`deliver`](Self::deliver), requests come out by [`next_request`](Self::next_request), and what
-/// came of them goes in by [`answered`](Self::answered), or, when nothing did, by [`park`](Self::park),
-/// [`split`](Self::split) and [`skip`](Self::skip). The time is handed in.
+/// [`deliver`](Self::deliver) adds messages and [`next_request`](Self::next_request) returns requests. The caller
+/// reports the result of each request: an answer to [`answered`](Self::answered), a failure to [`park`](Self::park),
+/// [`split`](Self::split) or [`skip`](Self::skip). The caller also passes the time.
 ///
-/// * Of one address at most one request is in flight; what comes meanwhile is the next batch.
+/// * An address has at most one request in flight; messages that arrive meanwhile are its next batch.
 /// * Messages of one sender to one address keep their order.
-/// * Addresses take turns; so do groups. The first request of a function goes alone, since only its answer tells which
-///   states the function has.
+/// * Addresses take turns, and so do groups. The first request of a function is sent alone, because only its answer
+///   declares the function's states.
 /// * A batch has all of its effects or none.
 /// * An instance without messages and states takes no memory.
 ///
-/// Behind the mailboxes is a store. All that changes is in the next [`cut`](Self::cut), which the caller writes to the
-/// store, and tells of when it is [`durable`](Self::durable). Mailboxes that are [`restored`](Self::restore) from the
-/// store go on as these would have.
+/// Behind the mailboxes is a store. The next [`cut`](Self::cut) has all changes. The caller writes it to the store and
+/// calls [`durable`](Self::durable) when that is done. Mailboxes that are [`restored`](Self::restore) from the store
+/// continue where these stopped.
 ///
-/// Memory is a window of the store. States that were not used for longest, messages that wait behind many others, and
-/// delayed messages that are due late are in the store only, and are asked for when their turn comes: states by
-/// [`take_loads`](Self::take_loads), all else by [`take_reads`](Self::take_reads). An address that waits for the store, or
-/// whose messages fail, holds up no other one.
+/// Memory is a window of the store. The least recently used states, messages far back in a mailbox, and delayed
+/// messages that are due late are only in the store. The mailboxes ask for them when they are needed: for states by
+/// [`take_loads`](Self::take_loads), for all else by [`take_reads`](Self::take_reads). An address that waits for the
+/// store or whose messages fail does not delay other addresses.
 #[derive(Debug)]
 pub struct Mailboxes {
     pub(crate) limits: Limits,
@@ -48,23 +48,23 @@ pub struct Mailboxes {
     pub(crate) schedule: Schedule,
     pub(crate) slots: Slots,
     pub(crate) instances: Instances,
-    /// States that are read from the store.
+    /// Reads of states.
     pub(crate) loads: Loads,
-    /// Messages and delayed messages that are read from the store.
+    /// Reads of messages and delayed messages.
     pub(crate) reads: Reads,
-    /// Messages that were handled of late, which a read may bring all the same.
+    /// Messages that were handled recently. A read may still return them.
     pub(crate) removed: Removed,
     pub(crate) timers: Timers,
     pub(crate) outgoing: Outgoing,
     pub(crate) cuts: Cuts,
-    /// Bytes of all messages that wait, as far as they came since the start.
+    /// Bytes of all waiting messages that arrived since the start.
     waiting_bytes: usize,
-    /// When ingress records arrived whose last message was handled, since they were taken.
+    /// Arrival times of ingress records whose last message was handled since the last call of `take_done`.
     done: Vec<Timestamp>,
 }
 
 impl Mailboxes {
-    /// Empty mailboxes; no function is served yet.
+    /// Creates empty mailboxes without groups.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -83,17 +83,17 @@ impl Mailboxes {
         }
     }
 
-    /// A new group, which serves no function yet.
+    /// Adds a group. It serves no function yet.
     pub fn add_group(&mut self, settings: GroupSettings) -> GroupId {
         self.schedule.add_group(settings)
     }
 
-    /// The group serves this function from now on.
+    /// Makes a group serve a function.
     pub fn serve_function(&mut self, function: FunctionType, group: GroupId) {
         self.functions.serve_function(function, group);
     }
 
-    /// The group serves all functions of this namespace that no group serves by name.
+    /// Makes a group serve all functions of a namespace, except those that a group serves by name.
     pub fn serve_namespace(&mut self, namespace: impl Into<String>, group: GroupId) {
         self.functions.serve_namespace(namespace.into(), group);
     }
@@ -103,8 +103,8 @@ impl Mailboxes {
         self.functions.serves(function)
     }
 
-    /// Declares a state of a function ahead of its first answer, which would do so otherwise. Of several declarations of
-    /// a state since the start the first one counts.
+    /// Declares a state of a function, so that the function's first answer need not do it. If a state is declared
+    /// several times since the start, the first declaration counts.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Mailboxes {
         Ok(())
     }
 
-    /// Registers a state of the function at that place, and writes that down.
+    /// Registers a state of a function, and records a change in the journal.
     pub(crate) fn register(&mut self, function: u32, spec: StateSpec) {
         let function = &mut self.functions[function];
         if let Some(spec) = function.specs.register(spec) {
@@ -123,10 +123,10 @@ impl Mailboxes {
         }
     }
 
-    /// Takes messages, in order, all of them or none.
+    /// Adds messages to their mailboxes, in order, all of them or none.
     ///
-    /// It takes them even when there is no room: [`has_room`](Self::has_room) tells whether to wait before the next
-    /// delivery. So a cut never lies within a delivery, and the bounds are passed by a delivery per caller at most.
+    /// It takes the messages even without room; callers check [`has_room`](Self::has_room) before a delivery. So a
+    /// delivery is never split by a cut, and the limits are exceeded by at most one delivery per caller.
     ///
     /// # Errors
     ///
@@ -137,52 +137,52 @@ impl Mailboxes {
             .map(|(to, message)| self.function(&to.function).map(|function| (function, to, message)))
             .collect::<Result<_, _>>()?;
         for (function, to, message) in messages {
-            self.post(function, to.id, message);
+            self.enqueue(function, to.id, message);
         }
         Ok(())
     }
 
     /// Whether there is room for another delivery.
     ///
-    /// There is as long as one function has fewer messages in memory than its share: the messages of the others wait in
-    /// the store, so that they do not hold up this one. There is none while the mailboxes are [full](Self::is_full), or
-    /// when more came than could be made durable so far.
+    /// There is room while at least one function has fewer messages in memory than its share. Messages of the other
+    /// functions then wait in the store, so that they do not block this one. There is no room while the mailboxes are
+    /// [full](Self::is_full), or while too many bytes of messages are not durable yet.
     pub fn has_room(&self) -> bool {
         let has_durable_room = self.cuts.undurable_message_bytes() < self.limits.bytes;
         self.functions.has_share(&self.limits) && !self.is_full() && has_durable_room
     }
 
-    /// Whether as many bytes of messages wait as [`Limits::waiting_bytes`] says.
+    /// Whether the waiting messages have reached [`Limits::waiting_bytes`].
     pub fn is_full(&self) -> bool {
         self.waiting_bytes >= self.limits.waiting_bytes
     }
 
-    /// How many messages wait for each function, in memory and in the store, those in flight too.
+    /// The number of messages of each function, in memory and in the store, including those in flight.
     pub fn waiting(&self) -> impl Iterator<Item = (&FunctionType, u64)> {
         self.functions.iter().map(|function| (&function.name, function.messages))
     }
 
-    /// Whether a function has as many messages in memory as its share of the limits is.
+    /// Whether the messages of a function in memory have reached its share of the limits.
     pub(crate) fn is_saturated(&self, function: u32) -> bool {
         self.functions[function].memory.reaches(self.functions.share(&self.limits))
     }
 
-    /// When those records arrived whose last message was handled since the last call.
+    /// Takes the arrival times of ingress records whose last message was handled since the last call.
     pub fn take_done(&mut self) -> Vec<Timestamp> {
         std::mem::take(&mut self.done)
     }
 
-    /// Records that are to be sent, since the last call. Each has to be told of by [`stored`](Self::stored).
+    /// Takes the records to send since the last call. Each has to be reported to [`stored`](Self::stored).
     pub fn take_egress(&mut self) -> Vec<StoredEgress> {
         self.outgoing.take()
     }
 
-    /// The egress has stored a record.
+    /// Notes that an egress has stored a record.
     pub fn stored(&mut self, record: u64) {
         self.outgoing.stored(record, &mut self.cuts.journal);
     }
 
-    /// What is held now.
+    /// What the mailboxes hold now.
     pub fn usage(&self) -> Usage {
         let memory = self.functions.memory();
         Usage {
@@ -201,23 +201,23 @@ impl Mailboxes {
         }
     }
 
-    /// What each function has done so far.
+    /// Counters of each function since the start.
     pub fn counts(&self) -> impl Iterator<Item = (&FunctionType, FunctionCounts)> {
         self.functions.counts()
     }
 
-    /// The place of a function that is served.
+    /// The index of a function, which is added when a group serves it.
     pub(crate) fn function(&mut self, name: &FunctionType) -> Result<u32, UnknownFunction> {
         self.functions.look_up(name, &mut self.cuts.journal)
     }
 
-    /// The place of an instance, which has nothing when it is a new one.
+    /// The place of an instance, which is added without messages and states when it is not in memory.
     pub(crate) fn instance(&mut self, index: u32, id: &Arc<str>) -> u32 {
         let function = &mut self.functions[index];
         if let Some(place) = function.instances.get(id) {
             return place;
         }
-        // Of a function that never declared a state, the store has none.
+        // The store has no states of a function that never declared any, so there is nothing to read.
         let is_known = !self.instances.store_has_states || function.specs.is_empty();
         let knowledge = if is_known { Knowledge::Known } else { Knowledge::Unknown };
         let place = self.instances.insert(index, Arc::clone(id), knowledge);
@@ -225,8 +225,9 @@ impl Mailboxes {
         place
     }
 
-    /// A new message to an address.
-    pub(crate) fn post(&mut self, function: u32, id: Arc<str>, message: Message) {
+    /// Adds a new message to an address. The journal always gets it, so that the store has it after the next cut.
+    /// Memory gets it too if there is room; otherwise it is read back later.
+    pub(crate) fn enqueue(&mut self, function: u32, id: Arc<str>, message: Message) {
         let number = self.cuts.next.take_message();
         self.waiting_bytes = self.waiting_bytes.saturating_add(message.footprint());
         let of = &mut self.functions[function];
@@ -245,13 +246,14 @@ impl Mailboxes {
                 let is_crowded = is_saturated && of.mailboxes >= share.messages;
                 let hash = (is_crowded || !of.stored_only.is_empty()).then(|| HashKey::of_text(&id));
                 if let Some(hash) = hash.filter(|_| is_crowded) {
-                    // There are too many addresses with messages: this one is found when there are fewer.
+                    // The function has too many mailboxes. A pass over the store finds this message later.
                     return of.stored_only.add(hash, self.cuts.journal.number);
                 }
                 let is_behind = hash.is_some_and(|hash| of.stored_only.may_have(hash));
                 let slot = self.open(function, &id);
                 if is_behind {
-                    // What came before is read first.
+                    // The store may have older messages of this address without a mailbox. The gap from 0 makes them be
+                    // read first, to keep the order.
                     self.slots[slot].gap = Some(Gap::new(0, number));
                 }
                 slot
@@ -266,7 +268,7 @@ impl Mailboxes {
         }
     }
 
-    /// A mailbox for an address that has none.
+    /// Adds a mailbox for an address that has none.
     pub(crate) fn open(&mut self, function: u32, id: &Arc<str>) -> u32 {
         let place = self.instance(function, id);
         let slot = self.slots.insert(function, place);
@@ -275,7 +277,7 @@ impl Mailboxes {
         slot
     }
 
-    /// A message is handled, or left out.
+    /// Removes a message that was handled or skipped.
     pub(crate) fn finish(&mut self, function: u32, id: &Arc<str>, number: u64, message: &Message) {
         let footprint = message.footprint();
         self.waiting_bytes = self.waiting_bytes.saturating_sub(footprint);
@@ -288,11 +290,12 @@ impl Mailboxes {
         let journal = &mut self.cuts.journal;
         let key = || StoredKey { owner: Arc::clone(id), number };
         if journal.remove_message(number, footprint, key) {
+            // The store has the message until the next cut is durable, and a read may return it until then.
             self.removed.add(journal.number, number);
         }
     }
 
-    /// Checks what always holds, of everything: for tests, since it takes as long as there is something.
+    /// Checks the invariants of all parts. For tests, since it visits everything in memory.
     #[cfg(any(test, debug_assertions))]
     pub fn check_invariants(&self) {
         self.functions.check_invariants();
@@ -306,7 +309,7 @@ impl Mailboxes {
         self.check_accounts();
     }
 
-    /// Checks that what is counted of each function is what its mailboxes have.
+    /// Checks that the counters of each function match its mailboxes.
     #[cfg(any(test, debug_assertions))]
     fn check_accounts(&self) {
         use crate::limits::Amount;

@@ -11,7 +11,7 @@ pub(crate) struct Envelope {
     pub(crate) message: Message,
 }
 
-/// Messages that go out together until they are handled. Requests share the messages.
+/// Messages that are sent in one request, again and again until they are handled. Requests share the messages.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) messages: Arc<[Message]>,
@@ -21,50 +21,51 @@ pub(crate) struct Batch {
 /// What a mailbox waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// For a message.
+    /// A message.
     Idle,
-    /// For its turn.
+    /// Its turn.
     Ready,
-    /// For the first request of its function, which goes alone.
-    BehindFirst,
-    /// For its states or its messages, when it was its turn.
+    /// The answer to the first request of its function, which is sent alone.
+    AwaitingFirst,
+    /// Its states or messages from the store. It was its turn already.
     Loading,
-    /// For an answer.
+    /// The answer to its request.
     InFlight,
-    /// For a time, after a failure.
+    /// The time of its next attempt after a failure.
     Parked(Duration),
 }
 
-/// An address with messages. There is at most one batch of it at any time, and so one request.
+/// The mailbox of an address with messages. It has at most one batch at a time, and so at most one request.
 ///
-/// Its messages are in this order: the batch, those that wait, those of the gap, and those behind it. Only the gap is not
-/// in memory.
+/// The numbers of its messages rise in this order: `batch`, `waiting`, the messages of `gap`, `after_gap`. Only those
+/// of the gap are not in memory. A gap is a single range, because then two numbers describe it however many messages it
+/// has.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     pub(crate) function: u32,
     pub(crate) instance: u32,
-    /// What is in flight, or was and has to go out again.
+    /// The messages in flight, or those that failed and will be sent again.
     pub(crate) batch: Option<Batch>,
     pub(crate) waiting: VecDeque<Envelope>,
-    /// Messages that are in the store only.
+    /// Messages that are only in the store.
     pub(crate) gap: Option<Gap>,
-    /// What came after the messages of the gap; there is none without a gap.
-    pub(crate) behind: VecDeque<Envelope>,
+    /// Messages that arrived after those of the gap. Empty without a gap.
+    pub(crate) after_gap: VecDeque<Envelope>,
     pub(crate) phase: Phase,
-    /// The number of the request in flight.
+    /// The number of the last request, which tells its answer from late answers to earlier ones.
     pub(crate) request: u64,
-    /// How many states that request named.
+    /// How many declared states that request had.
     pub(crate) states_sent: u16,
     /// How often the batch has failed.
     pub(crate) attempt: u32,
-    /// When the batch went out first.
+    /// When the batch was first sent.
     pub(crate) tried_since: Option<Duration>,
-    /// How many messages go out one by one, to find the one that fails.
-    pub(crate) alone: usize,
+    /// How many of the next messages are sent one by one, to find the one that fails.
+    pub(crate) one_by_one: usize,
 }
 
 impl Mailbox {
-    /// A mailbox, which puts messages into `waiting`.
+    /// Creates an idle mailbox that uses `waiting`, an empty buffer, for its messages.
     pub(crate) fn new(function: u32, instance: u32, waiting: VecDeque<Envelope>) -> Self {
         Self {
             function,
@@ -72,27 +73,27 @@ impl Mailbox {
             batch: None,
             waiting,
             gap: None,
-            behind: VecDeque::new(),
+            after_gap: VecDeque::new(),
             phase: Phase::Idle,
             request: 0,
             states_sent: 0,
             attempt: 0,
             tried_since: None,
-            alone: 0,
+            one_by_one: 0,
         }
     }
 
-    /// Whether it has no messages, not in the store either.
+    /// Whether it has no messages, neither in memory nor in the store.
     pub(crate) fn is_empty(&self) -> bool {
         self.batch.is_none() && self.waiting.is_empty() && self.gap.is_none()
     }
 
-    /// Whether its next batch can be made of what is in memory.
+    /// Whether its next batch can be sent without a read.
     pub(crate) fn has_next(&self) -> bool {
         self.batch.is_some() || !self.waiting.is_empty()
     }
 
-    /// How many messages its batch has.
+    /// The number of messages of its batch.
     pub(crate) fn batch_len(&self) -> usize {
         self.batch.as_ref().map_or(0, |batch| batch.numbers.len())
     }
@@ -100,11 +101,11 @@ impl Mailbox {
     /// The messages that are in memory, oldest first.
     pub(crate) fn in_memory(&self) -> impl Iterator<Item = &Message> {
         let batch = self.batch.iter().flat_map(|batch| batch.messages.iter());
-        batch.chain(self.waiting.iter().chain(&self.behind).map(|envelope| &envelope.message))
+        batch.chain(self.waiting.iter().chain(&self.after_gap).map(|envelope| &envelope.message))
     }
 
-    /// Adds a new message, in memory as long as it `has_room` and at most `window` messages wait in a row. Else it is
-    /// in the store only. `memory` counts what is in memory.
+    /// Adds a new message. It stays in memory if the function `has_room` and fewer than `window` messages wait on its
+    /// side of the gap. Otherwise it is only in the store. `memory` counts the function's messages in memory.
     pub(crate) fn add(&mut self, envelope: Envelope, has_room: bool, window: usize, memory: &mut Amount) {
         let (number, footprint) = (envelope.number, envelope.message.footprint());
         match &mut self.gap {
@@ -113,19 +114,20 @@ impl Mailbox {
                 memory.add(footprint);
             }
             None => self.gap = Some(Gap::new(number, number + 1)),
-            Some(_) if has_room && self.behind.len() < window => {
-                self.behind.push_back(envelope);
+            Some(_) if has_room && self.after_gap.len() < window => {
+                self.after_gap.push_back(envelope);
                 memory.add(footprint);
             }
             Some(gap) => {
-                // Only one range of numbers may be missing from memory, so that what is behind the gap goes with it.
+                // A second gap is not possible, so the messages after the gap become part of it.
                 gap.until = number + 1;
-                evict(self.behind.drain(..), memory);
+                evict(self.after_gap.drain(..), memory);
             }
         }
     }
 
-    /// Adds a message that the store has, behind those that it had before. The first one always finds room.
+    /// Adds a message that was read from the store, after those that were added before. The first one is taken even
+    /// without room, so that each address makes progress.
     pub(crate) fn add_stored(&mut self, envelope: Envelope, has_room: bool, window: usize, memory: &mut Amount) {
         let number = envelope.number;
         match &mut self.gap {
@@ -138,7 +140,7 @@ impl Mailbox {
         }
     }
 
-    /// Fills the gap with what was read of it: with all that there is up to a number.
+    /// Fills the gap with the messages that were read. They are all the gap's messages with numbers below `read_up_to`.
     pub(crate) fn fill_gap(
         &mut self,
         gap: Gap,
@@ -152,36 +154,37 @@ impl Mailbox {
         }
         if read_up_to >= gap.until {
             self.gap = None;
-            self.waiting.extend(std::mem::take(&mut self.behind));
+            self.waiting.extend(std::mem::take(&mut self.after_gap));
         } else {
+            // Messages after the gap stay there until the whole gap is read, to keep the order.
             self.gap = Some(Gap { from: gap.from.max(read_up_to), is_read: false, ..gap });
         }
     }
 
-    /// Evicts the messages that wait behind the batch; `next` is the next number.
+    /// Evicts all messages except the batch. `next` is the next number of a message.
     pub(crate) fn evict_waiting(&mut self, next: u64, memory: &mut Amount) {
         let Some(first) = self.waiting.front() else { return };
         if self.gap.is_some_and(|gap| gap.is_read) {
-            // What the read brings belongs behind what waits.
+            // The messages of the read belong after those in `waiting`. Without these, the read would not fit the gap.
             return;
         }
         self.gap = Some(Gap::new(first.number, next));
-        evict(self.waiting.drain(..).chain(self.behind.drain(..)), memory);
+        evict(self.waiting.drain(..).chain(self.after_gap.drain(..)), memory);
     }
 
-    /// The next batch is a new one.
+    /// Resets the count and the time of failures, for a new batch.
     pub(crate) fn reset_attempts(&mut self) {
         self.attempt = 0;
         self.tried_since = None;
     }
 
-    /// Makes a batch of what waits, unless there is one.
+    /// Makes a batch of waiting messages, unless there is one to send again.
     pub(crate) fn fill_batch(&mut self, max_messages: usize, max_bytes: usize) {
         if self.batch.is_some() {
             return;
         }
-        let max_messages = if self.alone > 0 { 1 } else { max_messages };
-        self.alone = self.alone.saturating_sub(1);
+        let max_messages = if self.one_by_one > 0 { 1 } else { max_messages };
+        self.one_by_one = self.one_by_one.saturating_sub(1);
         let mut bytes = 0;
         let fits = |envelope: &&Envelope| {
             bytes += envelope.message.value.payload_len();
@@ -194,7 +197,7 @@ impl Mailbox {
             envelope.message
         };
         let messages = match self.waiting.pop_front() {
-            // As most batches are, where messages are few and addresses many; and it saves a copy.
+            // With many addresses most batches have one message. This saves a copy.
             Some(only) if count == 1 => Arc::new([take(only)]) as Arc<[Message]>,
             first => first.into_iter().chain(self.waiting.drain(..count.saturating_sub(1))).map(take).collect(),
         };
@@ -204,11 +207,11 @@ impl Mailbox {
         }
     }
 
-    /// Puts the batch back, so that its messages go out one by one. Says whether there was more than one.
+    /// Puts the batch back, so that its messages are sent one by one. Returns whether it had more than one.
     pub(crate) fn split_batch(&mut self) -> bool {
         match self.batch.take() {
             Some(batch) if batch.numbers.len() > 1 => {
-                self.alone += batch.numbers.len();
+                self.one_by_one += batch.numbers.len();
                 let messages = batch.messages.iter().cloned().zip(batch.numbers);
                 for (message, number) in messages.rev() {
                     self.waiting.push_front(Envelope { number, message });
@@ -222,32 +225,32 @@ impl Mailbox {
         }
     }
 
-    /// Checks what always holds.
+    /// Checks the order of the messages, and that the phase fits them.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_invariants(&self) {
         let numbers: Vec<u64> = self.batch.iter().flat_map(|batch| batch.numbers.iter().copied()).collect();
         let in_front = numbers.into_iter().chain(self.waiting.iter().map(|envelope| envelope.number));
-        let behind = self.behind.iter().map(|envelope| envelope.number);
+        let after_gap = self.after_gap.iter().map(|envelope| envelope.number);
         match self.gap {
-            None => assert!(self.behind.is_empty(), "without a gap nothing is behind it"),
+            None => assert!(self.after_gap.is_empty(), "no messages after a gap that does not exist"),
             Some(gap) => {
                 assert!(gap.from < gap.until, "{gap:?} is not empty");
-                assert!(in_front.clone().all(|number| number < gap.from), "what is in front of {gap:?}");
-                assert!(behind.clone().all(|number| number >= gap.until), "what is behind {gap:?}");
+                assert!(in_front.clone().all(|number| number < gap.from), "messages in front of {gap:?}");
+                assert!(after_gap.clone().all(|number| number >= gap.until), "messages after {gap:?}");
             }
         }
-        assert!(in_front.chain(behind).is_sorted_by(|a, b| a < b), "messages are in order");
+        assert!(in_front.chain(after_gap).is_sorted_by(|a, b| a < b), "messages are in order");
         match self.phase {
             Phase::Idle => assert!(self.is_empty(), "an idle mailbox is empty"),
-            // The store may have turned out to have none of the messages of its gap.
-            Phase::Ready | Phase::BehindFirst => {}
-            Phase::Loading | Phase::Parked(_) => assert!(!self.is_empty(), "{:?} waits for nothing", self.phase),
-            Phase::InFlight => assert!(self.batch.is_some(), "what is in flight is a batch"),
+            // These may be empty: a read may have found that the store has no message of the gap.
+            Phase::Ready | Phase::AwaitingFirst => {}
+            Phase::Loading | Phase::Parked(_) => assert!(!self.is_empty(), "{:?} without messages", self.phase),
+            Phase::InFlight => assert!(self.batch.is_some(), "a request in flight has a batch"),
         }
     }
 }
 
-/// Takes messages out of memory that the store has.
+/// Drops messages from memory. The store has them, or will have them after the next cut.
 fn evict(messages: impl Iterator<Item = Envelope>, memory: &mut Amount) {
     messages.for_each(|envelope| memory.remove(envelope.message.footprint()));
 }

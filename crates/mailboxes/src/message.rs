@@ -3,10 +3,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use statefun_kinesis_types::{Address, InvalidValue, SequenceNumber, ShardId, StreamArn, Timestamp, TypedValue};
 
-/// A value with the name of its type, as messages and states carry it. Cheap to clone.
+/// A value of a message or a state, with the name of its type. Cheap to clone.
 ///
-/// Unlike [`TypedValue`] it takes any text as the name of its type: SDKs let functions name the types of what they send
-/// to each other as they like, and nothing on the way has to understand it.
+/// Unlike [`TypedValue`] it accepts any text as the name of its type. StateFun's SDKs let functions use any type names
+/// for messages among themselves, and the runtime does not need to understand them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
     /// The type, usually `namespace/name`.
@@ -16,12 +16,12 @@ pub struct Value {
 }
 
 impl Value {
-    /// A value that is there.
+    /// Creates a value that is present.
     pub fn new(typename: impl Into<Arc<str>>, bytes: impl Into<Bytes>) -> Self {
         Self { typename: typename.into(), bytes: Some(bytes.into()) }
     }
 
-    /// Bytes of the payload.
+    /// The length of the payload in bytes; 0 for an absent value.
     pub fn payload_len(&self) -> usize {
         self.bytes.as_ref().map_or(0, Bytes::len)
     }
@@ -41,42 +41,43 @@ impl TryFrom<Value> for TypedValue {
     }
 }
 
-/// The record that a message of an ingress was made of: where it stands and when it came.
+/// The record that a message of an ingress came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The stream.
     pub stream: StreamArn,
     /// The shard.
     pub shard: ShardId,
-    /// The record's place in the shard.
+    /// The record's sequence number.
     pub sequence_number: SequenceNumber,
-    /// Its place in the aggregate that carried it; 0 for a plain record.
+    /// Its index in a KPL aggregate; 0 for a record that is not aggregated.
     pub sub_sequence_number: u64,
-    /// When the service took the record.
+    /// When Kinesis stored the record.
     pub arrival: Timestamp,
-    /// Whether this message is the last one that was made of the record: with it the record counts as done.
+    /// Whether this is the last message of the record. When it is handled, the record counts as done.
     pub is_last: bool,
 }
 
 /// A message to a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The function that sent it; `None` when it came through an ingress.
+    /// The address that sent it; `None` when it came from an ingress.
     pub caller: Option<Address>,
-    /// What was sent.
+    /// The value.
     pub value: Value,
-    /// The record that it was made of, shared by the messages of that record; `None` when a function sent it.
+    /// The record that it came from, shared by the messages of that record; `None` when a function sent it.
     pub origin: Option<Arc<Origin>>,
 }
 
 impl Message {
-    /// What a message takes beside its payload, about: its place in a mailbox, and the counters of what it shares.
+    /// About how many bytes a message takes in addition to its payload: in a mailbox, and for the counters of shared
+    /// data.
     const OVERHEAD: usize = 168;
 
-    /// What its origin takes, about.
+    /// About how many bytes its origin takes.
     const ORIGIN: usize = 144;
 
-    /// About how many bytes of memory the message keeps.
+    /// About how many bytes of memory the message takes.
     pub fn footprint(&self) -> usize {
         Self::OVERHEAD + self.value.payload_len() + self.origin.as_ref().map_or(0, |_| Self::ORIGIN)
     }

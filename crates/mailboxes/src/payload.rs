@@ -8,7 +8,7 @@ use crate::{Expiration, Message, StateSpec, Value};
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A type of messages and states: StateFun's primitive ones, and whatever else says how its bytes are written and read.
+/// A type of messages and states. StateFun's primitive types implement it; implement it for types of your own.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -32,14 +32,14 @@ pub trait Payload: Sized {
     /// The name of the type, `namespace/name`.
     const TYPENAME: &str;
 
-    /// The value's bytes.
+    /// Encodes the value.
     fn to_bytes(&self) -> Bytes;
 
-    /// The value that has these bytes.
+    /// Decodes a value.
     ///
     /// # Errors
     ///
-    /// When no value has them.
+    /// When the bytes are not a value of this type.
     fn from_bytes(bytes: &[u8]) -> Result<Self, BoxError>;
 }
 
@@ -62,7 +62,7 @@ macro_rules! primitives {
 primitives! { bool i32 f32 i64 f64 String }
 
 impl Value {
-    /// A value of this type.
+    /// Creates a value of this type.
     pub fn of<T: Payload>(value: &T) -> Self {
         Self::new(T::TYPENAME, value.to_bytes())
     }
@@ -72,11 +72,11 @@ impl Value {
         *self.typename == *T::TYPENAME
     }
 
-    /// The value, read as this type.
+    /// Decodes the value as this type.
     ///
     /// # Errors
     ///
-    /// When it is absent, of another type, or its bytes are none of this type.
+    /// When the value is absent or has another type, or its bytes cannot be decoded.
     pub fn read<T: Payload>(&self) -> Result<T, BoxError> {
         if !self.is::<T>() {
             return Err(format!("a value is of type {} and not {}", self.typename, T::TYPENAME).into());
@@ -92,11 +92,11 @@ impl Message {
         self.value.is::<T>()
     }
 
-    /// The message, read as this type.
+    /// Decodes the message as this type.
     ///
     /// # Errors
     ///
-    /// Those of [`Value::read`].
+    /// The same as [`Value::read`].
     pub fn read<T: Payload>(&self) -> Result<T, BoxError> {
         self.value.read()
     }
@@ -111,19 +111,19 @@ pub struct ValueSpec<T> {
 }
 
 impl<T: Payload> ValueSpec<T> {
-    /// A state that does not expire.
+    /// Creates a state that does not expire.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), expiration: Expiration::Never, values: PhantomData }
     }
 
-    /// The same state, whose value expires so long after it was last set.
+    /// Makes the value expire when this long has passed since it was last set.
     #[must_use]
     pub fn expire_after_write(mut self, after: Duration) -> Self {
         self.expiration = Expiration::AfterWrite(after);
         self
     }
 
-    /// The same state, whose value expires so long after its address last got a message.
+    /// Makes the value expire when this long has passed since its address last got a message.
     #[must_use]
     pub fn expire_after_invoke(mut self, after: Duration) -> Self {
         self.expiration = Expiration::AfterInvoke(after);

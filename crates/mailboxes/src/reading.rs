@@ -1,4 +1,4 @@
-//! What comes back from the store: messages and delayed messages.
+//! Reads messages and delayed messages back from the store.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Mailboxes {
-    /// What the store is asked for since the last call. Each read has to be told of once, by [`found`](Self::found) or by
-    /// [`read_failed`](Self::read_failed).
+    /// Takes the reads of the store that are needed, since the last call. Each has to be reported once, to
+    /// [`found`](Self::found) or [`read_failed`](Self::read_failed).
     pub fn take_reads(&mut self) -> Vec<(ReadId, Read)> {
         if let Some(from) = self.timers.begin_read(self.timer_window()) {
             self.reads.want(Read::Delayed { from });
@@ -31,7 +31,7 @@ impl Mailboxes {
         self.reads.take()
     }
 
-    /// What the store had. A second answer to a read changes nothing.
+    /// Takes the result of a read. A second result of the same read is ignored.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl Mailboxes {
     ///
     /// # Panics
     ///
-    /// When the answer is one to another kind of read.
+    /// When the result belongs to another kind of read.
     pub fn found(&mut self, id: ReadId, found: Found) -> Result<(), UnknownFunction> {
         let Some(read) = self.reads.end(id) else { return Ok(()) };
         let result = match read {
@@ -71,7 +71,8 @@ impl Mailboxes {
         result
     }
 
-    /// The store could not be read; it is asked again. The caller waits a while before it says so, or before it reads.
+    /// Notes that a read failed. The next [`take_reads`](Self::take_reads) returns it again; the caller should wait
+    /// before it reads again.
     pub fn read_failed(&mut self, id: ReadId) {
         if let Some(read) = self.reads.end(id) {
             self.reads.want(read);
@@ -79,21 +80,22 @@ impl Mailboxes {
         self.forget_removed();
     }
 
-    /// Forgets what was removed and no read can bring any more.
+    /// Forgets removed numbers that no read can return any more.
     pub(crate) fn forget_removed(&mut self) {
         let oldest = self.reads.oldest();
         self.removed.forget(oldest);
         self.timers.forget_removed(oldest);
     }
 
-    /// Has the next messages of a mailbox read, when they are durable.
+    /// Requests a read of the next messages of a mailbox's gap. Messages that are not durable cannot be read, so the
+    /// read ends at the last durable number; if none is durable, the mailbox waits for a commit.
     pub(crate) fn want_messages(&mut self, slot: u32) {
         let Some(mailbox) = self.slots.get_mut(slot) else { return };
         let Some(gap) = mailbox.gap.as_mut().filter(|gap| !gap.is_read) else { return };
         let until = gap.until.min(self.cuts.durable_numbers().message);
         if until <= gap.from {
             if mailbox.phase == Phase::Loading {
-                self.schedule.starve(slot);
+                self.schedule.await_commit(slot);
             }
             return;
         }
@@ -103,14 +105,14 @@ impl Mailboxes {
         self.reads.want(Read::Messages { to, from, until });
     }
 
-    /// All messages of an address from a number up to another one were read.
+    /// Takes all messages of an address with numbers from `from` up to `read_up_to`.
     fn found_messages(&mut self, to: &Address, from: u64, messages: Vec<StoredMessage>, read_up_to: u64) {
         let place = self.functions.find(&to.function).map(|function| &self.functions[function]);
         let place = place.and_then(|function| function.instances.get(&to.id));
         let Some(slot) = place.and_then(|place| self.instances.get(place).mailbox) else { return };
         let mailbox = &mut self.slots[slot];
-        // The mailbox for which this was read may be gone, and this one be another: what it has not asked for may leave
-        // something out.
+        // The mailbox that wanted the read may have been removed and this be a new one. A read that it did not want may
+        // lack messages at the beginning of its gap, so the read is used only if it begins where the gap does.
         let Some(gap) = mailbox.gap.filter(|gap| gap.is_read && gap.from == from) else { return };
         let memory = &mut self.functions[mailbox.function].memory;
         let is_left = |found: &StoredMessage| found.id >= gap.from && !self.removed.contains(found.id);
@@ -118,19 +120,20 @@ impl Mailboxes {
         mailbox.fill_gap(gap, messages.into_iter().filter(is_left).map(envelope), read_up_to, memory);
         match mailbox.phase {
             Phase::Loading if mailbox.has_next() => self.loaded_if_complete(slot),
-            // All that was asked for was handled before.
+            // The store had none of the messages, so the turn of this mailbox is over.
             Phase::Loading if mailbox.gap.is_none() => {
                 self.instances.get_mut(mailbox.instance).is_pinned = false;
                 let group = self.functions[mailbox.function].group;
                 self.schedule[group].loads -= 1;
-                self.go_on(slot);
+                self.requeue_or_remove(slot);
             }
             Phase::Loading => self.want_messages(slot),
-            Phase::Ready | Phase::BehindFirst | Phase::InFlight | Phase::Parked(_) | Phase::Idle => {}
+            Phase::Ready | Phase::AwaitingFirst | Phase::InFlight | Phase::Parked(_) | Phase::Idle => {}
         }
     }
 
-    /// Messages of addresses of a function of which no mailbox was in memory.
+    /// Takes a page of messages of a function's addresses without mailboxes, and opens mailboxes for them while there
+    /// is room.
     fn found_waiting(
         &mut self,
         name: &FunctionType,
@@ -148,7 +151,7 @@ impl Mailboxes {
             }
             let place = self.functions[function].instances.get(&to.id);
             let slot = match place.and_then(|place| self.instances.get(place).mailbox) {
-                // It has its messages, or knows that they are in the store.
+                // This mailbox existed before. It has the message in memory or in its gap.
                 Some(slot) if !opened.contains(&slot) => continue,
                 Some(slot) => slot,
                 None => {
@@ -162,7 +165,8 @@ impl Mailboxes {
                     let slot = self.open(function, &to.id);
                     opened.insert(slot);
                     if from.number > 0 && from.hash == HashKey::of_text(&to.id) {
-                        // The read began within its messages: an earlier mailbox had those in front of it.
+                        // The page begins in the middle of the address' messages. Older ones may be left in the store,
+                        // so the gap covers everything up to this message.
                         self.slots[slot].gap = Some(Gap::new(0, number + 1));
                     }
                     slot
@@ -176,14 +180,15 @@ impl Mailboxes {
         for slot in opened {
             let mailbox = &mut self.slots[slot];
             let hash = HashKey::of_text(&self.instances.get(mailbox.instance).id);
-            // The page may end within the messages of an address, and others may have come too late for it.
+            // The store may have more messages of the address: after the end of the page, or newer than the read. A gap
+            // up to the next number makes them be read before messages that arrive from now on.
             if rest.is_some_and(|rest| rest.hash == hash) || self.functions[function].stored_only.may_have_later(hash) {
                 let behind = mailbox.waiting.back().map_or(0, |last| last.number + 1);
                 let from = mailbox.gap.map_or(behind, |gap| gap.from);
                 mailbox.gap = Some(Gap::new(from, self.cuts.next.message)).filter(|gap| gap.from < gap.until);
             }
             if mailbox.is_empty() {
-                self.go_on(slot);
+                self.requeue_or_remove(slot);
             } else {
                 self.make_ready(slot);
             }
@@ -192,7 +197,7 @@ impl Mailboxes {
         Ok(())
     }
 
-    /// A mailbox whose turn it was may go on, if its states and messages are there.
+    /// Lets a mailbox whose turn it was send its request, if its states and messages have been loaded.
     pub(crate) fn loaded_if_complete(&mut self, slot: u32) {
         let mailbox = &mut self.slots[slot];
         if mailbox.phase != Phase::Loading || !mailbox.has_next() {

@@ -2,22 +2,22 @@ use std::collections::{HashSet, VecDeque};
 
 use crate::{journal::NumberHashing, reads::ReadId};
 
-/// What was removed of late, while the store may still show it.
+/// The numbers of entries that were removed recently and that reads of the store may still return.
 ///
-/// An entry that was removed stays visible in the store until its removal is durable, and a read that began before that
-/// may bring it later still. What a read brings and what stands here is therefore gone. It would otherwise be handled, or
-/// fire, a second time.
+/// A removed entry stays in the store until the cut with its removal is durable, and a read that began before that may
+/// return it even later. Callers ignore entries of a read whose numbers are here. Otherwise a message would be handled
+/// twice, or a delayed message sent twice.
 #[derive(Debug, Default)]
 pub(crate) struct Removed {
     numbers: HashSet<u64, NumberHashing>,
-    /// By the cut that has the removal, oldest first.
+    /// Numbers by the cut that has their removal, oldest first.
     undurable: VecDeque<(u64, Vec<u64>)>,
-    /// Durable removals, with the first read that cannot show them any more.
+    /// Numbers whose removal is durable, each with the first read that cannot return them any more.
     durable: VecDeque<(ReadId, Vec<u64>)>,
 }
 
 impl Removed {
-    /// An entry was removed that an earlier cut had; `cut` will have the removal.
+    /// Adds the number of a removed entry that an earlier cut has. The removal will be in the cut `cut`.
     pub(crate) fn add(&mut self, cut: u64, number: u64) {
         self.numbers.insert(number);
         match self.undurable.back_mut() {
@@ -30,14 +30,14 @@ impl Removed {
         self.numbers.contains(&number)
     }
 
-    /// All cuts up to this one are durable; `next` is the next read that begins.
+    /// Notes that all cuts up to this one are durable. `next` is the next read that begins.
     pub(crate) fn durable(&mut self, cut: u64, next: ReadId) {
         while let Some((_, numbers)) = self.undurable.pop_front_if(|(of, _)| *of <= cut) {
             self.durable.push_back((next, numbers));
         }
     }
 
-    /// Forgets what no read can show any more; `oldest` is the oldest read that is under way, or else the next one.
+    /// Forgets numbers that no read can return any more. `oldest` is the oldest read in progress, or else the next one.
     pub(crate) fn forget(&mut self, oldest: ReadId) {
         while let Some((_, numbers)) = self.durable.pop_front_if(|(first, _)| *first <= oldest) {
             for number in numbers {

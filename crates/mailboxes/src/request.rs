@@ -1,4 +1,4 @@
-//! Requests: how they go out, and what comes of those that fail.
+//! Sends requests, and handles those that fail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,35 +12,35 @@ use crate::{
     state::Content,
 };
 
-/// A request in flight.
+/// Identifies a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId {
     pub(crate) slot: u32,
     pub(crate) number: u64,
 }
 
-/// Messages of one address that are to be handled.
+/// A batch of messages of one address for its function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Request {
-    /// What the answer refers to.
+    /// The request's id, for reporting its result.
     pub id: RequestId,
     /// The group that serves the function.
     pub group: GroupId,
-    /// The address that the messages are for.
+    /// The address of the messages.
     pub target: Address,
     /// All states that the function has declared since the start, with their values.
     pub states: Vec<(Arc<str>, Option<Value>)>,
     /// The messages, oldest first.
     pub messages: Arc<[Message]>,
-    /// How often the same messages went out before and failed.
+    /// How often the same messages have failed before.
     pub attempt: u32,
-    /// When they went out first, by the clock that never goes back.
+    /// When the messages were first sent, by the monotonic clock.
     pub tried_since: Duration,
 }
 
 impl Mailboxes {
-    /// Sends the next batch of a mailbox whose states are known.
+    /// Makes the request of a mailbox's next batch. Its states and messages have to be in memory.
     pub(crate) fn dispatch(&mut self, slot: u32, Now { time: now, elapsed }: Now) -> Request {
         let id = RequestId { slot, number: self.schedule.number_request() };
         let mailbox = &mut self.slots[slot];
@@ -85,21 +85,22 @@ impl Mailboxes {
         };
         let mailbox = &self.slots[slot];
         if mailbox.gap.is_some() && mailbox.waiting.len() <= max_messages / 2 {
-            // Ahead of its next turn.
+            // Reads ahead, so that the next turn need not wait for the store.
             self.want_messages(slot);
         }
         request
     }
 
-    /// Lets the same messages go out again at that time, by the clock that never goes back. The address waits until then,
-    /// and all others go on.
+    /// After a failure, sends the same messages again at a time of the monotonic clock. Only their address waits until
+    /// then.
     ///
-    /// Of a function that never answered, another address is tried next: it may be one message that fails.
+    /// If the function has not answered any request yet, another address sends its first request next, because the
+    /// failure may be due to one message.
     pub fn park(&mut self, request: RequestId, until: Duration) {
         if !self.is_in_flight(request) {
             return;
         }
-        self.land(request.slot, true);
+        self.end_request(request.slot, true);
         let mailbox = &mut self.slots[request.slot];
         mailbox.phase = Phase::Parked(until);
         let (function, place) = (mailbox.function, mailbox.instance);
@@ -112,8 +113,8 @@ impl Mailboxes {
         self.evict();
     }
 
-    /// After a failure, lets the messages of a request go out one by one, to find the one that fails. Says whether there
-    /// was more than one; a single message is still in flight.
+    /// After a failure, sends the messages of a request one by one, to find the one that fails. Returns `false` when it
+    /// has only one message; the request is then still in flight.
     pub fn split(&mut self, request: RequestId) -> bool {
         if !self.is_in_flight(request) {
             return false;
@@ -122,21 +123,21 @@ impl Mailboxes {
         if mailbox.batch.as_ref().is_none_or(|batch| batch.numbers.len() < 2) {
             return false;
         }
-        self.land(request.slot, true);
+        self.end_request(request.slot, true);
         let mailbox = &mut self.slots[request.slot];
         mailbox.split_batch();
         mailbox.reset_attempts();
-        self.go_on(request.slot);
+        self.requeue_or_remove(request.slot);
         self.evict();
         true
     }
 
-    /// After a failure, gives the messages of a request up: they count as handled, without any effect.
+    /// After a failure, gives up the messages of a request. They count as handled, without any effect.
     pub fn skip(&mut self, request: RequestId) {
         if !self.is_in_flight(request) {
             return;
         }
-        self.land(request.slot, true);
+        self.end_request(request.slot, true);
         let mailbox = &mut self.slots[request.slot];
         let (function, place) = (mailbox.function, mailbox.instance);
         mailbox.reset_attempts();
@@ -144,7 +145,7 @@ impl Mailboxes {
             let id = Arc::clone(&self.instances.get(place).id);
             self.finish_batch(function, &id, &batch);
         }
-        self.go_on(request.slot);
+        self.requeue_or_remove(request.slot);
         self.evict();
     }
 
@@ -153,8 +154,9 @@ impl Mailboxes {
         mailbox.is_some_and(|mailbox| mailbox.phase == Phase::InFlight && mailbox.request == request.number)
     }
 
-    /// A request is not in flight any more. The caller has to queue its instance for eviction afterwards.
-    pub(crate) fn land(&mut self, slot: u32, failed: bool) {
+    /// Ends a request, answered or failed. The caller has to give the mailbox a new phase, and to queue its instance
+    /// for eviction afterwards, because the instance is not pinned any more.
+    pub(crate) fn end_request(&mut self, slot: u32, failed: bool) {
         let mailbox = &mut self.slots[slot];
         self.instances.get_mut(mailbox.instance).is_pinned = false;
         let function = &mut self.functions[mailbox.function];
@@ -168,7 +170,7 @@ impl Mailboxes {
         }
     }
 
-    /// The messages of a batch are handled, or left out.
+    /// Removes the messages of a batch that were handled or skipped.
     pub(crate) fn finish_batch(&mut self, function: u32, id: &Arc<str>, batch: &Batch) {
         for (number, message) in batch.numbers.iter().zip(batch.messages.iter()) {
             self.finish(function, id, *number, message);

@@ -1,19 +1,19 @@
-//! After a restart.
+//! Restores mailboxes from the store after a restart.
 
 use crate::{Mailboxes, Restored, UnknownFunction, cuts::Numbers, stored::StoredOnly, timers::Timers};
 
 impl Mailboxes {
-    /// Takes over what earlier mailboxes held at their last durable cut. Messages that were in flight go out again, and
-    /// records that no egress had stored are sent again. What is taken over counts as written down.
+    /// Continues from the last durable cut of earlier mailboxes. Messages that were in flight are sent again, and so
+    /// are records that no egress had acknowledged. The next cut does not repeat the restored data.
     ///
     /// Messages, delayed messages and states stay in the store until they are needed.
     ///
-    /// States that functions had declared are known and not sent: the first request of a function goes out without, so that
-    /// its answer declares them again, as they are now. Values stay what they are meanwhile.
+    /// States that functions declared earlier are remembered but not sent. The first request of a function goes without
+    /// states, so that its answer declares the current ones. Stored values do not change meanwhile.
     ///
     /// # Errors
     ///
-    /// When no group serves a function that has messages or delayed messages. Nothing of it was taken over then.
+    /// When no group serves a function that has messages or delayed messages. Nothing is restored then.
     ///
     /// # Panics
     ///
@@ -30,7 +30,7 @@ impl Mailboxes {
             }
         }
         for (function, spec) in specs {
-            // A function that is not served any more, and for which nothing waits, is not missed.
+            // An error means that no group serves the function. It has no messages, so nothing needs it.
             if let Ok(function) = self.function(&function) {
                 self.functions[function].specs.remember(spec);
             }

@@ -1,4 +1,4 @@
-//! The mailboxes that wait: for their turn, for a time or for a cut.
+//! Queues of mailboxes that wait: for their turn, for a retry, or for a commit.
 
 use std::{
     collections::BTreeSet,
@@ -8,18 +8,18 @@ use std::{
 
 use crate::{GroupId, GroupSettings, group::Group};
 
-/// The groups with the mailboxes whose turn it is, and the mailboxes that wait for a time or for a cut.
+/// The groups with their ready mailboxes, and the mailboxes that wait for a retry or for a commit.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     groups: Vec<Group>,
-    /// The group that is asked first for the next request: groups take turns.
+    /// The group that may send the next request. Groups take turns.
     next_group: usize,
     /// The number of the next request.
     next_request: u64,
-    /// Mailboxes that wait after a failure, by when their wait ends.
+    /// Mailboxes that wait for a retry, by the time of the retry.
     parked: BTreeSet<(Duration, u32)>,
-    /// Mailboxes whose turn it is and whose next messages are not durable yet, so that they cannot be read.
-    starved: Vec<u32>,
+    /// Mailboxes whose turn it is, but whose next messages can be read only after they are durable.
+    awaiting_commit: Vec<u32>,
 }
 
 impl Schedule {
@@ -47,46 +47,47 @@ impl Schedule {
         self.next_request - 1
     }
 
-    /// A mailbox waits until then.
+    /// Adds a mailbox that waits for a retry.
     pub(crate) fn park(&mut self, slot: u32, until: Duration) {
         self.parked.insert((until, slot));
     }
 
-    /// A mailbox that waited until then does not wait any more.
+    /// Removes a mailbox that waits for a retry at that time.
     pub(crate) fn unpark(&mut self, slot: u32, until: Duration) {
         self.parked.remove(&(until, slot));
     }
 
-    /// The next mailbox whose wait has ended.
+    /// Takes the next mailbox whose retry is due.
     pub(crate) fn pop_parked(&mut self, elapsed: Duration) -> Option<u32> {
         let is_over = self.parked.first().is_some_and(|(until, _)| *until <= elapsed);
         if is_over { self.parked.pop_first().map(|(_, slot)| slot) } else { None }
     }
 
-    /// When the next wait ends.
+    /// The time of the next retry.
     pub(crate) fn next_retry(&self) -> Option<Duration> {
         self.parked.first().map(|(until, _)| *until)
     }
 
-    /// The mailboxes that wait after a failure, those first whose wait ends last.
+    /// The mailboxes that wait for a retry, the latest retry first.
     pub(crate) fn parked_longest(&self) -> impl Iterator<Item = (Duration, u32)> {
         self.parked.iter().rev().copied()
     }
 
-    /// A mailbox waits until its next messages are durable.
-    pub(crate) fn starve(&mut self, slot: u32) {
-        if !self.starved.contains(&slot) {
-            self.starved.push(slot);
+    /// Adds a mailbox that waits until its next messages are durable.
+    pub(crate) fn await_commit(&mut self, slot: u32) {
+        if !self.awaiting_commit.contains(&slot) {
+            self.awaiting_commit.push(slot);
         }
     }
 
-    pub(crate) fn has_starved(&self) -> bool {
-        !self.starved.is_empty()
+    /// Whether mailboxes wait for a commit.
+    pub(crate) fn awaits_commit(&self) -> bool {
+        !self.awaiting_commit.is_empty()
     }
 
-    /// Those that waited until more messages are durable. Some of them may be gone.
-    pub(crate) fn take_starved(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.starved)
+    /// Takes the mailboxes that waited for a commit. Some of the slots may be empty or reused by now.
+    pub(crate) fn take_awaiting_commit(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.awaiting_commit)
     }
 }
 

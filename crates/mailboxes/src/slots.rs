@@ -9,26 +9,27 @@ use slab::Slab;
 
 use crate::mailbox::{Envelope, Mailbox};
 
-/// Most buffers that are kept: as many as mailboxes may be removed while a delivery is handled.
+/// Most buffers that are kept: about the number of mailboxes that are removed while a delivery is handled.
 const BUFFERS_MAX: usize = 256;
 
-/// The mailboxes in memory, each in a slot that it keeps until it is removed. A slot is used again, so that whoever keeps
-/// a slot for longer has to check that it is still that mailbox.
+/// The mailboxes in memory, each in a slot that it keeps until it is removed. Slots are reused, so code that keeps a
+/// slot number for longer has to check that the slot still has the same mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     all: Slab<Mailbox>,
-    /// Buffers of mailboxes that were removed, for the next ones: most mailboxes live for a message or two.
+    /// Buffers of removed mailboxes, for new ones. This saves allocations, since most mailboxes live for a message or
+    /// two.
     buffers: Vec<VecDeque<Envelope>>,
 }
 
 impl Slots {
-    /// A new mailbox without messages.
+    /// Adds a mailbox without messages.
     pub(crate) fn insert(&mut self, function: u32, instance: u32) -> u32 {
         let mailbox = Mailbox::new(function, instance, self.buffers.pop().unwrap_or_default());
         u32::try_from(self.all.insert(mailbox)).expect("fewer mailboxes than the memory has room for")
     }
 
-    /// Removes a mailbox that is empty, and keeps its buffer.
+    /// Removes an empty mailbox and keeps its buffer.
     pub(crate) fn remove_empty(&mut self, slot: u32) {
         let waiting = self.remove(slot).waiting;
         if self.buffers.len() < BUFFERS_MAX {
@@ -58,7 +59,7 @@ impl Slots {
         self.all.iter().map(|(slot, mailbox)| (slot as u32, mailbox))
     }
 
-    /// Checks what always holds.
+    /// Checks all mailboxes, and that kept buffers are empty.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_invariants(&self) {
         self.all.iter().for_each(|(_, mailbox)| mailbox.check_invariants());

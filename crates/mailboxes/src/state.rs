@@ -7,11 +7,11 @@ use statefun_kinesis_types::Timestamp;
 
 use crate::{Expiration, StateSpec, Value};
 
-/// A value in memory. Clones share its bytes: the cell, the journal and requests have one copy together.
+/// A value in memory. Clones share its bytes, so that the cell, the journal and requests have one copy together.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     typename: Arc<str>,
-    /// Not a slice of an answer, which would keep all of the answer for as long as the state lives.
+    /// A copy, since a slice of an answer would keep the whole answer in memory.
     bytes: Arc<[u8]>,
 }
 
@@ -39,24 +39,24 @@ struct Cell {
 pub(crate) struct Cells(Vec<Cell>);
 
 impl Cells {
-    /// What a state takes beside the bytes of its value, about: its cell, and what comes with an allocation or two.
+    /// About how many bytes a state takes in addition to its value: its cell, and the cost of one or two allocations.
     const OVERHEAD: usize = 96;
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// About how many bytes of memory they take.
+    /// About how many bytes of memory the states take.
     pub(crate) fn footprint(&self) -> usize {
         self.0.iter().map(|cell| Self::OVERHEAD + cell.content.len()).sum()
     }
 
-    /// When the first of them expires, if one does.
+    /// When the first state expires; `None` when none does.
     pub(crate) fn first_expiry(&self) -> Option<Timestamp> {
         self.0.iter().filter_map(|cell| cell.expires).min()
     }
 
-    /// Removes what has expired, calling `changed` with the place of each such state.
+    /// Removes expired states, and calls `changed` with the index of each.
     pub(crate) fn expire(&mut self, now: Timestamp, mut changed: impl FnMut(u16)) {
         self.0.retain(|cell| {
             let stays = cell.expires.is_none_or(|at| at > now);
@@ -67,8 +67,8 @@ impl Cells {
         });
     }
 
-    /// The address gets a message: puts expiry off where that is what counts, calling `changed` with each such state.
-    /// Expired values have to be removed before.
+    /// Postpones the expiry of states that expire after the last message, and calls `changed` with each. Expired states
+    /// have to be removed before.
     pub(crate) fn invoked(
         &mut self,
         specs: &Specs,
@@ -88,7 +88,7 @@ impl Cells {
         self.0.iter().find(|cell| cell.spec == spec).map(|cell| &cell.content)
     }
 
-    /// Sets a state, or unsets it when the value is absent, and gives what it has from now on.
+    /// Sets a state, or clears it when the value is absent. Returns the new content.
     pub(crate) fn set(
         &mut self,
         spec: u16,
@@ -100,7 +100,7 @@ impl Cells {
             self.clear(spec);
             return None;
         };
-        // Almost all values are of the type that was declared, whose name need not be there a million times.
+        // Almost all values have the declared type. Sharing its name saves a copy per value.
         let typename = if value.typename == declared.typename { &declared.typename } else { &value.typename };
         let content = Content { typename: Arc::clone(typename), bytes: bytes.as_ref().into() };
         let cell = Cell { spec, expires, content };
@@ -110,7 +110,7 @@ impl Cells {
                 place
             }
             None => {
-                // Most functions have one or two states, and there may be a million instances.
+                // Reserves exactly, because most functions have one or two states and there may be a million instances.
                 self.0.reserve_exact(1);
                 self.0.push(cell);
                 self.0.len() - 1
@@ -124,28 +124,28 @@ impl Cells {
     }
 }
 
-/// The states that a function has declared: since the start, or in an earlier run. Places do not change.
+/// The states that a function has declared, since the start or in an earlier run. Their indexes do not change.
 #[derive(Debug, Default)]
 pub(crate) struct Specs {
     specs: Vec<StateSpec>,
-    /// For each of them, how many were declared since the start before it; none where only an earlier run has.
+    /// For each state, how many were declared since the start before it; `None` if only an earlier run declared it.
     since_start: Vec<Option<u16>>,
     declared: u16,
     by_name: HashMap<Arc<str>, u16>,
-    /// Whether messages put off the expiry of one of them.
+    /// Whether a state expires after the last message.
     expires_by_use: bool,
 }
 
 impl Specs {
-    /// Adds a state that an earlier run has declared. The function has it when it is declared again.
+    /// Adds a state that an earlier run declared. Requests have it only after the function declares it again.
     pub(crate) fn remember(&mut self, spec: StateSpec) {
         if !self.by_name.contains_key(&spec.name) {
             self.add(spec, None);
         }
     }
 
-    /// Registers a state, unless it was since the start: the first registration of a run counts. Gives it if it is
-    /// new, or another one than an earlier run has declared.
+    /// Registers a state. The first registration since the start counts. Returns the state if it is new or differs from
+    /// an earlier run, so that it has to be stored.
     pub(crate) fn register(&mut self, spec: StateSpec) -> Option<&StateSpec> {
         let declared = self.declared;
         let Some(place) = self.by_name.get(&spec.name).map(|place| usize::from(*place)) else {
@@ -175,33 +175,33 @@ impl Specs {
         Some(())
     }
 
-    /// Whether there are none, not even of an earlier run.
+    /// Whether no states were declared, also not in an earlier run.
     pub(crate) fn is_empty(&self) -> bool {
         self.specs.is_empty()
     }
 
-    /// The place of a state, also of one that only an earlier run has declared.
+    /// The index of a state, also of one that only an earlier run declared.
     pub(crate) fn place(&self, name: &str) -> Option<u16> {
         self.by_name.get(name).copied()
     }
 
-    /// The place of a state that was declared since the start.
+    /// The index of a state that was declared since the start.
     pub(crate) fn declared_place(&self, name: &str) -> Option<u16> {
         self.place(name).filter(|place| self.since_start[usize::from(*place)].is_some())
     }
 
-    /// Those that were declared since the start, with their places.
+    /// The states that were declared since the start, with their indexes.
     pub(crate) fn declared(&self) -> impl Iterator<Item = (u16, &StateSpec)> {
         let all = (0..).zip(&self.specs).zip(&self.since_start);
         all.filter(|(_, since_start)| since_start.is_some()).map(|(spec, _)| spec)
     }
 
-    /// How many were declared since the start.
+    /// The number of states that were declared since the start.
     pub(crate) fn declared_count(&self) -> u16 {
         self.declared
     }
 
-    /// Whether a state was among the first so many that were declared since the start.
+    /// Whether a state was among the first `first` states that were declared since the start.
     pub(crate) fn was_among(&self, first: u16, name: &str) -> bool {
         let place = self.place(name).map(usize::from);
         place.and_then(|place| self.since_start[place]).is_some_and(|since_start| since_start < first)
@@ -219,7 +219,7 @@ impl Specs {
         self.specs[usize::from(place)].expiration
     }
 
-    /// Whether messages put off the expiry of one of them.
+    /// Whether a state expires after the last message.
     pub(crate) fn expires_by_use(&self) -> bool {
         self.expires_by_use
     }

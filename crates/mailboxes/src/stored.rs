@@ -4,15 +4,15 @@ use statefun_kinesis_types::HashKey;
 
 use crate::MessagePlace;
 
-/// Messages of one address that are in the store and not in memory, by their numbers. Those in memory have lower or
-/// higher ones.
+/// A range of numbers of one address' messages that are only in the store. Its messages in memory have lower or higher
+/// numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
-    /// The first number that is not in memory.
+    /// The first number.
     pub(crate) from: u64,
-    /// The number behind the last one.
+    /// The number after the last one.
     pub(crate) until: u64,
-    /// Whether a read is wanted or under way.
+    /// Whether a read is wanted or in progress. At most one is, and it begins at `from`.
     pub(crate) is_read: bool,
 }
 
@@ -22,48 +22,48 @@ impl Gap {
     }
 }
 
-/// Where the store may have messages of addresses of a function of which no mailbox is in memory: after a start, or where
-/// too many of its addresses have messages.
+/// Tracks where the store may have messages of a function's addresses that have no mailbox in memory. There are such
+/// addresses after a start, and when too many of the function's addresses have messages.
 ///
-/// The store is read in passes, each from some place to the end. What is added in front of the place that a pass has
-/// reached is read by the next one, so that addresses which fail and are evicted again and again do not delay others.
+/// The store is read in passes, each from some place to the end. Messages that are added before the place that a pass
+/// has reached are read by the next pass. So addresses that fail and are evicted repeatedly do not delay others.
 #[derive(Debug, Default)]
 pub(crate) struct StoredOnly {
-    /// The place that the pass has reached; none when there is no pass.
+    /// The place that the current pass has reached; `None` without a pass.
     at: Option<MessagePlace>,
-    /// The place from which the next pass has to read; none when no other pass is needed.
+    /// The place where the next pass has to begin; `None` when no other pass is needed.
     again: Option<MessagePlace>,
-    /// Those that were added since: the cut that has them, and the lowest of their places. Once that cut is durable, a
-    /// pass reads them.
+    /// Messages that are not durable, which a pass can read only later: the cuts that have them, each with its lowest
+    /// hash.
     undurable: VecDeque<(u64, HashKey)>,
-    /// Whether a read is wanted or under way.
+    /// Whether a read is wanted or in progress.
     is_read: bool,
-    /// No pass begins before this time, so that addresses that were parked are not retried at once.
+    /// The earliest time of the next pass, so that evicted mailboxes are not retried at once.
     pub(crate) not_before: Option<Duration>,
 }
 
 impl StoredOnly {
-    /// Everything that is in the store.
+    /// Covers the whole store, as after a start.
     pub(crate) fn everything() -> Self {
         Self { at: Some(MessagePlace::MIN), ..Self::default() }
     }
 
-    /// Whether the store has no such messages.
+    /// Whether the store has no messages of addresses without a mailbox.
     pub(crate) fn is_empty(&self) -> bool {
         self.at.is_none() && self.again.is_none() && self.undurable.is_empty()
     }
 
-    /// Whether the store may have messages of an address that lies there, now or after the next cut.
+    /// Whether the store may have messages of an address with this hash, now or after the next cut.
     pub(crate) fn may_have(&self, hash: HashKey) -> bool {
         self.at.is_some_and(|at| at.hash <= hash) || self.may_have_later(hash)
     }
 
-    /// Whether there may be messages of an address that lies there which a read that ends now has not seen.
+    /// Whether there may be messages of an address with this hash that a read that ends now did not see.
     pub(crate) fn may_have_later(&self, hash: HashKey) -> bool {
         self.again.is_some_and(|at| at.hash <= hash) || self.undurable.iter().any(|(_, lowest)| *lowest <= hash)
     }
 
-    /// A message of an address without a mailbox; `cut` will have it.
+    /// Adds a message of an address without a mailbox. It will be in the cut `cut`.
     pub(crate) fn add(&mut self, hash: HashKey, cut: u64) {
         match self.undurable.back_mut() {
             Some((last, lowest)) if *last == cut => *lowest = hash.min(*lowest),
@@ -71,12 +71,12 @@ impl StoredOnly {
         }
     }
 
-    /// Whether something is read only once this cut is durable.
+    /// Whether there are messages that can be read only once this cut is durable.
     pub(crate) fn waits_for(&self, cut: u64) -> bool {
         self.undurable.back().is_some_and(|(last, _)| *last == cut)
     }
 
-    /// All cuts up to this one are durable.
+    /// Notes that all cuts up to this one are durable.
     pub(crate) fn durable(&mut self, cut: u64) {
         while let Some((_, hash)) = self.undurable.pop_front_if(|(of, _)| *of <= cut) {
             let place = MessagePlace { hash, number: 0 };
@@ -84,7 +84,8 @@ impl StoredOnly {
         }
     }
 
-    /// Where to read next, if there is something to read, no read is under way, and it is time for that.
+    /// Where to read next; `None` when nothing is left to read, a read is in progress, or it is too early for a new
+    /// pass.
     pub(crate) fn next(&self) -> Option<MessagePlace> {
         if self.is_read {
             return None;
@@ -92,7 +93,7 @@ impl StoredOnly {
         self.at.or_else(|| self.again.filter(|_| self.not_before.is_none()))
     }
 
-    /// A read from the next place on is wanted.
+    /// Notes that a read from [`next`](Self::next) on is wanted.
     pub(crate) fn begin_read(&mut self) {
         self.is_read = true;
         if self.at.is_none() {
@@ -100,7 +101,7 @@ impl StoredOnly {
         }
     }
 
-    /// All up to a place was read, or all there is.
+    /// Notes that everything up to `rest` was read, or up to the end.
     pub(crate) fn end_read(&mut self, rest: Option<MessagePlace>) {
         self.is_read = false;
         self.at = rest;
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_read_once_its_cut_is_durable() {
+    fn added_messages_are_read_once_their_cut_is_durable() {
         let mut stored = StoredOnly::default();
         assert!(stored.is_empty() && !stored.may_have(HashKey::MAX));
         stored.add(hash(50), 3);
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_durable_during_a_read_is_read_by_the_next_pass() {
+    fn messages_that_become_durable_during_a_read_are_read_by_the_next_pass() {
         for added in [10, 80] {
             let mut stored = StoredOnly::everything();
             stored.begin_read();
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_evicted_again_holds_up_nothing_behind_it() {
+    fn repeated_evictions_do_not_delay_addresses_behind_them() {
         let mut stored = StoredOnly::everything();
         stored.begin_read();
         stored.end_read(Some(place(70)));

@@ -1,4 +1,4 @@
-//! Messages for later.
+//! Delayed messages.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,47 +14,48 @@ use crate::{
     removed::Removed,
 };
 
-/// How many delayed messages are kept in memory, and how many bytes their payloads may have.
+/// The limits of delayed messages in memory: their number, and the bytes of their payloads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     pub(crate) count: usize,
     pub(crate) bytes: usize,
 }
 
-/// Delayed messages in the order in which they are due. Those that are due first are in memory.
+/// Delayed messages in the order in which they are due. Those that are due first are in memory, the others in the
+/// store.
 ///
-/// What is due at one instant comes in the order in which its sender sent it.
+/// Messages of one sender that are due at the same time are delivered in the order in which they were sent.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// Those in memory: all in front of the horizon, and beyond it those that are not durable or were not unloaded yet.
+    /// Messages in memory: all before the horizon. After the horizon, those that are not durable or not evicted yet.
     due: BTreeMap<DuePlace, StoredTimer>,
-    /// The places of those in memory that can be cancelled, by sender and token.
+    /// The places of messages in memory that can be cancelled, by sender and token.
     tokens: HashMap<(Address, Arc<str>), Vec<DuePlace>>,
-    /// What the payloads in memory take.
+    /// Bytes of the payloads in memory.
     bytes: usize,
     horizon: Horizon,
     is_read: bool,
-    /// How many there are, those in the store included.
+    /// The number of all messages, in memory and in the store.
     count: u64,
     removed: Removed,
-    /// Cancellations that may concern delayed messages beyond the horizon, and whether the store is read for them.
+    /// Cancellations that may concern messages in the store, each with whether a read for it has been started.
     cancellations: BTreeMap<u64, (StoredCancellation, bool)>,
 }
 
-/// Where memory ends.
+/// The place from which on messages may be in the store and not in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Horizon {
-    /// Everything is in memory.
+    /// All messages are in memory.
     #[default]
     None,
-    /// From this place on some are in the store only.
+    /// From this place on, some messages are only in the store.
     At(DuePlace),
-    /// Nothing was read from the store yet.
+    /// Nothing was read from the store yet, so any message may be only there.
     Everything,
 }
 
 impl Timers {
-    /// Those that a store has, of which nothing was read yet.
+    /// Creates the delayed messages of a store, of which nothing is read yet.
     pub(crate) fn stored(count: u64, cancellations: Vec<StoredCancellation>) -> Self {
         let unread = |cancellation: StoredCancellation| (cancellation.id, (cancellation, false));
         Self {
@@ -65,27 +66,27 @@ impl Timers {
         }
     }
 
-    /// How many there are, those in the store included.
+    /// The number of all messages, in memory and in the store.
     pub(crate) fn len(&self) -> u64 {
         self.count
     }
 
-    /// How many are in memory.
+    /// The number of messages in memory.
     pub(crate) fn in_memory(&self) -> usize {
         self.due.len()
     }
 
-    /// A new delayed message. It stays in memory at least until it is durable.
+    /// Adds a new delayed message. It stays in memory at least until it is durable.
     pub(crate) fn insert(&mut self, timer: StoredTimer, journal: &mut Journal) {
         self.count += 1;
         journal.timers.add(timer.id, timer.clone());
-        self.keep(timer.place(), timer);
+        self.keep_in_memory(timer.place(), timer);
     }
 
-    /// Removes what the sender has delayed under the token, and gives what was removed.
+    /// Removes the messages in memory that the sender sent with the token, and returns them.
     ///
-    /// Where some may be in the store only, the cancellation gets a number and is kept until these were found there. They
-    /// do not become due meanwhile.
+    /// If more of them may be in the store, the cancellation gets a number and is kept until a read has found and
+    /// removed them. Meanwhile it keeps them from becoming due.
     pub(crate) fn cancel(
         &mut self,
         sender: &Address,
@@ -94,7 +95,8 @@ impl Timers {
         journal: &mut Journal,
     ) -> Vec<StoredTimer> {
         let places = self.tokens.get(&(sender.clone(), Arc::clone(token))).cloned().unwrap_or_default();
-        let cancelled: Vec<StoredTimer> = places.into_iter().filter_map(|place| self.unload(place)).collect();
+        let cancelled: Vec<StoredTimer> =
+            places.into_iter().filter_map(|place| self.remove_from_memory(place)).collect();
         cancelled.iter().for_each(|timer| self.remove(timer, journal));
         if self.horizon != Horizon::None {
             let (id, token) = (number(), Arc::clone(token));
@@ -105,20 +107,20 @@ impl Timers {
         cancelled
     }
 
-    /// The next message that is due by now.
+    /// Takes the next message that is due.
     pub(crate) fn pop(&mut self, now: Timestamp, journal: &mut Journal) -> Option<StoredTimer> {
         let place = self.first().filter(|place| place.at <= now)?;
-        let timer = self.unload(place)?;
+        let timer = self.remove_from_memory(place)?;
         self.remove(&timer, journal);
         Some(timer)
     }
 
-    /// When the next message is due. While the store is read for it, it is not known.
+    /// When the next message is due; `None` without messages, or while an earlier one may still be in the store.
     pub(crate) fn next_at(&self) -> Option<Timestamp> {
         self.first().map(|place| place.at)
     }
 
-    /// The first one, if nothing in the store may be due before it.
+    /// The place of the first message in memory, unless one in the store may be due before it.
     fn first(&self) -> Option<DuePlace> {
         self.due.first_key_value().map(|(place, _)| *place).filter(|place| self.is_in_front(*place))
     }
@@ -131,14 +133,17 @@ impl Timers {
         }
     }
 
-    /// All numbers below `numbers` are durable: puts out of memory what is too much for the window.
-    pub(crate) fn shrink(&mut self, window: Window, numbers: u64) {
-        // A read that is under way does not bring what becomes durable only now: it has to stay.
+    /// Evicts messages beyond the window, those first that are due last. Messages with numbers below `durable` are
+    /// durable.
+    pub(crate) fn shrink(&mut self, window: Window, durable: u64) {
+        // A read in progress does not see messages that became durable after it began. If they were evicted now, the
+        // read would move the horizon past them, and they would be lost until the next start.
         if self.is_read {
             return;
         }
         let is_beyond = self.due.last_key_value().is_some_and(|(place, _)| !self.is_in_front(*place));
-        // What is in front of the horizon would come back soon, so that it goes when there is far too much of it only.
+        // Messages before the horizon would be read back soon. They are evicted only beyond twice the window, so that
+        // evictions and reads do not alternate.
         let factor = if is_beyond { 1 } else { 2 };
         let is_over = |count: usize, bytes: usize| {
             count > window.count.saturating_mul(factor) || bytes > window.bytes.saturating_mul(factor)
@@ -152,15 +157,15 @@ impl Timers {
             if count <= window.count && bytes <= window.bytes {
                 break;
             }
-            // What is not durable stays, and counts: it goes when it is.
-            if timer.id < numbers {
+            // A message that is not durable stays for now, but is counted as evicted. It is evicted once it is durable.
+            if timer.id < durable {
                 places.push(*place);
             }
             count -= 1;
             bytes -= timer.message.value.payload_len();
         }
         for place in places {
-            self.unload(place);
+            self.remove_from_memory(place);
             self.horizon = match self.horizon {
                 Horizon::None => Horizon::At(place),
                 Horizon::At(from) => Horizon::At(from.min(place)),
@@ -169,7 +174,7 @@ impl Timers {
         }
     }
 
-    /// Whether the store is to be read on, and from where: when half of the window is empty.
+    /// Begins a read when half of the window is empty. Returns its first place: `Some(None)` stands for the beginning.
     pub(crate) fn begin_read(&mut self, window: Window) -> Option<Option<DuePlace>> {
         if self.is_read {
             return None;
@@ -187,24 +192,24 @@ impl Timers {
         Some(from)
     }
 
-    /// What the store had from there on, up to `rest`.
+    /// Takes the messages of a read. It has seen all messages from its first place up to `rest`, or up to the end.
     pub(crate) fn end_read(&mut self, timers: Vec<StoredTimer>, rest: Option<DuePlace>) {
         self.is_read = false;
         self.horizon = rest.map_or(Horizon::None, Horizon::At);
         for timer in timers {
             let place = timer.place();
             if !self.removed.contains(timer.id) && !self.due.contains_key(&place) && !self.is_cancelled(&timer) {
-                self.keep(place, timer);
+                self.keep_in_memory(place, timer);
             }
         }
     }
 
-    /// Whether a cancellation concerns it for which the store was not read to the end yet.
+    /// Whether a kept cancellation concerns the message.
     fn is_cancelled(&self, timer: &StoredTimer) -> bool {
         self.cancellations.range(timer.id..).any(|(_, (cancellation, _))| cancellation.concerns(timer))
     }
 
-    /// Senders whose delayed messages are to be read from the store because some were cancelled.
+    /// Takes the senders whose messages have to be read from the store to find cancelled ones.
     pub(crate) fn begin_lookups(&mut self) -> Vec<Address> {
         let mut senders: Vec<Address> = Vec::new();
         for (cancellation, is_read) in self.cancellations.values_mut().filter(|(_, is_read)| !is_read) {
@@ -216,7 +221,7 @@ impl Timers {
         senders
     }
 
-    /// All that the store has of a sender: removes what was cancelled, and gives it.
+    /// Takes all messages of a sender that the store has. Removes the cancelled ones and returns them.
     pub(crate) fn end_lookup(
         &mut self,
         sender: &Address,
@@ -231,7 +236,7 @@ impl Timers {
         for timer in stored {
             let is_concerned = found.iter().any(|cancellation| cancellation.concerns(&timer));
             if is_concerned && !self.removed.contains(timer.id) {
-                self.unload(timer.place());
+                self.remove_from_memory(timer.place());
                 self.remove(&timer, journal);
                 cancelled.push(timer);
             }
@@ -242,17 +247,17 @@ impl Timers {
         cancelled
     }
 
-    /// A cut is durable; `next` is the next read that begins.
+    /// Notes that a cut is durable. `next` is the next read that begins.
     pub(crate) fn durable(&mut self, cut: u64, next: ReadId) {
         self.removed.durable(cut, next);
     }
 
-    /// No read before this one is under way.
+    /// Forgets removed numbers. `oldest` is the oldest read in progress, or else the next one.
     pub(crate) fn forget_removed(&mut self, oldest: ReadId) {
         self.removed.forget(oldest);
     }
 
-    fn keep(&mut self, place: DuePlace, timer: StoredTimer) {
+    fn keep_in_memory(&mut self, place: DuePlace, timer: StoredTimer) {
         if let (Some(sender), Some(token)) = (&timer.message.caller, &timer.token) {
             self.tokens.entry((sender.clone(), Arc::clone(token))).or_default().push(place);
         }
@@ -260,7 +265,7 @@ impl Timers {
         self.due.insert(place, timer);
     }
 
-    fn unload(&mut self, place: DuePlace) -> Option<StoredTimer> {
+    fn remove_from_memory(&mut self, place: DuePlace) -> Option<StoredTimer> {
         let timer = self.due.remove(&place)?;
         self.bytes -= timer.message.value.payload_len();
         if let (Some(sender), Some(token)) = (&timer.message.caller, &timer.token) {
@@ -275,7 +280,7 @@ impl Timers {
         Some(timer)
     }
 
-    /// It is no delayed message any more.
+    /// Removes a message that was delivered or cancelled, from the counts and from the store.
     fn remove(&mut self, timer: &StoredTimer, journal: &mut Journal) {
         self.count -= 1;
         if journal.timers.remove(timer.id, || TimerKey::of(timer)) {
@@ -283,7 +288,7 @@ impl Timers {
         }
     }
 
-    /// Checks what always holds.
+    /// Checks the counts, and that `tokens` matches the messages in memory.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_invariants(&self) {
         assert!(self.count >= self.due.len() as u64, "{} of {} are in memory", self.due.len(), self.count);
@@ -327,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_takes_no_memory_when_its_messages_are_gone() {
+    fn a_token_takes_no_memory_after_its_last_message() {
         let (mut timers, mut journal) = (Timers::default(), Journal::new(1));
         let token: Arc<str> = "token".into();
         timers.insert(timer(0, 10, Some("token")), &mut journal);
@@ -345,12 +350,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_window_comes_back_in_its_order() {
+    fn messages_beyond_the_window_are_read_back_in_order() {
         let (mut timers, mut journal) = (Timers::default(), Journal::new(1));
         let all: Vec<StoredTimer> = (0..9).map(|id| timer(id, 100 - 10 * id as i64, None)).collect();
         all.iter().for_each(|timer| timers.insert(timer.clone(), &mut journal));
         timers.shrink(WINDOW, 0);
-        assert_eq!(timers.in_memory(), 9, "what is not durable stays");
+        assert_eq!(timers.in_memory(), 9, "messages that are not durable stay");
         drop(journal.take());
         timers.shrink(WINDOW, 7);
         assert_eq!((timers.in_memory(), timers.len()), (2, 9));
@@ -360,7 +365,7 @@ mod tests {
             came.extend(pop_all(&mut timers, &mut journal));
             let Some(from) = timers.begin_read(WINDOW) else { break };
             assert_eq!(timers.begin_read(WINDOW), None, "one read at a time");
-            // The store shows all, those too whose removal is not durable.
+            // The store returns all messages, also those whose removal is not durable.
             let mut found: Vec<StoredTimer> = all.clone();
             found.sort_by_key(StoredTimer::place);
             let mut found = found.into_iter().filter(|timer| Some(timer.place()) >= from);
@@ -373,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_durable_during_a_read_stays_until_its_end() {
+    fn messages_that_become_durable_during_a_read_stay_until_its_end() {
         let (mut timers, mut journal) = (Timers::default(), Journal::new(1));
         let all: Vec<StoredTimer> = (0..6).map(|id| timer(id, 10 * id as i64, None)).collect();
         all.iter().for_each(|timer| timers.insert(timer.clone(), &mut journal));
@@ -381,7 +386,7 @@ mod tests {
         timers.shrink(WINDOW, 6);
         assert_eq!(pop_all(&mut timers, &mut journal), [0, 1]);
         timers.begin_read(WINDOW).unwrap();
-        // The read has looked before these came.
+        // These are sent after the read has seen the store.
         (6..10).for_each(|id| timers.insert(timer(id, 10 * id as i64, None), &mut journal));
         timers.shrink(WINDOW, 10);
         timers.end_read(all, None);
@@ -389,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cancelled_in_the_store_never_becomes_due() {
+    fn messages_cancelled_in_the_store_never_become_due() {
         let (mut timers, mut journal) = (Timers::default(), Journal::new(1));
         let all: Vec<StoredTimer> =
             (0..6).map(|id| timer(id, 10 * id as i64, Some(["a", "b"][id as usize % 2]))).collect();
@@ -399,7 +404,7 @@ mod tests {
         assert_eq!(timers.in_memory(), 2);
         // One of them is in memory, two are in the store.
         assert_eq!(timers.cancel(&sender(), &"a".into(), || 6, &mut journal).len(), 1);
-        // What is sent after it is not concerned.
+        // A message that is sent after the cancellation is not cancelled.
         timers.insert(timer(7, 5, Some("a")), &mut journal);
         assert_eq!(pop_all(&mut timers, &mut journal), [7, 1]);
         timers.begin_read(WINDOW).unwrap();

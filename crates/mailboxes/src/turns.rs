@@ -1,4 +1,4 @@
-//! Whose turn it is.
+//! Chooses the address that sends the next request.
 
 #[cfg(any(test, debug_assertions))]
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::{GroupId, Mailboxes, Now, Request, mailbox::Phase};
 
 impl Mailboxes {
-    /// The next request that may go out now, if there is one.
+    /// Returns the next request that may be sent now; `None` when there is none, or when too many records for egresses
+    /// or too many bytes of changed states are outstanding.
     pub fn next_request(&mut self, now: impl Into<Now>) -> Option<Request> {
         let now = now.into();
         if self.outgoing.len() >= self.limits.egress_records || self.outgoing.bytes() >= self.limits.egress_bytes {
@@ -22,7 +23,7 @@ impl Mailboxes {
                 let first_request = &mut self.functions[mailbox.function].first_request;
                 if first_request.is_awaited() {
                     first_request.wait(slot);
-                    mailbox.phase = Phase::BehindFirst;
+                    mailbox.phase = Phase::AwaitingFirst;
                     let place = mailbox.instance;
                     self.instances.get_mut(place).is_pinned = false;
                     self.queue_for_eviction(place);
@@ -34,8 +35,8 @@ impl Mailboxes {
         None
     }
 
-    /// The next mailbox of a group whose request may go out, and whose states are known. Those before it whose states
-    /// are not are asked for them, or wait until there is room for them and let others go ahead.
+    /// Returns the next mailbox of a group whose states and messages are in memory. Mailboxes before it that are not
+    /// complete begin to load. If there is no room to load, they wait in `unloaded` and do not block those after them.
     fn next_ready(&mut self, group: GroupId) -> Option<u32> {
         let of = &mut self.schedule[group];
         if !of.has_room() {
@@ -48,7 +49,7 @@ impl Mailboxes {
         while let Some(slot) = self.schedule[group].unloaded.front().copied() {
             if self.slots[slot].is_empty() {
                 self.schedule[group].unloaded.pop_front();
-                self.go_on(slot);
+                self.requeue_or_remove(slot);
                 continue;
             }
             let is_complete = self.is_complete(slot);
@@ -62,8 +63,8 @@ impl Mailboxes {
         }
         while let Some(slot) = self.schedule[group].ready.pop_front() {
             if self.slots[slot].is_empty() {
-                // The store had none of the messages for which it waited.
-                self.go_on(slot);
+                // A read found that the store has none of the messages of its gap.
+                self.requeue_or_remove(slot);
                 continue;
             }
             if self.is_complete(slot) {
@@ -82,15 +83,15 @@ impl Mailboxes {
         mailbox.has_next() && self.instances.get(mailbox.instance).is_known()
     }
 
-    /// Puts a mailbox at the end of those of its group.
+    /// Puts a mailbox at the end of its group's queue.
     pub(crate) fn make_ready(&mut self, slot: u32) {
         let mailbox = &mut self.slots[slot];
         mailbox.phase = Phase::Ready;
         self.schedule[self.functions[mailbox.function].group].ready.push_back(slot);
     }
 
-    /// Gives a mailbox its next turn, or removes it when it has nothing to do.
-    pub(crate) fn go_on(&mut self, slot: u32) {
+    /// Queues a mailbox for its next turn, or removes it when it has no messages.
+    pub(crate) fn requeue_or_remove(&mut self, slot: u32) {
         let mailbox = &self.slots[slot];
         let place = mailbox.instance;
         if mailbox.is_empty() {
@@ -103,20 +104,20 @@ impl Mailboxes {
         self.queue_for_eviction(place);
     }
 
-    /// Checks that each mailbox stands where its phase says, and nowhere else.
+    /// Checks that each mailbox is in the queue of its phase and in no other one.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_schedule(&self) {
         use std::collections::HashMap;
 
         let mut places: HashMap<u32, Vec<Place>> = HashMap::new();
-        let mut stand = |slot, place| places.entry(slot).or_default().push(place);
+        let mut add = |slot, place| places.entry(slot).or_default().push(place);
         for group in self.schedule.groups() {
             let ready = group.ready.iter().chain(&group.unloaded).chain(&group.loaded);
-            ready.for_each(|slot| stand(*slot, Place::Ready));
+            ready.for_each(|slot| add(*slot, Place::Ready));
         }
-        self.schedule.parked_longest().for_each(|(until, slot)| stand(slot, Place::Parked(until)));
-        let behind = self.functions.iter().flat_map(|function| function.first_request.behind());
-        behind.for_each(|slot| stand(slot, Place::BehindFirst));
+        self.schedule.parked_longest().for_each(|(until, slot)| add(slot, Place::Parked(until)));
+        let waiting = self.functions.iter().flat_map(|function| function.first_request.waiting());
+        waiting.for_each(|slot| add(slot, Place::AwaitingFirst));
 
         let mut loads = vec![0; self.schedule.groups().len()];
         let mut in_flight = vec![0; self.schedule.groups().len()];
@@ -125,7 +126,7 @@ impl Mailboxes {
             let expected = match mailbox.phase {
                 Phase::Idle => None,
                 Phase::Ready => Some(Place::Ready),
-                Phase::BehindFirst => Some(Place::BehindFirst),
+                Phase::AwaitingFirst => Some(Place::AwaitingFirst),
                 Phase::Parked(until) => Some(Place::Parked(until)),
                 Phase::Loading => {
                     loads[group] += 1;
@@ -138,7 +139,7 @@ impl Mailboxes {
             };
             assert_eq!(places.remove(&slot).unwrap_or_default(), Vec::from_iter(expected), "{:?}", mailbox.phase);
         }
-        assert!(places.is_empty(), "mailboxes that are gone have no turn: {places:?}");
+        assert!(places.is_empty(), "removed mailboxes are in no queue: {places:?}");
         for ((group, loads), in_flight) in self.schedule.groups().iter().zip(loads).zip(in_flight) {
             assert_eq!(group.loads, loads + group.loaded.len(), "mailboxes that wait for the store");
             assert_eq!(group.in_flight, in_flight, "requests in flight");
@@ -146,11 +147,11 @@ impl Mailboxes {
     }
 }
 
-/// Where a mailbox waits, for checks.
+/// The queue that a mailbox is in, for checks.
 #[cfg(any(test, debug_assertions))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Ready,
-    BehindFirst,
+    AwaitingFirst,
     Parked(Duration),
 }

@@ -1,17 +1,17 @@
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
 
-/// How the AWS client speaks to the service: those of a file's `clientConfigProperties` that are about connections.
+/// The connection settings of the AWS client, from a file's `clientConfigProperties`.
 ///
-/// What a file does not set is left to the client.
+/// Settings that are `None` use the client's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientSpec {
     /// The connect timeout.
     pub connect_timeout: Option<Duration>,
-    /// How long an answer may be silent.
+    /// Longest wait for more bytes of an answer.
     pub read_timeout: Option<Duration>,
-    /// How long one call may take, from its first byte to the last one of its answer.
+    /// Longest time of one call, from its first byte to the last byte of its answer.
     pub request_timeout: Option<Duration>,
-    /// Most connections, and so most calls at a time.
+    /// Most connections, and therefore most calls at a time.
     pub max_connections: Option<NonZeroU32>,
 }
 
@@ -22,10 +22,11 @@ impl ClientSpec {
     }
 }
 
-/// Those of a file's `clientConfigProperties` that have no effect here, by the names that Flink and the AWS SDK for Java
-/// give them. Each was warned about; the others are in the fields of the ingress or egress.
+/// The properties of a file's `clientConfigProperties` that have no effect here, with their names in Flink and the AWS
+/// SDK for Java. Reading the file warns about each. Properties with an effect are in the fields of the ingress or
+/// egress.
 ///
-/// Some of them may carry keys and passwords, so `Debug` prints the names only.
+/// Some may have keys and passwords as values, so `Debug` prints only the names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ClientProperties(BTreeMap<String, String>);
 
@@ -35,7 +36,7 @@ impl ClientProperties {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Sets a property, and returns the value that it had.
+    /// Sets a property, and returns its previous value.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
         self.0.insert(name.into(), value.into())
     }

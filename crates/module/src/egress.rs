@@ -4,46 +4,46 @@ use statefun_kinesis_types::{AwsCredentials, AwsRegion, InvalidRecordHandling, S
 
 use crate::{ClientProperties, ClientSpec};
 
-/// A Kinesis egress: the stream to which functions emit records.
+/// A Kinesis egress: the stream to which functions send records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EgressSpec {
     /// The egress's name.
     pub id: TypeName,
-    /// Where the service is.
+    /// The AWS region, or the endpoint of the service.
     pub region: AwsRegion,
     /// The credentials for calls to AWS.
     pub credentials: AwsCredentials,
-    /// The stream of records that name none themselves. Without it, as in files of Apache StateFun, each record has to
-    /// name its stream, and one that does not can go nowhere.
+    /// The default stream, for records that do not name a stream. Without it, as in files of Apache StateFun, each
+    /// record has to name its stream; one that does not fails.
     pub stream_name: Option<StreamName>,
-    /// The streams that a record may name, besides [`EgressSpec::stream_name`]; without a list, any. A short name is
-    /// the stream of that name in the egress' own region and account, whatever a record calls it.
+    /// The streams that a record may name, in addition to [`EgressSpec::stream_name`]; `None` allows any. A short name
+    /// means the stream in the egress' own region and account, also for records that use its ARN.
     pub allowed_streams: Option<Vec<StreamRef>>,
-    /// Records that may wait for the service's answer before functions are slowed down.
+    /// Most unacknowledged records per stream. Functions wait beyond that.
     pub max_outstanding_records: NonZeroU32,
     /// Which records keep their order.
     pub order: EgressOrder,
-    /// Whether several records travel as one, and how large that one may be.
+    /// The limits of KPL aggregation; `None` turns aggregation off.
     pub aggregation: Option<AggregationSpec>,
-    /// What happens to records that the service does not take.
+    /// The handling of records that cannot be stored.
     pub failed_records: FailedRecordHandling,
-    /// How the AWS client speaks to the service.
+    /// The connection settings of the AWS client.
     pub client: ClientSpec,
     /// The file's `clientConfigProperties` that have no effect here.
     pub client_properties: ClientProperties,
 }
 
 impl EgressSpec {
-    /// [`EgressSpec::max_outstanding_records`] of a file that does not set it: StateFun's own default.
+    /// The default of [`EgressSpec::max_outstanding_records`], the same as StateFun's.
     pub const DEFAULT_MAX_OUTSTANDING_RECORDS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
-    /// An egress to a stream, with region and credentials of the AWS default chain, order per partition key and no
-    /// aggregation.
+    /// Creates an egress to a stream, with region and credentials of the AWS default chain, order per partition key and
+    /// no aggregation.
     pub fn new(id: TypeName, stream_name: StreamName) -> Self {
         Self { stream_name: Some(stream_name), ..Self::without_stream(id) }
     }
 
-    /// The same without a stream of its own: each record has to name the one that it goes to.
+    /// Creates an egress without a default stream: each record has to name its stream.
     pub fn without_stream(id: TypeName) -> Self {
         Self {
             id,
@@ -67,13 +67,13 @@ pub enum EgressOrder {
     /// Records of one partition key keep their order, also when some of them are retried.
     #[default]
     PerPartitionKey,
-    /// None: what fails is sent again behind what came later.
+    /// No order is kept: a record that is retried may be stored after later ones.
     None,
 }
 
-/// How large an aggregate may become: a module file's `aggregation`.
+/// The limits of an aggregate: a module file's `aggregation`.
 ///
-/// What is `None` is left to the producer.
+/// Fields that are `None` use the producer's defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AggregationSpec {
     /// Most bytes of an aggregate.
@@ -82,16 +82,16 @@ pub struct AggregationSpec {
     pub max_records: Option<NonZeroU32>,
 }
 
-/// What happens to a record that the service does not take: a module file's `failedRecordHandling`.
+/// The handling of records that cannot be stored: a module file's `failedRecordHandling`.
 ///
-/// What the service will never take (a record that is too large, an unknown stream) is given up at once. What it may
-/// take later is retried until the attempts or the time are over; without a time, that is two minutes.
+/// A record that can never be stored, because it is too large or its stream does not exist, is given up at once. Other
+/// failures are retried until the attempts or the time are used up. The default time is two minutes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FailedRecordHandling {
-    /// What happens to a record that was given up.
+    /// The handling of a record that was given up.
     pub given_up: InvalidRecordHandling,
-    /// How often a record is sent at most.
+    /// Most attempts to send a record.
     pub max_attempts: Option<NonZeroU32>,
-    /// How long a record is tried at most, from its first attempt on.
+    /// Longest time from the first attempt on.
     pub timeout: Option<Duration>,
 }

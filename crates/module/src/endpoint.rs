@@ -2,26 +2,26 @@ use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use statefun_kinesis_types::{FunctionType, LogLevel, Secret, StreamRef, TypeName};
 
-/// Where remote functions are served: an `io.statefun.endpoints.v2/http` document.
+/// An endpoint of remote functions: an `io.statefun.endpoints.v2/http` document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
-    /// The functions that are served there.
+    /// The functions of the endpoint.
     pub functions: FunctionPattern,
-    /// The address to which a function's requests go.
+    /// The address of a function's requests.
     pub url_path_template: UrlTemplate,
-    /// Messages that one address may have waiting before it slows down those who send to it.
+    /// Most messages of one request.
     pub max_num_batch_requests: NonZeroU32,
-    /// How requests are made.
+    /// The transport of requests.
     pub transport: TransportSpec,
-    /// What happens to messages for which no request succeeds.
+    /// The handling of messages whose requests fail.
     pub failures: FailureHandling,
 }
 
 impl EndpointSpec {
-    /// [`EndpointSpec::max_num_batch_requests`] of a file that does not set it: StateFun's own default.
+    /// The default of [`EndpointSpec::max_num_batch_requests`], the same as StateFun's.
     pub const DEFAULT_MAX_NUM_BATCH_REQUESTS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
-    /// An endpoint with StateFun's defaults for everything else.
+    /// Creates an endpoint with StateFun's defaults for all other settings.
     pub fn new(functions: FunctionPattern, url_path_template: UrlTemplate) -> Self {
         Self {
             functions,
@@ -33,45 +33,45 @@ impl EndpointSpec {
     }
 }
 
-/// What happens to messages for which no request to their function succeeds: an endpoint's `failureHandling`.
+/// The handling of messages whose requests fail: an endpoint's `failureHandling`.
 ///
-/// Whatever it is, only the messages of the one address wait meanwhile; those of others go on.
+/// During retries only the messages of the failing address wait; other addresses continue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FailureHandling {
-    /// The messages are retried with growing delays.
+    /// Retries until a request succeeds, with growing delays.
     #[default]
     KeepTrying,
-    /// The messages are left out.
+    /// Skips the messages.
     Skip {
-        /// When to stop trying.
+        /// When to give up.
         after: GiveUp,
-        /// How loudly it is logged.
+        /// The level at which it is logged.
         log: LogLevel,
     },
-    /// Dead letters with the messages are put into a stream, and the messages are left out then.
+    /// Writes the messages as dead letters to a stream, and then skips them.
     DeadLetter {
-        /// When to stop trying.
+        /// When to give up.
         after: GiveUp,
-        /// That stream. A short name means one in the region and account of the AWS default chain.
+        /// The stream. A short name means a stream in the region and account of the AWS default chain.
         stream: StreamRef,
-        /// How loudly it is logged.
+        /// The level at which it is logged.
         log: LogLevel,
     },
-    /// The module stops with an error.
+    /// Stops the run with an error.
     Fail {
-        /// When to stop trying.
+        /// When to give up.
         after: GiveUp,
     },
 }
 
-/// When to stop trying: after so many attempts or so much time, whichever is over first.
+/// When to give up: after a number of attempts or a time, whichever is reached first.
 ///
-/// With neither, the first failure of a call, all its own attempts within `call` together, is the last.
+/// With neither, the attempts end when the time limit of a call is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GiveUp {
-    /// Most attempts.
+    /// The maximum number of attempts.
     pub max_attempts: Option<NonZeroU32>,
-    /// Longest time, from the first attempt on.
+    /// The maximum time, from the first attempt on.
     pub timeout: Option<Duration>,
 }
 
@@ -102,7 +102,7 @@ impl FunctionPattern {
         }
     }
 
-    /// Whether the pattern names one function; such a pattern wins over one that names a namespace.
+    /// Whether the pattern names one function. Such a pattern takes precedence over one that names a namespace.
     pub fn is_specific(&self) -> bool {
         matches!(self, Self::Function(_))
     }
@@ -131,7 +131,7 @@ impl fmt::Display for FunctionPattern {
     }
 }
 
-/// A text that names neither a function nor a namespace of functions.
+/// The error for a text that is neither a function nor a namespace of functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidPattern;
 
@@ -143,7 +143,7 @@ impl fmt::Display for InvalidPattern {
 
 impl std::error::Error for InvalidPattern {}
 
-/// The address of functions, in which `{function.name}` stands for the function's name.
+/// The address of functions, with `{function.name}` as a placeholder for the function's name.
 ///
 /// ```
 /// use statefun_kinesis_module::UrlTemplate;
@@ -159,13 +159,13 @@ impl UrlTemplate {
     const PLACEHOLDER: &str = "{function.name}";
     const SCHEMES: [&str; 4] = ["http", "https", "http+unix", "https+unix"];
 
-    /// The template as it stands in the file.
+    /// The template as written in the file.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The host to which requests go unencrypted over a network: that of an `http` address, unless it is the machine
-    /// itself (`localhost`, 127.0.0.0/8, `[::1]`).
+    /// The host to which requests are sent unencrypted over a network: the host of an `http` address, except this
+    /// machine itself (`localhost`, 127.0.0.0/8, `[::1]`).
     pub fn plain_host(&self) -> Option<&str> {
         let (scheme, rest) = self.0.split_once("://")?;
         if !scheme.eq_ignore_ascii_case("http") {
@@ -204,7 +204,7 @@ impl FromStr for UrlTemplate {
         if rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@')) {
             return Err(InvalidUrlTemplate::User);
         }
-        // A unix address has no host: the path of the socket follows at once.
+        // A unix address has no host; the path of the socket follows directly.
         let is_unix = scheme.len() > "https".len();
         if rest.is_empty() || (!is_unix && rest.starts_with(['/', '?', '#', ':'])) {
             return Err(InvalidUrlTemplate::Host);
@@ -226,15 +226,15 @@ impl fmt::Display for UrlTemplate {
 /// What is wrong with the text of a [`UrlTemplate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidUrlTemplate {
-    /// It does not start with a scheme that functions are served by.
+    /// It does not start with a supported scheme.
     Scheme,
-    /// It names no host, or no socket.
+    /// It has no host or no socket.
     Host,
     /// It has a user, and perhaps a password, before its host.
     User,
-    /// It has blanks or control characters in it.
+    /// It has spaces or control characters.
     Blank,
-    /// It has another placeholder than `{function.name}`.
+    /// It has a placeholder other than `{function.name}`.
     Placeholder,
 }
 
@@ -243,8 +243,8 @@ impl fmt::Display for InvalidUrlTemplate {
         f.write_str(match self {
             Self::Scheme => "expected an address that starts with http://, https://, http+unix:// or https+unix://",
             Self::Host => "expected a host after `://`, or the path of a socket",
-            Self::User => "an address has no user and no password in it",
-            Self::Blank => "an address has no blanks",
+            Self::User => "an address must not have a user or a password",
+            Self::Blank => "an address must not have spaces",
             Self::Placeholder => "`{function.name}` is the only placeholder",
         })
     }
@@ -252,30 +252,30 @@ impl fmt::Display for InvalidUrlTemplate {
 
 impl std::error::Error for InvalidUrlTemplate {}
 
-/// How requests to remote functions are made: the `transport` of an endpoint. The defaults are StateFun's.
+/// The transport of requests to remote functions: the `transport` of an endpoint. The defaults are StateFun's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportSpec {
-    /// Timeout of one invocation, with all its attempts.
+    /// Time limit of an invocation with all its attempts. Default: 2 minutes.
     pub call_timeout: Duration,
-    /// The connect timeout.
+    /// The connect timeout. Default: 20 s.
     pub connect_timeout: Duration,
-    /// How long to wait for more of an answer; without one, only the call's own time counts.
+    /// Longest wait for more of an answer. Default: none; only the call timeout applies.
     pub read_timeout: Option<Duration>,
-    /// How long to wait until more of a request is taken; without one, only the call's own time counts.
+    /// Longest wait until the server takes more of a request. Default: none; only the call timeout applies.
     pub write_timeout: Option<Duration>,
-    /// How long an idle connection is kept.
+    /// How long an idle connection is kept. Default: 15 s.
     pub pool_ttl: Duration,
-    /// Maximum number of connections that are kept.
+    /// Maximum number of idle connections, and of requests in flight. Default: 1024.
     pub pool_size: NonZeroU32,
-    /// Maximum size of a response.
+    /// Maximum size of an answer. Default: 32 MiB.
     pub payload_max_bytes: NonZeroU32,
-    /// A file with the certificates that are trusted, as the module file names it.
+    /// The file of the trusted certificates, as written in the module file.
     pub trust_ca_certs: Option<String>,
-    /// A file with the certificate that is shown to the server.
+    /// The file of the client certificate, which the server checks.
     pub client_cert: Option<String>,
-    /// A file with the key to that certificate.
+    /// The file of the key of that certificate.
     pub client_key: Option<String>,
-    /// A file with the password of that key, or the password.
+    /// The password of that key, or the path of a file that has it.
     pub client_key_password: Option<Secret>,
 }
 

@@ -6,32 +6,32 @@ use statefun_kinesis_types::{
 
 use crate::{ClientProperties, ClientSpec};
 
-/// A Kinesis ingress: which streams are read, from where on, and to which functions their records go.
+/// A Kinesis ingress: the streams to read, the startup position, and the functions that get the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressSpec {
     /// The ingress's name.
     pub id: TypeName,
-    /// Where the service is.
+    /// The AWS region, or the endpoint of the service.
     pub region: AwsRegion,
     /// The credentials for calls to AWS.
     pub credentials: AwsCredentials,
-    /// Where reading starts on a shard that has no stored position.
+    /// Where reading starts in a shard without a stored position.
     pub startup: StartupPosition,
     /// The streams, each with its route; at least one when it comes from a module file.
     pub streams: Vec<StreamRoute>,
-    /// How records are fetched.
+    /// How records are read.
     pub consumer: ConsumerSpec,
-    /// What happens to records that cannot be turned into messages, on streams that do not say so themselves.
+    /// The handling of records that cannot become messages, for streams without their own.
     pub invalid_records: InvalidRecordHandling,
-    /// How the AWS client speaks to the service.
+    /// The connection settings of the AWS client.
     pub client: ClientSpec,
     /// The file's `clientConfigProperties` that have no effect here.
     pub client_properties: ClientProperties,
 }
 
 impl IngressSpec {
-    /// An ingress that polls these streams from the latest record on, with region and credentials of the AWS default
-    /// chain, and that fails on an invalid record.
+    /// Creates an ingress that polls these streams from the latest record on, with region and credentials of the AWS
+    /// default chain, and that fails on an invalid record.
     pub fn new(id: TypeName, streams: Vec<StreamRoute>) -> Self {
         Self {
             id,
@@ -46,7 +46,7 @@ impl IngressSpec {
         }
     }
 
-    /// What happens to invalid records of a stream of this ingress.
+    /// The handling of invalid records of a stream of this ingress.
     pub fn invalid_records_of<'s>(&'s self, route: &'s StreamRoute) -> &'s InvalidRecordHandling {
         route.invalid_records.as_ref().unwrap_or(&self.invalid_records)
     }
@@ -55,30 +55,29 @@ impl IngressSpec {
 /// One stream of an ingress: the type of its records and the functions that get them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamRoute {
-    /// The stream. Records are routed by exactly its ARN; the ARN of a short name is looked up before the
-    /// module runs.
+    /// The stream. Records are routed by the exact ARN; the ARN of a short name is looked up before the module runs.
     pub stream: StreamRef,
-    /// The type name that every record's value carries.
+    /// The type name of the messages' values.
     pub value_type: TypeName,
     /// The functions that get each record, in this order; at least one when it comes from a module file.
     pub targets: Vec<FunctionType>,
-    /// What happens to records that cannot be turned into messages; without it, what the ingress says.
+    /// The handling of records that cannot become messages; `None` uses the ingress' setting.
     pub invalid_records: Option<InvalidRecordHandling>,
 }
 
 impl StreamRoute {
-    /// A route from a stream to functions.
+    /// Creates a route from a stream to functions.
     pub fn new(stream: impl Into<StreamRef>, value_type: TypeName, targets: Vec<FunctionType>) -> Self {
         Self { stream: stream.into(), value_type, targets, invalid_records: None }
     }
 }
 
-/// How an ingress fetches records: a module file's `consumer`.
+/// How an ingress reads records: a module file's `consumer`.
 ///
-/// What is `None` is left to the consumer.
+/// Fields that are `None` use the consumer's defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ConsumerSpec {
-    /// Polls each shard. All polling readers of a shard share 5 calls and 2 MiB per second.
+    /// Polls each shard. All polling consumers of a shard share 5 calls and 2 MiB per second.
     Polling {
         /// Most records of one call, 1 to 10 000.
         max_records: Option<NonZeroU32>,
@@ -87,7 +86,7 @@ pub enum ConsumerSpec {
         /// How often to look for new shards in each stream.
         discovery_interval: Option<Duration>,
     },
-    /// Each shard pushes its records, with 2 MiB per second for this consumer alone.
+    /// Subscribes to each shard, with 2 MiB per second for this consumer alone.
     EnhancedFanOut {
         /// The name under which the consumer is registered at each stream.
         name: ConsumerName,
@@ -107,9 +106,9 @@ impl Default for ConsumerSpec {
 /// Who registers the consumer of enhanced fan-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConsumerLifecycle {
-    /// The ingress registers it when it starts and there is none.
+    /// The ingress registers it at its start, if it is not registered.
     #[default]
     Managed,
-    /// It is registered already. It is an error if it is missing.
+    /// It has to be registered before. It is an error if it is missing.
     Given,
 }

@@ -1,4 +1,4 @@
-//! What a module of Stateful Functions declares: ingresses, egresses and endpoints, as plain values.
+//! The declarations of a Stateful Functions module: ingresses, egresses and endpoints, as plain values.
 //!
 //! ```
 //! use statefun_kinesis_module::{EgressSpec, IngressSpec, StreamRoute};
@@ -15,10 +15,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Module files in YAML are read into these values by the `spec` crate, which has them too. A program that builds its
-//! ingresses and egresses in code needs this crate only, and compiles no YAML reader.
+//! The `spec` crate reads module files in YAML into these values, and re-exports them. A program that builds its
+//! ingresses and egresses in code needs only this crate and compiles no YAML parser.
 //!
-//! Fields that are `None` leave the choice to the consumer or the producer.
+//! A field that is `None` uses the default of the consumer or the producer.
 
 mod client;
 mod egress;

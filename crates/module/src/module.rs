@@ -4,23 +4,24 @@ use statefun_kinesis_types::FunctionType;
 
 use crate::{EgressSpec, EndpointSpec, IngressSpec};
 
-/// What the documents of a module file declare, checked one by one and against each other.
+/// The declarations of a module file, checked on their own and against each other.
 ///
-/// Ids are unique among the ingresses and among the egresses, and no two routes of an ingress share a stream.
+/// Ids are unique among the ingresses and among the egresses, and no two routes of an ingress have the same stream.
 ///
-/// What variables of the file stand for may be secret, so `Debug` prints only how many of each there are.
+/// Values of variables in the file may be secret, so `Debug` prints only the number of ingresses, egresses and
+/// endpoints.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Module {
-    /// Where records come from, in file order.
+    /// The ingresses, in file order.
     pub ingresses: Vec<IngressSpec>,
-    /// Where records go to, in file order.
+    /// The egresses, in file order.
     pub egresses: Vec<EgressSpec>,
-    /// Which remote functions are served where, in file order.
+    /// The endpoints of remote functions, in file order.
     pub endpoints: Vec<EndpointSpec>,
 }
 
 impl Module {
-    /// The endpoint that serves a function: the one that names it, else the one that names its namespace.
+    /// Returns the endpoint of a function: the one that names the function, or else one that names its namespace.
     pub fn endpoint_for(&self, function: &FunctionType) -> Option<&EndpointSpec> {
         let serving = || self.endpoints.iter().filter(|endpoint| endpoint.functions.matches(function));
         serving().find(|endpoint| endpoint.functions.is_specific()).or_else(|| serving().next())

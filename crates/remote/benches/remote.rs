@@ -1,5 +1,5 @@
-//! What a call to a remote function costs beside a bare HTTP client that posts the same bytes to the same server:
-//! figures rather than times per call.
+//! The cost of a call to a remote function, compared with a bare HTTP client that posts the same bytes to the same
+//! server: figures rather than times per call.
 //!
 //! Server and clients share one thread, over loopback, so that all of the work counts. The server gives the same answer
 //! to every request: one state that is set.

@@ -1,4 +1,4 @@
-//! What an answer on the wire means.
+//! Decodes answers of StateFun's protocol.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,24 +15,24 @@ use statefun_kinesis_protocol::{
 };
 use statefun_kinesis_types::{Address, InvalidValue, PutRecord, TypeName};
 
-/// Why the body of an answer is none.
+/// Why the body of an answer is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidAnswer {
-    #[error("the answer is no message of the protocol")]
+    #[error("the answer is not a message of the StateFun protocol")]
     Undecodable(#[from] DecodeError),
-    #[error("the answer has no target for a message")]
+    #[error("the answer has a message without a target")]
     NoTarget,
-    #[error("the answer has a name that is none")]
+    #[error("the answer has an invalid name")]
     Name(#[from] InvalidValue),
-    #[error("a message to the egress {egress} is a `{typename}`, where a `{KINESIS_EGRESS_RECORD}` is expected")]
+    #[error("a message to the egress {egress} has the type `{typename}`, but `{KINESIS_EGRESS_RECORD}` is expected")]
     NotARecord { egress: TypeName, typename: String },
-    #[error("a message to the egress {egress} is no record")]
+    #[error("a message to the egress {egress} cannot be decoded as a record")]
     UndecodableRecord { egress: TypeName, source: DecodeError },
-    #[error("a record for the egress {egress} cannot be one")]
+    #[error("a record for the egress {egress} is invalid")]
     InvalidRecord { egress: TypeName, source: InvalidValue },
 }
 
-/// Reads an answer. An empty one is valid: no effects.
+/// Decodes an answer. An empty body is valid and has no effects.
 pub(crate) fn read(body: Bytes) -> Result<Answer, InvalidAnswer> {
     match FromFunction::decode(body)?.response {
         None => Ok(Answer::Handled(Effects::default())),

@@ -1,4 +1,4 @@
-//! Connections to endpoints: TCP or a unix socket.
+//! Opens connections to endpoints, by TCP or a unix socket.
 
 use std::{
     future::Future,
@@ -25,17 +25,17 @@ use crate::{
     tls::{self, TlsFiles},
 };
 
-/// Opens connections, with TLS where the address says `https`.
+/// Opens connections, with TLS for `https` addresses.
 pub(crate) type Connector = HttpsConnector<Dial>;
 
-/// Makes the connector of an endpoint. `tls` is `None` where addresses do not say `https`, and `socket` is where it
-/// connects to, when that is not what addresses say.
+/// Creates the connector of an endpoint. `tls` is `None` for addresses without `https`. `socket` is the path of the
+/// unix socket, or `None` for TCP.
 pub(crate) fn connector(
     timeout: Duration,
     tls: Option<&TlsFiles>,
     socket: Option<PathBuf>,
 ) -> Result<Connector, EndpointError> {
-    let tls = tls.map_or_else(tls::without_trust, tls::trusting)?;
+    let tls = tls.map_or_else(tls::config_without_certificates, tls::config_with_certificates)?;
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2();
     Ok(builder.wrap_connector(Dial::new(timeout, socket)))
 }

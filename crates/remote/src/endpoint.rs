@@ -38,7 +38,7 @@ use crate::{
 /// The media type of requests and answers.
 const OCTETS: &str = "application/octet-stream";
 
-/// Why an endpoint cannot be used.
+/// Why an endpoint could not be created.
 #[derive(Debug)]
 pub struct EndpointError {
     message: String,
@@ -68,16 +68,16 @@ impl Error for EndpointError {
     }
 }
 
-/// Remote functions: an `io.statefun.endpoints.v2/http` document of a module file.
+/// Calls the remote functions of an `io.statefun.endpoints.v2/http` document over HTTP.
 ///
-/// Requests are posted over HTTP/1.1, or over HTTP/2 where a server offers it with TLS. Connections are kept for the
-/// next request. An answer may be compressed by gzip.
+/// Requests are sent by HTTP/1.1, or by HTTP/2 if the server offers it with TLS. Connections are kept for the next
+/// request. Answers may be compressed with gzip.
 #[derive(Debug)]
 pub struct RemoteEndpoint {
     template: UrlTemplate,
-    /// How long an answer may be silent.
+    /// Longest wait for more of an answer.
     read_timeout: Option<Duration>,
-    /// How long a request may not move on.
+    /// Longest wait until the server takes more of a request.
     write_timeout: Option<Duration>,
     payload_max_bytes: NonZeroU32,
     connections: ConnectionSettings,
@@ -95,7 +95,7 @@ struct ConnectionSettings {
 
 #[derive(Debug, Default)]
 struct Clients {
-    /// By the socket that they connect to, or none.
+    /// The clients by their unix socket; `None` for TCP.
     by_socket: HashMap<Option<PathBuf>, PostClient>,
     by_function: HashMap<FunctionType, (PostClient, Uri)>,
 }
@@ -103,14 +103,14 @@ struct Clients {
 type PostClient = Client<Connector, Upload>;
 
 impl RemoteEndpoint {
-    /// Gets ready to post requests. Nothing is connected yet.
+    /// Creates the endpoint and reads its certificates. Does not connect yet.
     ///
     /// # Errors
     ///
-    /// When certificates or keys that the endpoint names cannot be read, or the address is none.
+    /// When certificates or keys of the endpoint cannot be read, or the address is not valid.
     pub fn new(spec: &EndpointSpec) -> Result<Self, EndpointError> {
-        // Each field is named, so that a new one does not compile before it has an effect. Those without a name here are
-        // settings of the runtime that makes the requests.
+        // Names each field, so that a new field does not compile until somebody decides what it does here. Fields bound
+        // to `_` are settings of the runtime that makes the requests.
         let EndpointSpec { functions, url_path_template, max_num_batch_requests: _, transport, failures: _ } = spec;
         let TransportSpec {
             call_timeout: _,
@@ -134,7 +134,7 @@ impl RemoteEndpoint {
             connections: ConnectionSettings { connect_timeout, pool_ttl, pool_size, tls },
             clients: Mutex::default(),
         };
-        // What is wrong with files and address is told now, and not at the first message.
+        // Reports problems with files and address now rather than at the first message.
         let function = match functions {
             FunctionPattern::Function(function) => Some(function.clone()),
             FunctionPattern::Namespace(_) => "example/function".parse().ok(),
@@ -152,7 +152,7 @@ impl RemoteEndpoint {
         }
         let url = self.template.url_for(function);
         let target =
-            Target::parse(&url).map_err(|error| EndpointError::new(format!("{url} is no address")).because(error))?;
+            Target::parse(&url).map_err(|error| EndpointError::new(format!("invalid address {url}")).because(error))?;
         let client = match clients.by_socket.get(&target.socket) {
             Some(client) => client.clone(),
             None => {
@@ -188,23 +188,23 @@ impl RemoteEndpoint {
         let response = self.response(client.request(request), &progress).await?;
         let status = response.status();
         if !status.is_success() {
-            let said = self.beginning(response).await;
-            return Err(InvokeError::new(format!("the function's server answered {status}: {said}")));
+            let beginning = self.error_text(response).await;
+            return Err(InvokeError::new(format!("the function's server answered {status}: {beginning}")));
         }
         let (headers, body) = self.body(response).await?;
         let is_octets = |kind: &HeaderValue| {
             let kind = kind.as_bytes();
             kind.len() >= OCTETS.len() && kind[..OCTETS.len()].eq_ignore_ascii_case(OCTETS.as_bytes())
         };
-        // Without a type it may be an answer, and reading it tells.
+        // An answer without a content type may be valid. Decoding it will show that.
         if let Some(kind) = headers.get(CONTENT_TYPE).filter(|kind| !is_octets(kind)) {
-            let said = shown(&body);
-            return Err(InvokeError::new(format!("the answer is of type {kind:?} and not {OCTETS}: {said}")));
+            let beginning = shown(&body);
+            return Err(InvokeError::new(format!("the answer is of type {kind:?} and not {OCTETS}: {beginning}")));
         }
         Ok(body)
     }
 
-    /// Waits for the head of the answer, and no longer than the stage that the request is in may take.
+    /// Waits for the head of the answer, with the timeout of the stage that the request is in.
     async fn response(
         &self,
         request: hyper_util::client::legacy::ResponseFuture,
@@ -213,7 +213,7 @@ impl RemoteEndpoint {
         tokio::pin!(request);
         loop {
             let (limit, what) = match progress.stage() {
-                // The connector has the time-out of its own.
+                // The connector has its own timeout.
                 Stage::Connecting => (None, "connect"),
                 Stage::Writing => (self.write_timeout, "write"),
                 Stage::Waiting => (self.read_timeout, "read"),
@@ -222,51 +222,52 @@ impl RemoteEndpoint {
                 response = &mut request => {
                     return response.map_err(|error| InvokeError::new("the connection failed").because(error));
                 }
-                () = progress.moved() => {}
+                () = progress.advanced() => {}
                 () = expiry(limit) => return Err(timed_out(what, limit)),
             }
         }
     }
 
-    /// The head and the body of an answer, unpacked, within the limit of its size.
+    /// Reads the head and the body of an answer, and decompresses the body. Fails if it exceeds the limit of its size.
     async fn body(&self, response: Response<Incoming>) -> Result<(HeaderMap, Bytes), InvokeError> {
         let limit = self.payload_max_bytes.get() as usize;
         let too_large =
             || InvokeError::new(format!("the answer has more than the {limit} bytes that `payload_max_bytes` allows"));
         let (head, mut body) = response.into_parts();
         let mut whole = Bytes::new();
-        let mut pieces = BytesMut::new();
+        let mut chunks = BytesMut::new();
         while let Some(frame) = self.frame(&mut body).await? {
-            let Ok(piece) = frame.into_data() else { continue };
-            if whole.len() + pieces.len() + piece.len() > limit {
+            let Ok(chunk) = frame.into_data() else { continue };
+            if whole.len() + chunks.len() + chunk.len() > limit {
                 return Err(too_large());
             }
-            if whole.is_empty() && pieces.is_empty() {
-                // Most answers come in one piece, which is not copied.
-                whole = piece;
+            if whole.is_empty() && chunks.is_empty() {
+                // Most answers have one chunk, which is then not copied.
+                whole = chunk;
             } else {
-                pieces.extend_from_slice(&std::mem::take(&mut whole));
-                pieces.extend_from_slice(&piece);
+                chunks.extend_from_slice(&std::mem::take(&mut whole));
+                chunks.extend_from_slice(&chunk);
             }
         }
-        if !pieces.is_empty() {
-            whole = pieces.freeze();
+        if !chunks.is_empty() {
+            whole = chunks.freeze();
         }
         match head.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
             None | Some(b"identity") => {}
             Some(b"gzip" | b"x-gzip") => {
-                let mut unpacked = Vec::new();
-                let mut packed = flate2::read::MultiGzDecoder::new(&*whole).take(limit as u64 + 1);
-                let read = packed.read_to_end(&mut unpacked);
-                read.map_err(|error| InvokeError::new("the answer cannot be unpacked").because(error))?;
-                if unpacked.len() > limit {
+                let mut decompressed = Vec::new();
+                // Reads at most one byte more than the limit, so that a small answer cannot fill the memory.
+                let mut decoder = flate2::read::MultiGzDecoder::new(&*whole).take(limit as u64 + 1);
+                let read = decoder.read_to_end(&mut decompressed);
+                read.map_err(|error| InvokeError::new("the answer cannot be decompressed").because(error))?;
+                if decompressed.len() > limit {
                     return Err(too_large());
                 }
-                whole = unpacked.into();
+                whole = decompressed.into();
             }
             Some(other) => {
                 let other = String::from_utf8_lossy(other);
-                return Err(InvokeError::new(format!("the answer is packed by `{other}`, which was not asked for")));
+                return Err(InvokeError::new(format!("the answer has the encoding `{other}`; only gzip is supported")));
             }
         }
         Ok((head.headers, whole))
@@ -278,26 +279,28 @@ impl RemoteEndpoint {
             frame = body.frame() => frame,
             () = expiry(limit) => return Err(timed_out("read", limit)),
         };
-        frame.transpose().map_err(|error| InvokeError::new("the answer broke off").because(error))
+        frame
+            .transpose()
+            .map_err(|error| InvokeError::new("the connection failed in the middle of the answer").because(error))
     }
 
-    /// The beginning of an error's body, which usually says what is wrong.
-    async fn beginning(&self, response: Response<Incoming>) -> String {
-        /// How long a server may take to say what is wrong.
-        const PATIENCE: Duration = Duration::from_secs(1);
+    /// Reads the beginning of an error's body, which usually has the cause.
+    async fn error_text(&self, response: Response<Incoming>) -> String {
+        /// Longest wait for the text.
+        const READ_MAX: Duration = Duration::from_secs(1);
         let mut body = response.into_body();
-        let mut said = BytesMut::new();
+        let mut text = BytesMut::new();
         let read = async {
-            while said.len() < SHOWN_MAX_BYTES
+            while text.len() < SHOWN_MAX_BYTES
                 && let Ok(Some(frame)) = self.frame(&mut body).await
             {
-                if let Ok(piece) = frame.into_data() {
-                    said.extend_from_slice(&piece);
+                if let Ok(chunk) = frame.into_data() {
+                    text.extend_from_slice(&chunk);
                 }
             }
         };
-        let _ = timeout(PATIENCE, read).await;
-        shown(&said)
+        let _ = timeout(READ_MAX, read).await;
+        shown(&text)
     }
 }
 
@@ -309,7 +312,7 @@ impl Invoke for RemoteEndpoint {
         let answered = posted.unwrap_or_else(|_| Err(timed_out("call", Some(time)))).and_then(|body| {
             answer::read(body).map_err(|error| InvokeError::new("the answer cannot be used").because(error))
         });
-        // A module may have many endpoints: whoever reads of the failure learns at once where to look.
+        // A module may have many endpoints, so the message names the address.
         answered.map_err(|error| match Target::parse(&self.template.url_for(function)) {
             Ok(target) => InvokeError::new(format!("POST {} failed", target.shown())).because(error),
             Err(_) => error,
@@ -318,7 +321,7 @@ impl Invoke for RemoteEndpoint {
 }
 
 fn timed_out(what: &str, limit: Option<Duration>) -> InvokeError {
-    InvokeError::new(format!("no answer within the time-out `{what}` of {:?}", limit.unwrap_or_default()))
+    InvokeError::new(format!("no answer within the timeout `{what}` of {:?}", limit.unwrap_or_default()))
 }
 
 async fn expiry(limit: Option<Duration>) {
@@ -328,7 +331,7 @@ async fn expiry(limit: Option<Duration>) {
     }
 }
 
-/// Bytes of an answer that an error shows.
+/// Most bytes of an answer that an error message shows.
 const SHOWN_MAX_BYTES: usize = 200;
 
 fn shown(body: &[u8]) -> String {
@@ -368,7 +371,7 @@ mod tests {
 
     use super::*;
 
-    /// Each field of an endpoint that is about connections changes them.
+    /// Each field of an endpoint that is about connections changes their settings.
     #[test]
     fn each_field_of_a_transport_arrives() {
         let is_of_the_runtime = |path: &[&str]| match path {

@@ -1,8 +1,7 @@
 //! Remote functions of Stateful Functions, called over HTTP.
 //!
-//! A [`RemoteEndpoint`] handles the requests of mailboxes: it posts each to the server that an
-//! `io.statefun.endpoints.v2/http` document of a module names, in StateFun's own protocol, and reads the answer. So
-//! programs that were written with a StateFun SDK serve functions unchanged.
+//! A [`RemoteEndpoint`] posts each request to the server that an `io.statefun.endpoints.v2/http` document of a module
+//! names, in StateFun's protocol, and decodes the answer. Programs that use a StateFun SDK work unchanged.
 //!
 //! ```
 //! use statefun_kinesis_module::EndpointSpec;
@@ -13,8 +12,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The crate makes one attempt per request and keeps no state of functions. When to retry, and what else to do about a
-//! failure, is decided by the runtime in the `functions` crate, which is given the endpoint.
+//! The crate makes one attempt per request and keeps no state of functions. The runtime in the `functions` crate
+//! decides when to retry and how to handle failures.
 
 mod answer;
 mod connect;

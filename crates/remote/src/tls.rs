@@ -1,4 +1,4 @@
-//! The certificates and keys of connections.
+//! Reads the certificates and keys of connections.
 
 use std::{path::Path, sync::Arc};
 
@@ -14,9 +14,9 @@ use crate::endpoint::EndpointError;
 /// The files of certificates and keys that an endpoint names.
 #[derive(Debug)]
 pub(crate) struct TlsFiles {
-    /// The authorities that are trusted; those of the machine when there is no file.
+    /// The trusted certificate authorities; without a file, those of the machine.
     pub(crate) trust_ca_certs: Option<String>,
-    /// The certificate that is shown to the server.
+    /// The client certificate, which the server checks.
     pub(crate) client_cert: Option<String>,
     pub(crate) client_key: Option<String>,
     pub(crate) client_key_password: Option<Secret>,
@@ -25,22 +25,22 @@ pub(crate) struct TlsFiles {
 fn client_config() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, EndpointError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    builder.map_err(|error| EndpointError::new("cannot set TLS up").because(error))
+    builder.map_err(|error| EndpointError::new("cannot set up TLS").because(error))
 }
 
-/// For an endpoint without TLS. No certificates are read.
-pub(crate) fn without_trust() -> Result<ClientConfig, EndpointError> {
+/// The configuration of an endpoint without TLS. Reads no certificates.
+pub(crate) fn config_without_certificates() -> Result<ClientConfig, EndpointError> {
     Ok(client_config()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
-/// For an endpoint that uses TLS.
-pub(crate) fn trusting(files: &TlsFiles) -> Result<ClientConfig, EndpointError> {
+/// The configuration of an endpoint with TLS.
+pub(crate) fn config_with_certificates(files: &TlsFiles) -> Result<ClientConfig, EndpointError> {
     let TlsFiles { trust_ca_certs, client_cert, client_key, client_key_password } = files;
     let builder = client_config()?.with_root_certificates(roots(trust_ca_certs.as_deref())?);
     let (Some(certificate), Some(key)) = (client_cert, client_key) else {
         if client_cert.is_some() || client_key.is_some() {
             return Err(EndpointError::new(
-                "`client_cert` and `client_key` belong together, and one of them is missing",
+                "`client_cert` and `client_key` have to be set together, but one of them is missing",
             ));
         }
         return Ok(builder.with_no_client_auth());
@@ -51,24 +51,26 @@ pub(crate) fn trusting(files: &TlsFiles) -> Result<ClientConfig, EndpointError> 
     configured.map_err(|error| EndpointError::new("the client certificate and its key cannot be used").because(error))
 }
 
-/// The key in a file, which may be encrypted. The password may be a file that has it, as StateFun wants it.
+/// Reads the key of a file, which may be encrypted. `password` is the password or, as in StateFun, the path of a file
+/// that has it.
 fn private_key(file: &str, password: Option<&Secret>) -> Result<PrivateKeyDer<'static>, EndpointError> {
     let pem = std::fs::read(file).map_err(|error| cannot_read(file, error))?;
     let text = String::from_utf8_lossy(&pem);
     if text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(EndpointError::new(format!(
-            "the client key {file} is encrypted in the way of old versions of OpenSSL; convert it with `openssl pkcs8 -topk8`"
+            "the client key {file} uses the old OpenSSL encryption, which is not supported; convert it with \
+             `openssl pkcs8 -topk8`"
         )));
     }
     if !text.contains("BEGIN ENCRYPTED PRIVATE KEY") {
         return PrivateKeyDer::from_pem_slice(&pem).map_err(|error| cannot_read(file, error));
     }
     let Some(password) = password else {
-        return Err(EndpointError::new(format!("the client key {file} is encrypted; give `client_key_password`")));
+        return Err(EndpointError::new(format!("the client key {file} is encrypted; set `client_key_password`")));
     };
     let password = match std::fs::read_to_string(password.expose()) {
         Ok(read) => Secret::new(read.trim_end_matches(['\r', '\n'])),
-        // It is not a file, so it is the password.
+        // There is no such file, so this is the password itself.
         Err(_) => password.clone(),
     };
     let (_, document) = SecretDocument::from_pem(&text).map_err(|error| cannot_read(file, error))?;
@@ -81,7 +83,7 @@ fn private_key(file: &str, password: Option<&Secret>) -> Result<PrivateKeyDer<'s
     Ok(PrivatePkcs8KeyDer::from(decrypted.as_bytes().to_vec()).into())
 }
 
-/// The certificates in a file, or else those of the machine.
+/// Reads the certificates of a file, or those of the machine without a file.
 fn roots(file: Option<&str>) -> Result<RootCertStore, EndpointError> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = file {
@@ -107,7 +109,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, EndpointErr
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| cannot_read(&file.display(), error))?;
     if certificates.is_empty() {
-        return Err(EndpointError::new(format!("there is no certificate in {}", file.display())));
+        return Err(EndpointError::new(format!("{} has no certificates", file.display())));
     }
     Ok(certificates)
 }

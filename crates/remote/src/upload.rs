@@ -1,4 +1,4 @@
-//! A request's body that tells how much of it was taken.
+//! The body of a request, which reports how far its upload is.
 
 use std::{
     convert::Infallible,
@@ -14,22 +14,22 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
-/// How far a request is.
+/// The stage of a request. Each stage has its own timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// There is no connection yet.
     Connecting,
-    /// Some of the body is not taken yet.
+    /// A part of the body is not written yet.
     Writing,
-    /// All of it is taken: the answer is next.
+    /// The body is written, and the answer is next.
     Waiting,
 }
 
-/// Tells how far a request is.
+/// The progress of a request, shared between its body and the task that waits for the answer.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     stage: AtomicU8,
-    moved: Notify,
+    advanced: Notify,
 }
 
 impl Progress {
@@ -41,18 +41,19 @@ impl Progress {
         }
     }
 
-    /// Waits until some more of the body is taken.
-    pub(crate) async fn moved(&self) {
-        self.moved.notified().await;
+    /// Waits until another chunk of the body is written.
+    pub(crate) async fn advanced(&self) {
+        self.advanced.notified().await;
     }
 
     fn reach(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Release);
-        self.moved.notify_one();
+        self.advanced.notify_one();
     }
 }
 
-/// A body in pieces, so that a peer that takes none of a large one is told from a peer that is slow.
+/// A body that is sent in chunks. With chunks, the write timeout can distinguish a server that reads nothing from one
+/// that reads a large body slowly.
 #[derive(Debug)]
 pub(crate) struct Upload {
     rest: Bytes,
@@ -60,8 +61,8 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Bytes of a piece: a few writes of a socket.
-    const PIECE: usize = 64 << 10;
+    /// Bytes of a chunk, a few writes to a socket.
+    const CHUNK: usize = 64 << 10;
 
     pub(crate) fn new(body: Bytes, progress: Arc<Progress>) -> Self {
         Self { rest: body, progress }
@@ -77,9 +78,9 @@ impl Body for Upload {
         if this.rest.is_empty() {
             return Poll::Ready(None);
         }
-        let piece = this.rest.split_to(this.rest.len().min(Self::PIECE));
+        let chunk = this.rest.split_to(this.rest.len().min(Self::CHUNK));
         this.progress.reach(if this.rest.is_empty() { Stage::Waiting } else { Stage::Writing });
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {

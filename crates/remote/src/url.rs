@@ -1,21 +1,21 @@
-//! Where a function's requests go.
+//! Addresses of functions.
 
 use std::path::PathBuf;
 
 use http::Uri;
 
-/// An address of functions, as a connection and a request need it.
+/// An address of functions, split into the URI of requests and the socket to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// What the request says.
+    /// The URI of requests.
     pub(crate) uri: Uri,
-    /// The socket to connect to, when it is not what the address says.
+    /// The path of the unix socket; `None` for TCP, where the URI has host and port.
     pub(crate) socket: Option<PathBuf>,
 }
 
 impl Target {
-    /// Takes an address apart. Of `http+unix:///run/functions.sock/serve` the part that ends in `.sock` is the socket, as
-    /// in StateFun, and the rest is the path of the request; without such a part all of it is the socket.
+    /// Parses an address. In `http+unix:///run/functions.sock/serve` the part up to `.sock` is the socket, as in
+    /// StateFun, and the rest is the path of the request. Without `.sock/` the whole path is the socket.
     pub(crate) fn parse(url: &str) -> Result<Self, http::Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         let scheme = scheme.to_ascii_lowercase();
@@ -30,7 +30,7 @@ impl Target {
         Ok(Self { uri, socket: Some(socket.into()) })
     }
 
-    /// The address for people: without what may be a secret in it.
+    /// The address for messages, without user, password and query, which may be secret.
     pub(crate) fn shown(&self) -> String {
         let path = self.uri.path();
         match &self.socket {

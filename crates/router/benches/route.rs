@@ -1,4 +1,4 @@
-//! What routing costs per message, beside a loop that only touches each record.
+//! The cost of routing per message, compared with a loop that only touches each record.
 //!
 //! The items are messages: records times targets. The floor touches each record as often as there are targets.
 
@@ -71,7 +71,7 @@ fn floor_touch_each_record(bencher: Bencher<'_, '_>, case: Case) {
     });
 }
 
-/// Looking at each message: what functions pay that decide by themselves what to keep.
+/// Reads each message: the cost for functions that decide themselves what to keep.
 #[divan::bench(args = CASES)]
 fn route_and_look_at_each_message(bencher: Bencher<'_, '_>, case: Case) {
     let route = case.route();

@@ -4,15 +4,15 @@ use statefun_kinesis_types::{Record, ShardId, StreamArn};
 
 use crate::MessageCollector;
 
-/// Makes messages of records in a way of its own, in place of the routes of a module file.
+/// Makes messages of records, in place of the routes of a module.
 ///
-/// It gets the stream's ARN, not its short name: two streams of one name in two regions are two streams.
+/// It gets the stream's ARN rather than its short name, because streams in two regions may have the same name.
 ///
 /// ```
 /// use statefun_kinesis_router::{Deserializer, DeserializeError, MessageCollector};
 /// use statefun_kinesis_types::{Address, Record, ShardId, StreamArn, TypedValue};
 ///
-/// /// Addresses each record by the text in front of the first comma of its payload.
+/// /// Addresses each record by the text before the first comma of its payload.
 /// #[derive(Debug)]
 /// struct ByFirstColumn;
 ///
@@ -33,12 +33,12 @@ use crate::MessageCollector;
 /// }
 /// ```
 pub trait Deserializer: Debug + Send + Sync + 'static {
-    /// Makes any number of messages of one record, and gives them to `out`. No message means that the record is done.
+    /// Adds any number of messages of one record to `out`. A record without messages counts as done.
     ///
     /// # Errors
     ///
-    /// When the record is not what was expected. It is dealt with as the `invalidRecordHandling` of its stream says; what
-    /// it gave to `out` before counts for nothing.
+    /// When the record is invalid. It is then handled as the `invalidRecordHandling` of its stream says, and messages
+    /// that it has added to `out` are ignored.
     fn deserialize(
         &self,
         stream: &StreamArn,
@@ -57,12 +57,12 @@ pub struct DeserializeError {
 }
 
 impl DeserializeError {
-    /// What is wrong with the record.
+    /// Creates an error with the reason why the record is invalid.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), source: None }
     }
 
-    /// Adds the error that was the cause.
+    /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

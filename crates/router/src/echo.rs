@@ -3,9 +3,9 @@ use statefun_kinesis_types::{PutRecord, TypeName};
 
 use crate::{Delivery, FunctionError, Functions};
 
-/// Sends each message back to the module's egresses: the payload as it is, with the id as partition key.
+/// Sends each message to all of the module's egresses: the unchanged payload, with the id as partition key.
 ///
-/// It stands in for functions where the way through is what matters: in a first try, in tests, in measurements.
+/// It replaces real functions in first trials, tests and benchmarks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 
@@ -14,7 +14,7 @@ impl Functions for Echo {
     async fn deliver(&self, delivery: Delivery) -> Result<(), FunctionError> {
         let egresses: Vec<TypeName> = delivery.egresses().ids().cloned().collect();
         if egresses.is_empty() {
-            return Err(FunctionError::new("echo has nowhere to send messages: the module has no egress"));
+            return Err(FunctionError::new("the echo function needs an egress, and the module has none"));
         }
         let mut receipts = Vec::with_capacity(egresses.len());
         for egress in &egresses {

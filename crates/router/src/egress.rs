@@ -20,7 +20,7 @@ pub struct Egresses(Vec<Egress>);
 #[derive(Debug)]
 struct Egress {
     id: TypeName,
-    /// Where records go that name no stream themselves.
+    /// The stream of records that do not name a stream.
     own: Option<StreamRef>,
     producers: Producers,
     /// Whether a record that was given up ends the run.
@@ -33,7 +33,7 @@ impl Egresses {
         Self(Vec::new())
     }
 
-    /// Adds an egress. Its own stream and that of its dead letters have to be there.
+    /// Adds an egress. Its default stream and the stream of its dead letters have to exist.
     pub(crate) async fn connect(
         &mut self,
         spec: &EgressSpec,
@@ -75,18 +75,18 @@ impl Egresses {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as [`send_to`](Self::send_to).
     pub async fn send(&self, egress: &TypeName, records: Vec<PutRecord>) -> Result<EgressReceipt, EgressError> {
         self.send_to(egress, None, records).await
     }
 
-    /// Whether an egress takes a record, which may name its stream. It also takes one that may not go there, if the
-    /// egress says what becomes of such records.
+    /// Checks whether an egress accepts a record. If the egress skips records that fail or puts them into dead letters,
+    /// it also accepts a record for a stream that is not allowed.
     ///
     /// # Errors
     ///
-    /// When the module has no such egress; when neither the record nor the egress names a stream; when the egress'
-    /// `allowedStreams` leave the record's out, and that is to fail.
+    /// When the module has no such egress; when neither the record nor the egress names a stream; when the record's
+    /// stream is not in the egress' `allowedStreams` and `failedRecordHandling` is `fail`.
     pub fn check(&self, egress: &TypeName, stream: Option<&StreamRef>, record: &PutRecord) -> Result<(), EgressError> {
         let egress = self.find(egress)?;
         let stream = egress.stream(stream, Some(record))?;
@@ -100,15 +100,15 @@ impl Egresses {
         Ok(())
     }
 
-    /// Sends records to a stream that they name, or else to the one of their egress, in order per partition key.
+    /// Sends records to the given stream, or else to the default stream of the egress, in order per partition key.
     ///
-    /// It waits while the egress has as many records of the stream outstanding as it may, and returns when they are
-    /// accepted; the receipt tells when they are stored.
+    /// It waits while the stream has its maximum of outstanding records, and returns when the new ones are accepted.
+    /// The receipt resolves when they are stored.
     ///
     /// # Errors
     ///
-    /// Those of [`check`](Self::check), and when a record can never be stored, such as one that is too large or whose
-    /// stream does not exist, and that is to fail. None of the records was accepted then.
+    /// Those of [`check`](Self::check), and when a record can never be stored, for example because it is too large or
+    /// the stream does not exist, and `failedRecordHandling` is `fail`. None of the records was accepted then.
     pub async fn send_to(
         &self,
         egress: &TypeName,
@@ -124,8 +124,8 @@ impl Egresses {
         }
     }
 
-    /// Refuses records from now on, and sends what it has until the deadline. Gives the number of records that could
-    /// not be sent by then, stream by stream.
+    /// Rejects records from now on, and sends accepted ones until the deadline. Returns the number of records that
+    /// could not be sent by then, by stream.
     pub(crate) async fn close(&self, deadline: Instant) -> Vec<(StreamRef, usize)> {
         let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let closing = self.0.iter().map(|egress| async move {
@@ -154,7 +154,7 @@ impl Egress {
     }
 }
 
-/// What is done about records that fail permanently, and the producer of the dead letters.
+/// How an egress handles records that fail permanently, and the producer of its dead letters.
 async fn on_failure_of(
     spec: &EgressSpec,
     clients: &dyn Clients,
@@ -171,10 +171,10 @@ async fn on_failure_of(
     })
 }
 
-/// The stream of an egress, and the producers that the egress asks for.
+/// The default stream of an egress, and a builder of its producers.
 ///
-/// Each field of the model is named here, so that a new one does not compile before it has an effect. Region, credentials
-/// and `client` made the clients.
+/// It names each field of the model, so that a new field does not compile until somebody decides what it does here. The
+/// clients were made from region, credentials and `client`.
 fn producers_of(spec: &EgressSpec, clients: Arc<dyn Clients>) -> (Option<StreamRef>, ProducersBuilder) {
     let EgressSpec {
         id,
@@ -209,7 +209,7 @@ fn producers_of(spec: &EgressSpec, clients: Arc<dyn Clients>) -> (Option<StreamR
     (own, builder)
 }
 
-/// What the module says, and the producer's defaults for the rest.
+/// The module's settings of aggregation, with the producer's defaults for those that are not set.
 fn aggregation_of(AggregationSpec { max_bytes, max_records }: AggregationSpec) -> Aggregation {
     let default = Aggregation::default();
     Aggregation {
@@ -218,8 +218,8 @@ fn aggregation_of(AggregationSpec { max_bytes, max_records }: AggregationSpec) -
     }
 }
 
-/// What the egresses of a router have done so far; it can be looked at while the router runs. It keeps nothing alive:
-/// when the run is over, there is nothing to see any more.
+/// Metrics of a router's egresses, which can be read while the router runs. It does not keep the run alive, and is
+/// empty after the run.
 #[derive(Clone, Debug)]
 pub struct EgressMetrics(Weak<Run>);
 
@@ -228,13 +228,13 @@ impl EgressMetrics {
         Self(Arc::downgrade(run))
     }
 
-    /// The counts now, of each stream that an egress has written, in the order of the module's egresses.
+    /// Returns the current metrics of each stream that an egress has written, in the order of the module's egresses.
     pub fn snapshot(&self) -> Vec<EgressStreamMetrics> {
         self.0.upgrade().map_or_else(Vec::new, |run| run.egresses.metrics())
     }
 }
 
-/// What was done with a stream of an egress until one moment. The records of dead-letter streams are not in it.
+/// A snapshot of the metrics of one stream of an egress. Records of dead-letter streams are not counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EgressStreamMetrics {
@@ -242,11 +242,11 @@ pub struct EgressStreamMetrics {
     pub egress: TypeName,
     /// The stream.
     pub stream: StreamArn,
-    /// What its producer has done.
+    /// The metrics of its producer.
     pub producer: Metrics,
 }
 
-/// Tells when records that an egress accepted are stored.
+/// Resolves when records that an egress accepted are stored.
 #[derive(Debug)]
 #[must_use = "records whose receipt is dropped may be lost without notice"]
 pub struct EgressReceipt {
@@ -257,8 +257,8 @@ pub struct EgressReceipt {
 }
 
 impl EgressReceipt {
-    /// Waits until all the records are stored, and gives their number and the bytes of their payloads. Those that the
-    /// egress gave up and left out, or put into a dead-letter stream, do not count.
+    /// Waits until all the records are stored, and returns their number and the bytes of their payloads. Records that
+    /// the egress skipped or put into a dead-letter stream do not count.
     ///
     /// # Errors
     ///
@@ -275,7 +275,7 @@ impl EgressReceipt {
     }
 }
 
-/// Why records did not reach an egress.
+/// Why records were not accepted or not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
     /// No egress of the module has that name.
@@ -284,7 +284,7 @@ pub enum EgressError {
         /// The name.
         egress: TypeName,
     },
-    /// A record names no stream, and its egress has none. Nothing was sent.
+    /// A record does not name a stream, and its egress has no default stream. Nothing was sent.
     #[error(
         "egress {egress} has no streamName, and a record{} names no stream either",
         partition_key.as_ref().map_or_else(String::new, |key| format!(" with the key {key}"))
@@ -296,7 +296,9 @@ pub enum EgressError {
         partition_key: Option<PartitionKey>,
     },
     /// A record names a stream that its egress may not write. Nothing was sent.
-    #[error("allowedStreams of egress {egress} leave out {stream}, which a record with the key {partition_key} names")]
+    #[error(
+        "a record with the key {partition_key} is for {stream}, which allowedStreams of egress {egress} does not list"
+    )]
     NotAllowed {
         /// The egress.
         egress: TypeName,
@@ -306,19 +308,19 @@ pub enum EgressError {
         partition_key: PartitionKey,
     },
     /// A record can never be stored, or the egress is closed. Nothing was sent.
-    #[error("egress {egress} refused a record")]
+    #[error("egress {egress} rejected a record")]
     Refused {
         /// The egress.
         egress: TypeName,
-        /// What is wrong with the record.
+        /// The cause.
         source: SendError,
     },
-    /// A record was sent, and could not be stored.
+    /// A record was sent but could not be stored.
     #[error("egress {egress} could not store a record")]
     NotStored {
         /// The egress.
         egress: TypeName,
-        /// What Kinesis said.
+        /// The cause.
         source: SendError,
     },
 }
@@ -341,7 +343,7 @@ mod tests {
 
     use super::*;
 
-    /// They make the client, which a router is given.
+    /// Fields that make the client, which the router gets from the program.
     const OF_CLIENTS: [&str; 3] = ["awsRegion", "awsCredentials", "clientConfigProperties"];
 
     /// Each field of an egress changes its producers.

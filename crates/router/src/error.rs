@@ -6,7 +6,7 @@ use statefun_kinesis_types::{ShardId, StreamArn, TypeName};
 
 use crate::{EgressError, FunctionError};
 
-/// Why a router could not be built: something that the module asks for is not there.
+/// Why a router could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// An ingress cannot be read.
@@ -14,10 +14,10 @@ pub enum BuildError {
     Ingress {
         /// The ingress.
         ingress: TypeName,
-        /// What is wrong.
+        /// The cause.
         source: ConsumerError,
     },
-    /// Two entries of an ingress turned out to be the same stream, one by its name and one by its ARN.
+    /// Two entries of an ingress name the same stream, one by its short name and one by its ARN.
     #[error("ingress {ingress} has two entries for stream {stream}: list all targets in one entry")]
     DuplicateStream {
         /// The ingress.
@@ -25,8 +25,8 @@ pub enum BuildError {
         /// The stream.
         stream: StreamArn,
     },
-    /// An ingress asks for enhanced fan-out and was given no client for it.
-    #[error("ingress {ingress} asks for enhanced fan-out, which its client does not offer")]
+    /// An ingress uses enhanced fan-out but has no client for it.
+    #[error("ingress {ingress} uses enhanced fan-out, but has no client for it; set one with `Ingress::fan_out`")]
     NoFanOut {
         /// The ingress.
         ingress: TypeName,
@@ -36,23 +36,23 @@ pub enum BuildError {
     Egress {
         /// The egress.
         egress: TypeName,
-        /// What is wrong.
+        /// The cause.
         source: Arc<ProducerError>,
     },
 }
 
-/// Why a run ended before it was asked to.
+/// Why a run ended with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An ingress cannot be read any more.
-    #[error("ingress {ingress} cannot be read any more")]
+    /// Reading an ingress failed permanently.
+    #[error("reading ingress {ingress} failed")]
     Ingress {
         /// The ingress.
         ingress: TypeName,
-        /// What is wrong.
+        /// The cause.
         source: ConsumerError,
     },
-    /// A record came from a stream that the ingress has no route for.
+    /// The ingress has no route for the stream of a record.
     #[error("ingress {ingress} has no route for stream {stream}")]
     NoRoute {
         /// The ingress.
@@ -60,14 +60,15 @@ pub enum RunError {
         /// The stream.
         stream: StreamArn,
     },
-    /// A record cannot become a message, and the ingress says that this is to fail. Its position does not move.
+    /// A record cannot become a message, and the ingress' `invalidRecordHandling` is `fail`. Its position does not
+    /// move.
     #[error(transparent)]
     InvalidRecord(Box<InvalidRecord>),
     /// Functions failed permanently.
     #[error("functions failed")]
     Functions(#[source] FunctionError),
     /// Functions dropped a delivery without completing it, so that the position of its shard could never move again.
-    #[error("functions dropped records of stream {stream}, {shard}, without saying that they are done")]
+    #[error("functions dropped records of stream {stream}, {shard}, without completing them")]
     Dropped {
         /// The stream.
         stream: StreamArn,

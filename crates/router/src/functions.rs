@@ -6,44 +6,44 @@ use statefun_kinesis_types::{ShardId, StreamArn, Timestamp};
 
 use crate::{EgressReceipt, Egresses, RoutedBatch, RunHandle, progress::arrivals, run::Run};
 
-/// What handles messages and keeps no state: something as plain as [`Echo`](crate::Echo), or a program's own.
+/// Handles messages without state, such as [`Echo`](crate::Echo) or a type of your own.
 ///
 /// Functions with state implement [`StatefulHandler`](crate::StatefulHandler) instead.
 #[async_trait]
 pub trait Functions: fmt::Debug + Send + Sync + 'static {
-    /// A run begins; called once, before the first delivery. The default does nothing.
+    /// Called once at the start of a run, before the first delivery. The default does nothing.
     fn begin(&self, run: RunHandle) {
         let _ = run;
     }
 
-    /// Takes over a batch of messages.
+    /// Takes a batch of messages.
     ///
-    /// It returns once the batch is *accepted*; handling may go on behind. Deliveries of one shard come one after the
-    /// other, in the order of the shard, and not returning is how functions slow reading down. The delivery has to be
-    /// completed when everything that came of it is done: that alone moves the position of its shard. A delivery that
-    /// is dropped was not processed: its shard's position would never move again, so it ends the run with
-    /// [`RunError::Dropped`](crate::RunError::Dropped), unless the run is ending already. Its records are read again
-    /// after the next start.
+    /// It returns once the batch is *accepted*; handling may continue in the background. Deliveries of one shard come
+    /// one after the other, in the order of the shard. Functions apply backpressure by returning late. The delivery has
+    /// to be completed when all its work is done; only that moves the position of its shard. A delivery that is dropped
+    /// instead counts as not processed. The position of its shard could never move again, so the run ends with
+    /// [`RunError::Dropped`](crate::RunError::Dropped), unless it is ending already. The next start reads its records
+    /// again.
     ///
     /// # Errors
     ///
-    /// When functions fail permanently. The run ends with the error; the delivery counts as not processed.
+    /// When functions fail permanently. The run ends with the error, and the delivery counts as not processed.
     async fn deliver(&self, delivery: Delivery) -> Result<(), FunctionError>;
 
-    /// The run has ended: nothing more is delivered, in-flight deliveries are done or given up, egresses and ingresses
-    /// are closed. The default does nothing.
+    /// Called at the end of a run: there are no more deliveries, deliveries in flight are completed or given up, and
+    /// egresses and ingresses are closed. The default does nothing.
     ///
-    /// It is called once at the end of every run that was not dropped, also of one that ends with an error.
+    /// It is called once for every run that was not dropped, also if the run ends with an error.
     ///
     /// # Errors
     ///
-    /// When functions cannot end in an orderly way. The run then ends with this error, if it had no other.
+    /// When functions cannot end in an orderly way. The run then ends with this error, unless it has an earlier one.
     async fn close(&self) -> Result<(), FunctionError> {
         Ok(())
     }
 }
 
-/// A batch of messages that functions take over, with the means to say that they are done with it.
+/// A batch of messages for functions, which have to complete it when they are done.
 #[derive(Debug)]
 pub struct Delivery {
     batch: RoutedBatch,
@@ -68,48 +68,48 @@ impl Delivery {
         &self.batch
     }
 
-    /// The module's egresses, to which functions may send records.
+    /// The module's egresses, for sending records.
     pub fn egresses(&self) -> &Egresses {
         &self.completion.run.egresses
     }
 
-    /// The run that the delivery belongs to, for functions that go on after they have returned.
+    /// The run that the delivery belongs to, for work that continues after [`Functions::deliver`] has returned.
     pub fn run(&self) -> RunHandle {
         RunHandle::new(Arc::clone(&self.completion.run))
     }
 
-    /// The messages and the means to complete them, apart.
+    /// Splits the delivery into its messages and its completion.
     pub fn into_parts(self) -> (RoutedBatch, Completion) {
         (self.batch, self.completion)
     }
 
-    /// Says that the batch is done, and that nothing was sent for it.
+    /// Completes the delivery. For batches for which no records were sent.
     pub fn done(self) {
         self.completion.done();
     }
 
-    /// Says that the batch is done once all these records have reached their egress.
+    /// Completes the delivery once all these records are stored.
     pub fn done_after(self, receipts: Vec<EgressReceipt>) {
         self.completion.done_after(receipts);
     }
 }
 
-/// The means to say that a delivery is done. Dropped, it says that the delivery was not processed, which ends the run.
+/// Completes a delivery. If it is dropped instead, the delivery counts as not processed, which ends the run.
 #[derive(Debug)]
 #[must_use = "a delivery that is not completed counts as not processed"]
 pub struct Completion {
     stream: StreamArn,
     shard: ShardId,
-    /// There until the delivery is acknowledged.
+    /// Set until the delivery is acknowledged.
     acknowledgement: Option<Acknowledgement>,
     arrivals: Vec<Timestamp>,
     run: Arc<Run>,
-    /// Keeps a stopping router waiting.
+    /// A stopping router waits until all of these are dropped.
     _in_flight: tokio_util::task::task_tracker::TaskTrackerToken,
 }
 
 impl Completion {
-    /// Says that the delivery is done, and that nothing was sent for it.
+    /// Completes the delivery. For batches for which no records were sent.
     pub fn done(mut self) {
         self.run.progress.done(&self.arrivals, self.run.clock.now());
         if let Some(acknowledgement) = self.acknowledgement.take() {
@@ -117,8 +117,8 @@ impl Completion {
         }
     }
 
-    /// Says that the delivery is done once all these records have reached their egress. One that cannot reach it ends
-    /// the run with an error.
+    /// Completes the delivery once all these records are stored. A record that cannot be stored ends the run with an
+    /// error.
     pub fn done_after(self, receipts: Vec<EgressReceipt>) {
         if receipts.is_empty() {
             return self.done();
@@ -153,12 +153,12 @@ pub struct FunctionError {
 }
 
 impl FunctionError {
-    /// A failure, in words that name the function or the address.
+    /// Creates an error. The message should name the function or the address.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
     }
 
-    /// The same with the error that led to it.
+    /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

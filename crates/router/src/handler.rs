@@ -8,11 +8,10 @@ use tokio::time::Instant;
 
 use crate::{FunctionError, Functions, RoutedBatch, RunHandle, Unfinished};
 
-/// What a [`Router`](crate::Router) gives messages to, together with where positions are kept.
+/// The handler of a [`Router`](crate::Router)'s messages, and the store of its positions.
 ///
-/// There are two kinds, and each has its own way to be durable. [`Stateless`] functions complete each delivery when they
-/// are done with it, and the consumer saves the position. A [`StatefulHandler`] commits positions together with
-/// everything that came of the records.
+/// There are two kinds, and each has its own way to be durable. [`Stateless`] functions complete each delivery, and the
+/// consumer then saves its position. A [`StatefulHandler`] commits positions together with the effects of the records.
 #[derive(Clone, Debug)]
 pub struct Handler(pub(crate) Kind);
 
@@ -23,7 +22,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether what was taken over survives the process.
+    /// Whether messages that were taken survive the process.
     pub(crate) fn is_durable(&self) -> bool {
         match self {
             Self::Stateless(_) => false,
@@ -33,7 +32,7 @@ impl Kind {
 }
 
 impl Handler {
-    /// A handler that keeps positions in its own store.
+    /// Creates a handler that keeps positions in its own store.
     pub fn stateful(handler: Arc<dyn StatefulHandler>) -> Self {
         Self(Kind::Stateful(handler))
     }
@@ -46,16 +45,16 @@ impl From<Stateless> for Handler {
 }
 
 impl<F: Functions> From<Arc<F>> for Handler {
-    /// Functions without state, whose positions are kept in memory.
+    /// Creates stateless functions with positions in memory.
     fn from(functions: Arc<F>) -> Self {
         Stateless::new(functions).into()
     }
 }
 
-/// Gives the store for the positions of an ingress.
+/// Returns the store for the positions of an ingress.
 type Checkpoints = dyn Fn(&TypeName) -> Arc<dyn CheckpointStore> + Send + Sync;
 
-/// Functions without state, and where the positions of what they are done with are saved.
+/// Functions without state, and the stores of their positions.
 #[derive(Clone)]
 pub struct Stateless {
     pub(crate) functions: Arc<dyn Functions>,
@@ -63,12 +62,12 @@ pub struct Stateless {
 }
 
 impl Stateless {
-    /// These functions. Positions are kept in memory, so that each start is a first one.
+    /// Creates a handler with positions in memory: each start begins at the startup position.
     pub fn new(functions: Arc<dyn Functions>) -> Self {
         Self { functions, checkpoints: Arc::new(|_| Arc::new(MemoryCheckpoints::new())) }
     }
 
-    /// Saves the positions of each ingress in the store that `checkpoints` gives for it.
+    /// Saves the positions of each ingress in the store that `checkpoints` returns for it.
     #[must_use]
     pub fn checkpoints(
         mut self,
@@ -89,41 +88,41 @@ impl fmt::Debug for Stateless {
     }
 }
 
-/// What handles messages and keeps messages, states and positions in one store.
+/// Handles messages, and keeps messages, states and positions in one store.
 ///
-/// It belongs to one run of one router. The methods are called in the order in which they stand here.
+/// A handler serves one run of one router. The methods are called in the order of their declaration.
 #[async_trait]
 pub trait StatefulHandler: fmt::Debug + Send + Sync + 'static {
-    /// Where the store has the positions of an ingress. The consumer reads them when it is built, and stores there where
-    /// reading begins.
+    /// The store of the positions of an ingress. When it is built, the consumer reads them, and stores the startup
+    /// positions of shards that have none.
     fn positions(&self, ingress: &TypeName) -> Arc<dyn PositionStore>;
 
-    /// Whether what was taken over survives the process. A stopping router then waits for nothing but the last commit.
+    /// Whether messages that were taken survive the process. If so, a stopping router waits only for the last commit.
     fn is_durable(&self) -> bool;
 
-    /// A run begins; called once, before the first batch. What the store had waiting goes on now. The positions of what
-    /// is read are taken from `positions`, each with its ingress, and committed together with what came of the records.
-    /// An ingress whose streams lie in several regions or accounts is there several times.
+    /// Called once at the start of a run, before the first batch. Starts the work that waits in the store. The handler
+    /// takes the positions of each ingress from `positions`, and commits them together with the effects of the records.
+    /// An ingress with streams in several regions or accounts is listed several times.
     fn begin(&self, run: RunHandle, positions: Vec<(TypeName, Positions)>);
 
-    /// Takes messages over, and acknowledges their batch under the same lock, so that a commit has the messages and the
+    /// Takes messages, and acknowledges their batch under the same lock, so that a commit has both the messages and the
     /// position, or neither. Waits while there is no room. Batches of one shard come one after the other.
     ///
-    /// Dropped before its end, it has taken all of the batch or nothing.
+    /// If the future is dropped before its end, it has taken the whole batch or nothing.
     ///
     /// # Errors
     ///
     /// When messages cannot be taken at all. The run ends with the error, and the batch counts as not read.
     async fn take(&self, batch: RoutedBatch, acknowledgement: Acknowledgement) -> Result<(), FunctionError>;
 
-    /// Nothing more is taken over. Handlers that are [durable](Self::is_durable) end their requests now; others go on
-    /// until nothing waits any more, at most until the deadline.
+    /// Stops the handler. [Durable](Self::is_durable) handlers end their requests now. Others continue until no
+    /// messages wait, at most until the deadline.
     async fn stop(&self, deadline: Instant);
 
-    /// The run has ended, and egresses and ingresses are closed: makes the last commit, and tells what is lost because
-    /// it was not finished and is not durable.
+    /// Makes the last commit, after egresses and ingresses are closed. Returns the work that is lost, because it is
+    /// unfinished and not durable.
     ///
-    /// It is called once at the end of every run that was not dropped, also of one that ends with an error.
+    /// It is called once for every run that was not dropped, also if the run ends with an error.
     ///
     /// # Errors
     ///

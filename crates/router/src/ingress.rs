@@ -6,7 +6,7 @@ use statefun_kinesis_module::IngressSpec;
 
 use crate::Deserializer;
 
-/// An ingress with the client that reads it.
+/// An ingress, with its clients and settings.
 #[derive(Debug)]
 pub struct Ingress {
     pub(crate) spec: IngressSpec,
@@ -18,35 +18,35 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// An ingress whose records are routed as its module file says.
+    /// Creates an ingress whose records are routed as the module says.
     ///
-    /// All its streams have to be where the client is: in one region of one account.
+    /// All its streams have to be in the client's region and account.
     pub fn new(spec: IngressSpec, client: Arc<dyn KinesisClient>) -> Self {
         Self { spec, client, fan_out: None, dead_letters: None, deserializer: None, settings: Settings::default() }
     }
 
-    /// Subscribes through this client, if the ingress asks for enhanced fan-out.
+    /// Sets the client for enhanced fan-out. It is required if the ingress uses enhanced fan-out.
     #[must_use]
     pub fn fan_out(mut self, client: Arc<dyn FanOutClient>) -> Self {
         self.fan_out = Some(client);
         self
     }
 
-    /// Writes dead letters through this client; through the one that reads otherwise.
+    /// Sets the client that writes dead letters. Default: the client that reads.
     #[must_use]
     pub fn dead_letters(mut self, client: Arc<dyn KinesisClient>) -> Self {
         self.dead_letters = Some(client);
         self
     }
 
-    /// Makes messages of records this way, in place of value type and targets of the module file.
+    /// Makes messages of records with a deserializer, in place of the module's value types and targets.
     #[must_use]
     pub fn deserializer(mut self, deserializer: Arc<dyn Deserializer>) -> Self {
         self.deserializer = Some(deserializer);
         self
     }
 
-    /// Reads this way: intervals, bounds, retries. What the ingress' own `consumer` sets goes before.
+    /// Sets intervals, limits and retries of the consumer. The ingress' own `consumer` settings take precedence.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;

@@ -1,5 +1,5 @@
-//! The engine of the project: records come in through ingresses, are routed by exact stream ARN, go to functions, and
-//! what functions send goes out through egresses.
+//! The engine of the project. It reads records through ingresses, routes them to functions by their stream's ARN, and
+//! writes what functions send through egresses.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -44,7 +44,8 @@
 //! # }
 //! ```
 //!
-//! The crate knows no backend: clients are handed in. It keeps no state for functions: a [`StatefulHandler`] does that.
+//! The crate does not choose a backend; the program passes the clients. It keeps no state for functions; a
+//! [`StatefulHandler`] does that.
 
 mod deserializer;
 mod echo;
@@ -54,7 +55,7 @@ mod functions;
 mod handle;
 mod handler;
 mod ingress;
-mod lane;
+mod ingress_reader;
 mod message;
 mod progress;
 mod route;

@@ -8,7 +8,7 @@ use statefun_kinesis_types::{
 
 use crate::Route;
 
-/// Records of one shard with the messages that came of them; the records' bytes are shared, never copied.
+/// Records of one shard with their messages. The bytes of the records are shared, never copied.
 ///
 /// Per record there is one message for each target, in the order of the targets, and records keep the order of their
 /// shard.
@@ -23,9 +23,9 @@ pub struct RoutedBatch {
 
 #[derive(Debug)]
 enum Messages {
-    /// One message per record and target; nothing is written down per message.
+    /// One message per record and target, computed from the route.
     Routed(Arc<Route>),
-    /// What a deserializer made of the records.
+    /// The messages that a deserializer made of the records.
     Deserialized(Vec<OwnedMessage>),
 }
 
@@ -38,8 +38,8 @@ struct OwnedMessage {
 }
 
 impl RoutedBatch {
-    /// Sends each record to each target of the route, addressed by its partition key. Gives back the records that have
-    /// none, and so no address.
+    /// Addresses each record to each target of the route, by its partition key. Returns the records without a partition
+    /// key separately, because they have no address.
     pub fn route(route: Arc<Route>, shard: ShardId, mut records: Vec<Record>) -> (Self, Vec<Record>) {
         let keyless = records.extract_if(.., |record| record.partition_key.is_none()).collect();
         let (ingress, stream) = (route.ingress.clone(), route.stream.clone());
@@ -56,17 +56,17 @@ impl RoutedBatch {
         Self { ingress, stream, shard, records, messages: Messages::Deserialized(messages.messages) }
     }
 
-    /// The ingress that the records came through.
+    /// The ingress of the records.
     pub fn ingress(&self) -> &TypeName {
         &self.ingress
     }
 
-    /// The stream that the records came from.
+    /// The stream of the records.
     pub fn stream(&self) -> &StreamArn {
         &self.stream
     }
 
-    /// The shard that the records came from.
+    /// The shard of the records.
     pub fn shard(&self) -> &ShardId {
         &self.shard
     }
@@ -76,7 +76,7 @@ impl RoutedBatch {
         &self.records
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     pub fn message_count(&self) -> usize {
         match &self.messages {
             Messages::Routed(route) => self.records.len() * route.targets.len(),
@@ -116,7 +116,7 @@ impl RoutedBatch {
     }
 }
 
-/// A message to a function: borrowed from its batch, so that looking at it costs nothing.
+/// A message to a function. It is borrowed from its batch, so that no bytes are copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     function: &'a FunctionType,
@@ -134,7 +134,7 @@ enum Id<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The function that the message is for.
+    /// The target function.
     pub fn function(&self) -> &'a FunctionType {
         self.function
     }
@@ -147,11 +147,12 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The id as the partition key of a record to be written.
+    /// Returns the id as a partition key, for writing a record.
     ///
     /// # Errors
     ///
-    /// When a deserializer chose an id that is no partition key: an empty one, or one of more than 256 characters.
+    /// When a deserializer chose an id that is not a valid partition key: an empty one, or one of more than 256
+    /// characters.
     pub fn partition_key(&self) -> Result<PartitionKey, InvalidValue> {
         match self.id {
             Id::Key(key) => Ok(key.clone()),
@@ -159,7 +160,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Function and id together, for keeping.
+    /// Returns the target address, owned.
     pub fn to_address(&self) -> Address {
         let id = match self.id {
             Id::Key(key) => key.clone().into(),
@@ -173,48 +174,48 @@ impl<'a> Message<'a> {
         self.value_type
     }
 
-    /// The value's bytes, if there is a value.
+    /// The bytes of the value; `None` when the value is absent.
     pub fn payload(&self) -> Option<&'a Bytes> {
         self.payload
     }
 
-    /// Type and bytes together, for keeping; the bytes are shared.
+    /// Returns the type and the bytes, owned. The bytes are shared.
     pub fn to_value(&self) -> TypedValue {
         TypedValue { typename: self.value_type.clone(), value: self.payload.cloned() }
     }
 
-    /// The ingress that the message came through.
+    /// The ingress of the message.
     pub fn ingress(&self) -> &'a TypeName {
         &self.batch.ingress
     }
 
-    /// The stream that the message's record came from.
+    /// The stream of the message's record.
     pub fn stream(&self) -> &'a StreamArn {
         &self.batch.stream
     }
 
-    /// The shard that the message's record came from.
+    /// The shard of the message's record.
     pub fn shard(&self) -> &'a ShardId {
         &self.batch.shard
     }
 
-    /// The place of the message's record in its shard.
+    /// The sequence number of the message's record.
     pub fn sequence_number(&self) -> SequenceNumber {
         self.record.sequence_number
     }
 
-    /// The place of the record in the aggregate that carried it; 0 for a plain record.
+    /// The index of the record in a KPL aggregate; 0 for a record that is not aggregated.
     pub fn sub_sequence_number(&self) -> u64 {
         self.record.sub_sequence_number
     }
 
-    /// When the service took the record.
+    /// When Kinesis stored the record.
     pub fn arrival(&self) -> Timestamp {
         self.record.approximate_arrival
     }
 }
 
-/// Takes the messages that a [`Deserializer`](crate::Deserializer) makes of a record.
+/// Collects the messages that a [`Deserializer`](crate::Deserializer) makes of a record.
 #[derive(Debug, Default)]
 pub struct MessageCollector {
     messages: Vec<OwnedMessage>,
@@ -227,7 +228,7 @@ impl MessageCollector {
         self.messages.push(OwnedMessage { record: self.record, to, value });
     }
 
-    /// Takes the messages of one record; when they cannot be made, none of them.
+    /// Collects the messages of one record. After an error, none of them is kept.
     pub(crate) fn collect<E>(&mut self, record: usize, make: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
         self.record = record;
         let before = self.messages.len();

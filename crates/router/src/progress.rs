@@ -10,7 +10,7 @@ use std::{
 use hdrhistogram::Histogram;
 use statefun_kinesis_types::{Record, Timestamp};
 
-/// What a router has done so far. Counted per batch, so that a look at it costs the work nothing.
+/// Counters of a router. They are updated per batch, so that they cost little.
 #[derive(Debug)]
 pub struct Progress {
     records_in: AtomicU64,
@@ -23,63 +23,62 @@ pub struct Progress {
     latency: Mutex<Latency>,
 }
 
-/// What [`Progress`] said at one moment.
+/// A snapshot of [`Progress`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
     /// Records that were read.
     pub records_in: u64,
-    /// Bytes of their payloads.
+    /// Bytes of the payloads that were read.
     pub bytes_in: u64,
-    /// Messages that were given to functions: one per record and target.
+    /// Messages that were delivered to functions: one per record and target.
     pub messages: u64,
-    /// Records that the egress streams acknowledged.
+    /// Records that egress streams acknowledged.
     pub records_out: u64,
-    /// Bytes of their payloads.
+    /// Bytes of the payloads that egress streams acknowledged.
     pub bytes_out: u64,
-    /// Records of ingresses that are done. Without state: handled, and everything that was sent for them stored. With
-    /// state: each of their messages was handled.
+    /// Records of ingresses that are done. With stateless functions a record is done when it is handled and all records
+    /// that were sent for it are stored; with stateful functions, when all its messages are handled.
     pub records_done: u64,
-    /// Records that could not become messages, and were left out or put into a dead-letter stream.
+    /// Records that could not become messages, and were skipped or put into a dead-letter stream.
     pub records_invalid: u64,
 }
 
-/// How long records took from their arrival at Kinesis until they were done, in milliseconds of the wall clock.
+/// The latency of records, from their arrival at Kinesis until they were done, by the time of day and in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LatencySummary {
-    /// Half of the records took no longer.
+    /// The median.
     pub p50: Duration,
-    /// 95 of 100 records took no longer.
+    /// The 95th percentile.
     pub p95: Duration,
-    /// 99 of 100 records took no longer.
+    /// The 99th percentile.
     pub p99: Duration,
-    /// No record took longer.
+    /// The maximum.
     pub max: Duration,
 }
 
-/// The same times, counted by how long they were.
+/// The latency of records as a histogram.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LatencyHistogram {
-    /// Records by the least bound that they do not exceed; those above the last bound are in none.
+    /// The number of records per bound. A record counts at the first bound that it does not exceed; one above the last
+    /// bound counts at none.
     pub buckets: Vec<(Duration, u64)>,
-    /// All records, those above the last bound too.
+    /// The number of all records, including those above the last bound.
     pub records: u64,
-    /// The time of all records together, within a hundredth.
+    /// The sum of all latencies, within 1 %.
     pub sum: Duration,
 }
 
-/// A histogram that keeps two significant digits from 1 ms to a day; what took longer counts as a day.
+/// A histogram with two significant digits, from 1 ms to a day. Longer latencies count as a day.
 struct Latency(Histogram<u64>);
 
 impl Latency {
     const HIGHEST_MS: u64 = 24 * 60 * 60 * 1_000;
 
     fn new() -> Self {
-        Self(
-            Histogram::new_with_bounds(1, Self::HIGHEST_MS, 2).expect("the bounds and digits are within the library's"),
-        )
+        Self(Histogram::new_with_bounds(1, Self::HIGHEST_MS, 2).expect("the library supports these bounds and digits"))
     }
 }
 
@@ -121,7 +120,7 @@ impl Progress {
         self.bytes_out.fetch_add(bytes, Relaxed);
     }
 
-    /// Records that were read and neither done nor rejected.
+    /// The number of records that were read but neither done nor rejected.
     pub(crate) fn unfinished(&self) -> u64 {
         let counts = self.counts();
         counts.records_in.saturating_sub(counts.records_done + counts.records_invalid)
@@ -136,7 +135,7 @@ impl Progress {
         }
     }
 
-    /// The counts now.
+    /// Returns the current counts.
     pub fn counts(&self) -> Counts {
         Counts {
             records_in: self.records_in.load(Relaxed),
@@ -149,8 +148,8 @@ impl Progress {
         }
     }
 
-    /// The latencies of the records that are done, by bounds in rising order. A bound is as exact as two significant
-    /// digits of its milliseconds.
+    /// Returns the latencies of the records that are done, for bounds in rising order. Bounds are rounded to two
+    /// significant digits of their milliseconds.
     pub fn latency_histogram(&self, bounds: &[Duration]) -> LatencyHistogram {
         let mut buckets: Vec<_> = bounds.iter().map(|bound| (*bound, 0)).collect();
         let (mut records, mut millis) = (0_u64, 0_u64);
@@ -168,7 +167,7 @@ impl Progress {
         LatencyHistogram { buckets, records, sum: Duration::from_millis(millis) }
     }
 
-    /// The latencies of the records that are done; `None` while there are none.
+    /// Returns the latencies of the records that are done; `None` while no record is done.
     pub fn latency(&self) -> Option<LatencySummary> {
         let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         let at = |quantile| Duration::from_millis(latency.0.value_at_quantile(quantile));
@@ -181,7 +180,7 @@ impl Progress {
     }
 }
 
-/// The arrival times of a batch, kept while its payloads need not be.
+/// The arrival times of a batch's records, so that the payloads need not be kept for the latency.
 pub(crate) fn arrivals(records: &[Record]) -> Vec<Timestamp> {
     records.iter().map(|record| record.approximate_arrival).collect()
 }

@@ -5,7 +5,7 @@ use statefun_kinesis_types::{FunctionType, StreamArn, StreamName, StreamRef, Typ
 
 use crate::BuildError;
 
-/// Where the records of one stream go: to these functions, in this order, as values of this type.
+/// The route of a stream: the functions that get its records, in order, and the type of the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub(crate) ingress: TypeName,
@@ -15,7 +15,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The route of one stream of an ingress; `stream` is the ARN of what `route` names.
+    /// Creates the route of one stream of an ingress. `stream` is the ARN of the stream that `route` names.
     pub fn new(ingress: TypeName, stream: StreamArn, route: &StreamRoute) -> Self {
         Self { ingress, stream, value_type: route.value_type.clone(), targets: route.targets.as_slice().into() }
     }
@@ -30,12 +30,12 @@ impl Route {
         &self.stream
     }
 
-    /// The type that every message's value carries.
+    /// The type of the messages' values.
     pub fn value_type(&self) -> &TypeName {
         &self.value_type
     }
 
-    /// The functions that get a message for each record, in this order.
+    /// The functions that get a message for each record, in order.
     pub fn targets(&self) -> &[FunctionType] {
         &self.targets
     }
@@ -62,12 +62,12 @@ impl Route {
 pub struct RoutingTable(HashMap<StreamArn, Arc<Route>>);
 
 impl RoutingTable {
-    /// The routes of an ingress. `streams` are the ARNs of those that it names by their short names.
+    /// Creates the routes of an ingress. `streams` are the ARNs of the streams that it names by short names. A short
+    /// name that is not among `streams` gets no route.
     ///
     /// # Errors
     ///
-    /// When two routes are of the same stream, one by its name and one by its ARN. A short name that is not among
-    /// `streams` has no route.
+    /// When two routes are for the same stream, one by its short name and one by its ARN.
     pub fn new(ingress: &IngressSpec, streams: &[StreamArn]) -> Result<Self, BuildError> {
         let mut routes = HashMap::with_capacity(ingress.streams.len());
         for route in &ingress.streams {
@@ -85,7 +85,7 @@ impl RoutingTable {
         Ok(Self(routes))
     }
 
-    /// The route of a stream. Looked up once per batch of records of one shard, not per record.
+    /// Returns the route of a stream. The router looks it up once per batch, not per record.
     pub fn get(&self, stream: &StreamArn) -> Option<&Arc<Route>> {
         self.0.get(stream)
     }

@@ -5,21 +5,21 @@ use statefun_kinesis_types::{ShardId, StreamArn};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{EgressError, Egresses, Progress, RunError, router::AT_ONCE};
+use crate::{EgressError, Egresses, Progress, RunError, router::FAST_STOP};
 
-/// What all parts of a run share.
+/// The shared parts of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) egresses: Egresses,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) progress: Arc<Progress>,
-    /// Deliveries that were accepted and are not done.
+    /// Deliveries that were accepted but are not completed.
     pub(crate) in_flight: TaskTracker,
     /// Ends reading.
     pub(crate) stop_reading: CancellationToken,
-    /// Ends handing out what was read already.
+    /// Ends the delivery of records that were read already.
     pub(crate) stop_delivering: CancellationToken,
-    /// An error ends the run.
+    /// Cancelled when an error ends the run.
     pub(crate) failed: CancellationToken,
     error: Mutex<Option<RunError>>,
 }
@@ -38,10 +38,10 @@ impl Run {
         }
     }
 
-    /// Ends the run with an error; the first one counts.
+    /// Ends the run with an error. The first error counts.
     pub(crate) fn fail(&self, error: RunError) {
         let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        // A task that fails drops its deliveries before it can say why.
+        // A task that fails drops its deliveries before it can report its error, which is the real cause.
         if matches!(*first, None | Some(RunError::Dropped { .. })) {
             *first = Some(error);
         }
@@ -50,26 +50,26 @@ impl Run {
         self.stop_reading.cancel();
     }
 
-    /// Ends the run because a record cannot be stored. A record that was not sent before its egress was closed
-    /// is no error: the run is over already, and the delivery that the record belongs to is not completed.
+    /// Ends the run because a record cannot be stored. It is not an error if the egress was closed before the record
+    /// was sent: the run is ending anyway, and the record's delivery stays incomplete.
     pub(crate) fn fail_egress(&self, error: EgressError) {
         if !error.is_closed() {
             self.fail(RunError::Egress(error));
         }
     }
 
-    /// Ends the run because a delivery was dropped; nothing new when the run is ending anyway.
+    /// Ends the run because a delivery was dropped. Ignored when the run is ending anyway.
     pub(crate) fn dropped(&self, stream: &StreamArn, shard: &ShardId) {
         if !self.stop_reading.is_cancelled() {
             self.fail(RunError::Dropped { stream: stream.clone(), shard: shard.clone() });
         }
     }
 
-    /// Waits for work until the deadline, or until a second after the run has failed. Gives what came of it in time.
+    /// Waits for work until the deadline, or until a second after the run has failed. Returns `None` after that.
     pub(crate) async fn within<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
         let failed = async {
             self.failed.cancelled().await;
-            sleep(AT_ONCE).await;
+            sleep(FAST_STOP).await;
         };
         tokio::select! {
             biased;
@@ -79,9 +79,9 @@ impl Run {
         }
     }
 
-    /// The deadline, or a second from now when the run has failed.
+    /// The deadline, or one second from now if the run has failed and that is earlier.
     pub(crate) fn shortened(&self, deadline: Instant) -> Instant {
-        if self.failed.is_cancelled() { deadline.min(Instant::now() + AT_ONCE) } else { deadline }
+        if self.failed.is_cancelled() { deadline.min(Instant::now() + FAST_STOP) } else { deadline }
     }
 
     /// The error that ended the run, if one did.

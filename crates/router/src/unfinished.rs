@@ -2,16 +2,17 @@ use std::fmt;
 
 use statefun_kinesis_types::{FunctionType, StreamRef};
 
-/// What a run that ended has not finished, and has not made durable either.
+/// The work of an ended run that is neither finished nor durable.
 ///
-/// Records and messages are read again after the next start when their positions were kept, and are lost otherwise.
+/// If positions were stored, the next start reads its records again. Otherwise it is lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
-    /// Records of ingresses that were read and not completed.
+    /// Records of ingresses that were read but not completed.
     pub records: u64,
-    /// Messages that wait or are in flight, by function; functions without any are not there.
+    /// Messages that wait or are in flight, by function. Functions without such messages are not listed.
     pub messages: Vec<(FunctionType, u64)>,
-    /// Records that did not reach an egress stream in time, by stream; streams without any are not there.
+    /// Records that were not stored in an egress stream in time, by stream. Streams without such records are not
+    /// listed.
     pub egress_records: Vec<(StreamRef, u64)>,
 }
 
@@ -23,7 +24,7 @@ impl Unfinished {
 }
 
 impl fmt::Display for Unfinished {
-    /// Such as `12 records of ingresses, 3 messages to example/greeter, 5 records for out-stream`.
+    /// Formats it like `12 records of ingresses, 3 messages to example/greeter, 5 records for out-stream`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |count: u64| if count == 1 { "" } else { "s" };
         let mut parts = Vec::new();

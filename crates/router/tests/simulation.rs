@@ -1,9 +1,9 @@
 //! A few hundred runs of the whole engine against an unruly Kinesis, each of them repeatable by its seed.
 //!
-//! Streams are written while they are read; shards split and merge; calls fail, time out after they were carried out,
-//! and single records are refused; iterators expire; and again and again the engine is killed at whatever await it
-//! stands, and started anew from the positions that were stored. Whatever happens: every record comes out, per key in
-//! the order in which it was put, and a record comes out twice only if something went wrong.
+//! Streams are written while they are read. Shards split and merge. Calls fail, or time out after they took effect, and
+//! single records are rejected. Iterators expire. Again and again the engine is killed at any await, and started again
+//! from the stored positions. In every case each record is written to the egress, in order per key, and a record is
+//! written twice only after a fault.
 
 use std::{
     collections::BTreeMap,
@@ -120,7 +120,7 @@ async fn simulate(seed: u64) -> Seen {
     seen
 }
 
-/// A router at work.
+/// A running router.
 struct Engine {
     shutdown: CancellationToken,
     running: tokio::task::JoinHandle<Result<Unfinished, statefun_kinesis_router::RunError>>,
@@ -144,7 +144,7 @@ impl Engine {
         Self { running: tokio::spawn(router.run(shutdown.clone())), shutdown }
     }
 
-    /// The end without notice: nothing is finished, flushed or saved.
+    /// A crash: nothing is finished, flushed or saved.
     fn kill(self) {
         self.running.abort();
     }
@@ -162,7 +162,7 @@ impl Engine {
 async fn put_one(kinesis: &FakeKinesis, stream: &str, key: &str, number: u32) {
     let stream = StreamRef::from(arn(stream));
     let record = [PutRecord::new(key.parse().unwrap(), number.to_string())];
-    // The faults are meant for the engine; whoever writes tries until the record is in.
+    // The faults are meant for the engine, so the writer retries until the record is stored.
     loop {
         let stored = kinesis.put_records(&stream, &record).await;
         let repeated = || kinesis.records(&stream).iter().any(|(_, found)| found.data == record[0].data);
@@ -174,7 +174,7 @@ async fn put_one(kinesis: &FakeKinesis, stream: &str, key: &str, number: u32) {
     }
 }
 
-/// Splits a shard, or merges it with its neighbour; gives whether that could be done.
+/// Splits a shard, or merges it with its neighbour. Returns whether that was possible.
 async fn reshard(kinesis: &FakeKinesis, stream: &str, random: &mut Rng) -> bool {
     let stream = StreamRef::from(arn(stream));
     let Ok(mut shards) = kinesis.all_shards(&stream, ShardFilter::AtLatest).await else { return false };
@@ -189,7 +189,7 @@ async fn reshard(kinesis: &FakeKinesis, stream: &str, random: &mut Rng) -> bool 
     }
 }
 
-/// Lets something go wrong that the engine has to live with.
+/// Causes a fault that the engine has to tolerate.
 fn disturb(kinesis: &FakeKinesis, random: &mut Rng) {
     const KINDS: [ErrorKind; 3] = [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Timeout];
     const CALLS: [Operation; 4] =
@@ -205,7 +205,7 @@ fn disturb(kinesis: &FakeKinesis, random: &mut Rng) {
     }
 }
 
-/// The numbers that came out, by key and in the order in which a reader gets them.
+/// The numbers that were written, by key and in the order in which a reader gets them.
 fn came_out_of(kinesis: &FakeKinesis) -> BTreeMap<String, Vec<u32>> {
     let mut by_key = BTreeMap::<String, Vec<u32>>::new();
     for (_, record) in kinesis.records(&arn("out").into()) {

@@ -3,21 +3,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use statefun_kinesis_store::Store;
 
-/// A kind of store that is held to the behaviours, with data of its own.
+/// A kind of store under test, with data of its own.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Opens a store on the data, which are empty at first. It is called once for a behaviour.
+    /// Opens a store on the data, which are empty at first. Called once per behaviour.
     async fn open(&self) -> Arc<dyn Store>;
 
-    /// Ends the process that has the store, as far as the data can tell, and opens them again. A crash is the harder
-    /// test, so that an implementation that can simulate one does not close the store.
+    /// Simulates a restart of the process, and opens the data again. If possible, simulate a crash, without closing the
+    /// store: that is the harder test.
     ///
     /// The behaviour has dropped all other references to the store.
     async fn restart(&self, store: Arc<dyn Store>) -> Arc<dyn Store>;
 
-    /// Opens the data a second time, while another store is open on them: that one is fenced.
+    /// Opens the data a second time, while another store has them open, which fences the other one.
     ///
-    /// None when data that are open cannot be opened again, such as by a lock. Nothing is to be shown of fenced writers
-    /// then.
+    /// Returns `None` when data cannot be opened twice, for example because of a lock. The behaviours of fenced stores
+    /// are then not checked.
     async fn take_over(&self) -> Option<Arc<dyn Store>>;
 }

@@ -5,18 +5,18 @@ use statefun_kinesis_store::Store;
 
 use crate::Backend;
 
-/// One behaviour that every store must show: a function of this crate and the bullet that it checks.
+/// A behaviour that every store must have: a function of this crate and the bullet that it checks.
 pub struct Behaviour {
     /// The function's name, unique among all behaviours.
     pub name: &'static str,
-    /// The function's module, which has the name of the method that it is about.
+    /// The function's module, which has the name of the tested method.
     pub method: &'static str,
-    /// How the bullet in the method's `# Behavior` list begins.
+    /// The beginning of the bullet in the method's `# Behavior` list.
     pub bullet: &'static str,
     pub(crate) run: Run,
 }
 
-/// What a behaviour is given.
+/// The argument of a behaviour's function.
 pub(crate) enum Run {
     /// An empty store.
     Store(for<'a> fn(&'a dyn Store) -> BoxFuture<'a, ()>),
@@ -25,11 +25,11 @@ pub(crate) enum Run {
 }
 
 impl Behaviour {
-    /// Holds a backend to the behaviour. Its data must be empty.
+    /// Checks the behaviour on a backend. Its data must be empty.
     ///
     /// # Panics
     ///
-    /// When the backend does not show the behaviour.
+    /// When the backend does not have the behaviour.
     pub async fn check(&self, backend: &dyn Backend) {
         let run = async {
             match self.run {
@@ -37,7 +37,7 @@ impl Behaviour {
                 Run::Backend(run) => run(backend).await,
             }
         };
-        // The behaviour's own message comes first, by the panic hook; what it was about comes with the test's failure.
+        // The panic hook prints the behaviour's own message first. This one adds which behaviour it was.
         if AssertUnwindSafe(run).catch_unwind().await.is_err() {
             panic!("the store does not do what {} promises: {}", self.method, self.bullet);
         }

@@ -5,8 +5,8 @@ pub fn behaviours() -> &'static [Behaviour] {
     crate::each_behaviour!(table)
 }
 
-/// The one list of behaviours, handed to a rule of `expand_behaviours`. Each line is a function, what it is given, and how
-/// the bullet begins that it checks.
+/// The list of behaviours, passed to a rule of `expand_behaviours`. Each line has a function, its argument, and the
+/// beginning of the bullet that it checks.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! each_behaviour {
@@ -56,7 +56,7 @@ macro_rules! each_behaviour {
     };
 }
 
-/// What becomes of the list: a table of [`Behaviour`](crate::Behaviour)s, or a module of tests.
+/// Expands the list to a table of [`Behaviour`](crate::Behaviour)s, or to a module of tests.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! expand_behaviours {

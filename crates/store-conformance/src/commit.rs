@@ -7,7 +7,7 @@ use crate::{
     contents::{Read, contents, keys, number_of, owned, puts, read_while_committing},
 };
 
-/// What commits have changed is there after a restart, also what they have removed.
+/// Changes of commits survive a restart, including removals.
 pub async fn commits_outlive_a_restart(backend: &dyn Backend) {
     let mut store = backend.open().await;
     store.commit(puts([("a", "1"), ("b", "1")])).await.unwrap();
@@ -22,7 +22,7 @@ pub async fn commits_outlive_a_restart(backend: &dyn Backend) {
     }
 }
 
-/// A commit changes any number of tables.
+/// A commit may change any number of tables.
 pub async fn a_commit_changes_every_table_at_once(store: &dyn Store) {
     let mut commit = Commit::new();
     for table in Table::ALL {
@@ -41,7 +41,7 @@ pub async fn reads_see_a_commit_as_a_whole(store: &dyn Store) {
         Box::pin(async move {
             let position = store.get_one(Table::Positions, "position".into()).await.unwrap();
             let state = store.get(Table::State, keys()).await.unwrap();
-            // Read afterwards, it is of the same commit or of a later one.
+            // The state is read after the position, so it is of the same commit or of a later one.
             let (position, state) = (number_of(&position), number_of(state.iter().flatten()));
             assert!(position <= state, "the position of commit {position:?} is there, and the state of {state:?}");
             state
@@ -61,7 +61,7 @@ pub async fn the_last_change_of_a_key_counts(store: &dyn Store) {
     assert_eq!(contents(store, Table::State).await, owned(&[("a", "2"), ("c", "3")]));
 }
 
-/// A range that is deleted loses what was stored and what the commit has put before, in its own table only.
+/// Deleting a range removes stored entries and earlier puts of the same commit, only in the given table.
 pub async fn a_deleted_range_keeps_what_is_put_afterwards(store: &dyn Store) {
     store.commit(puts([("a", "1"), ("a1", "1"), ("a2", "1"), ("b", "1")])).await.unwrap();
     let mut commit = puts([("a3", "2"), ("b1", "2")]);
@@ -81,7 +81,7 @@ pub async fn a_deleted_range_keeps_what_is_put_afterwards(store: &dyn Store) {
     assert_eq!(contents(store, Table::State).await, owned(&[("a2", "3"), ("b1", "2")]));
 }
 
-/// Changes that are added when the store takes the commit stand behind the others.
+/// Changes that are added when the store takes the commit come after the others.
 pub async fn changes_that_are_added_later_count_too(store: &dyn Store) {
     let mut commit = Commit::new();
     commit.later(|commit| {
@@ -94,14 +94,14 @@ pub async fn changes_that_are_added_later_count_too(store: &dyn Store) {
     assert_eq!(contents(store, Table::Mailboxes).await, owned(&[("b", "later")]));
 }
 
-/// The first commit is the first, and each has the next number.
+/// The first commit has the number 1, and each further one the next number.
 pub async fn commits_are_counted(store: &dyn Store) {
     for number in 1..4 {
         assert_eq!(store.commit(puts([("a", "1")])).await.unwrap(), CommitNumber(number));
     }
 }
 
-/// A restart begins no new count.
+/// A restart continues the count of commits.
 pub async fn numbers_go_on_after_a_restart(backend: &dyn Backend) {
     let mut store = backend.open().await;
     for number in 1..4 {
@@ -110,15 +110,15 @@ pub async fn numbers_go_on_after_a_restart(backend: &dyn Backend) {
     }
 }
 
-/// The commit that was polled first is made first, also when its future was dropped.
+/// The commit that was polled first is made first, even if its future was dropped.
 pub async fn commits_come_in_the_order_of_asking(store: &dyn Store) {
     let mut first = std::pin::pin!(store.commit(puts([("a", "1"), ("b", "1")])));
-    // Polled once: it is under way, and dropped before it is done or not.
+    // Polled once, so that it is in progress, and then dropped, done or not.
     let waker = std::task::Waker::noop();
     let done = first.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_ready();
     let second = store.commit(puts([("a", "2")]));
     if !done {
-        // Nobody waits for the first one any more.
+        // The future of the first one is dropped here.
         first.set(store.commit(Commit::new()));
     }
     second.await.unwrap();
@@ -127,7 +127,7 @@ pub async fn commits_come_in_the_order_of_asking(store: &dyn Store) {
     assert!(found == all || !done && found == without_first, "{found:?}");
 }
 
-/// Commits that are asked for while another one is under way are all made, one after the other.
+/// Commits that start while another one is in progress are all made, one after the other.
 pub async fn commits_that_overlap_are_all_made(store: &dyn Store) {
     let commits = (1..6).map(|number| {
         let number = number.to_string();
@@ -141,7 +141,7 @@ pub async fn commits_that_overlap_are_all_made(store: &dyn Store) {
     assert_eq!(contents(store, Table::State).await, expected);
 }
 
-/// A commit without changes has a number, and changes nothing.
+/// A commit without changes gets a number and changes nothing.
 pub async fn an_empty_commit_is_counted(store: &dyn Store) {
     store.commit(puts([("a", "1")])).await.unwrap();
     assert_eq!(store.commit(Commit::new()).await.unwrap(), CommitNumber(2));
@@ -149,7 +149,7 @@ pub async fn an_empty_commit_is_counted(store: &dyn Store) {
     assert_eq!(contents(store, Table::State).await, owned(&[("a", "1"), ("b", "2")]));
 }
 
-/// Keys that are empty or too long fail as [`ErrorKind::Invalid`], and so does whatever else their commit has.
+/// A commit with an empty or too long key fails as a whole with [`ErrorKind::Invalid`].
 pub async fn an_impossible_key_is_refused_with_its_whole_commit(store: &dyn Store) {
     for key in [0, KEY_MAX_BYTES + 1] {
         let mut commit = puts([("a", "1")]);
@@ -162,7 +162,7 @@ pub async fn an_impossible_key_is_refused_with_its_whole_commit(store: &dyn Stor
     assert_eq!(store.commit(Commit::new()).await.unwrap(), CommitNumber(1));
 }
 
-/// A key may have as many bytes as [`KEY_MAX_BYTES`] says.
+/// A key may have [`KEY_MAX_BYTES`] bytes.
 pub async fn the_longest_key_is_taken(store: &dyn Store) {
     let mut commit = Commit::new();
     commit.put(Table::State, vec![b'k'; KEY_MAX_BYTES], "longest");
@@ -170,9 +170,9 @@ pub async fn the_longest_key_is_taken(store: &dyn Store) {
     assert_eq!(contents(store, Table::State).await[0].1, "longest");
 }
 
-/// After another writer has taken over, commits of the first one fail as [`ErrorKind::Fenced`] and do nothing.
+/// After another writer has taken over, commits of the first one fail with [`ErrorKind::Fenced`] and change nothing.
 ///
-/// There is nothing to show where data that are open cannot be opened again.
+/// Not checked for stores whose data cannot be opened twice.
 pub async fn a_fenced_writer_changes_nothing(backend: &dyn Backend) {
     let first = backend.open().await;
     first.commit(puts([("a", "1")])).await.unwrap();

@@ -1,10 +1,10 @@
-//! What behaviours put into a store and find there.
+//! The test data of behaviours, and functions that read them.
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use statefun_kinesis_store::{Commit, Entry, KeyRange, Store, StoreExt, Table};
 
-/// A commit of puts into the state table.
+/// Builds a commit of puts into the state table.
 pub(crate) fn puts<'a>(puts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Commit {
     let mut commit = Commit::new();
     for (key, value) in puts {
@@ -13,7 +13,7 @@ pub(crate) fn puts<'a>(puts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Co
     commit
 }
 
-/// A commit that sets all of some keys, in two tables, to a number.
+/// Builds a commit that sets all test keys, in two tables, to a number.
 pub(crate) fn all_set_to(number: u32) -> Commit {
     let number = number.to_string();
     let mut commit = Commit::new();
@@ -24,10 +24,11 @@ pub(crate) fn all_set_to(number: u32) -> Commit {
     commit
 }
 
-/// How many keys [`all_set_to`] sets in the state table: so many that reading them takes as long as a commit.
+/// The number of keys that [`all_set_to`] sets in the state table. With that many, reading them takes as long as a
+/// commit.
 pub(crate) const KEYS: usize = 300;
 
-/// These keys. None is the beginning of another one.
+/// The keys that [`all_set_to`] sets in the state table. No key is a prefix of another one.
 pub(crate) fn keys() -> Vec<Bytes> {
     (0..KEYS).map(|key| format!("{key:03}").into()).collect()
 }
@@ -36,7 +37,7 @@ pub(crate) fn entry(key: &str, value: &str) -> Entry {
     Entry { key: key.to_owned().into(), value: value.to_owned().into() }
 }
 
-/// All of a table, as text.
+/// Reads all entries of a table, as text.
 pub(crate) async fn contents(store: &dyn Store, table: Table) -> Vec<(String, String)> {
     let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("behaviours store texts");
     let mut entries = store.entries(table, KeyRange::ALL);
@@ -51,11 +52,11 @@ pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Reads something, and tells the number of the commit that it is of; none when nothing is there yet.
+/// Reads entries and returns the number of the commit that wrote them; `None` while there are none.
 pub(crate) type Read = for<'a> fn(&'a dyn Store) -> BoxFuture<'a, Option<u32>>;
 
-/// Makes a few dozen commits, each of which sets all keys to its number, and reads meanwhile: `read` checks what it finds,
-/// and tells the number.
+/// Makes a few dozen commits, each of which sets all keys to its number, and reads at the same time. `read` checks that
+/// the entries are of one commit and returns its number.
 pub(crate) async fn read_while_committing(store: &dyn Store, read: Read) {
     let mut last_read = None;
     let writes = async {
@@ -74,7 +75,7 @@ pub(crate) async fn read_while_committing(store: &dyn Store, read: Read) {
     futures::join!(writes, reads);
 }
 
-/// The number that values have in common; none when there are none.
+/// The number that all values have; `None` without values. Panics if they differ.
 #[track_caller]
 pub(crate) fn number_of<'a>(values: impl IntoIterator<Item = &'a Bytes>) -> Option<u32> {
     let numbers: Vec<u32> =

@@ -5,7 +5,7 @@ use statefun_kinesis_store::{Store, StoreExt, Table};
 
 use crate::contents::{KEYS, Read, keys, number_of, puts, read_while_committing};
 
-/// Each key gets its own answer, also one that is asked for twice and one that is not there.
+/// Each key gets its own result, also a key that is requested twice and a key that does not exist.
 pub async fn values_come_in_the_order_asked_for(store: &dyn Store) {
     store.commit(puts([("a", "1"), ("b", "2"), ("empty", "")])).await.unwrap();
     let keys = ["b", "none", "a", "empty", "b"].map(Bytes::from).to_vec();
@@ -15,7 +15,7 @@ pub async fn values_come_in_the_order_asked_for(store: &dyn Store) {
     assert_eq!(store.get(Table::Meta, Vec::new()).await.unwrap(), []);
 }
 
-/// No commit comes between two of the values.
+/// All values are of the same commit.
 pub async fn values_are_of_one_moment(store: &dyn Store) {
     let read: Read = |store| {
         Box::pin(async move {

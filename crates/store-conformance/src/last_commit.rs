@@ -4,7 +4,7 @@ use statefun_kinesis_store::{Commit, CommitNumber, Store};
 
 use crate::{Backend, contents::puts};
 
-/// It follows the commits, those without changes too.
+/// It is the number of the last commit, also of one without changes.
 pub async fn the_last_commit_is_told(store: &dyn Store) {
     assert_eq!(store.last_commit().await.unwrap(), CommitNumber(0));
     for commit in [puts([("a", "1")]), Commit::new(), puts([("a", "2")])] {
@@ -13,7 +13,7 @@ pub async fn the_last_commit_is_told(store: &dyn Store) {
     }
 }
 
-/// A restart finds the last commit.
+/// It survives a restart.
 pub async fn the_last_commit_is_told_after_a_restart(backend: &dyn Backend) {
     let mut store = backend.open().await;
     for number in 0..3 {

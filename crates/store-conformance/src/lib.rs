@@ -1,11 +1,11 @@
-//! The behaviours that every store must show, as plain async functions.
+//! Tests of the behaviours that every store must have, as plain async functions.
 //!
-//! The trait [`Store`] lists under *Behavior* what each method promises. Here is a module for each method and a function
-//! for each promise; [`behaviours`] is the table of them all. Most functions are given a store that is empty. Those about
-//! restarts and about a second writer are given a [`Backend`], which can open the same data again.
+//! The trait [`Store`] lists the promises of each method under *Behavior*. This crate has a module for each method and
+//! a function for each promise; [`behaviours`] returns a table of all. Most functions take an empty store. Those about
+//! restarts and about a second writer take a [`Backend`], which can open the same data again.
 //!
-//! To test a store of your own, write a [`Backend`] and run the table, or let [`store_conformance!`] make a
-//! `#[tokio::test]` of every behaviour:
+//! To test a store of your own, write a [`Backend`] and run the table, or use [`store_conformance!`] to make a
+//! `#[tokio::test]` of each behaviour:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -41,7 +41,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! How a store fails when its disk is full, damaged or slow is not tested here, and neither is speed.
+//! The crate does not test speed, or how a store fails when its disk is full, damaged or slow.
 //!
 //! [`Store`]: statefun_kinesis_store::Store
 
@@ -60,11 +60,11 @@ pub use backend::Backend;
 pub use behaviour::Behaviour;
 pub use catalogue::behaviours;
 
-/// Holds a backend to the behaviour of this name.
+/// Checks the behaviour of this name on a backend.
 ///
 /// # Panics
 ///
-/// When there is no behaviour of this name, or the backend does not show it.
+/// When there is no behaviour of this name, or the backend does not have it.
 pub async fn check(backend: &dyn Backend, name: &str) {
     match behaviours().iter().find(|behaviour| behaviour.name == name) {
         Some(behaviour) => behaviour.check(backend).await,
@@ -72,7 +72,7 @@ pub async fn check(backend: &dyn Backend, name: &str) {
     }
 }
 
-/// Makes a module of tests, one under paused Tokio time for every behaviour, each with a backend of its own.
+/// Makes a module of tests, one for every behaviour, under paused Tokio time and with a backend of its own.
 ///
 /// `store_conformance! { mod my_store_conforms = MyBackend::new() }` needs `tokio` with `macros`, `rt` and `test-util`
 /// where it is used.

@@ -5,7 +5,7 @@ use statefun_kinesis_store::{Store, Table};
 
 use crate::contents::{KEYS, Read, entry, keys, number_of, puts, read_while_committing};
 
-/// Each prefix gets its own entries, also where one prefix is the beginning of another.
+/// Each prefix gets its own entries, also when one prefix begins with another one.
 pub async fn prefixes_are_loaded_in_the_order_asked_for(store: &dyn Store) {
     store.commit(puts([("a", "0"), ("a2", "2"), ("a1", "1"), ("b1", "3")])).await.unwrap();
     let prefixes = ["b", "a", "c", "a1"].map(Bytes::from).to_vec();
@@ -19,7 +19,7 @@ pub async fn prefixes_are_loaded_in_the_order_asked_for(store: &dyn Store) {
     assert_eq!(store.load(Table::Meta, vec!["a".into()]).await.unwrap(), [Vec::new()]);
 }
 
-/// No commit comes between two of the entries.
+/// All entries are of the same commit.
 pub async fn loaded_entries_are_of_one_moment(store: &dyn Store) {
     let read: Read = |store| {
         Box::pin(async move {
@@ -32,7 +32,7 @@ pub async fn loaded_entries_are_of_one_moment(store: &dyn Store) {
     read_while_committing(store, read).await;
 }
 
-/// Keys are compared byte by byte, as bytes without a sign.
+/// Keys are compared byte by byte, as unsigned bytes.
 pub async fn entries_of_a_prefix_are_in_order(store: &dyn Store) {
     let keys: [&[u8]; 6] = [b"p", b"p\0", b"p\0\xff", b"p\x01", b"pa", b"p\xff"];
     let mut commit = puts([("o", ""), ("q", "")]);

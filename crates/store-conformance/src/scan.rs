@@ -8,7 +8,7 @@ async fn scan(store: &dyn Store, range: KeyRange, max_bytes: usize) -> Page {
     store.scan(Table::State, range, max_bytes).await.unwrap()
 }
 
-/// Keys are compared byte by byte, as bytes without a sign; a prefix of bytes 255 has an end too.
+/// Keys are compared byte by byte, as unsigned bytes. A prefix that consists of bytes 255 has an end too.
 pub async fn keys_are_ordered_byte_by_byte(store: &dyn Store) {
     let keys: [&[u8]; 7] = [&[0], &[0, 0], &[0, 255], &[1], b"a", &[255], &[255, 255]];
     let mut commit = Commit::new();
@@ -21,7 +21,7 @@ pub async fn keys_are_ordered_byte_by_byte(store: &dyn Store) {
     assert_eq!(scan(store, KeyRange::prefix(vec![255]), usize::MAX).await.entries.len(), 2);
 }
 
-/// Whatever the size of the pages, the range comes whole: the rest of a page begins right behind it.
+/// Pages of any size cover the whole range: the rest of a page begins directly after it.
 pub async fn pages_joined_are_the_whole_range(store: &dyn Store) {
     // Three megabytes are more than a page of `StoreExt::entries`.
     let mut commit = Commit::new();
@@ -38,11 +38,11 @@ pub async fn pages_joined_are_the_whole_range(store: &dyn Store) {
     assert_eq!(entries.next().await.unwrap(), None);
 }
 
-/// A page goes on until keys and values have as many bytes as it may have, and no further.
+/// A page ends with the entry that reaches or exceeds its limit of bytes.
 pub async fn a_page_ends_with_the_entry_that_fills_it(store: &dyn Store) {
     store.commit(puts([("a", "1"), ("b", "22"), ("c", "333"), ("d", "4"), ("e", "5")])).await.unwrap();
     let range = KeyRange::new("b", Some("e".into()));
-    // Reached exactly, and gone beyond.
+    // The first page reaches the limit exactly, the second exceeds it.
     let Page { entries, rest } = scan(store, range.clone(), 3).await;
     assert_eq!((entries, rest), (vec![entry("b", "22")], Some(range.after(b"b"))));
     let Page { entries, rest } = scan(store, range, 4).await;
@@ -51,7 +51,7 @@ pub async fn a_page_ends_with_the_entry_that_fills_it(store: &dyn Store) {
     assert_eq!((entries, rest), (vec![entry("d", "4")], None));
 }
 
-/// A page that may have no bytes has one entry.
+/// A page with a limit of 0 bytes has one entry.
 pub async fn a_page_has_an_entry_at_least(store: &dyn Store) {
     store.commit(puts([("a", "1"), ("b", "2")])).await.unwrap();
     let Page { entries, rest } = scan(store, KeyRange::ALL, 0).await;
@@ -60,7 +60,7 @@ pub async fn a_page_has_an_entry_at_least(store: &dyn Store) {
     assert_eq!(entries, [entry("b", "2")]);
 }
 
-/// A range in which nothing is, or nothing can be, is one empty page.
+/// A range without entries, or an impossible range, is one empty page.
 pub async fn a_range_without_keys_is_empty(store: &dyn Store) {
     store.commit(puts([("a", "1"), ("b", "2"), ("c", "3")])).await.unwrap();
     let empty = Page { entries: Vec::new(), rest: None };
@@ -70,7 +70,7 @@ pub async fn a_range_without_keys_is_empty(store: &dyn Store) {
     }
 }
 
-/// No commit comes between two entries of a page.
+/// All entries of a page are of the same commit.
 pub async fn a_page_is_of_one_moment(store: &dyn Store) {
     let read: Read = |store| {
         Box::pin(async move {

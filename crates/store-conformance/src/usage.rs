@@ -4,7 +4,7 @@ use statefun_kinesis_store::{Store, Table};
 
 use crate::contents::puts;
 
-/// No table is without an answer, whether something is in it or not.
+/// Every table has a usage, empty or not.
 pub async fn every_table_has_a_usage(store: &dyn Store) {
     for commit in [puts([]), puts([("a", "1")])] {
         store.commit(commit).await.unwrap();

@@ -1,4 +1,4 @@
-//! The trait's `# Behavior` lists and the table of behaviours are in step.
+//! Checks that the trait's `# Behavior` lists match the table of behaviours.
 
 use std::collections::{BTreeMap, BTreeSet};
 

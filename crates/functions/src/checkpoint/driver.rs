@@ -1,4 +1,4 @@
-//! When commits are made, and what happens when they fail.
+//! Makes the commits of a run: one per interval, with retries when they fail.
 
 use std::{
     collections::HashMap,
@@ -27,38 +27,38 @@ use super::{
 };
 use crate::{Expiration, StateSpec};
 
-/// The delays before a failed commit is tried again. At the longest one, a full disk is found to have room again that
-/// soon. Nobody else tries to write at the same time, so that no delay is left to chance.
+/// The delays before a failed commit is retried. The longest one bounds how long a full disk that has room again goes
+/// unnoticed. The delays have no jitter, since a store has only one writer.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-/// Tries of the last commit of a run, over about six seconds.
-const LAST_TRIES: u32 = 7;
+/// Attempts to make the last commit of a run, over about six seconds.
+const LAST_ATTEMPTS: u32 = 7;
 
-/// The checkpoint of a run: where it goes, how often, and how it is doing.
+/// The checkpoint of a run: its store, its interval and its status.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     store: Arc<dyn Store>,
     interval: Duration,
     status: Mutex<CheckpointStatus>,
     failing: AtomicBool,
-    /// So much has changed that the next commit does not wait for its time.
+    /// Notified when the next commit should be made before its interval ends.
     hurry: Notify,
-    /// Ends the intervals: what is left is committed now.
+    /// Cancelled when the last commit should be made.
     closing: CancellationToken,
     /// Whether a function has declared a state that expires.
     has_expiring_states: AtomicBool,
-    /// What functions declared, until the driver takes it over.
+    /// The states that functions declared in earlier runs. [`drive`](Self::drive) takes them.
     specs: Mutex<HashMap<FunctionType, Vec<StateSpec>>>,
 }
 
-/// What changes are taken from.
+/// The source of changes.
 pub(crate) trait Source: Send + Sync {
     /// The time of day.
     fn now(&self) -> Timestamp;
 
-    /// Takes what has changed since the last time, and the positions of the same moment; none when that is nothing.
+    /// Takes the changes since the last call and the positions of the same moment; `None` without changes.
     fn take(&self) -> Option<Moment>;
 
-    /// A cut and all before it are durable.
+    /// Notes that a cut and all cuts before it are durable.
     fn durable(&self, cut: u64);
 }
 
@@ -76,7 +76,7 @@ impl Checkpoint {
         }
     }
 
-    /// Whether there is something to look for in the store beside what is asked for.
+    /// Whether a function has declared a state that expires, so that the store has to be searched for expired values.
     pub(crate) fn has_expiring_states(&self) -> bool {
         self.has_expiring_states.load(Ordering::Relaxed)
     }
@@ -85,31 +85,31 @@ impl Checkpoint {
         *self.lock()
     }
 
-    /// Whether the last commit failed: what is taken over meanwhile could not leave memory.
+    /// Whether the last commit failed. Messages that are taken meanwhile could not leave memory.
     pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Acquire)
     }
 
-    /// Whether the driver was told to make the last commit.
+    /// Whether [`close`](Self::close) was called.
     pub(crate) fn is_closed(&self) -> bool {
         self.closing.is_cancelled()
     }
 
-    /// Lets the driver make the next commit as soon as it can.
+    /// Makes [`drive`](Self::drive) commit as soon as it can.
     pub(crate) fn hurry(&self) {
         self.hurry.notify_one();
     }
 
-    /// Lets the driver make the last commit, and return.
+    /// Makes [`drive`](Self::drive) make the last commit and return.
     pub(crate) fn close(&self) {
         self.closing.cancel();
     }
 
-    /// Makes a commit in each interval, if there is something to commit, and the last one when it is closed.
+    /// Makes a commit in each interval that has changes, and a last one after [`close`](Self::close).
     ///
     /// # Errors
     ///
-    /// When the store cannot be written any more, or not in time at the end.
+    /// When a commit fails in a way that a retry cannot mend, or the last commit fails too often.
     pub(crate) async fn drive(&self, source: &impl Source) -> Result<(), FunctionError> {
         let mut specs = mem::take(&mut *self.specs.lock().unwrap_or_else(PoisonError::into_inner));
         self.lock().durable_at = Some(source.now());
@@ -121,21 +121,24 @@ impl Checkpoint {
                 () = sleep_until(next) => false,
                 () = self.hurry.notified() => false,
             };
+            // Counted from the start of the commit: after one that takes longer than an interval, the next one starts
+            // at once.
             next = Instant::now().saturating_add(self.interval);
             self.checkpoint(source, &mut specs).await?;
-            // One that took longer than an interval is followed by the next one at once.
             if closing {
                 return Ok(());
             }
         }
     }
 
-    /// Makes a commit now, if there is something to commit.
+    /// Makes a commit now, if there are changes. Retries until it succeeds, since the changes of a cut exist nowhere
+    /// else.
     pub(crate) async fn checkpoint(
         &self,
         source: &impl Source,
         specs: &mut HashMap<FunctionType, Vec<StateSpec>>,
     ) -> Result<(), FunctionError> {
+        // The time is taken before the cut, so that `durable_at` never claims more than the cut has.
         let (began, now) = (Instant::now(), source.now());
         let taken = source.take();
         let held = began.elapsed();
@@ -147,9 +150,10 @@ impl Checkpoint {
             self.has_expiring_states.store(true, Ordering::Relaxed);
         }
         let mut failures = 0;
-        let mut last_tries = 0;
+        let mut last_attempts = 0;
         loop {
-            // It is written anew for each try, so that a commit that succeeds at once, as nearly all do, is not copied.
+            // Each attempt builds its own commit. Keeping one for a retry would copy every commit, and nearly all
+            // succeed at once.
             let (commit, size) = write(&moment, specs);
             let Err(error) = self.store.commit(commit).await else {
                 let mut status = self.lock();
@@ -164,7 +168,7 @@ impl Checkpoint {
                     info!(%since, failures, "checkpoints are written again");
                     self.failing.store(false, Ordering::Release);
                 }
-                // Behind all else, so that what waits for it finds that commits work.
+                // Last, because it wakes deliveries that wait for room, and they check `failing` then.
                 source.durable(moment.cut.number);
                 return Ok(());
             };
@@ -176,23 +180,22 @@ impl Checkpoint {
                 self.failing.store(true, Ordering::Release);
             }
             if !matches!(error.kind(), ErrorKind::Full | ErrorKind::Io) {
-                return Err(FunctionError::new("the checkpoint cannot be written").because(error));
+                return Err(FunctionError::new("cannot write the checkpoint").because(error));
             }
             let closing = self.closing.is_cancelled();
-            last_tries += u32::from(closing);
-            if last_tries >= LAST_TRIES {
-                let durable = self.status().durable_at.map_or_else(|| "its beginning".to_owned(), |at| at.to_string());
+            last_attempts += u32::from(closing);
+            if last_attempts >= LAST_ATTEMPTS {
+                let durable = self.status().durable_at.map_or_else(|| "its start".to_owned(), |at| at.to_string());
                 let message = format!(
-                    "the last checkpoint could not be written; what this run has done since {durable} is done again \
-                     after the next start"
+                    "the last checkpoint could not be written; the next start repeats the work of this run since {durable}"
                 );
                 return Err(FunctionError::new(message).because(error));
             }
             if failures == 1 {
                 log_failure(&error);
             }
-            let tries = if closing { last_tries } else { failures };
-            let delay = RETRIES.longest(tries - 1);
+            let attempts = if closing { last_attempts } else { failures };
+            let delay = RETRIES.longest(attempts - 1);
             tokio::select! {
                 () = sleep(delay) => {}
                 () = self.closing.cancelled(), if !closing => {}
@@ -209,15 +212,15 @@ fn expires(spec: &StateSpec) -> bool {
     spec.expiration != Expiration::Never
 }
 
-/// Says once what is wrong and what helps; the next line is when it works again.
+/// Logs the first failure and what to do about it. The next line follows when commits succeed again.
 fn log_failure(failure: &Error) {
     let remedy = if failure.kind() == ErrorKind::Full {
         "make room on the disk of the state directory"
     } else {
-        "look at the disk of the state directory"
+        "check the disk of the state directory"
     };
     error!(
         error = %ErrorChain(failure),
-        "a checkpoint could not be written: {remedy}; nothing is lost, reading waits, and the checkpoint is tried again"
+        "a checkpoint could not be written: {remedy}; nothing is lost, and reading waits until a retry succeeds"
     );
 }

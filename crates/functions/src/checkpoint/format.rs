@@ -1,7 +1,7 @@
-//! Values in the store.
+//! Encodes and decodes values in the store.
 //!
-//! They are small protobuf messages, and part of the format on disk: fields are added and never changed, so that an older
-//! program's values stay readable. The keys are those of [`statefun_kinesis_store::key`].
+//! The values are small protobuf messages. They are part of the format on disk: fields may be added but never changed,
+//! so that values of older programs stay readable. The keys are those of [`statefun_kinesis_store::key`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -87,7 +87,7 @@ struct EgressFormat {
     explicit_hash_key: Option<String>,
     #[prost(bytes = "bytes", tag = "5")]
     data: Bytes,
-    /// The id of the address that sent it. Programs of format 1 did not write it down.
+    /// The id of the address that sent it. Format 1 does not have it.
     #[prost(string, tag = "6")]
     sender: String,
 }
@@ -199,17 +199,18 @@ impl OriginFormat {
     }
 }
 
-/// A state's value as a store has it.
+/// A state's value in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredValue {
     /// The value.
     pub value: Value,
-    /// When it expires, if it does. An expired value may be there for a while.
+    /// When it expires; `None` when it does not. An expired value may stay in the store for a while.
     pub expires: Option<Timestamp>,
 }
 
 impl StoredValue {
-    /// Reads an entry of the table [`State`](statefun_kinesis_store::Table::State); none when it is not one.
+    /// Decodes a value of the table [`State`](statefun_kinesis_store::Table::State). Returns `None` when it is not
+    /// valid.
     pub fn decode(stored: impl Into<Bytes>) -> Option<Self> {
         let StateFormat { typename, bytes, expires_millis } = StateFormat::decode(stored.into()).ok()?;
         let expires = expires_millis.map(Timestamp::from_millis);
@@ -217,7 +218,7 @@ impl StoredValue {
     }
 }
 
-/// The value of a state as it is stored; none when it is not set.
+/// Encodes the value of a state; `None` when the state is not set.
 pub(super) fn encode_state(state: &StoredState) -> Option<Bytes> {
     let value = state.value.as_ref()?;
     let format = StateFormat {
@@ -228,12 +229,12 @@ pub(super) fn encode_state(state: &StoredState) -> Option<Bytes> {
     Some(format.encode_to_vec().into())
 }
 
-/// What a store has under the id of an address and a number; see [`statefun_kinesis_store::key::numbered`].
+/// An entry of the store whose key is the id of an address and a number; see [`statefun_kinesis_store::key::numbered`].
 pub trait NumberedEntry: Sized {
-    /// The value.
+    /// Encodes the value.
     fn encode(&self) -> Bytes;
 
-    /// Reads a value; none when it is not one.
+    /// Decodes a value. Returns `None` when it is not valid.
     fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self>;
 }
 
@@ -312,7 +313,7 @@ impl NumberedEntry for StoredEgress {
     }
 }
 
-/// The name under which [`Table::Meta`](statefun_kinesis_store::Table::Meta) has what there is in all.
+/// The name of the [totals](Totals) in the table [`Meta`](statefun_kinesis_store::Table::Meta).
 pub const TOTALS: &str = "totals";
 
 pub(super) fn encode_totals(totals: &Totals) -> Bytes {
@@ -330,7 +331,7 @@ pub(super) fn encode_totals(totals: &Totals) -> Bytes {
     format.encode_to_vec().into()
 }
 
-/// Reads the value of [`TOTALS`]; none when it is not one.
+/// Decodes the value of [`TOTALS`]. Returns `None` when it is not valid.
 pub fn decode_totals(stored: Bytes) -> Option<Totals> {
     let TotalsFormat { next_message, next_timer, next_record, functions } = TotalsFormat::decode(stored).ok()?;
     let of_function = |FunctionTotalsFormat { function, messages, timers }| {
@@ -340,8 +341,8 @@ pub fn decode_totals(stored: Bytes) -> Option<Totals> {
     Some(Totals { next_message, next_timer, next_record, functions })
 }
 
-/// The beginning of the names under which [`Table::Meta`](statefun_kinesis_store::Table::Meta) has the states that each
-/// function declared.
+/// The prefix of the names in the table [`Meta`](statefun_kinesis_store::Table::Meta) whose values are the states that
+/// each function declared.
 pub(super) const SPECS: &str = "states/";
 
 /// The name of a function's declared states.
@@ -360,7 +361,7 @@ pub(super) fn encode_specs(specs: &[StateSpec]) -> Bytes {
     SpecsFormat { specs: specs.iter().map(format).collect() }.encode_to_vec().into()
 }
 
-/// Reads the states that a function declared, in the order of their declaration.
+/// Decodes the states that a function declared, in the order of their declaration.
 pub(super) fn decode_specs(stored: Bytes) -> Option<Vec<StateSpec>> {
     let spec = |format: SpecFormat| StateSpec {
         name: format.name.into(),
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn encoded_values_decode_to_the_same() {
         for (expires, bytes) in [(None, ""), (Some(Timestamp::from_millis(1)), "42")] {
             let value = Value::new("t/x", bytes);
             let stored = StoredValue { value: value.clone(), expires };
@@ -443,9 +444,9 @@ mod tests {
         assert_eq!(decode_specs(encode_specs(&specs)), Some(specs));
     }
 
-    /// Values are on disks: these stay readable.
+    /// Existing stores have these values, so the encoding must not change.
     #[test]
-    fn encodings_stay_as_they_are() {
+    fn encodings_do_not_change() {
         let value = Some(Value::new("t/x", "42"));
         let expires = Some(Timestamp::from_millis(1));
         let state = StoredState { address: address("a"), name: "total".into(), value, expires };
@@ -458,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_program_adds_is_left_out() {
+    fn unknown_fields_are_ignored() {
         let mut stored = message_bytes();
         // Field 100, a text.
         stored.extend_from_slice(&[0xa2, 0x06, 0x01, b'x']);
@@ -466,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told() {
+    fn invalid_values_decode_to_none() {
         assert_eq!(StoredMessage::decode(1, "what is this?"), None);
         assert_eq!(StoredMessage::decode(1, ""), None);
         assert_eq!(StoredTimer::decode(1, "what is this?"), None);

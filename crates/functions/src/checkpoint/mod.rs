@@ -1,4 +1,4 @@
-//! The durable checkpoint: what is written, when, and how a restart reads it.
+//! Writes checkpoints to the store, and reads them at a start.
 
 mod driver;
 mod format;

@@ -1,4 +1,4 @@
-//! What a restart reads.
+//! Reads what a start needs from the store.
 
 use std::collections::HashMap;
 
@@ -8,8 +8,8 @@ use statefun_kinesis_types::{FunctionType, HashKey};
 use super::format::{NumberedEntry, SPECS, TOTALS, decode_specs, decode_totals};
 use crate::{Restored, StateSpec};
 
-/// Reads what a start needs: what functions declared, what there is in all, and records for egresses. Messages, delayed
-/// messages and states are read later, when they are needed.
+/// Reads what a start needs: the states that functions declared, the totals, cancellations, and records for egresses.
+/// Messages, delayed messages and states are read later, when they are needed.
 pub(crate) async fn restore(store: &dyn Store) -> Result<Restored> {
     let mut restored = Restored::default();
     let mut entries = store.entries(Table::Meta, KeyRange::prefix(SPECS));
@@ -25,13 +25,13 @@ pub(crate) async fn restore(store: &dyn Store) -> Result<Restored> {
     }
     restored.cancellations = numbered(store, Table::Cancellations).await?;
     restored.egress = numbered(store, Table::Egress).await?;
-    // They lie by the ids of their senders, and are sent in the order in which they came.
+    // Their keys are sorted by the senders' ids, but they have to be sent in the order of their numbers.
     restored.egress.sort_unstable_by_key(|record| record.id);
     restored.has_states = !store.scan(Table::State, KeyRange::ALL, 1).await?.entries.is_empty();
     Ok(restored)
 }
 
-/// What functions declared, by function.
+/// The declared states, by function.
 pub(crate) fn specs_by_function(restored: &Restored) -> HashMap<FunctionType, Vec<StateSpec>> {
     let mut specs: HashMap<FunctionType, Vec<StateSpec>> = HashMap::new();
     for (function, spec) in &restored.specs {
@@ -49,13 +49,13 @@ async fn numbered<T: NumberedEntry>(store: &dyn Store, table: Table) -> Result<V
     Ok(all)
 }
 
-/// Reads an entry of a table whose keys end with numbers.
+/// Decodes an entry of a table whose keys end with numbers.
 pub(crate) fn decode<T: NumberedEntry>(table: Table, key: &[u8], value: bytes::Bytes) -> Result<T> {
     let (_, number) = place(table, key)?;
     T::decode(number, value).ok_or_else(|| damaged(table, key))
 }
 
-/// The hash and the number that a key of such a table is made of.
+/// Parses a key of such a table into its hash and its number.
 pub(crate) fn place(table: Table, key: &[u8]) -> Result<(HashKey, u64)> {
     let Some(StoredKey::Numbered { hash, number }) = StoredKey::parse(table, key) else {
         return Err(damaged(table, key));
@@ -65,5 +65,5 @@ pub(crate) fn place(table: Table, key: &[u8]) -> Result<(HashKey, u64)> {
 
 pub(crate) fn damaged(table: Table, key: &[u8]) -> Error {
     let key = key.escape_ascii();
-    Error::new(ErrorKind::Damaged, format!("the entry `{key}` of the table `{table}` cannot be read"))
+    Error::new(ErrorKind::Damaged, format!("cannot decode the entry `{key}` of the table `{table}`"))
 }

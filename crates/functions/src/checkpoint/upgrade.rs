@@ -1,4 +1,5 @@
-//! From a store of format 1, which keys what waits by numbers alone, to one that keys it by addresses.
+//! Upgrades a store of format 1. Its keys of messages, delayed messages and records are numbers alone; today's begin
+//! with the address.
 
 use std::cmp::max;
 
@@ -9,17 +10,17 @@ use statefun_kinesis_types::FunctionType;
 use super::format::{NumberedEntry, TOTALS, encode_totals};
 use crate::{FunctionTotals, StoredEgress, StoredMessage, StoredTimer, Totals};
 
-/// Puts the messages, delayed messages and records of a store of format 1 under the keys that they have now: for
+/// Builds the commit that gives the messages, delayed messages and records of a store of format 1 their new keys. For
 /// [`DiskStore::open_upgrading`](statefun_kinesis_store::DiskStore::open_upgrading) and
 /// [`DiskStore::upgrade`](statefun_kinesis_store::DiskStore::upgrade).
 ///
-/// Values and numbers stay as they are. Messages belong to the address that they are for, and delayed messages to the
-/// one that sent them, under which they can be cancelled; each gets its entry in [`Table::Due`]. Format 1 does not tell
-/// who sent a record for an egress: it belongs to the empty id. The [totals](Totals) are written down.
+/// Values and numbers do not change. The key of a message begins with its target. The key of a delayed message begins
+/// with its sender, who can cancel it, and it gets an entry in [`Table::Due`]. Format 1 does not store the sender of a
+/// record for an egress, so the record gets the empty id. The commit also writes the [totals](Totals).
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Damaged`] when a value cannot be read, and what `entries` fails with.
+/// [`ErrorKind::Damaged`] when a value cannot be decoded, and any error of `entries`.
 pub fn upgrade_entries(entries: OldEntries) -> Result<Commit> {
     let mut commit = Commit::new();
     let mut totals = Totals::default();
@@ -33,7 +34,7 @@ pub fn upgrade_entries(entries: OldEntries) -> Result<Commit> {
 fn add(commit: &mut Commit, totals: &mut Totals, entry: OldEntry) -> Result<()> {
     let OldEntry { table, number, value, .. } = entry;
     let unreadable = || {
-        let message = format!("the entry {number} of the table `{table}` cannot be read");
+        let message = format!("cannot decode the entry {number} of the table `{table}`");
         Error::new(ErrorKind::Damaged, message)
     };
     let (next, id) = match table {
@@ -44,7 +45,7 @@ fn add(commit: &mut Commit, totals: &mut Totals, entry: OldEntry) -> Result<()> 
         }
         Table::Timers => {
             let timer = StoredTimer::decode(number, value.clone()).ok_or_else(unreadable)?;
-            // Only functions delay messages, so that there is a sender.
+            // Only functions send delayed messages, so each has a caller.
             let sender = timer.message.caller.ok_or_else(unreadable)?.id;
             commit.put(Table::Due, key::due(timer.at, &sender, number), Bytes::new());
             of_function(totals, &timer.to.function).timers += 1;
@@ -62,7 +63,7 @@ fn add(commit: &mut Commit, totals: &mut Totals, entry: OldEntry) -> Result<()> 
     Ok(())
 }
 
-/// What waits for a function, so far.
+/// The totals of a function, added with zeros when it has none yet.
 fn of_function<'a>(totals: &'a mut Totals, function: &FunctionType) -> &'a mut FunctionTotals {
     let place = totals.functions.iter().position(|of| of.function == *function).unwrap_or_else(|| {
         totals.functions.push(FunctionTotals { function: function.clone(), messages: 0, timers: 0 });

@@ -1,4 +1,4 @@
-//! What a commit has.
+//! Turns the changes of a cut into a commit.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use statefun_kinesis_types::FunctionType;
 use super::format::{NumberedEntry, TOTALS, encode_specs, encode_state, encode_totals, specs_name};
 use crate::{Cut, StateSpec, StoredKey, TimerKey};
 
-/// What is to become durable together: all of one moment.
+/// The changes of one moment, which one commit makes durable together.
 #[derive(Debug)]
 pub(crate) struct Moment {
     pub(crate) cut: Cut,
@@ -23,7 +23,7 @@ pub(crate) struct Moment {
     pub(crate) positions: Commit,
 }
 
-/// How much a commit has, once the store has taken it.
+/// The size of a commit. Complete once the store has written it.
 #[derive(Debug, Default)]
 pub(super) struct Size {
     changes: AtomicU64,
@@ -50,10 +50,10 @@ impl Size {
     }
 }
 
-/// A commit that has all of a moment. `specs` has what functions declared before, and then what they have declared.
+/// Builds the commit of a moment. Updates `specs`, the states that functions have declared, with the new declarations.
 ///
-/// What is much of it is written by the store, where it goes to the disk, and by nobody who is needed for the work. So
-/// the moment has to stay as it is until the commit is done.
+/// The large part of a commit is encoded later, in the store's own thread, so that it takes no time from the functions.
+/// The commit keeps the moment until then.
 pub(super) fn write(moment: &Arc<Moment>, specs: &mut HashMap<FunctionType, Vec<StateSpec>>) -> (Commit, Arc<Size>) {
     let size = Arc::new(Size::default());
     let mut commit = moment.positions.clone();

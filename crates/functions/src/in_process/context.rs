@@ -6,28 +6,29 @@ use crate::{
     BoxError, Delayed, Effects, EgressMessage, Message, Origin, Payload, Request, StateChange, Value, ValueSpec,
 };
 
-/// Why a state cannot be used.
+/// Why a state cannot be read or set.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The function did not declare it.
+    /// The function did not declare the state.
     #[error("the state `{name}` is not among those that the function declares")]
     Undeclared {
         /// The state.
         name: Arc<str>,
     },
-    /// Its value is none of the type that it is read as.
+    /// The value cannot be read as the requested type.
     #[error("the state `{name}` cannot be read")]
     Unreadable {
         /// The state.
         name: Arc<str>,
-        /// What is wrong.
+        /// The cause.
         source: BoxError,
     },
 }
 
-/// What a function sees of the world while it handles a message, and through which it acts.
+/// The context in which a function handles a message. It gives access to the address, the caller and the states, and
+/// takes messages, delayed messages and records for egresses.
 ///
-/// What a function does takes effect when it has handled all messages of a batch, and only then.
+/// The effects are applied together when the function has handled all messages of its batch. If it fails, none is.
 #[derive(Debug)]
 pub struct Context {
     address: Address,
@@ -43,7 +44,7 @@ impl Context {
         Self { address: request.target.clone(), caller: None, origin: None, states, effects: Effects::default() }
     }
 
-    /// The next message is this one.
+    /// Makes a message the current one.
     pub(super) fn begin(&mut self, message: &Message) {
         self.caller.clone_from(&message.caller);
         self.origin.clone_from(&message.origin);
@@ -58,17 +59,17 @@ impl Context {
         &self.address
     }
 
-    /// Who sent the message; `None` when it came through an ingress.
+    /// The address that sent the message; `None` when it came from an ingress.
     pub fn caller(&self) -> Option<&Address> {
         self.caller.as_ref()
     }
 
-    /// The record that the message was made of; `None` when a function sent it.
+    /// The record that the message came from; `None` when a function sent it.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_deref()
     }
 
-    /// The value of a state; `None` while it is not set, or when it has expired.
+    /// Returns the value of a state; `None` when it is not set or has expired.
     ///
     /// # Errors
     ///
@@ -90,7 +91,7 @@ impl Context {
         self.change(state.name(), Some(Value::of(value)))
     }
 
-    /// Makes a state one that is not set.
+    /// Clears a state.
     ///
     /// # Errors
     ///
@@ -103,7 +104,7 @@ impl Context {
         let found = self.states.iter_mut().find(|(other, _)| other == name);
         let (_, current) = found.ok_or_else(|| StateError::Undeclared { name: Arc::clone(name) })?;
         current.clone_from(&value);
-        // Of a batch, the last value of each state is all that is kept.
+        // Only the last value of each state in a batch is kept.
         match self.effects.states.iter_mut().find(|change| change.name == *name) {
             Some(change) => change.value = value,
             None => self.effects.states.push(StateChange { name: Arc::clone(name), value }),
@@ -116,12 +117,12 @@ impl Context {
         self.effects.messages.push((to, Value::of(message)));
     }
 
-    /// Sends a message to a function after a while.
+    /// Sends a message to a function after a delay.
     pub fn send_after<T: Payload>(&mut self, delay: Duration, to: Address, message: &T) {
         self.effects.delayed.push(Delayed::Send { delay, to, value: Value::of(message), token: None });
     }
 
-    /// Sends a message to a function after a while, unless it is cancelled by its token before.
+    /// Sends a message to a function after a delay, unless this address [cancels](Self::cancel) it by its token before.
     pub fn send_after_unless_cancelled<T: Payload>(
         &mut self,
         delay: Duration,
@@ -133,12 +134,13 @@ impl Context {
         self.effects.delayed.push(Delayed::Send { delay, to, value: Value::of(message), token });
     }
 
-    /// Cancels what this address has delayed under this token; without effect when there is no such message any more.
+    /// Cancels the delayed messages that this address sent with this token. Has no effect when they were delivered or
+    /// there are none.
     pub fn cancel(&mut self, token: impl Into<Arc<str>>) {
         self.effects.delayed.push(Delayed::Cancel { token: token.into() });
     }
 
-    /// Sends a record to the stream of an egress.
+    /// Sends a record to the default stream of an egress.
     pub fn egress(&mut self, egress: TypeName, record: PutRecord) {
         self.effects.egress.push(EgressMessage { egress, stream: None, record });
     }

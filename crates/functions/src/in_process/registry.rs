@@ -10,23 +10,23 @@ use crate::{Answer, BoxError, Invoke, InvokeError, Message, Request, StateSpec};
 /// A stateful function in process.
 #[async_trait]
 pub trait Function: Send + Sync + 'static {
-    /// The states that the function uses; it can use no others.
+    /// The states that the function uses. It cannot use any others. Default: none.
     fn states(&self) -> Vec<StateSpec> {
         Vec::new()
     }
 
-    /// Handles a message. Those of one address are handled one after the other.
+    /// Handles a message. The messages of one address are handled one after the other.
     ///
     /// # Errors
     ///
-    /// When the message cannot be handled. A batch that has it is tried again, or what else is said about failures; a
-    /// panic is no more than that.
+    /// When the message cannot be handled. The batch with the message is then retried, or handled as the failure
+    /// handling of the function says. A panic counts as an error.
     async fn handle(&self, context: &mut Context, message: &Message) -> Result<(), BoxError>;
 }
 
-/// Functions in process, by their names.
+/// Functions in process, by name.
 ///
-/// A counter for each key of a stream, which tells each new total:
+/// This counter keeps a total for each key of a stream, and writes each new total to an egress:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -105,12 +105,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// No functions.
+    /// Returns a registry without functions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same functions and this one; it replaces one of the same name.
+    /// Adds a function. It replaces a function of the same name.
     #[must_use]
     pub fn function(mut self, name: FunctionType, function: impl Function) -> Self {
         self.functions.insert(name, Arc::new(function));
@@ -138,7 +138,7 @@ impl fmt::Debug for Registry {
 impl Invoke for Registry {
     async fn invoke(&self, request: &Request, time: Duration) -> Result<Answer, InvokeError> {
         let function = self.functions.get(&request.target.function);
-        let function = function.ok_or_else(|| InvokeError::new("there is no such function in this process"))?;
+        let function = function.ok_or_else(|| InvokeError::new("this process has no such function"))?;
         let missing: Vec<StateSpec> = function
             .states()
             .into_iter()

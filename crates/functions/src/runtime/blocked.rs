@@ -1,4 +1,4 @@
-//! Why nothing more is read.
+//! Says why reading waits, and logs it when it takes long.
 
 use std::{
     fmt,
@@ -10,36 +10,36 @@ use statefun_kinesis_types::{FunctionType, Timestamp};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// Reading waits because messages cannot be taken over.
+/// Reading waits because the functions cannot take more messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
-    /// Why.
+    /// Why reading waits.
     pub reason: BlockReason,
-    /// The function that has most messages waiting, if one has any.
+    /// The function with the most waiting messages, if any messages wait.
     pub function: Option<FunctionType>,
-    /// How many messages wait for that function.
+    /// The number of messages that wait for that function.
     pub messages: u64,
-    /// Since when.
+    /// When reading began to wait for this reason.
     pub since: Timestamp,
 }
 
 /// Why reading waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlockReason {
-    /// All functions have as many messages in memory as their share, or more came than could be made durable yet. That is
-    /// how functions slow reading down.
+    /// Backpressure: all functions have as many messages in memory as their share, or messages arrive faster than
+    /// commits make them durable.
     Busy,
-    /// The store is in memory, and has as many bytes of waiting messages as it may.
+    /// The store is in memory, and the waiting messages have reached its limit in bytes.
     Full,
-    /// Commits fail, so that nothing more could become durable.
+    /// Commits fail, so that new messages could not become durable.
     StoreFails,
 }
 
 impl BlockReason {
-    /// All of them, in the order of the text that [`as_str`](Self::as_str) gives.
+    /// All reasons, sorted by [`as_str`](Self::as_str).
     pub const ALL: [Self; 3] = [Self::Busy, Self::Full, Self::StoreFails];
 
-    /// Whether that is a failure, and not how functions slow reading down.
+    /// Whether it is a failure rather than backpressure.
     pub const fn is_outage(self) -> bool {
         match self {
             Self::Busy => false,
@@ -64,7 +64,7 @@ impl fmt::Display for Blocked {
             BlockReason::Full => {
                 "reading waits because no more messages fit into memory; with --state DIR they wait on the disk instead"
             }
-            BlockReason::StoreFails => "reading waits because the store cannot be written, as the log says",
+            BlockReason::StoreFails => "reading waits because the store cannot be written; see the earlier log lines",
         })?;
         match &self.function {
             Some(function) => write!(f, "; most messages wait for {function}: {}", self.messages),
@@ -73,7 +73,7 @@ impl fmt::Display for Blocked {
     }
 }
 
-/// Tells when reading waits for long, and when it goes on.
+/// Logs when reading has waited for long, and when it resumes.
 #[derive(Debug, Default)]
 pub(super) struct BlockedLog(Mutex<Option<State>>);
 
@@ -85,14 +85,14 @@ struct State {
 }
 
 impl BlockedLog {
-    /// How long reading waits before that is logged. Functions that are busy slow reading down all the time.
+    /// How long reading waits before it is logged. Short waits are normal backpressure.
     const PATIENCE: Duration = Duration::from_secs(10);
 
     pub(super) fn get(&self) -> Option<Blocked> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|state| state.blocked.clone())
     }
 
-    /// Reading waits; `blocked` tells why now.
+    /// Notes that reading waits, and why.
     pub(super) fn waits(&self, mut blocked: Blocked) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (began, is_logged) = match &*state {
@@ -109,16 +109,16 @@ impl BlockedLog {
         *state = Some(State { blocked, began, is_logged: is_logged || is_due });
     }
 
-    /// Messages were taken over.
-    pub(super) fn goes_on(&self) {
+    /// Notes that messages were taken.
+    pub(super) fn resumed(&self) {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(State { is_logged: true, blocked, .. }) = state {
-            info!(since = %blocked.since, "reading goes on");
+            info!(since = %blocked.since, "reading resumed");
         }
     }
 
-    /// How long to wait before the next look, at most.
-    pub(super) const fn look_again() -> Duration {
+    /// How often to check for room without a notification, so that a long wait is logged in time.
+    pub(super) const fn check_interval() -> Duration {
         Self::PATIENCE
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     checkpoint::{Checkpoint, restore, specs_by_function},
 };
 
-/// Takes messages for which no request succeeded, as records of
+/// Writes messages that failed permanently to streams, as records of
 /// [dead letters](statefun_kinesis_dead_letter::DeadLetter).
 #[async_trait]
 pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
@@ -29,7 +29,7 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When they are not. The messages are then tried again, and come back later.
+    /// When a record could not be stored. The messages' request is then retried, and if it fails again, so is this.
     async fn put(
         &self,
         stream: &StreamRef,
@@ -37,10 +37,10 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// Stateful functions for a [`Router`](statefun_kinesis_router::Router): mailboxes, states and delayed messages, and what
-/// handles the messages.
+/// Runs stateful functions behind a [`Router`](statefun_kinesis_router::Router), with their mailboxes, states and
+/// delayed messages.
 ///
-/// They belong to one run of one router.
+/// Each value serves one run of one router.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -57,46 +57,47 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 ///
 /// # The checkpoint
 ///
-/// Everything is in a store: in memory, unless another one is [given](StatefulFunctionsBuilder::store). Every
-/// [interval](StatefulFunctionsBuilder::checkpoint_interval) what has changed is written to it in one commit: read
-/// positions, states, messages that are not handled, delayed messages, and records that no egress has acknowledged. So
-/// after a crash at any instant the next run on the same store goes on as if there had been none:
+/// All data is in a store. By default the store is in memory; the builder [takes another
+/// one](StatefulFunctionsBuilder::store). Every [interval](StatefulFunctionsBuilder::checkpoint_interval) one commit
+/// writes all changes: read positions, states, unhandled messages, delayed messages, and records that no egress has
+/// acknowledged. After a crash the next run on the same store continues as if the crash had not happened:
 ///
-/// * States, messages between functions and delayed messages are what they would be: each message has had its effects
-///   exactly once, whatever was repeated behind the scenes. A message that a crash found in flight goes out again, so
-///   that a function may *run* twice; what it did outside of its context happens twice then.
-/// * Records for egresses are written at least once, and in order per partition key. What was written after the last
-///   commit before a crash is written again.
-/// * Delayed messages that became due meanwhile are delivered at once.
+/// * States, messages between functions and delayed messages are exactly once: each message has its effects on them
+///   once. A message that was in flight at the crash is sent to its function again. So a function may *run* twice for a
+///   message, and what it does outside of its context then happens twice.
+/// * Records for egresses are written at least once, in order per partition key. Records that were written after the
+///   last commit before the crash are written again.
+/// * Delayed messages that became due during the outage are delivered at once.
 ///
-/// States belong to a function by their names, and each start asks again which ones it has: the first request of a
-/// function goes out alone and without states, and its answer declares them, as it does in StateFun. That is one request
-/// more per function and start, and none for functions in process. What is declared then counts for the whole run, also
-/// where an earlier run was told something else:
+/// A state belongs to its function by name. Each start asks each function for its states again: the first request of a
+/// function is sent alone and without states, and its answer declares them, as in StateFun. This costs one more request
+/// per function and start; functions in process need none. The declaration applies to the whole run, also where it
+/// differs from an earlier run's:
 ///
-/// * Another expiration counts for a value from when it is next set, or next used where expiry is after the last
-///   message. Until then the value expires when it would have, or never.
-/// * A state that is not declared any more is not sent and not lost: it stays in the store until it expires as it was
-///   declared last, and a later start that declares it finds its value.
-/// * Where a state is declared with another type, its value stays one of the old type until the function sets it.
+/// * A changed expiration applies to a value when the value is next set, or next used if the state expires after the
+///   last message. Until then the value keeps its old expiry.
+/// * A state that is no longer declared is not sent. Its value stays in the store until it expires by its last
+///   declaration, and a later start that declares the state finds it.
+/// * When a state is declared with another type, its value keeps the old type until the function sets it.
 ///
-/// A position moves as soon as messages are taken over, and is written with them. A cut holds the mailboxes for as long
-/// as it takes to swap what was written down: less than a millisecond. It waits for no request. All else, encoding and
-/// writing, happens beside the work; the next cut is made when the commit before it is durable. A commit costs what has
-/// changed since the last one, not what there is. While commits fail because the disk is full or does not answer, they
-/// are retried with growing delays, and nothing more is taken over; any other failure ends the run.
+/// A position moves as soon as its messages are taken, and is written together with them. A cut locks the mailboxes for
+/// less than a millisecond, because it only swaps out the recorded changes, and it waits for no request. Encoding and
+/// writing run in the background. The next cut is made after the previous commit is durable. The cost of a commit
+/// depends on what has changed since the last one, not on the size of the store. While commits fail because the disk is
+/// full or has I/O errors, they are retried with growing delays and no messages are taken. Any other failure ends the
+/// run.
 ///
 /// # Memory
 ///
-/// Memory is a window of the store: states that were not used for longest, messages that wait behind many others and
-/// delayed messages that are due late are read back when they are needed; see [`Limits`]. A function or an address that
-/// fails or is slow therefore holds up no other one. [`blocked`](Self::blocked) tells when reading waits all the same.
+/// Memory is a window of the store. The least recently used states, messages far back in a queue and delayed messages
+/// that are due late are only in the store and are read back when they are needed; see [`Limits`]. So a failing or slow
+/// function or address does not delay others. [`blocked`](Self::blocked) says when and why reading waits nevertheless.
 ///
-/// # The end
+/// # Stopping
 ///
-/// With a store of your own a stop ends requests, makes the last commit and returns: what is not done waits in the store.
-/// In memory, everything that waits is handled first, within the router's deadline; states and delayed messages end with
-/// the process.
+/// With a store of your own, a stop ends requests, makes a last commit and returns; unhandled messages stay in the
+/// store. With the store in memory, waiting messages are handled first, within the router's deadline; states and
+/// delayed messages are lost when the process ends.
 #[derive(Debug)]
 pub struct StatefulFunctions {
     shared: Arc<Shared>,
@@ -107,7 +108,7 @@ pub struct StatefulFunctions {
 type Driver = AbortOnDropHandle<Result<(), FunctionError>>;
 
 impl StatefulFunctions {
-    /// A builder without functions.
+    /// Returns a builder without functions.
     pub fn builder() -> StatefulFunctionsBuilder {
         StatefulFunctionsBuilder {
             limits: Limits::default(),
@@ -119,32 +120,33 @@ impl StatefulFunctions {
         }
     }
 
-    /// What mailboxes hold now.
+    /// What the mailboxes hold now.
     pub fn usage(&self) -> Usage {
         self.shared.lock().mailboxes.usage()
     }
 
-    /// What each function has done so far.
+    /// Counters of each function since the start.
     pub fn counts(&self) -> Vec<(FunctionType, FunctionCounts)> {
         self.shared.lock().mailboxes.counts().map(|(function, counts)| (function.clone(), counts)).collect()
     }
 
-    /// How long the requests of each function took so far.
+    /// Latency of the requests of each function since the start.
     pub fn latencies(&self) -> Vec<(FunctionType, InvocationLatency)> {
         self.shared.lock().latencies.all()
     }
 
-    /// How the checkpoints are doing.
+    /// The status of the checkpoints.
     pub fn checkpoint(&self) -> CheckpointStatus {
         self.shared.checkpoint.status()
     }
 
-    /// Whether all of it outlives the process: when a [store](StatefulFunctionsBuilder::store) was given.
+    /// Whether the data outlives the process, which is so when the builder got a
+    /// [store](StatefulFunctionsBuilder::store).
     pub fn has_durable_store(&self) -> bool {
         self.shared.is_durable
     }
 
-    /// Why reading waits now; none while it does not.
+    /// Why reading waits now; `None` while it does not wait.
     pub fn blocked(&self) -> Option<Blocked> {
         self.shared.blocked.get()
     }
@@ -163,19 +165,19 @@ impl StatefulFunctions {
 }
 
 impl Drop for StatefulFunctions {
-    /// Ends what is in flight. It counts as not handled.
+    /// Ends requests that are in flight. Their messages count as not handled.
     fn drop(&mut self) {
         self.shared.stop();
         self.shared.dropped.cancel();
     }
 }
 
-/// What is needed to build [`StatefulFunctions`].
+/// Builds [`StatefulFunctions`].
 #[derive(Debug)]
 pub struct StatefulFunctionsBuilder {
     limits: Limits,
     groups: Vec<(FunctionPattern, GroupSettings, Group)>,
-    /// States of functions in process, which need not be asked for them.
+    /// States of functions in process. These need no request to declare them.
     declared: Vec<(FunctionType, StateSpec)>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
     store: Option<Arc<dyn Store>>,
@@ -183,58 +185,58 @@ pub struct StatefulFunctionsBuilder {
 }
 
 impl StatefulFunctionsBuilder {
-    /// Time between two checkpoints, unless told otherwise.
+    /// Default time between two checkpoints.
     pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// Bytes of messages that may wait when the store is in memory.
+    /// Most bytes of waiting messages when the store is in memory.
     const WAITING_IN_MEMORY_BYTES: usize = 256 << 20;
 
-    /// Functions in process may take that long, as remote ones may by default.
+    /// Time limit of a call of a function in process; the same as the default of remote functions.
     const CALL: Duration = Duration::from_secs(120);
 
-    /// Bounds of all mailboxes together.
+    /// Sets the limits of all mailboxes together. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Keeps everything there, and goes on with what is there. Default: in memory, until the end of the process.
+    /// Keeps all data in a store, and continues with the data that it has. Default: a store in memory, which ends with
+    /// the process.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Time from one checkpoint to the next, while there is something to write. Default: 1 s
-    /// ([`CHECKPOINT_INTERVAL`](Self::CHECKPOINT_INTERVAL)). Every value is valid. With zero
-    /// one commit follows the other, as fast as the disk goes. An interval that is shorter than a commit takes has the
-    /// same effect, and one of minutes is ended early when much has changed: at a quarter of
-    /// [`Limits::unsaved_bytes`].
+    /// Sets the time between two checkpoints. Without changes no checkpoint is written. Default: 1 s
+    /// ([`CHECKPOINT_INTERVAL`](Self::CHECKPOINT_INTERVAL)). Every value is valid. With zero, or with an interval
+    /// shorter than a commit takes, commits follow each other without a pause. A long interval ends early when the
+    /// changes reach a quarter of [`Limits::unsaved_bytes`].
     ///
-    /// It bounds what is done again after a crash, and so how many records an egress may see twice. Each checkpoint costs
-    /// a flush of the disk, and an entry for each state, message and timer that has changed; what changes often is
-    /// written once per interval.
+    /// The interval bounds the work that is repeated after a crash, and so how many records an egress may get twice.
+    /// Each checkpoint costs a flush of the disk, and an entry for each state, message and timer that has changed. A
+    /// state that changes often is written once per interval.
     #[must_use]
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// Where messages go whose endpoint says that they become dead letters.
+    /// Sets the writer of dead letters, for endpoints that put failed messages into a stream. Default: none.
     #[must_use]
     pub fn dead_letters(mut self, dead_letters: Arc<dyn DeadLetters>) -> Self {
         self.dead_letters = Some(dead_letters);
         self
     }
 
-    /// Functions that an endpoint of a module serves, with the endpoint's limits and failure handling.
+    /// Adds the functions of an endpoint of a module, with the endpoint's limits and failure handling.
     ///
-    /// `invoke` makes the requests: a `RemoteEndpoint` of the `remote` crate does so over HTTP.
+    /// `invoke` makes the requests; a `RemoteEndpoint` of the `remote` crate makes them over HTTP.
     #[must_use]
     pub fn endpoint(mut self, spec: &EndpointSpec, invoke: Arc<dyn Invoke>) -> Self {
-        // Each field is named, so that a new one does not compile before it has an effect. The others of the transport are
-        // settings of what makes the requests.
+        // Names each field, so that a new field does not compile until somebody decides what it does here. The other
+        // fields of the transport are settings of `invoke`.
         let EndpointSpec { functions, url_path_template: _, max_num_batch_requests, transport, failures } = spec;
         let settings = GroupSettings {
             max_in_flight: transport.pool_size,
@@ -246,7 +248,7 @@ impl StatefulFunctionsBuilder {
         self
     }
 
-    /// Functions of this process. Messages that they cannot handle are tried again and again.
+    /// Adds functions of this process. Messages that fail are retried until they succeed.
     #[must_use]
     pub fn in_process(mut self, registry: Registry) -> Self {
         let registry = Arc::new(registry);
@@ -259,7 +261,7 @@ impl StatefulFunctionsBuilder {
         self
     }
 
-    /// Functions that something else handles.
+    /// Adds functions that `invoke` calls, each call for at most 120 s.
     #[must_use]
     pub fn functions(
         mut self,
@@ -272,12 +274,13 @@ impl StatefulFunctionsBuilder {
         self
     }
 
-    /// The functions, ready for a router. What the store has goes on when the run begins.
+    /// Reads the store and returns the functions, ready for a router. Stored messages are handled from the start of the
+    /// run.
     ///
     /// # Errors
     ///
-    /// When messages of an endpoint become dead letters and no [`DeadLetters`] were given. When the store cannot be read,
-    /// or has messages for functions that are not served.
+    /// When an endpoint puts failed messages into dead letters and the builder has no [`DeadLetters`]. When the store
+    /// cannot be read, or has messages for functions that are not registered.
     pub async fn build(self) -> Result<StatefulFunctions, StartError> {
         let is_durable = self.store.is_some();
         let mut limits = self.limits;
@@ -319,7 +322,7 @@ mod tests {
 
     use super::*;
 
-    /// Each field of an endpoint that is not about connections changes how its functions are served.
+    /// Each field of an endpoint that is not about connections changes the settings of its functions.
     #[test]
     fn each_field_of_an_endpoint_arrives() {
         let is_of_connections = |path: &[&str]| match path {

@@ -1,4 +1,4 @@
-//! Records on their way to egresses.
+//! Sends records to egresses, and notes which ones are stored.
 
 use std::sync::Arc;
 
@@ -10,20 +10,21 @@ use super::shared::{Inner, Shared};
 use crate::StoredEgress;
 
 impl Shared {
-    /// Gives new records to those who send them, one task for each egress: an egress that is slow holds up no other.
-    pub(super) fn hand_out_records(self: &Arc<Self>, inner: &mut Inner) {
+    /// Queues new records for the tasks that send them. Each egress has its own task, so that a slow one does not delay
+    /// the others.
+    pub(super) fn queue_records(self: &Arc<Self>, inner: &mut Inner) {
         let records = inner.mailboxes.take_egress();
         let Some(run) = self.run() else { return };
         for batch in records.chunk_by(|a, b| a.message.egress == b.message.egress) {
             let egress = &batch[0].message.egress;
-            let outlet = inner.outlets.entry(egress.clone()).or_insert_with(|| {
-                // Bounded by the mailboxes: while too many records are outstanding, no request goes out.
-                let (outlet, records) = mpsc::unbounded_channel();
+            let queue = inner.egress_queues.entry(egress.clone()).or_insert_with(|| {
+                // The mailboxes bound it: they send no request while too many records are unacknowledged.
+                let (queue, records) = mpsc::unbounded_channel();
                 self.spawn("sending records", Arc::clone(self).send_records(run.clone(), egress.clone(), records));
-                outlet
+                queue
             });
-            // The receiver goes first only when all is stopped.
-            let _ = outlet.send(batch.to_vec());
+            // It fails only after a stop, which ends the receiver. The records are still in the store then.
+            let _ = queue.send(batch.to_vec());
         }
     }
 
@@ -40,9 +41,9 @@ impl Shared {
                 let numbers: Vec<u64> = batch.iter().map(|record| record.id).collect();
                 match run.egresses().send_to(&egress, stream, puts).await {
                     Ok(receipt) => {
-                        // A stop does not end it: what is stored by then must not be sent again.
-                        let noting = Arc::clone(&self).await_receipt(run.clone(), receipt, numbers);
-                        self.spawn_to_end("what egresses have stored", noting);
+                        // It outlives a stop: records that the egress stores meanwhile must not be sent again.
+                        let waiting = Arc::clone(&self).await_receipt(run.clone(), receipt, numbers);
+                        self.spawn_to_end("receipts of egresses", waiting);
                     }
                     Err(error) => return run.fail_egress(error),
                 }
@@ -51,7 +52,7 @@ impl Shared {
     }
 
     async fn await_receipt(self: Arc<Self>, run: RunHandle, receipt: EgressReceipt, numbers: Vec<u64>) {
-        // Every receipt comes: when its egress is closed at the latest.
+        // Every receipt resolves, at the latest when its egress is closed.
         match receipt.stored().await {
             Ok((records, bytes)) => {
                 run.count_stored(records, bytes);

@@ -4,21 +4,22 @@ use statefun_kinesis_types::StreamRef;
 
 use crate::UnknownFunction;
 
-/// Why stateful functions could not be made ready.
+/// Why [`StatefulFunctionsBuilder::build`](crate::StatefulFunctionsBuilder::build) failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Messages of functions become dead letters, and no [`DeadLetters`](crate::DeadLetters) were given.
-    #[error("messages of {functions} become dead letters in {stream}, and no dead letters were given to the builder")]
+    /// An endpoint puts messages into a stream of dead letters, and the builder has no
+    /// [`DeadLetters`](crate::DeadLetters) to write them.
+    #[error("failed messages of {functions} go to dead letters in {stream}, but the builder has no `dead_letters`")]
     NoDeadLetters {
         /// The functions.
         functions: FunctionPattern,
         /// The stream of the dead letters.
         stream: StreamRef,
     },
-    /// What the store has cannot be read.
-    #[error("what was stored of functions cannot be read")]
+    /// The store cannot be read.
+    #[error("cannot read the functions' data from the store")]
     Store(#[from] Error),
-    /// The store has messages or states of a function that nobody serves any more.
+    /// The store has messages or states of a function that is not registered any more.
     #[error("the store has messages or states for a function of an earlier run")]
     Unserved(#[from] UnknownFunction),
 }

@@ -1,4 +1,4 @@
-//! What to do about requests that fail, and how much to say about it.
+//! Decides when to retry a failed request and when to give up, and limits how often failures are logged.
 
 use std::{
     collections::HashMap,
@@ -20,13 +20,14 @@ use crate::{InvokeError, Request};
 /// The delays between attempts.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(30));
 
-/// How long to wait after so many attempts.
+/// The delay after the given number of attempts.
 pub(super) fn backoff(attempts: u32) -> Duration {
-    // Its seed comes from the generator of the thread, which a simulation seeds.
+    // `Rng::new` takes its seed from the thread's generator, which simulations seed.
     BACKOFF.delay(attempts.saturating_sub(1), &mut fastrand::Rng::new())
 }
 
-/// Whether nothing more is to be tried, after so many attempts in so much time and with the next one only after `wait`.
+/// Whether to give up after `attempts` attempts within `elapsed`, when the next attempt would be `wait` later. `call`
+/// is the time limit of a call, which applies when the policy has neither a number of attempts nor a time.
 pub(super) fn is_over(
     failures: &FailureHandling,
     attempts: u32,
@@ -46,7 +47,7 @@ pub(super) fn is_over(
     too_often || longest.is_some_and(|longest| elapsed.saturating_add(wait) >= longest)
 }
 
-/// Logs a message that is given up, at a level that is known only now.
+/// Logs a message that is given up, at a level chosen at run time.
 pub(super) fn log_given_up(level: LogLevel, request: &Request, what: &str, error: &InvokeError) {
     macro_rules! line {
         ($log:ident) => {
@@ -68,10 +69,11 @@ pub(super) fn log_given_up(level: LogLevel, request: &Request, what: &str, error
     }
 }
 
-/// Logs failed requests: of each function the first one, and then one in a while with how many there were.
+/// Logs failed requests: the first one of each function, then at most one per [interval](Self::INTERVAL) with the
+/// number of those that were not logged.
 #[derive(Debug, Default)]
 pub(super) struct FailureLog {
-    /// Whether a function may have failed, so that success costs no lock while none has.
+    /// Whether any function is failing. While none is, a success takes no lock.
     any: AtomicBool,
     functions: Mutex<HashMap<FunctionType, Failing>>,
 }
@@ -81,12 +83,12 @@ struct Failing {
     logged: Instant,
     /// Failures since the last success.
     count: u64,
-    /// Failures since the last line of the log.
-    unsaid: u64,
+    /// Failures that were not logged since the last line.
+    not_logged: u64,
 }
 
 impl FailureLog {
-    /// Least time between two lines about one function.
+    /// Shortest time between two lines about one function.
     const INTERVAL: Duration = Duration::from_secs(10);
 
     pub(super) fn failed(&self, request: &Request, error: &InvokeError) {
@@ -97,22 +99,22 @@ impl FailureLog {
         let failing = functions.entry(function.clone()).or_insert_with(|| Failing {
             logged: now.checked_sub(Self::INTERVAL).unwrap_or(now),
             count: 0,
-            unsaid: 0,
+            not_logged: 0,
         });
         failing.count += 1;
         if failing.count > 1 && now.duration_since(failing.logged) < Self::INTERVAL {
-            failing.unsaid += 1;
+            failing.not_logged += 1;
             return;
         }
-        let unsaid = std::mem::take(&mut failing.unsaid);
+        let not_logged = std::mem::take(&mut failing.not_logged);
         failing.logged = now;
         warn!(
             %function,
             id = %request.target.id,
             attempt = request.attempt + 1,
             messages = request.messages.len(),
-            not_logged = unsaid,
-            "a request failed and is tried again: {}",
+            not_logged,
+            "a request failed and will be retried: {}",
             ErrorChain(error),
         );
     }
@@ -125,7 +127,7 @@ impl FailureLog {
         if let Some(failing) = functions.get_mut(function)
             && failing.logged.elapsed() >= Self::INTERVAL
         {
-            // A function that fails now and then is not worth a line each time it does not.
+            // Waiting for the interval keeps a function that fails now and then from being logged at each success.
             info!(%function, failures = failing.count, "the function answers again");
             functions.remove(function);
             self.any.store(!functions.is_empty(), Ordering::Release);

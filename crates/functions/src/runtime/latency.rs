@@ -1,11 +1,11 @@
-//! How long requests took.
+//! Latency of requests, as a histogram per function.
 
 use std::{collections::HashMap, time::Duration};
 
 use statefun_kinesis_types::FunctionType;
 
-/// How long the requests of a function took, those that failed too, counted by [bounds](Self::BOUNDS)
-/// (`remoteInvocationLatency`).
+/// The latency of a function's requests, including failed ones, as a histogram with fixed [bounds](Self::BOUNDS)
+/// (StateFun's `remoteInvocationLatency`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InvocationLatency {
     counts: [u64; Self::BOUNDS.len()],
@@ -14,7 +14,8 @@ pub struct InvocationLatency {
 }
 
 impl InvocationLatency {
-    /// The bounds, in rising order: from a function beside this process to the two minutes that a call has by default.
+    /// The upper bounds of the buckets, in rising order. They range from a function on the same machine to the default
+    /// time limit of a call, two minutes.
     pub const BOUNDS: [Duration; 16] = {
         let millis = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000];
         let mut bounds = [Duration::ZERO; 16];
@@ -34,23 +35,24 @@ impl InvocationLatency {
         self.sum = self.sum.saturating_add(took);
     }
 
-    /// Requests by the least bound that they did not exceed; those above the last bound are in none.
+    /// The number of requests per bucket. A request counts in the first bucket whose bound it did not exceed; one above
+    /// the last bound counts in no bucket.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         Self::BOUNDS.into_iter().zip(self.counts)
     }
 
-    /// All requests.
+    /// The number of all requests, including those above the last bound.
     pub fn requests(&self) -> u64 {
         self.counts.iter().sum::<u64>() + self.longer
     }
 
-    /// The time of all requests together.
+    /// The total time of all requests.
     pub fn sum(&self) -> Duration {
         self.sum
     }
 }
 
-/// The same, function by function.
+/// Latencies by function.
 #[derive(Debug, Default)]
 pub(super) struct Latencies(HashMap<FunctionType, InvocationLatency>);
 

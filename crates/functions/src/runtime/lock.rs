@@ -1,5 +1,5 @@
-//! The lock of a runtime, and the start of the tasks that take it. Unit tests have both from the model checker `shuttle`,
-//! which tries many orders of the tasks; there they work in its tests only.
+//! The runtime's lock, and how tasks that take it are spawned. In unit tests both come from the model checker
+//! `shuttle`, which tries many orders of the tasks; there they work only inside a test of `shuttle`.
 
 #[cfg(not(test))]
 pub(super) use std::sync::{Mutex, MutexGuard};
@@ -7,13 +7,13 @@ pub(super) use std::sync::{Mutex, MutexGuard};
 #[cfg(test)]
 pub(super) use modelled::{Mutex, MutexGuard};
 
-/// Starts a task that nobody waits for.
+/// Spawns a detached task.
 #[cfg(not(test))]
 pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(task));
 }
 
-/// Starts a task that nobody waits for.
+/// Spawns a detached task.
 #[cfg(test)]
 pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     drop(shuttle::future::spawn(task));
@@ -32,7 +32,7 @@ mod modelled {
     #[derive(Debug)]
     pub(in crate::runtime) struct Mutex<T>(shuttle::sync::Mutex<T>);
 
-    /// The guard is gone by the end of `drop`, before other threads get their turn.
+    /// Holds an `Option`, so that `drop` can release the lock before it lets other threads run.
     pub(in crate::runtime) struct MutexGuard<'a, T>(Option<shuttle::sync::MutexGuard<'a, T>>);
 
     impl<T> Mutex<T> {
@@ -52,20 +52,20 @@ mod modelled {
         type Target = T;
 
         fn deref(&self) -> &T {
-            self.0.as_ref().expect("it is there until it is dropped")
+            self.0.as_ref().expect("only drop takes the guard")
         }
     }
 
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
-            self.0.as_mut().expect("it is there until it is dropped")
+            self.0.as_mut().expect("only drop takes the guard")
         }
     }
 
     impl<T> Drop for MutexGuard<'_, T> {
-        /// `shuttle` changes threads before a lock is taken and before it is released. What is done right after a release
-        /// may touch things that `shuttle` knows nothing of, such as the position of a shard, and other threads have to be
-        /// able to come before it.
+        /// Yields after the release. `shuttle` switches threads only before a lock is taken and before it is released.
+        /// The code after a release may touch things that `shuttle` does not model, such as the position of a shard, so
+        /// other threads have to be able to run before it.
         fn drop(&mut self) {
             drop(self.0.take());
             if !panicking() {

@@ -1,12 +1,12 @@
 mod blocked;
 mod builder;
-mod carry;
 mod egress;
 mod error;
 mod failures;
 mod latency;
 mod lock;
 mod reads;
+mod requests;
 mod run;
 mod shared;
 

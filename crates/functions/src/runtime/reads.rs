@@ -1,4 +1,4 @@
-//! What is in the store and not in memory.
+//! Reads states, messages and delayed messages from the store, and searches it for expired states.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,23 +14,23 @@ use crate::{
     checkpoint::{damaged, decode, place},
 };
 
-/// Most addresses whose states are asked for by one call.
+/// Most addresses whose states are read by one call.
 const ADDRESSES_PER_CALL: usize = 256;
-/// How much of the store is looked through at a time for values that have expired. With one look per second this is a
-/// gigabyte in a little more than an hour, and no load to speak of.
+/// Bytes of states that one step of the search for expired states reads. With one step per second, the search covers a
+/// gigabyte in a little more than an hour, at negligible load.
 const SWEEP_BYTES: usize = 256 << 10;
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
-/// Least time from the beginning of one search through the whole store to the next.
+/// Shortest time between the starts of two searches through the whole store.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// How much of the index of delayed messages is read at a time: 4 096 entries, whose values follow.
+/// Bytes of the index of delayed messages that one read takes: about 4 096 entries. Their values are read afterwards.
 const DUE_PAGE_BYTES: usize = 4_096 * 32;
 
-/// How much of what waits is read at a time.
+/// Bytes of waiting messages that one read takes.
 const PAGE_BYTES: usize = 1 << 20;
 
 impl Shared {
-    /// Asks the store for the states of addresses, beside the work.
+    /// Reads the states of addresses from the store, in tasks of their own.
     pub(super) fn load_all(self: &Arc<Self>, addresses: &[Address]) {
         for addresses in addresses.chunks(ADDRESSES_PER_CALL) {
             self.spawn("reading states from the store", Arc::clone(self).load(addresses.to_vec()));
@@ -38,7 +38,8 @@ impl Shared {
     }
 
     async fn load(self: Arc<Self>, addresses: Vec<Address>) {
-        let Some(found) = self.patiently("states", || states_of(&*self.store, &addresses)).await else { return };
+        let read = || states_of(&*self.store, &addresses);
+        let Some(found) = self.retry_read("states", read).await else { return };
         let now = self.now();
         {
             let mut inner = self.lock();
@@ -49,18 +50,19 @@ impl Shared {
         self.pump();
     }
 
-    /// Reads messages or delayed messages that are in the store only.
+    /// Reads messages or delayed messages that are in the store and not in memory.
     pub(super) async fn read(self: Arc<Self>, id: ReadId, read: Read) {
-        let Some(found) = self.patiently("what waits", || found(&*self.store, &read)).await else { return };
+        let Some(found) = self.retry_read("waiting messages", || found(&*self.store, &read)).await else { return };
         let taken = self.lock().mailboxes.found(id, found);
         if let Err(unknown) = taken {
-            return self.fail(FunctionError::new("a message in the store cannot be handled").because(unknown));
+            return self.fail(FunctionError::new("the store has a message for an unknown function").because(unknown));
         }
         self.pump();
     }
 
-    /// Reads, as often as it takes. None when the store cannot be read at all, which ends the run.
-    async fn patiently<T, R: Future<Output = Result<T>>>(&self, what: &str, read: impl Fn() -> R) -> Option<T> {
+    /// Reads, and retries until it succeeds. Returns `None` after an error that a retry cannot mend, which ends the
+    /// run.
+    async fn retry_read<T, R: Future<Output = Result<T>>>(&self, what: &str, read: impl Fn() -> R) -> Option<T> {
         let mut failures = 0;
         loop {
             let error = match read().await {
@@ -68,35 +70,32 @@ impl Shared {
                 Err(error) => error,
             };
             if !error.kind().is_retryable() {
-                self.fail(FunctionError::new(format!("{what} cannot be read from the store")).because(error));
+                self.fail(FunctionError::new(format!("cannot read {what} from the store")).because(error));
                 return None;
             }
             if failures == 0 {
                 let error = ErrorChain(&error);
-                warn!(%error, "{what} could not be read from the store; retrying, and only their addresses wait");
+                warn!(%error, "cannot read {what} from the store; retrying, and only the affected addresses wait");
             }
             failures += 1;
             sleep(backoff(failures)).await;
         }
     }
 
-    /// Looks through the store, slowly, for values that have expired and that nothing else asks for.
+    /// Searches the store, slowly, for expired states of addresses that get no messages. All other expired states are
+    /// removed when their address is loaded.
     pub(super) async fn sweep(self: Arc<Self>) {
-        self.sweep_on().await;
-    }
-
-    async fn sweep_on(self: &Arc<Self>) {
         loop {
             let next = Instant::now() + SWEEP_INTERVAL;
             let mut rest = Some(KeyRange::ALL);
             while let Some(range) = rest {
                 sleep(SWEEP_PAUSE).await;
-                // Where nothing expires there is nothing to look for, and what was found last goes first.
+                // Waits while no function declares states that expire, and until the last page's states are removed.
                 if !self.checkpoint.has_expiring_states() || self.lock().mailboxes.sweeps_left() > 0 {
                     rest = Some(range);
                     continue;
                 }
-                // What cannot be read now is found another time.
+                // The next search finds what cannot be read now.
                 let Ok(page) = self.store.scan(Table::State, range, SWEEP_BYTES).await else { break };
                 let now = self.now();
                 let expired: Vec<StoredState> = page.entries.iter().filter_map(|entry| expired(entry, now)).collect();
@@ -150,7 +149,7 @@ async fn found(store: &dyn Store, read: &Read) -> Result<Found> {
             let values = store.get(Table::Timers, keys.clone()).await?;
             let mut timers = Vec::with_capacity(values.len());
             for (key, value) in keys.iter().zip(values) {
-                // One that was delivered or cancelled between the two reads is not there any more.
+                // A message that was delivered or cancelled between the two reads is gone.
                 if let Some(value) = value {
                     timers.push(decode::<StoredTimer>(Table::Timers, key, value)?);
                 }
@@ -171,7 +170,7 @@ fn decode_all<T: NumberedEntry>(table: Table, entries: impl IntoIterator<Item = 
     entries.into_iter().map(|entry| decode(table, &entry.key, entry.value)).collect()
 }
 
-/// Reads the states of addresses, those that have expired too.
+/// Reads the states of addresses, including expired ones.
 async fn states_of(store: &dyn Store, addresses: &[Address]) -> Result<Vec<Vec<StoredState>>> {
     let loaded = store.load(Table::State, addresses.iter().map(key::address).collect()).await?;
     let states = addresses.iter().zip(loaded).map(|(address, entries)| {
@@ -186,7 +185,7 @@ fn state(address: &Address, entry: Entry) -> Result<StoredState> {
     {
         return Ok(StoredState { address: address.clone(), name: name.into(), value: Some(value), expires });
     }
-    Err(Error::new(ErrorKind::Damaged, format!("a state of {address} cannot be read")))
+    Err(Error::new(ErrorKind::Damaged, format!("cannot decode a state of {address}")))
 }
 
 /// The state of an entry, if it has expired.

@@ -1,4 +1,4 @@
-//! A run: its beginning, the messages that it takes, its end.
+//! Connects the functions to the run of a router: the start, taking batches, and the end.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{Message, Origin, Value};
 
-/// How long the end of a run waits for functions that block their thread.
+/// How long the end of a run waits for tasks. Only a function that blocks its thread takes that long.
 const BLOCKED_THREAD_MAX: Duration = Duration::from_secs(1);
 
 #[async_trait]
@@ -36,16 +36,16 @@ impl StatefulHandler for StatefulFunctions {
     fn begin(&self, run: RunHandle, positions: Vec<(TypeName, Positions)>) {
         let shared = self.shared();
         if shared.run.set((run.clone(), positions)).is_err() {
-            return run.fail(FunctionError::new("the functions belong to another run, and can have only one"));
+            return run.fail(FunctionError::new("these functions belong to another run; build new ones for each run"));
         }
         shared.spawn("delayed messages", Arc::clone(shared).alarm());
-        shared.spawn("values that expire", Arc::clone(shared).sweep());
+        shared.spawn("expired states", Arc::clone(shared).sweep());
         let shared = Arc::clone(shared);
         let driver = Arc::clone(&shared);
         self.set_driver(AbortOnDropHandle::new(tokio::spawn(async move {
             let driven = AssertUnwindSafe(driver.checkpoint.drive(&driver)).catch_unwind().await;
             match driven.unwrap_or_else(|panic| Err(panicked("the checkpoint", &*panic))) {
-                // The run goes on, and has to be told. Later, its end asks for the result.
+                // The run is still going, so the error has to end it. After `close` the error is its result instead.
                 Err(error) if !driver.checkpoint.is_closed() => {
                     run.fail(error);
                     Ok(())
@@ -53,22 +53,23 @@ impl StatefulHandler for StatefulFunctions {
                 driven => driven,
             }
         })));
-        // What was restored goes on.
+        // Starts the work that was restored from the store.
         shared.pump();
     }
 
     async fn take(&self, batch: RoutedBatch, acknowledgement: Acknowledgement) -> Result<(), FunctionError> {
         let shared = self.shared();
-        // A position moves with the messages or not at all, so that nothing else may hold it.
+        // Waits until the acknowledgement below can move the position at once. Otherwise a cut could have the messages,
+        // and only a later one their position. `false` means that the position cannot move any more.
         if !acknowledgement.ready().await {
             return Ok(());
         }
         let mut messages = messages_of(&batch);
         loop {
-            let moved = shared.moved.notified();
-            tokio::pin!(moved);
-            // Before the look, so that what happens after it is not missed.
-            moved.as_mut().enable();
+            let progressed = shared.progressed.notified();
+            tokio::pin!(progressed);
+            // Enabled before the check, so that a notification right after the check is not missed.
+            progressed.as_mut().enable();
             {
                 let mut inner = shared.lock();
                 if inner.closed {
@@ -79,19 +80,20 @@ impl StatefulHandler for StatefulFunctions {
                         let taken = inner.mailboxes.deliver(std::mem::take(&mut messages));
                         taken.map_err(|unknown| {
                             let stream = batch.stream();
-                            FunctionError::new(format!("nothing serves a target of the stream {stream}"))
+                            FunctionError::new(format!("no function is registered for a target of the stream {stream}"))
                                 .because(unknown)
                         })?;
-                        // Under the same lock, so that a cut has the messages and the position, or neither.
+                        // Under the same lock as `deliver`, so that a cut has both the messages and the position, or
+                        // neither.
                         acknowledgement.done();
                         break;
                     }
                     Some(blocked) => shared.blocked.waits(blocked),
                 }
             }
-            let _ = timeout(BlockedLog::look_again(), moved).await;
+            let _ = timeout(BlockedLog::check_interval(), progressed).await;
         }
-        shared.blocked.goes_on();
+        shared.blocked.resumed();
         shared.pump();
         Ok(())
     }
@@ -107,8 +109,8 @@ impl StatefulHandler for StatefulFunctions {
     async fn close(&self) -> Result<Unfinished, FunctionError> {
         let shared = self.shared();
         shared.stop();
-        // Receipts that are there are noted, so that what reached its egress does not go there again. And no task has the
-        // store any more when the run has ended, but for a function that blocks its thread.
+        // Tasks that wait for receipts end first, so that the last commit removes records that their egress has stored.
+        // And after the run no task uses the store any more, except a function that blocks its thread.
         shared.tasks.close();
         let _ = timeout(BLOCKED_THREAD_MAX, shared.tasks.wait()).await;
         shared.dropped.cancel();
@@ -127,7 +129,7 @@ impl StatefulHandler for StatefulFunctions {
 }
 
 impl Shared {
-    /// Why nothing may be taken over now; none when something may.
+    /// Why no messages can be taken now; `None` when they can.
     fn blocked_by(&self, inner: &Inner) -> Option<Blocked> {
         let reason = if self.checkpoint.is_failing() {
             BlockReason::StoreFails
@@ -144,22 +146,24 @@ impl Shared {
         Some(Blocked { reason, function, messages, since: self.now() })
     }
 
-    /// Waits until no message waits and every egress has stored its records. Delayed messages do not count.
+    /// Waits until all messages are handled and every egress has stored its records. Does not wait for delayed
+    /// messages.
     async fn idle(&self) {
         loop {
-            let moved = self.moved.notified();
-            tokio::pin!(moved);
-            moved.as_mut().enable();
+            let progressed = self.progressed.notified();
+            tokio::pin!(progressed);
+            progressed.as_mut().enable();
             let usage = self.lock().mailboxes.usage();
             if usage.messages == 0 && usage.egress_records == 0 {
                 return;
             }
-            moved.await;
+            progressed.await;
         }
     }
 }
 
-/// The messages of a batch, with the addresses to which they go.
+/// Converts a batch to messages with their target addresses. Messages of a record share one origin, and messages of a
+/// route one type name, to save memory.
 fn messages_of(batch: &RoutedBatch) -> Vec<(Address, Message)> {
     let place = |message: &RoutedMessage<'_>| (message.sequence_number(), message.sub_sequence_number());
     let mut messages = Vec::with_capacity(batch.message_count());
@@ -169,7 +173,7 @@ fn messages_of(batch: &RoutedBatch) -> Vec<(Address, Message)> {
     while let Some(message) = routed.next() {
         let (sequence_number, sub_sequence_number) = place(&message);
         let is_last = routed.peek().is_none_or(|next| place(next) != (sequence_number, sub_sequence_number));
-        // All messages of a record but the last one share its origin.
+        // The last message of a record has an origin of its own, because it differs in `is_last`.
         let of_record = origin.take().unwrap_or_else(|| {
             Arc::new(Origin {
                 stream: batch.stream().clone(),

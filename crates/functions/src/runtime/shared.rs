@@ -31,14 +31,14 @@ use crate::{
     checkpoint::{Checkpoint, Moment, Source},
 };
 
-/// How long the alarm trusts the time of day at most.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Longest sleep of the alarm. The time of day can jump forwards during a sleep, which is noticed at its end.
+const ALARM_SLEEP_MAX: Duration = Duration::from_secs(60);
 
-/// Functions that are served by one place.
+/// The functions of one endpoint, or of one registration in process.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) invoke: Arc<dyn Invoke>,
-    /// How long a request may take.
+    /// Time limit of a request.
     pub(super) call: Duration,
     pub(super) failures: FailureHandling,
 }
@@ -52,60 +52,66 @@ pub(super) struct Shared {
     /// Whether the store outlives the process.
     pub(super) is_durable: bool,
     pub(super) checkpoint: Checkpoint,
-    /// The run that messages come from, and the positions of what it reads; there is none before it begins.
+    /// The run that delivers messages, and the positions of its ingresses. Unset before the run begins.
     pub(super) run: OnceLock<(RunHandle, Vec<(TypeName, Positions)>)>,
     started: Instant,
-    /// Something was handled, or there is room: tasks that wait for it look.
-    pub(super) moved: Notify,
-    /// The next deadline is another one.
+    /// Notified when messages were handled or the mailboxes have room. Deliveries and a drain wait for it.
+    pub(super) progressed: Notify,
+    /// Notified when the next deadline has changed.
     pub(super) rearmed: Notify,
-    /// Ends all tasks but those that note what egresses have stored, and that of the checkpoint.
+    /// Ends all tasks except the checkpoint's and those that wait for receipts of egresses.
     pub(super) stop: CancellationToken,
-    /// Ends all tasks.
+    /// Ends all tasks except the checkpoint's.
     pub(super) dropped: CancellationToken,
-    /// All tasks but that of the checkpoint.
+    /// All tasks except the checkpoint's.
     pub(super) tasks: TaskTracker,
     pub(super) log: FailureLog,
     pub(super) blocked: BlockedLog,
 }
 
-/// What the lock protects. Everything that has to be of one moment changes under it: a batch of messages is taken and its
-/// position moves, effects are applied, a cut is made, and records get their order.
+/// The data behind the lock. Four steps have to be atomic and so happen under it: taking a batch and moving its
+/// position, applying effects, making a cut, and giving records for egresses their order.
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) mailboxes: Mailboxes,
-    /// Nothing more is taken, and no effects are applied any more.
+    /// Set by a stop. From then on no message is taken and no effect is applied.
     pub(super) closed: bool,
-    /// Where records for each egress go.
-    pub(super) outlets: HashMap<TypeName, mpsc::UnboundedSender<Vec<StoredEgress>>>,
-    /// How long the requests of each function took.
+    /// The queue of records for each egress.
+    pub(super) egress_queues: HashMap<TypeName, mpsc::UnboundedSender<Vec<StoredEgress>>>,
+    /// Latency of the requests of each function.
     pub(super) latencies: Latencies,
-    /// The deadlines for which the alarm is set.
+    /// The deadlines that the alarm waits for.
     armed: Deadlines,
 }
 
-/// When something is to be done next: by the time of day, and by the clock that never goes back.
+/// The next deadline by the time of day (delayed messages, expiry) and the next one by the monotonic clock (retries).
 type Deadlines = (Option<Timestamp>, Option<Duration>);
 
 impl Inner {
     fn new(mailboxes: Mailboxes) -> Self {
-        Self { mailboxes, closed: false, outlets: HashMap::new(), latencies: Latencies::default(), armed: (None, None) }
+        Self {
+            mailboxes,
+            closed: false,
+            egress_queues: HashMap::new(),
+            latencies: Latencies::default(),
+            armed: (None, None),
+        }
     }
 
-    /// Does what is due, and takes all requests that may go out now.
+    /// Handles what is due, and takes all requests that can be sent now.
     fn take_requests(&mut self, now: Now) -> Vec<Request> {
         self.mailboxes.on_time(now);
         std::iter::from_fn(|| self.mailboxes.next_request(now)).collect()
     }
 
-    /// Sets the alarm for the next deadlines. Says whether these are others than before.
+    /// Sets the alarm for the next deadlines. Returns whether they have changed.
     fn arm(&mut self) -> bool {
         let deadlines = (self.mailboxes.next_deadline(), self.mailboxes.next_retry());
         std::mem::replace(&mut self.armed, deadlines) != deadlines
     }
 }
 
-/// What a [`Shared`] is made of.
+/// The arguments of [`Shared::new`].
 pub(super) struct Parts {
     pub(super) mailboxes: Mailboxes,
     pub(super) groups: Vec<Group>,
@@ -127,7 +133,7 @@ impl Shared {
             checkpoint,
             run: OnceLock::new(),
             started: Instant::now(),
-            moved: Notify::new(),
+            progressed: Notify::new(),
             rearmed: Notify::new(),
             stop: CancellationToken::new(),
             dropped: CancellationToken::new(),
@@ -150,7 +156,7 @@ impl Shared {
         self.run().map_or_else(Timestamp::now, RunHandle::now)
     }
 
-    /// The time since the functions were built, by a clock that never goes back.
+    /// The time since the functions were built, by the monotonic clock.
     pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
@@ -162,13 +168,13 @@ impl Shared {
         }
     }
 
-    /// Runs a task until it is done or [`stop`](Self::stop) ends all tasks. A panic in it ends the run: nothing else would
-    /// tell that it is gone.
+    /// Runs a task until it is done or [`stop`](Self::stop) ends all tasks. A panic in it ends the run, because nothing
+    /// else would notice that the task has ended.
     pub(super) fn spawn(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.supervise(name, self.stop.clone(), task);
     }
 
-    /// The same for a task that [`stop`](Self::stop) does not end, and only the end of everything does.
+    /// Runs a task that [`stop`](Self::stop) does not end; it ends with the functions at the latest.
     pub(super) fn spawn_to_end(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.supervise(name, self.dropped.clone(), task);
     }
@@ -194,7 +200,8 @@ impl Shared {
         }));
     }
 
-    /// Does all that can be done now: what is due, requests, reads, and records for egresses.
+    /// Starts all that can be done now: due work, requests, reads, and records for egresses. Has to be called after
+    /// each change of the mailboxes, since nothing else starts work.
     pub(super) fn pump(self: &Arc<Self>) {
         let now = Now { time: self.now(), elapsed: self.elapsed() };
         let mut inner = self.lock();
@@ -203,8 +210,9 @@ impl Shared {
         }
         let requests = inner.take_requests(now);
         let (loads, reads) = (inner.mailboxes.take_loads(), inner.mailboxes.take_reads());
-        // Under the lock, so that records keep their order.
-        self.hand_out_records(&mut inner);
+        // Under the lock: of two tasks that pump at the same time, the one with the older records must queue them
+        // first.
+        self.queue_records(&mut inner);
         let done = inner.mailboxes.take_done();
         let (wants_cut, has_room) = (inner.mailboxes.wants_cut(), inner.mailboxes.has_room());
         let is_rearmed = inner.arm();
@@ -218,27 +226,27 @@ impl Shared {
         }
         self.load_all(&loads);
         for (id, read) in reads {
-            self.spawn("reading what waits from the store", Arc::clone(self).read(id, read));
+            self.spawn("reading waiting messages from the store", Arc::clone(self).read(id, read));
         }
         for request in requests {
-            self.spawn("a request to a function", Arc::clone(self).carry_out(request));
+            self.spawn("a request to a function", Arc::clone(self).run_request(request));
         }
         if let Some(run) = self.run().filter(|_| !done.is_empty()) {
             run.count_done(&done);
         }
-        // Where there is no room at all, dozens of tasks would look for it in vain after each request.
+        // Without room, each request would wake dozens of deliveries in vain.
         if has_room {
-            self.moved.notify_waiters();
+            self.progressed.notify_waiters();
         }
     }
 
-    /// Ends all tasks. What is not handled waits in the store.
+    /// Ends all tasks. Messages that were not handled stay in the store.
     pub(super) fn stop(&self) {
         self.lock().closed = true;
         self.stop.cancel();
     }
 
-    /// Wakes up when something is due.
+    /// Pumps whenever a deadline has passed.
     pub(super) async fn alarm(self: Arc<Self>) {
         loop {
             let (deadline, retry) = self.lock().armed;
@@ -246,8 +254,9 @@ impl Shared {
             let until_retry = retry.map(|at| at.saturating_sub(self.elapsed()));
             let due = async {
                 match until_deadline.into_iter().chain(until_retry).min() {
-                    // A clock that jumps back must not make this a busy loop, and one that jumps forwards is seen soon.
-                    Some(wait) => tokio::time::sleep(wait.clamp(Duration::from_millis(1), LOOK_AGAIN)).await,
+                    // The lower bound keeps a clock that jumps back from making this a busy loop. The upper bound lets
+                    // a clock that jumps forwards be noticed soon.
+                    Some(wait) => tokio::time::sleep(wait.clamp(Duration::from_millis(1), ALARM_SLEEP_MAX)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -264,9 +273,13 @@ impl Shared {
 
 /// The error of a task that has panicked.
 pub(super) fn panicked(name: &str, panic: &(dyn Any + Send)) -> FunctionError {
-    let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    let said = said.unwrap_or("without a message");
-    FunctionError::new(format!("the task for {name} has panicked, which is a bug of this program: {said}"))
+    FunctionError::new(format!("the task for {name} panicked, which is a bug in this program: {}", panic_text(panic)))
+}
+
+/// The message of a panic.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message")
 }
 
 impl Source for Arc<Shared> {
@@ -275,12 +288,13 @@ impl Source for Arc<Shared> {
     }
 
     fn take(&self) -> Option<Moment> {
-        let (_, of_ingresses) = self.run.get()?;
+        let (_, ingresses) = self.run.get()?;
         let (cut, moved) = {
             let mut inner = self.lock();
-            // Under the lock under which messages are taken and acknowledged: no position without its messages, and no
-            // message without its position.
-            let moved: Vec<_> = of_ingresses.iter().map(|(ingress, positions)| (ingress, positions.take())).collect();
+            // Deliveries take messages and acknowledge them under the same lock, and so a cut has both or neither. A
+            // position without its messages would lose them after a crash; messages without their position would be
+            // read, and handled, twice.
+            let moved: Vec<_> = ingresses.iter().map(|(ingress, positions)| (ingress, positions.take())).collect();
             if !inner.mailboxes.has_changes() && moved.iter().all(|(_, moved)| moved.is_empty()) {
                 return None;
             }
@@ -297,7 +311,7 @@ impl Source for Arc<Shared> {
 
     fn durable(&self, cut: u64) {
         self.lock().mailboxes.durable(cut);
-        // There may be room now for what waits for it.
+        // The commit may have made room for messages that wait.
         self.pump();
     }
 }

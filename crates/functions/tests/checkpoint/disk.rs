@@ -1,4 +1,4 @@
-//! Where a store is kept, and what can happen to it there.
+//! The disks of stores, and their faults.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 /// A disk that outlives the runs whose stores are on it.
 #[derive(Debug)]
 pub(crate) enum Disk {
-    /// One in memory, which can be slow, full and broken.
+    /// A disk in memory, which can be slow, full or broken.
     Memory(MemoryDisk),
     /// A directory of the machine.
     Directory(TempDir),
@@ -25,7 +25,7 @@ impl Disk {
             Self::Memory(disk) => Ok(Arc::new(disk.open()?)),
             Self::Directory(directory) => loop {
                 match DiskStore::open(directory.path(), Default::default()).await {
-                    // Until a thread is done that had the store when its run was killed.
+                    // Waits for a thread that used the store when its run was killed.
                     Err(error) if error.kind() == ErrorKind::Locked => sleep(Duration::from_millis(1)).await,
                     opened => return Ok(Arc::new(opened?)),
                 }
@@ -33,15 +33,15 @@ impl Disk {
         }
     }
 
-    /// The end of the run that has the disk. What a directory was given by then stays there, as it does when a process is
-    /// killed.
+    /// The end of the run that has the disk. What a directory was given by then stays there, as it does when a process
+    /// is killed.
     pub(crate) fn crash(&self) {
         if let Self::Memory(disk) = self {
             disk.crash();
         }
     }
 
-    /// The disk in memory, if it is one: only that can be told to fail.
+    /// The disk in memory, the only one that can be made to fail; `None` for a directory.
     pub(crate) fn in_memory(&self) -> Option<&MemoryDisk> {
         match self {
             Self::Memory(disk) => Some(disk),

@@ -1,4 +1,4 @@
-//! Functions whose effects do not depend on the order in which messages happen to be handled.
+//! Functions whose effects do not depend on the order in which messages are handled.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ const NEVER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Addresses of sinks and relays.
 pub(crate) const PLACES: u32 = 5;
 
-/// The functions, and what they do beside what they are for.
+/// The functions, with the faults that they make.
 pub(crate) fn registry(trouble: &Arc<Trouble>, knows_origins: bool) -> Registry {
     let entry = Entry { total: ValueSpec::new("total"), trouble: Arc::clone(trouble), knows_origins };
     Registry::new()
@@ -34,7 +34,7 @@ pub(crate) fn to(function: &str, id: impl ToString) -> Address {
     Address { function: format!("sim/{function}").parse().unwrap(), id: id.to_string().into() }
 }
 
-/// Text, as it is.
+/// Plain text.
 #[derive(Debug)]
 pub(crate) struct Text(pub(crate) String);
 
@@ -50,11 +50,11 @@ impl Payload for Text {
     }
 }
 
-/// What functions do beside what they are for.
+/// The faults of functions.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     random: Mutex<Rng>,
-    /// Of so many messages one fails, and another one hangs; 0 is none.
+    /// One in this many messages fails, and another one hangs; 0 turns faults off.
     one_in: u32,
     calm: AtomicBool,
 }
@@ -64,7 +64,7 @@ impl Trouble {
         Self { random: Mutex::new(Rng::with_seed(seed)), one_in, calm: AtomicBool::new(false) }
     }
 
-    /// Nothing fails or hangs any more.
+    /// Turns all faults off.
     pub(crate) fn end(&self) {
         self.calm.store(true, Ordering::Relaxed);
     }
@@ -93,7 +93,7 @@ impl Trouble {
     }
 }
 
-/// Does what records ask for.
+/// Does what its records say.
 struct Entry {
     total: ValueSpec<Text>,
     trouble: Arc<Trouble>,
@@ -145,7 +145,7 @@ impl Function for Entry {
     }
 }
 
-/// Passes on.
+/// Forwards messages.
 struct Relay {
     trouble: Arc<Trouble>,
 }
@@ -167,7 +167,7 @@ impl Function for Relay {
     }
 }
 
-/// Keeps what it is told, in the order in which it is told, and counts.
+/// Keeps its messages in the order in which they arrive, and counts them.
 struct Sink {
     told: ValueSpec<Text>,
     trouble: Arc<Trouble>,
@@ -192,7 +192,7 @@ impl Function for Sink {
     }
 }
 
-/// Counts what a second ingress reads of the same stream, and handles no poison.
+/// Counts the records that a second ingress reads from the same stream, and fails for poison.
 struct Audit {
     total: ValueSpec<Text>,
 }

@@ -1,5 +1,5 @@
-//! Stateful functions whose checkpoints are kept in a store: on Kinesis in memory, on a disk in memory, and under paused
-//! time. The simulation also has them behind HTTP, and on the machine's own disk.
+//! Stateful functions whose checkpoints are kept in a store: on Kinesis in memory, on a disk in memory, and under
+//! paused time. The simulation also has them behind HTTP, and on the machine's own disk.
 
 mod disk;
 mod functions;

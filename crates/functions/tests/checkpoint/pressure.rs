@@ -9,7 +9,7 @@ use crate::scene::{Ask, STREAMS, Setting, World};
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_is_made_early_when_much_has_changed() {
-    // A few addresses' worth of changes, and an interval that does not end.
+    // A limit that the changes of a few addresses reach, and an interval that does not end.
     let limits = Limits { unsaved_bytes: 1_000, ..Limits::default() };
     let setting = Setting { interval: Duration::from_secs(24 * 60 * 60), limits, ..Setting::default() };
     let mut world = World::new(setting, 1).await;

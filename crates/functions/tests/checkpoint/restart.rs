@@ -1,4 +1,4 @@
-//! What a restart goes on with, and what happens when a store cannot be written; one promise per test.
+//! What a restart continues with, and what happens when writes to a store fail; one promise per test.
 
 use std::{
     fmt,
@@ -173,7 +173,7 @@ impl World {
         messages
     }
 
-    /// How many records the stored position has behind it.
+    /// The number of records that the stored position covers.
     async fn records_read(&self) -> usize {
         let store = self.disk.open().unwrap();
         let stored = positions::load(&store, &"t/in".parse().unwrap(), &arn()).await.unwrap().unwrap();
@@ -263,7 +263,7 @@ async fn a_restart_asks_once_which_states_there_are() {
     assert_eq!(world.state("a").await.unwrap(), "1 2 ");
 }
 
-/// Keeps what it was told last.
+/// Keeps its last message.
 struct Last(ValueSpec<String>);
 
 #[async_trait]
@@ -291,7 +291,7 @@ async fn functions_in_process_need_not_be_asked() {
         let latencies = engine.functions.upgrade().unwrap().latencies();
         assert_eq!(latencies.iter().map(|(_, latency)| latency.requests()).sum::<u64>(), 1, "start {number}");
         world.kill(engine).await;
-        // As the encoding has it: a tag, a length, a character.
+        // The encoding of a character is a tag, a length and the character.
         assert_eq!(world.state("a").await.unwrap(), format!("\n\u{1}{number}"));
     }
 }
@@ -315,7 +315,7 @@ async fn a_restart_heeds_another_expiration() {
         world.kill(engine).await;
         assert_eq!(world.state("a").await.unwrap(), "1 2 ");
 
-        // Nobody asks for either in this run, and what was declared last counts all the same.
+        // No message loads either of them in this run, so the last declaration applies.
         seconds(60).await;
         let engine = world.start(code(minute)).await;
         seconds(20).await;
@@ -323,7 +323,7 @@ async fn a_restart_heeds_another_expiration() {
         assert_eq!(world.state("a").await, None, "{first:?}");
         assert_eq!(world.state("b").await.unwrap(), "1 ", "it was set in the first run: {first:?}");
 
-        // And now it is set again.
+        // Now it is set again.
         world.put("b", "2").await;
         let engine = world.start(code(minute)).await;
         seconds(3).await;
@@ -374,7 +374,7 @@ async fn delayed_messages_that_became_due_meanwhile_come_at_once_and_cancelled_o
 async fn records_that_no_egress_acknowledged_are_sent_again_in_order() {
     let world = World::new().await;
     world.put("a", "1").await;
-    // Nothing gets through until the crash.
+    // No request succeeds until the crash.
     world.kinesis.faults().delay(Operation::PutRecords, Duration::from_secs(1_000));
     let handled = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&handled);
@@ -458,7 +458,7 @@ async fn a_store_that_is_lost_ends_the_run() {
     world.put("a", "1").await;
     let error = engine.running.await.unwrap().unwrap_err();
     let RunError::Functions(error) = error else { panic!("{error}") };
-    assert_eq!(error.to_string(), "the checkpoint cannot be written");
+    assert_eq!(error.to_string(), "cannot write the checkpoint");
 }
 
 #[tokio::test(start_paused = true)]
@@ -547,7 +547,7 @@ async fn messages_for_functions_that_nobody_serves_are_told_at_the_start() {
     drop(store);
     let engine = world.start(remembering()).await;
     let error = engine.running.await.unwrap().unwrap_err();
-    assert!(ErrorChain(&error).to_string().contains("the table `mailboxes` cannot be read"), "{}", ErrorChain(&error));
+    assert!(ErrorChain(&error).to_string().contains("cannot decode the entry"), "{}", ErrorChain(&error));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Streams, a store, runs, and what everything comes to.
+//! Streams, a store, runs, and their expected results.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,26 +37,26 @@ pub(crate) fn arn(name: &str) -> StreamArn {
     format!("arn:aws:kinesis:us-east-1:000000000000:stream/{name}").parse().unwrap()
 }
 
-/// What a record asks for. `number` names it; no two records have the same.
+/// The instruction in a record. `number` identifies it and is unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// Count.
     Count,
-    /// Count, and tell a sink.
+    /// Count, and send a message to a sink.
     Forward { place: u32 },
-    /// Count, and tell a sink through so many relays.
+    /// Count, and send a message to a sink through this many relays.
     Hop { place: u32, hops: u32 },
-    /// Count, and tell a sink after a while.
+    /// Count, and send a delayed message to a sink.
     Late { place: u32, millis: u64 },
     /// Count, and send to oneself, which counts again.
     Again,
-    /// Count, and tell a sink after a time that does not come, unless that is cancelled.
+    /// Count, and send a delayed message to a sink that is not due within the run and may be cancelled.
     Token { place: u32 },
-    /// Count, and cancel what that record delayed.
+    /// Count, and cancel the delayed message of that record.
     Cancel { number: u32 },
-    /// Count nothing: no deserializer takes it.
+    /// An invalid record: the deserializer rejects it.
     Bad,
-    /// Nobody can handle it; it is left out.
+    /// Poison: it becomes no message for the first ingress, and functions of the second one fail for it.
     Poison,
 }
 
@@ -76,7 +76,7 @@ impl Ask {
     }
 }
 
-/// Takes all but what is bad; poison is for nobody.
+/// Rejects bad records. Poison becomes no message.
 #[derive(Debug)]
 struct Reader;
 
@@ -100,7 +100,7 @@ impl Deserializer for Reader {
     }
 }
 
-/// What a world is like.
+/// The configuration of a world.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     pub(crate) one_in: u32,
@@ -108,7 +108,7 @@ pub(crate) struct Setting {
     pub(crate) drain: Duration,
     pub(crate) max_batch_messages: u32,
     pub(crate) limits: Limits,
-    /// Whether functions are in a server of their own, behind HTTP.
+    /// Whether functions run in a separate server behind HTTP.
     pub(crate) is_remote: bool,
     /// Whether the store is in a directory of the machine, and not on a disk in memory.
     pub(crate) is_on_disk: bool,
@@ -134,19 +134,19 @@ pub(crate) struct World {
     pub(crate) disk: Arc<Disk>,
     pub(crate) setting: Setting,
     trouble: Arc<Trouble>,
-    /// What handles messages.
+    /// The functions.
     serving: Serving,
     pub(crate) expected: Expected,
 }
 
-/// Where functions are.
+/// Where functions run.
 enum Serving {
     InProcess(Arc<Registry>),
     Remote(Server),
 }
 
 impl Serving {
-    /// What a run calls the functions by.
+    /// How a run calls the functions.
     fn invoke(&self) -> Arc<dyn Invoke> {
         match self {
             Self::InProcess(registry) => Arc::clone(registry) as Arc<dyn Invoke>,
@@ -155,16 +155,16 @@ impl Serving {
     }
 }
 
-/// What everything comes to, if each message takes effect once.
+/// The expected results, if each message takes effect once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Expected {
-    /// What each key has counted.
+    /// The count of each key.
     pub(crate) totals: BTreeMap<String, u32>,
-    /// What each sink was told: by whom, how, and the number.
+    /// The messages of each sink: sender, kind and number.
     pub(crate) told: BTreeMap<String, BTreeSet<(String, u32)>>,
-    /// What is delayed and not cancelled.
+    /// Delayed messages that are not cancelled.
     pub(crate) tokens: BTreeSet<u32>,
-    /// How many records of the first stream each key has.
+    /// The number of records in the first stream, by key.
     pub(crate) audited: BTreeMap<String, u32>,
 }
 
@@ -193,7 +193,7 @@ impl Expected {
         }
     }
 
-    /// What is expected of each partition key of the egress: counts, without a gap.
+    /// The expected records of each partition key of the egress: counts without a gap.
     fn egress(&self) -> BTreeMap<String, Vec<u32>> {
         let entries = self.totals.iter().map(|(key, total)| (format!("entry-{key}"), (1..=*total).collect()));
         let sinks = self.told.iter().map(|(place, told)| (format!("sink-{place}"), (1..=told.len() as u32).collect()));
@@ -218,7 +218,7 @@ impl World {
         Self { kinesis, disk: Arc::new(disk), setting, trouble, serving, expected: Expected::default() }
     }
 
-    /// No function fails or hangs any more.
+    /// Turns the faults of functions off.
     pub(crate) fn calm(&self) {
         self.trouble.end();
     }
@@ -226,7 +226,7 @@ impl World {
     pub(crate) async fn put(&mut self, stream: &str, key: &str, number: u32, ask: Ask) {
         let record = [PutRecord::new(key.parse().unwrap(), ask.text(number))];
         let reference = StreamRef::from(arn(stream));
-        // The faults are meant for the engine; whoever writes tries until the record is in.
+        // The faults are meant for the engine, so the writer retries until the record is stored.
         loop {
             let stored = self.kinesis.put_records(&reference, &record).await;
             let repeated = || self.kinesis.records(&reference).iter().any(|(_, found)| found.data == record[0].data);
@@ -239,7 +239,7 @@ impl World {
         self.expected.add(stream, key, number, ask);
     }
 
-    /// Starts the engine from what the disk has.
+    /// Starts the engine on the data of the disk.
     pub(crate) async fn start(&self) -> Result<Engine, BoxError> {
         let store = self.disk.open().await?;
         let invoke = self.serving.invoke();
@@ -282,7 +282,7 @@ impl World {
         Ok(Engine { functions: watched, shutdown, running })
     }
 
-    /// What the disk has.
+    /// Reads the data of the disk.
     pub(crate) async fn found(&self, store: &dyn Store) -> Found {
         let mut found = Found::default();
         for table in [Table::State, Table::Mailboxes, Table::Timers, Table::Cancellations, Table::Egress] {
@@ -306,7 +306,7 @@ impl World {
         found
     }
 
-    /// The counts that came out of the egress, by key, each at its first time, and how many repeats there were.
+    /// The counts that the egress wrote, by key and without repeats, and the number of repeats.
     fn came_out(&self) -> (BTreeMap<String, Vec<u32>>, usize) {
         let (mut by_key, mut repeats) = (BTreeMap::<String, Vec<u32>>::new(), 0);
         for (_, record) in self.kinesis.records(&arn(OUT).into()) {
@@ -321,7 +321,7 @@ impl World {
         (by_key, repeats)
     }
 
-    /// Waits until all is done, stops the engine, and compares everything. Gives how many records came out again.
+    /// Waits until all is done, stops the engine, and compares everything. Returns the number of repeated records.
     pub(crate) async fn end(&self, mut engine: Engine) -> usize {
         for _ in 0..3_000 {
             let Some(usage) = engine.functions.upgrade().map(|functions| functions.usage()) else { break };
@@ -336,7 +336,7 @@ impl World {
             engine.check();
             sleep(Duration::from_millis(200)).await;
         }
-        // What happens twice may happen late.
+        // Waits a little longer, because repeats may come late.
         sleep(Duration::from_secs(20)).await;
         engine.check();
         let status = engine.functions.upgrade().map(|functions| functions.checkpoint()).unwrap();
@@ -369,7 +369,7 @@ impl World {
     }
 }
 
-/// What one function sends to another comes in order.
+/// Checks that messages from one function to another arrived in order.
 fn check_order(place: &str, told: &[(String, String, u32)]) {
     let mut last = BTreeMap::<&str, u32>::new();
     for (caller, how, number) in told {
@@ -383,12 +383,12 @@ fn check_order(place: &str, told: &[(String, String, u32)]) {
     }
 }
 
-/// What a disk has.
+/// The data of a disk.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) totals: BTreeMap<String, u32>,
     pub(crate) audited: BTreeMap<String, u32>,
-    /// By whom, how, and the number, in order.
+    /// Sender, kind and number of the messages, in order.
     pub(crate) told: BTreeMap<String, Vec<(String, String, u32)>>,
     pub(crate) messages: Vec<StoredMessage>,
     pub(crate) timers: Vec<StoredTimer>,
@@ -413,7 +413,7 @@ impl Found {
     }
 }
 
-/// A router at work.
+/// A running router.
 pub(crate) struct Engine {
     pub(crate) functions: Weak<StatefulFunctions>,
     pub(crate) shutdown: CancellationToken,
@@ -425,14 +425,14 @@ impl Engine {
         assert!(!self.running.is_finished(), "the engine has ended by itself");
     }
 
-    /// The end without notice: nothing is finished, flushed or saved, and a commit that is under way may be there or not.
+    /// A crash: nothing is finished, flushed or saved, and a commit in progress may be durable or not.
     pub(crate) async fn kill(self, disk: &Disk) {
         disk.crash();
         self.running.abort();
         let _ = self.running.await;
     }
 
-    /// The orderly end.
+    /// An orderly stop.
     pub(crate) async fn stop(self) -> Result<Unfinished, RunError> {
         self.shutdown.cancel();
         self.running.await.expect("no panic")

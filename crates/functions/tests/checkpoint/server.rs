@@ -1,8 +1,8 @@
-//! The same functions in a server of their own, behind HTTP on a socket.
+//! The same functions in a separate server, behind HTTP on a socket.
 //!
-//! Paused time and sockets do not mix by themselves: time jumps to the next timer as soon as every task waits, also when
-//! what they wait for is on a socket. So time stands while a request or an answer is on its way. It goes on while a
-//! function works, which may sleep or hang.
+//! Paused time and sockets do not mix by themselves: time jumps to the next timer as soon as every task waits, also
+//! when what they wait for is on a socket. So time stands while a request or an answer is on its way. It goes on while
+//! a function works, which may sleep or hang.
 
 use std::{
     collections::HashMap,
@@ -61,7 +61,7 @@ impl Server {
         Self { folder, wire, _accepting: AbortOnDropHandle::new(accepting) }
     }
 
-    /// What calls the functions, through an endpoint as a module file has it.
+    /// A client that calls the functions, through an endpoint of a module file.
     pub(crate) fn endpoint(&self) -> Arc<dyn Invoke> {
         let url = format!("http+unix://{}/serve", self.folder.path().join("f.sock").display());
         let spec = EndpointSpec::new("sim/*".parse().unwrap(), url.parse().unwrap());
@@ -69,7 +69,7 @@ impl Server {
     }
 }
 
-/// Calls an endpoint, and holds the time while the call is on its way.
+/// Calls an endpoint, and stops the clock while a request or an answer is in transit.
 #[derive(Debug)]
 struct Caller {
     endpoint: RemoteEndpoint,
@@ -84,7 +84,7 @@ impl Invoke for Caller {
     }
 }
 
-/// The calls that nobody has given up. Of an address there is one at a time.
+/// The calls that their callers still wait for. An address has at most one.
 #[derive(Debug, Default)]
 struct Wire {
     calls: Mutex<Calls>,
@@ -93,7 +93,7 @@ struct Wire {
 #[derive(Debug, Default)]
 struct Calls {
     last: u64,
-    /// The number of each call, and the hold on time while it is on its way.
+    /// The number of each call, and what stops the clock while it is in transit.
     open: HashMap<Address, (u64, Option<StandingTime>)>,
 }
 
@@ -112,7 +112,8 @@ impl Wire {
         Call { wire: self, address: address.clone() }
     }
 
-    /// The call has reached the server: time goes on. Gives its number, if its caller still waits.
+    /// Notes that the call has reached the server, which starts the clock. Returns its number if its caller still
+    /// waits.
     fn arrived(&self, address: &Address) -> Option<u64> {
         let mut calls = self.calls.lock().unwrap();
         let (number, time) = calls.open.get_mut(address)?;
@@ -120,7 +121,7 @@ impl Wire {
         Some(*number)
     }
 
-    /// The answer leaves the server: time stands, unless the caller has given the call up.
+    /// Notes that the answer leaves the server, which stops the clock unless the caller has given up.
     fn answers(&self, address: &Address, number: u64) {
         if let Some((open, time)) = self.calls.lock().unwrap().open.get_mut(address)
             && *open == number
@@ -136,7 +137,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Keeps paused time from going on by itself: Tokio does not move it while a thread of its own is at work.
+/// Keeps paused time from advancing. Tokio does not advance it while a blocking thread is running.
 #[derive(Debug)]
 struct StandingTime {
     /// The thread waits until this is gone.
@@ -173,7 +174,7 @@ async fn serve(stream: UnixStream, serving: Arc<Serving>) {
         }
     });
     let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    // A client that goes away, as in a crash, takes its requests along.
+    // When a client disappears, as in a crash, its requests end.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 

@@ -1,9 +1,10 @@
-//! Random traffic, resharding, faults, full and failing disks, and crashes at any await and any write of the store; each
-//! run repeatable from its seed. The same traffic also meets functions behind HTTP and a store on the machine's own disk:
-//! what these do takes real time, so that a seed says there what happens to the world, and not in which order its tasks go on.
+//! Random traffic, resharding, faults, full and failing disks, and crashes at any await and any write of the store;
+//! each run repeatable from its seed. The same traffic also meets functions behind HTTP and a store on the machine's
+//! own disk: what these do takes real time, so that a seed says there what happens to the world, and not in which order
+//! its tasks go on.
 //!
-//! What is checked: whatever happened, the states, the messages between functions and the delayed ones are exactly those
-//! of a run in which nothing did, and the egress has each record at least once, in order per key.
+//! What is checked: whatever happened, the states, the messages between functions and the delayed ones are exactly
+//! those of a run in which nothing did, and the egress has each record at least once, in order per key.
 //!
 //! `STATEFUN_KINESIS_RUNS` and `STATEFUN_KINESIS_SEED` in the environment make a longer run, or repeat one.
 
@@ -41,11 +42,11 @@ const KEYS: u8 = 6;
 struct Met {
     records: usize,
     kills: usize,
-    /// Kills while a commit was under way.
+    /// Kills while a commit was in progress.
     torn: usize,
     stops: usize,
     reshards: usize,
-    /// Records that came out of the egress again.
+    /// Records that the egress wrote again.
     repeats: usize,
     /// Times when a disk was full.
     full: usize,
@@ -63,7 +64,7 @@ impl Met {
     }
 }
 
-/// What is real of the world.
+/// Which parts of the world are real.
 #[derive(Clone, Copy, Debug, Default)]
 struct Kind {
     is_remote: bool,
@@ -185,7 +186,7 @@ async fn simulate(kind: Kind, seed: u64) -> Met {
     met
 }
 
-/// Starts the engine; a start may meet a fault, and is tried again without.
+/// Starts the engine. If a fault makes the start fail, it is retried without faults.
 async fn restart(world: &World) -> Engine {
     world.kinesis.faults().clear();
     loop {
@@ -202,13 +203,13 @@ async fn restart(world: &World) -> Engine {
     }
 }
 
-/// A while without the engine: mostly a short one, now and then one in which delayed messages become due.
+/// Waits without a running engine, mostly for a short time and sometimes until delayed messages become due.
 async fn pause(random: &mut Rng) {
     let most = if random.u8(0..4) == 0 { 30_000 } else { 500 };
     sleep(Duration::from_millis(random.u64(0..most))).await;
 }
 
-/// Splits a shard, or merges it with its neighbour; gives whether that could be done.
+/// Splits a shard, or merges it with its neighbour. Returns whether that was possible.
 async fn reshard(kinesis: &FakeKinesis, stream: &str, random: &mut Rng) -> bool {
     let stream = StreamRef::from(arn(stream));
     let Ok(mut shards) = kinesis.all_shards(&stream, ShardFilter::AtLatest).await else { return false };
@@ -223,7 +224,7 @@ async fn reshard(kinesis: &FakeKinesis, stream: &str, random: &mut Rng) -> bool 
     }
 }
 
-/// Lets something go wrong that the engine has to live with.
+/// Causes a fault that the engine has to tolerate.
 fn disturb(kinesis: &FakeKinesis, random: &mut Rng) {
     const KINDS: [ErrorKind; 3] = [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Timeout];
     const CALLS: [Operation; 4] =
@@ -239,15 +240,15 @@ fn disturb(kinesis: &FakeKinesis, random: &mut Rng) {
     }
 }
 
-/// Lets the writer of dead letters try again a few times.
+/// Retries a few times to write dead letters.
 fn delay_dead_letters(kinesis: &FakeKinesis, seed: u64) {
     let mut random = Rng::with_seed(seed);
     kinesis.faults().fail_entries(move |_, record| record.data.starts_with(b"{") && random.u8(0..4) > 0);
 }
 
-/// One run, from its seed and nothing else, but for what is real of its world.
+/// Makes one run, which depends only on its seed and on the real parts of its world.
 fn run(kind: Kind, seed: u64) -> Met {
-    // Who has no seed of their own takes it from here.
+    // Seeds the generator of this thread, which everything without its own seed uses.
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let met = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(kind, seed))));
@@ -266,7 +267,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text}")))
 }
 
-/// Makes so many runs, unless the environment says otherwise, and gives the number of runs and what was met.
+/// Makes the given number of runs, or that of the environment. Returns the number of runs and the totals of events.
 fn run_all(kind: Kind, usual: u64) -> (usize, Met) {
     let runs = number("STATEFUN_KINESIS_RUNS").unwrap_or(usual);
     let first = number("STATEFUN_KINESIS_SEED").unwrap_or(0);

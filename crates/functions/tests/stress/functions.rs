@@ -1,4 +1,4 @@
-//! Functions whose results tell whether each message took effect once, and in order.
+//! Functions whose results show whether each message took effect once, and in order.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -13,7 +13,7 @@ use statefun_kinesis_types::{Address, PutRecord};
 /// Addresses of sinks.
 pub(crate) const PLACES: u64 = 7;
 
-/// Text, as it is.
+/// Plain text.
 #[derive(Debug)]
 pub(crate) struct Text(pub(crate) String);
 
@@ -29,7 +29,7 @@ impl Payload for Text {
     }
 }
 
-/// The sink that a counter tells of its counts.
+/// The sink of a counter's counts.
 pub(crate) fn place_of(key: u64) -> u64 {
     key % PLACES
 }
@@ -38,7 +38,7 @@ fn to(function: &str, id: u64) -> Address {
     Address { function: format!("stress/{function}").parse().unwrap(), id: id.to_string().into() }
 }
 
-/// The functions. Of so many messages to counters one fails at first; 0 is none.
+/// The functions. One in `fails_one_in` messages to counters fails at first; 0 turns failures off.
 pub(crate) fn registry(fails_one_in: u64) -> Registry {
     Registry::new()
         .function(
@@ -49,7 +49,7 @@ pub(crate) fn registry(fails_one_in: u64) -> Registry {
         .function("stress/late".parse().unwrap(), Late { sum: ValueSpec::new("sum") })
 }
 
-/// Counts the records of a key. Tells each count to the egress and to a sink, and to another one after a while.
+/// Counts the records of a key. Sends each count to the egress and to a sink, and to another sink after a delay.
 struct Counter {
     total: ValueSpec<Text>,
     calls: AtomicU64,
@@ -109,7 +109,7 @@ impl Function for Sink {
             None if count == 1 => last.push((&caller, 1)),
             other => {
                 let found = other.map_or(0, |(_, before)| *before);
-                // It would fail for ever, and the test in the end: better to have the reason in the state.
+                // An error would be retried until the test fails without a reason, so the state gets the reason.
                 last.push(("wrong", found * 1_000_000 + count));
             }
         }
@@ -123,7 +123,7 @@ impl Function for Sink {
     }
 }
 
-/// Adds up what it is told.
+/// Adds up its messages.
 struct Late {
     sum: ValueSpec<Text>,
 }

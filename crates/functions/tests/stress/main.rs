@@ -1,8 +1,9 @@
-//! The whole runtime on real threads: Kinesis in memory, a router, functions in process and a store. Records are written
-//! while runs are cut off at random moments and started again on the same store, and the results have to be exact.
+//! The whole runtime on real threads: Kinesis in memory, a router, functions in process and a store. Records are
+//! written while runs are cut off at random moments and started again on the same store, and the results have to be
+//! exact.
 //!
-//! No two runs are the same, since the threads decide what happens when. `STATEFUN_KINESIS_RUNS` in the environment is how
-//! many worlds are made of each kind of store, and `STATEFUN_KINESIS_SEED` the first seed of what they are made of.
+//! No two runs are the same, since the threads decide what happens when. `STATEFUN_KINESIS_RUNS` in the environment is
+//! how many worlds are made of each kind of store, and `STATEFUN_KINESIS_SEED` the first seed of what they are made of.
 
 mod functions;
 mod results;
@@ -34,7 +35,8 @@ fn run_worlds(usual: u64, disk: impl Fn(u64) -> Disk) {
     let mut repeats = 0;
     for seed in first..first + worlds {
         let world = || run_world(World::new(disk(seed), seed), Rng::with_seed(seed));
-        // The seed says which limits, intervals and ends of runs these were. The threads may do otherwise the next time.
+        // The seed says which limits, intervals and ends of runs these were. The threads may do otherwise the next
+        // time.
         repeats += catch_unwind(AssertUnwindSafe(world)).unwrap_or_else(|_| {
             panic!(
                 "the world of seed {seed} failed, for the reason above. To run worlds like it: \

@@ -1,4 +1,4 @@
-//! What a store and the egress have.
+//! The contents of the store and of the egress.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use statefun_kinesis_types::{Position, StreamArn, StreamRef};
 
 use crate::functions::{Text, place_of};
 
-/// What a store has.
+/// The contents of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     /// States by function, id and name.
@@ -67,14 +67,14 @@ impl Stored {
         self.states.get(&key).map_or(0, |number| number.parse().unwrap())
     }
 
-    /// How many records each key has counted.
+    /// The count of each key.
     pub(crate) fn totals(&self) -> BTreeMap<u64, u64> {
         let totals = self.states.iter().filter(|((function, ..), _)| function == "counter");
         totals.map(|((_, id, _), total)| (id.parse().unwrap(), total.parse().unwrap())).collect()
     }
 
-    /// Checks that positions, messages and states are of one moment: a record counts as read when it is counted or waits
-    /// to be, and not otherwise.
+    /// Checks that positions, messages and states are of one moment: a record counts as read when it is counted or
+    /// waits to be, and not otherwise.
     pub(crate) fn check_moment(&self) {
         let mut taken = self.totals();
         for (key, waiting) in &self.waiting {
@@ -83,7 +83,7 @@ impl Stored {
         assert_eq!(self.acknowledged, taken, "the records that count as read are those that were taken");
     }
 
-    /// Checks that all records, by how many each key has, took effect once.
+    /// Checks that all records took effect once. `written` has their number by key.
     pub(crate) fn check(&self, written: &BTreeMap<u64, u64>) {
         self.check_moment();
         assert_eq!((self.messages, self.egress, &self.waiting), (0, 0, &BTreeMap::new()), "nothing is left");
@@ -115,7 +115,7 @@ fn sink_totals(written: &BTreeMap<u64, u64>) -> BTreeMap<u64, u64> {
     totals
 }
 
-/// The counts that came out of the egress, by key, each at its first time, and how many repeats there were.
+/// The counts that the egress wrote, by key and without repeats, and the number of repeats.
 pub(crate) fn came_out(kinesis: &FakeKinesis, stream: &StreamRef) -> (BTreeMap<String, Vec<u64>>, usize) {
     let (mut by_key, mut seen, mut repeats) = (BTreeMap::<String, Vec<u64>>::new(), BTreeSet::new(), 0);
     for (_, record) in kinesis.records(stream) {
@@ -130,7 +130,7 @@ pub(crate) fn came_out(kinesis: &FakeKinesis, stream: &StreamRef) -> (BTreeMap<S
     (by_key, repeats)
 }
 
-/// What has to come out, by key: counts in order, without a gap.
+/// The expected records by key: counts in order, without a gap.
 pub(crate) fn to_come_out(written: &BTreeMap<u64, u64>) -> BTreeMap<String, Vec<u64>> {
     let counters = written.iter().map(|(key, total)| (format!("counter-{key}"), *total));
     let sinks = sink_totals(written).into_iter().map(|(place, total)| (format!("sink-{place}"), total));

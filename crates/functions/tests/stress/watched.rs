@@ -1,4 +1,4 @@
-//! A store that is looked at after each commit.
+//! A store that is checked after each commit.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,7 +8,8 @@ use statefun_kinesis_types::StreamArn;
 
 use crate::results::Stored;
 
-/// A store whose every commit has to be of one moment. A crash shows one commit of hundreds, and a race is rare.
+/// A store that checks that every commit is of one moment. A crash would show only one of hundreds of commits, and
+/// races are rare.
 #[derive(Debug)]
 pub(crate) struct Watched<S> {
     pub(crate) store: S,

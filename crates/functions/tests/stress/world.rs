@@ -1,4 +1,4 @@
-//! Streams, a store, and runs that come and go.
+//! Streams, a store, and a sequence of runs.
 
 use std::{
     collections::BTreeMap,
@@ -34,9 +34,9 @@ const KEYS: u64 = 40;
 const WRITERS: usize = 3;
 /// Threads of a run; more than the machine has, so that they are interrupted anywhere.
 const THREADS: usize = 4;
-/// What a run gets to, it gets to within this time, or never.
+/// Time limit for everything that a run has to reach.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a level is looked at.
+/// How often a condition is checked.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Where the store is.
@@ -69,7 +69,7 @@ impl Disk {
     fn crash(&self) {
         match self {
             Self::Memory(disk) => disk.crash(),
-            // What was handed to the system stays there when a process is killed.
+            // Data that were written to the system survive a killed process.
             Self::Directory(_) => {}
         }
     }
@@ -79,7 +79,7 @@ pub(crate) struct World {
     kinesis: FakeKinesis,
     disk: Arc<Disk>,
     random: Rng,
-    /// How many records each key has.
+    /// The number of records by key.
     written: Arc<Mutex<BTreeMap<u64, u64>>>,
 }
 
@@ -94,13 +94,13 @@ impl World {
         Self { kinesis, disk: Arc::new(disk), random: Rng::with_seed(seed ^ 1), written: Arc::default() }
     }
 
-    /// Starts a run from what the disk has.
+    /// Starts a run on the data of the disk.
     pub(crate) fn start(&mut self) -> Engine {
         let random = &mut self.random;
         let interval = Duration::from_millis([0, 0, 1, 5][random.usize(0..4)]);
         let (limits, fails_one_in) = if random.bool() {
-            // So few that messages wait in the store, and reading waits for room. Addresses that fail would be put out for
-            // seconds.
+            // So few that messages wait in the store and reading waits for room. No function fails here, because
+            // failing addresses would be evicted and wait for seconds.
             let limits =
                 Limits { messages: 30, egress_records: 20, state_bytes: 2_000, timers: 10, ..Limits::default() };
             (limits, 0)
@@ -149,7 +149,7 @@ impl World {
         Arc::new(Watched { store, kinesis: self.kinesis.clone(), stream: STREAM.parse().unwrap() })
     }
 
-    /// Writes so many records, from several threads at a time.
+    /// Writes the given number of records, from several threads at a time.
     pub(crate) fn write(&mut self, records: usize) -> thread::JoinHandle<()> {
         let keys: Vec<u64> = std::iter::repeat_with(|| self.random.u64(0..KEYS)).take(records).collect();
         let (kinesis, written) = (self.kinesis.clone(), Arc::clone(&self.written));
@@ -162,7 +162,7 @@ impl World {
         })
     }
 
-    /// Checks that what the store has is of one moment. No run is there.
+    /// Checks that the contents of the store are of one moment, while no run is active.
     pub(crate) fn check_moment(&self) {
         self.stored().check_moment();
     }
@@ -174,13 +174,13 @@ impl World {
         })
     }
 
-    /// Whether everything that was written took effect.
+    /// Whether all written records took effect.
     pub(crate) fn is_done(&self, usage: Usage) -> bool {
         let is_idle = usage.messages == 0 && usage.timers == 0 && usage.egress_records == 0;
         is_idle && came_out(&self.kinesis, &OUT.parse().unwrap()).0 == to_come_out(&self.written.lock().unwrap())
     }
 
-    /// Compares everything. Gives how many records came out again.
+    /// Compares everything. Returns the number of repeated records.
     pub(crate) fn check_results(self) -> usize {
         let written = self.written.lock().unwrap();
         self.stored().check(&written);
@@ -202,7 +202,7 @@ fn runtime(threads: usize) -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
 }
 
-/// A router at work, on threads of its own.
+/// A running router, with its own threads.
 pub(crate) struct Engine {
     functions: Arc<StatefulFunctions>,
     running: JoinHandle<Result<Unfinished, RunError>>,
@@ -212,7 +212,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Waits until so many messages have been handled.
+    /// Waits until this many messages have been handled.
     pub(crate) fn wait_for_messages(&self, messages: u64) {
         self.wait_for("so many messages are handled", |_| {
             let counts = self.functions.counts();
@@ -231,7 +231,7 @@ impl Engine {
         }
     }
 
-    /// The end without notice: each thread stops where it waits next, and nothing is finished, flushed or saved.
+    /// A crash: each thread stops at its next await, and nothing is finished, flushed or saved.
     pub(crate) fn kill(self) {
         let Self { functions, running, tokio, disk, .. } = self;
         drop((running, tokio));
@@ -239,7 +239,7 @@ impl Engine {
         disk.crash();
     }
 
-    /// The orderly end.
+    /// An orderly stop.
     pub(crate) fn stop(self) {
         self.shutdown.cancel();
         self.tokio.block_on(self.running).expect("no panic").expect("an orderly end");

@@ -1,4 +1,4 @@
-//! What a cut has.
+//! The contents of cuts.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn a_cut_has_each_address_once() {
     }
     let cut = scene.mailboxes.cut();
     assert_eq!(cut.changes.states().collect::<Vec<_>>(), [stored("t/f/1", "s", "2", None)]);
-    // One that has nothing left stays as long as the cut may need it, and no longer.
+    // An instance without messages and states stays until its last change is durable, and no longer.
     scene.deliver("t/f/1", "a");
     let request = scene.mailboxes.next_request(NOW).unwrap();
     scene.set(&request, "s", None, NOW);

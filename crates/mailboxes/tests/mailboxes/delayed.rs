@@ -41,7 +41,7 @@ impl Timer {
     }
 }
 
-/// Senders delay and cancel what they are told to; the alarms of a hundred addresses write down what came when.
+/// Senders delay and cancel messages as instructed; the alarms of a hundred addresses record what arrives when.
 fn invoke(request: &Request, now: Timestamp) -> Answer {
     let mut effects = Effects::default();
     if request.target.function.as_str() == "t/sender" {
@@ -87,7 +87,7 @@ fn commit(machine: &mut Mailboxes, image: &mut Image) {
     machine.durable(cut.number);
 }
 
-/// Has the store read until nothing is asked for.
+/// Answers reads until there are none.
 fn read_all(machine: &mut Mailboxes, image: &Image, now: Timestamp) {
     loop {
         for address in machine.take_loads() {
@@ -104,7 +104,7 @@ fn read_all(machine: &mut Mailboxes, image: &Image, now: Timestamp) {
     }
 }
 
-/// Lives through the day, and says how often it crashed.
+/// Runs the day, and returns the number of crashes.
 fn run(window: usize) -> usize {
     let mut rng = Rng::with_seed(24);
     let timers: Vec<Timer> = (0..TIMERS).map(|id| Timer::random(id, &mut rng)).collect();

@@ -27,7 +27,7 @@ fn what_is_not_durable_stays_and_then_the_longest_unused_goes() {
     scene.mailboxes.durable(cut.number);
     let usage = scene.mailboxes.usage();
     assert!(usage.instances == 2 && usage.state_bytes <= 2_900, "{usage:?}");
-    // The first one was looked at last.
+    // The first one was used last.
     for (address, is_there) in [("t/f/1", true), ("t/f/2", false), ("t/f/1", true), ("t/f/3", false)] {
         scene.deliver(address, "a");
         let request = scene.mailboxes.next_request(NOW);
@@ -104,7 +104,7 @@ fn requests_wait_while_too_much_is_not_durable() {
 
 #[test]
 fn states_of_an_address_that_waits_for_another_one_may_go() {
-    // Two at a time have room as far as anyone can tell, and then have not.
+    // There seems to be room for two loads at a time, until their states arrive and are larger.
     let large = "x".repeat(2 << 20);
     let image = Scene::with(&[stored("t/f/1", "s", &large, None), stored("t/f/2", "s", &large, None)]).image;
     let limits = Limits { state_bytes: 3 << 20, ..Limits::default() };
@@ -114,7 +114,7 @@ fn states_of_an_address_that_waits_for_another_one_may_go() {
     assert_eq!(scene.mailboxes.next_request(NOW), None);
     assert_eq!(scene.load(NOW).len(), 2);
     let first = scene.mailboxes.next_request(NOW).unwrap();
-    // The first request of a function goes alone.
+    // The first request of a function is sent alone.
     assert_eq!(scene.mailboxes.next_request(NOW), None);
     scene.handled(&first, NOW);
     assert!(scene.mailboxes.usage().state_bytes < 3 << 20, "{:?}", scene.mailboxes.usage());

@@ -4,7 +4,8 @@ use statefun_kinesis_mailboxes::{GroupSettings, Limits};
 
 use crate::scene::{Scene, at, specs, stored, value};
 
-/// What is in the store at 0 and expires at 50; a message at that time; what the function sees, what the store has then.
+/// What is in the store at 0 and expires at 50; a message at that time; what the function sees, what the store has
+/// then.
 #[track_caller]
 fn check_expiry(name: &str, time: i64, sees: Option<&str>, durable: Option<i64>) {
     let mut scene = Scene::with(&[stored("t/f/1", name, "x", Some(50)), stored("t/f/1", "s", "stays", None)]);
@@ -52,7 +53,7 @@ fn expired_values_that_nobody_asks_for_are_swept() {
 fn a_sweep_never_removes_what_is_newer() {
     let old = stored("t/f/1", "w", "old", Some(50));
     let states = [old.clone(), stored("t/f/2", "w", "old", Some(50))];
-    // In memory, in a cut, in a durable cut, and out of memory again: the sweep has looked before all of that.
+    // In memory, in a cut, in a durable cut, and out of memory again. The sweep read the store before all of that.
     for stage in 0..4 {
         let mut scene = Scene::with(&states);
         scene.mailboxes = Scene::restored(

@@ -12,7 +12,7 @@ fn an_address_is_asked_for_before_its_first_request() {
     let addresses = scene.mailboxes.take_loads();
     assert_eq!((&addresses[..], scene.mailboxes.usage().reads), (&[to("t/f/1")][..], 1));
     assert!(scene.mailboxes.take_loads().is_empty(), "it is asked for once");
-    // What comes meanwhile is in the same batch.
+    // Messages that arrive meanwhile are in the same batch.
     scene.deliver("t/f/1", "b");
     assert_eq!(scene.mailboxes.next_request(NOW), None);
     scene.mailboxes.loaded(&addresses[0], vec![stored("t/f/1", "s", "x", None)], NOW);
@@ -60,7 +60,7 @@ fn an_address_that_waits_for_its_states_holds_up_no_other() {
     let request = scene.mailboxes.next_request(NOW).unwrap();
     assert_eq!(request.target, to("t/f/known"));
     assert_eq!(scene.mailboxes.take_loads(), [to("t/f/1")]);
-    // It waited for longest when its states come, and goes before whoever came after it.
+    // When its states arrive it has waited longest, so it goes before addresses that came after it.
     scene.deliver("t/f/known", "c");
     scene.mailboxes.loaded(&to("t/f/1"), Vec::new(), NOW);
     assert_eq!(scene.mailboxes.next_request(NOW), None, "one in flight");
@@ -112,7 +112,7 @@ fn as_many_states_are_asked_for_as_there_is_room_for() {
         requests.iter().for_each(|request| scene.handled(request, NOW));
         handled += requests.len();
     }
-    // Two are in flight and two more than there is room for may come when the first are smaller than expected.
+    // Two are in flight. If the first states are smaller than expected, two more may load than there is room for.
     assert!(most < (1 << 20) + 400_000, "{most} bytes at most");
     assert!(rounds < 150, "{rounds} rounds");
     assert!(scene.mailboxes.usage().state_bytes <= 1 << 20);

@@ -1,4 +1,4 @@
-//! What mailboxes promise, with a store behind them.
+//! The promises of mailboxes with a store.
 
 mod cuts;
 mod delayed;

@@ -1,4 +1,4 @@
-//! What mailboxes promise, one promise per test.
+//! The promises of mailboxes, one promise per test.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ fn the_first_request_of_a_function_goes_alone() {
     assert_eq!((first.target, other.target), (to("t/f/1"), to("t/g/1")));
     assert_eq!(mailboxes.next_request(NOW), None);
 
-    // States are asked for: the same messages go out again, still alone, with all states, and before those of others.
+    // States are missing: the same messages are sent again, still alone, with all states, and before those of others.
     deliver(&mut mailboxes, &[("t/f/4", "e")]);
     mailboxes.answered(first.id, Answer::StatesMissing(declared(&[("s", Expiration::Never)])), NOW).unwrap();
     let again = mailboxes.next_request(NOW).unwrap();
@@ -167,7 +167,7 @@ fn a_refused_answer_has_no_effect() {
     let cases = [
         (send(&[("t/f/2", "x"), ("nobody/f/1", "x")]), "serves nobody/f"),
         (Effects { delayed: vec![delayed_to_nobody], ..send(&[("t/f/2", "x")]) }, "serves nobody/f"),
-        (Effects { states: set("other", Some("x")).states, ..send(&[("t/f/2", "x")]) }, "`other` was changed"),
+        (Effects { states: set("other", Some("x")).states, ..send(&[("t/f/2", "x")]) }, "changes the state `other`"),
     ];
     for (effects, says) in cases {
         let refused = mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap_err();
@@ -349,7 +349,7 @@ fn delayed_messages_come_when_they_are_due_and_once() {
         delayed(10, "t/g/1", "sooner, second", Some("token")),
     ];
     handled(&mut mailboxes, &one, Effects { delayed: of_one, ..Effects::default() });
-    // A token is its sender's: nobody else can cancel by it.
+    // A token belongs to its sender: no other address can cancel with it.
     handled(&mut mailboxes, &two, Effects { delayed: vec![cancel("mine")], ..Effects::default() });
 
     assert_eq!((mailboxes.next_deadline(), mailboxes.usage().timers), (Some(at(10)), 3));
@@ -364,10 +364,10 @@ fn delayed_messages_come_when_they_are_due_and_once() {
     assert_eq!((mailboxes.next_request(at(2_000)), mailboxes.next_deadline()), (None, None));
 }
 
-/// Sets a state at 0, sends a message at each of the times, and says at which the state was still set.
+/// Sets a state at 0, sends a message at each of the times, and returns the times at which the state was still set.
 #[track_caller]
 fn check_expiry(expiration: Expiration, times: &[i64], expect: &[bool]) {
-    // Once with a look at what is due before each message, and once without: that must not matter.
+    // Once with a call of `on_time` before each message, and once without. The result must be the same.
     for look in [false, true] {
         let mut mailboxes = with_known(GroupSettings::default(), &[("s", expiration)]);
         deliver(&mut mailboxes, &[("t/f/1", "a")]);

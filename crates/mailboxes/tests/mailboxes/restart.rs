@@ -9,8 +9,8 @@ use statefun_kinesis_types::Timestamp;
 
 use crate::scene::{NOW, Scene, at, serving, some, spec, stored, text, value};
 
-/// Restarts, lets a message go to an address, and has the function declare these states in its answer. Gives the request
-/// that went out with them.
+/// Restarts, sends a message to an address, and lets the function declare these states in its answer. Returns the
+/// request that has them.
 fn restarted(image: Image, declared: &[(&str, Expiration)], now: Timestamp) -> (Scene, Request) {
     let mut mailboxes = serving(Limits::default(), GroupSettings::default());
     let restored = Restored { has_states: true, ..image.restored() };
@@ -74,7 +74,7 @@ fn a_restart_heeds_another_expiration() {
     check_declared_again(Never, AfterWrite(MINUTE), true, Some(61));
     check_declared_again(AfterWrite(HOUR), Never, true, None);
     check_declared_again(AfterWrite(HOUR), Never, false, Some(3_600));
-    // The first request is a use, too, whatever comes of it.
+    // The first request counts as a use too, whatever its answer is.
     check_declared_again(AfterInvoke(HOUR), Never, false, Some(3_601));
 }
 
@@ -96,7 +96,7 @@ fn a_state_that_is_not_declared_any_more_stays_in_the_store() {
     assert_eq!(scene.look("t/f/1", NOW), [some("kept"), some("changed")]);
     scene.commit();
 
-    // A function that has it again finds it.
+    // A function that declares it again finds its value.
     let declared = ["old", "kept", "new"].map(|name| (name, Expiration::Never));
     let (_, request) = restarted(scene.image, &declared, NOW);
     let values: Vec<_> = request.states.iter().map(|(_, value)| value.as_ref().map(text)).collect();

@@ -1,4 +1,4 @@
-//! Mailboxes of the namespace `t` with the store behind them, and short names for what goes in and comes out.
+//! Mailboxes of the namespace `t` with a store, and short functions for messages, requests and answers.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ impl Scene {
         self.mailboxes.deliver([(to(address), message(text))]).unwrap();
     }
 
-    /// Answers all loads that are asked for, from what is durable; says for which addresses.
+    /// Answers all loads with durable states, and returns their addresses.
     pub(crate) fn load(&mut self, now: Timestamp) -> Vec<String> {
         let addresses = self.mailboxes.take_loads();
         for address in &addresses {
@@ -131,7 +131,7 @@ impl Scene {
         self.mailboxes.answered(request.id, Answer::Handled(Effects::default()), now).unwrap();
     }
 
-    /// Lets the address handle a message that changes nothing, and says what states it had, in the order of the specs.
+    /// Lets the address handle a message that changes nothing, and returns its states in the order of the specs.
     pub(crate) fn look(&mut self, address: &str, now: Timestamp) -> Vec<Option<String>> {
         self.deliver(address, "look");
         self.mailboxes.on_time(now);
@@ -145,7 +145,7 @@ impl Scene {
         request.states.iter().map(|(_, value)| value.as_ref().map(|value| text(value).to_owned())).collect()
     }
 
-    /// What the store has of an address.
+    /// The states of an address in the store.
     pub(crate) fn durable(&self, address: &str) -> Vec<(String, String, Option<Timestamp>)> {
         let of = self.image.states().filter(|state| state.address == to(address));
         let mut found: Vec<_> = of
@@ -155,7 +155,7 @@ impl Scene {
         found
     }
 
-    /// What the store is asked for, and has now.
+    /// Takes the reads with their results of now.
     pub(crate) fn look_into_store(&mut self) -> Vec<(ReadId, Read, Found)> {
         let reads = self.mailboxes.take_reads().into_iter();
         reads.map(|(id, read)| (id, read.clone(), self.image.read(&read, 100))).collect()

@@ -31,7 +31,7 @@ fn a_start_reads_a_window_and_not_everything() {
     scene.read();
     let usage = scene.mailboxes.usage();
     assert!((1..=200).contains(&usage.messages_in_memory), "{usage:?}");
-    // What comes for an address that was not read yet stays behind what it has.
+    // New messages for an address that is not read yet stay behind its older ones.
     (0..500).for_each(|id| scene.deliver(&format!("t/f/id-{id}"), &(3_000 + id).to_string()));
     let mut by_id = vec![Vec::new(); 500];
     for text in scene.finish() {
@@ -44,7 +44,7 @@ fn a_start_reads_a_window_and_not_everything() {
 #[test]
 fn addresses_that_fail_hold_up_no_others_that_are_in_the_store() {
     let mut scene = Scene::new(few(20), GroupSettings::default());
-    // Most of them fail for ever, and none of the others has a place in memory at first.
+    // Most of them always fail, and at first none of the others is in memory.
     (0..500).for_each(|number| scene.deliver(&format!("t/f/bad-{number}"), "bad"));
     (0..50).for_each(|number| scene.deliver(&format!("t/f/good-{number}"), &number.to_string()));
     let mut elapsed = Duration::ZERO;
@@ -61,7 +61,7 @@ fn addresses_that_fail_hold_up_no_others_that_are_in_the_store() {
                 scene.handle(&request);
             }
         }
-        // A checkpoint is made when there is something to write, and no sooner.
+        // A checkpoint is made only if there are changes.
         if scene.mailboxes.has_changes() {
             scene.commit();
         }
@@ -116,13 +116,13 @@ fn where_failures_are_given_up_they_are_counted_however_many_wait() {
 fn what_came_too_late_for_a_read_is_not_forgotten() {
     let mut scene = Scene::new(few(4), GroupSettings::default());
     ["1", "2", "3", "4"].iter().for_each(|id| scene.deliver(&format!("t/f/{id}"), "x"));
-    // There are as many addresses with messages as may be in memory: this one is in the store only.
+    // The maximum number of addresses with messages is in memory, so this one is only in the store.
     scene.deliver("t/f/b", "first");
     scene.commit();
     (0..2).for_each(|_| scene.handle_next());
     let looked = scene.look_into_store();
     assert!(matches!(looked[..], [(_, Read::Waiting { .. }, _)]), "{looked:?}");
-    // Memory is full again, so that the next one is in the store only, and the read has looked before.
+    // Memory is full again, so the next one is only in the store, and the read does not see it.
     ["5", "6"].iter().for_each(|id| scene.deliver(&format!("t/f/{id}"), "x"));
     scene.deliver("t/f/b", "second");
     for (id, _, found) in looked {

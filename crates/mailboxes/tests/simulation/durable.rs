@@ -1,5 +1,5 @@
-//! Mailboxes that crash between any two events, whose cuts become durable late, and whose states, messages and delayed
-//! messages are in a store most of the time, do exactly what mailboxes do that keep everything in memory and never crash.
+//! Compares mailboxes that crash between any two events, whose cuts become durable late, and whose data are mostly in a
+//! store, with mailboxes that keep everything in memory and never crash. The results have to be the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use statefun_kinesis_types::{Address, Timestamp};
 
 use crate::function::{FUNCTIONS, SOURCES, Sources, invoke, sources};
 
-/// Time stands still in a phase, so that what expires does not depend on the schedule.
+/// Time does not advance within a phase, so that expiry does not depend on the schedule.
 const PHASES: usize = 5;
 
 /// What the function does, and two states of another kind: one that counts what came since it was last set, and one
@@ -49,7 +49,7 @@ fn invoke_with_expiry(request: &Request) -> Answer {
     Answer::Handled(effects)
 }
 
-/// Where the mailboxes run, and how bad it is there.
+/// The environment of the mailboxes, with its faults.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     messages: usize,
@@ -82,7 +82,7 @@ enum Event {
     Crash,
 }
 
-/// What happens more often stands here more often.
+/// The events; a frequent one is listed several times.
 const EVENTS: [Event; 40] = {
     use Event::{
         Answer, AnswerLoad, Commit, Crash, Cut, Deliver, FailLoad, LookForExpired, Park, ReadLoad, Send, Split, Sweep,
@@ -151,7 +151,7 @@ struct PendingRead {
     found: Option<Found>,
 }
 
-/// What is left of it in the end.
+/// The data at the end.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     states: BTreeMap<(String, String), (Value, Option<Timestamp>)>,
@@ -159,7 +159,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// What one of them has and the other has not, in words.
+    /// Describes what one of them has and the other does not.
     fn difference(&self, other: &Self) -> Vec<String> {
         let states = |one: &Self, other: &Self, whose: &str| -> Vec<String> {
             let only = one.states.iter().filter(|(key, state)| other.states.get(*key) != Some(*state));
@@ -176,7 +176,7 @@ struct World {
     setting: Setting,
     sources: Sources,
     now: Timestamp,
-    /// By the clock that never goes back, and is not that of what expires.
+    /// The monotonic clock, which is independent of the one for expiry.
     elapsed: Duration,
     mailboxes: Mailboxes,
     positions: Vec<usize>,
@@ -187,14 +187,14 @@ struct World {
     expired: Vec<StoredState>,
     cuts: VecDeque<(Cut, Vec<usize>)>,
     told: VecDeque<u64>,
-    /// What the store has.
+    /// The contents of the store.
     image: Image,
     saved: Vec<usize>,
     records: BTreeSet<(String, String)>,
     met: Met,
 }
 
-/// How often the store was asked for what.
+/// The number of reads of each kind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Met {
     states: usize,
@@ -248,7 +248,7 @@ impl World {
         self.image.states().filter(|state| state.address == *address).cloned().collect()
     }
 
-    /// Lets something happen in a phase; `choice` says to which of several.
+    /// Makes an event happen. `choice` selects one of several targets.
     fn happen(&mut self, event: Event, phase: usize, choice: usize) {
         let pick = |len: usize| (len > 0).then(|| choice % len);
         self.mailboxes.check_invariants();
@@ -389,7 +389,7 @@ impl World {
         let has_work = usage.messages > 0 || usage.egress_records > 0 || usage.reads > 0;
         let is_due =
             self.mailboxes.next_deadline().is_some_and(|at| at <= self.now) || self.mailboxes.next_retry().is_some();
-        // Until the first of them is in memory, it is not known when it is due.
+        // The time of the next one is unknown until it is in memory.
         let is_unknown = usage.timers > 0 && self.mailboxes.next_deadline().is_none();
         let is_saved = !self.mailboxes.has_changes() && self.cuts.is_empty() && self.told.is_empty();
         read && !has_work && !is_due && !is_unknown && is_saved && self.mailboxes.sweeps_left() == 0
@@ -413,7 +413,7 @@ impl World {
                 self.happen(EVENTS[usize::from(*event) % EVENTS.len()], phase, usize::from(*choice));
             }
             self.drain(phase);
-            // Up to the next phase one deadline after the other, each as if it were a phase.
+            // Handles one deadline after the other up to the next phase, each like a phase of its own.
             let until = self.now.after(Duration::from_millis(*pause));
             while let Some(at) = self.mailboxes.next_deadline().filter(|at| *at <= until) {
                 self.now = at;
@@ -428,7 +428,7 @@ impl World {
         self.finish()
     }
 
-    /// Has what is over removed from the store.
+    /// Removes expired states from the store.
     fn finish(mut self) -> (Outcome, Met) {
         self.happen(Event::LookForExpired, PHASES - 1, 0);
         self.happen(Event::Sweep, PHASES - 1, 0);
@@ -444,7 +444,7 @@ impl World {
     }
 }
 
-/// Nothing is scarce and nothing happens but what has to.
+/// An environment without limits and without faults.
 const CALM: Setting = Setting {
     messages: 100_000,
     timers: 100_000,
@@ -474,7 +474,7 @@ fn settings() -> impl Strategy<Value = Setting> {
     )
 }
 
-/// How many runs there are.
+/// The number of runs.
 fn cases() -> u32 {
     std::env::var("STATEFUN_KINESIS_RUNS").map_or(400, |runs| runs.parse().expect("a number of runs"))
 }

@@ -1,4 +1,4 @@
-//! What functions do in a simulation, and what is sent to them from outside.
+//! The functions of a simulation, and the messages from outside.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Note {
         Self { place: numbers[0], hops: numbers[1], seed: numbers[2] }
     }
 
-    /// What a function sends on for the message.
+    /// The messages that a function sends for this message.
     pub(crate) fn sends(self) -> Vec<(Address, Note, How)> {
         let count = if self.hops == 0 { 0 } else { mix(self.seed, 1) % 3 };
         let send = |index| {
@@ -78,7 +78,7 @@ pub(crate) fn read_counts(value: Option<&Value>) -> Counts {
     std::str::from_utf8(bytes).unwrap().split(';').map(entry).collect()
 }
 
-/// The function's code: it is the same for all functions.
+/// The code of all functions.
 pub(crate) fn invoke(request: &Request) -> Answer {
     let Some((_, counts)) = request.states.iter().find(|(name, _)| &**name == "counts") else {
         let spec =
@@ -133,7 +133,7 @@ pub(crate) fn invoke(request: &Request) -> Answer {
 /// Messages from outside, as deliveries of a few sources.
 pub(crate) type Sources = Vec<Vec<Vec<(Address, Message)>>>;
 
-/// What each instance sees in the end: every message, and all that comes of it, once.
+/// The expected state of each instance at the end: every message, and all messages that result from it, once.
 pub(crate) fn expected(sources: &Sources) -> BTreeMap<String, u64> {
     let mut seen = BTreeMap::new();
     let delivered = sources.iter().flatten().flatten();

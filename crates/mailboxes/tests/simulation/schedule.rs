@@ -101,7 +101,7 @@ impl World {
                     self.in_flight.push(request);
                 }
             }
-            // It hangs on.
+            // It continues to hang.
             2 => self.in_flight.push(request),
             _ => {
                 self.mailboxes.answered(request.id, invoke(&request), self.now).unwrap();
@@ -136,7 +136,7 @@ impl World {
         assert!(self.mailboxes.next_deadline().is_none_or(|at| at > self.now), "what was due is still due");
     }
 
-    /// Has everything read that is asked for.
+    /// Answers all reads.
     fn read(&mut self) {
         for address in self.mailboxes.take_loads() {
             let states = self.image.states().filter(|state| state.address == address).cloned().collect();
@@ -167,12 +167,12 @@ impl World {
     fn is_done(&self) -> bool {
         let read = self.positions.iter().zip(&self.sources).all(|(position, source)| *position == source.len());
         let usage = self.mailboxes.usage();
-        // A mailbox may have to find out first that the store has nothing for it.
+        // A mailbox may first have to find out that the store has no messages for it.
         let is_empty = usage.messages == 0 && usage.mailboxes == 0;
         read && is_empty && usage.timers == 0 && usage.egress_records == 0
     }
 
-    /// Runs to the end, and says how often it crashed on the way.
+    /// Runs to the end, and returns the number of crashes.
     fn run(mut self, with_crashes: bool) -> usize {
         for step in 0.. {
             assert!(step < 200_000, "seed {}: it stands still at {:?}", self.seed, self.mailboxes.usage());
@@ -187,7 +187,8 @@ impl World {
                 _ => self.read(),
             }
             self.mailboxes.check_invariants();
-            // What requests in flight send at once passes the share of each function, and no more.
+            // Messages that requests in flight send at once may exceed the share of each function, but nothing else
+            // may.
             assert!(self.mailboxes.usage().messages_in_memory < 60 + 3 * 8 + 100, "seed {}", self.seed);
             if self.is_done() {
                 break;

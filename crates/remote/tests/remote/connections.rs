@@ -1,4 +1,4 @@
-//! Connections: time-outs, reuse, and servers that are not there.
+//! Connections: timeouts, reuse, and missing servers.
 
 use std::{
     sync::{
@@ -29,7 +29,7 @@ async fn each_time_out_is_named() {
     let _deaf = std::os::unix::net::UnixListener::bind(folder.path("f.sock")).unwrap();
     let url = format!("http+unix://{}", folder.path("f.sock"));
     let spec = EndpointSpec::new("t/*".parse().unwrap(), url.parse().unwrap());
-    let timed_out = |what: &str| format!("no answer within the time-out `{what}` of 50ms");
+    let timed_out = |what: &str| format!("no answer within the timeout `{what}` of 50ms");
 
     let endpoint = RemoteEndpoint::new(&spec).unwrap();
     says(endpoint.invoke(&request(), short).await, &[&timed_out("call")]);
@@ -45,7 +45,7 @@ async fn each_time_out_is_named() {
     let large = request_with(vec![0; 8 << 20].into());
     says(endpoint.invoke(&large, LONG).await, &[&timed_out("write")]);
 
-    // An answer that begins and does not go on.
+    // An answer that begins but does not continue.
     let server = Server::start(|_| {
         use futures::StreamExt;
         let first = futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"\xa2")))]);

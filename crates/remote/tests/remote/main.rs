@@ -1,4 +1,4 @@
-//! Requests to a real HTTP server, on a socket in a folder of its own.
+//! Requests to a real HTTP server on a unix socket.
 
 mod connections;
 mod messages;

@@ -1,4 +1,4 @@
-//! What a request says, and how an answer is read.
+//! The contents of requests, and the decoding of answers.
 
 use std::{
     io::Write as _,
@@ -189,9 +189,9 @@ async fn what_is_no_answer_is_told() {
         (respond(502, "text/plain", None, long), ["502 Bad Gateway", "xxx…`"]),
         (respond(301, octets, None, Bytes::new()), ["301", ""]),
         (respond(200, "text/html", None, "<html>".into()), ["is of type \"text/html\"", "`<html>`"]),
-        (respond(200, octets, None, "<html>".into()), ["cannot be used", "no message of the protocol"]),
+        (respond(200, octets, None, "<html>".into()), ["cannot be used", "not a message of the StateFun protocol"]),
         (respond(200, octets, Some("br"), "x".into()), ["packed by `br`", ""]),
-        (respond(200, octets, Some("gzip"), "x".into()), ["cannot be unpacked", ""]),
+        (respond(200, octets, Some("gzip"), "x".into()), ["cannot be decompressed", ""]),
     ] {
         says(server.endpoint().invoke(&request(), LONG).await, &expect);
     }
@@ -218,14 +218,14 @@ async fn a_record_that_can_be_none_is_told() {
     };
     for (response, expect) in [
         (message("out", "t/text", vec![]), "the egress t/out is a `t/text`"),
-        (message("out", KINESIS_EGRESS_RECORD, vec![0xff]), "the egress t/out is no record"),
-        (message("", KINESIS_EGRESS_RECORD, vec![]), "a name that is none"),
+        (message("out", KINESIS_EGRESS_RECORD, vec![0xff]), "the egress t/out cannot be decoded as a record"),
+        (message("", KINESIS_EGRESS_RECORD, vec![]), "an invalid name"),
         (record("", "", ""), "not a valid partition key"),
         (record("k", "no such name", ""), "not a valid stream name"),
         (record("k", "", "-1"), "not a valid hash key"),
         (
             InvocationResponse { outgoing_messages: vec![OutgoingMessage::default()], ..Default::default() },
-            "no target for a message",
+            "a message without a target",
         ),
     ] {
         let server = Server::start(move |_| answer(result(response.clone())));
@@ -259,7 +259,7 @@ async fn an_answer_may_be_packed_and_is_bounded() {
             if packed {
                 return response.header("content-encoding", "gzip").body(full(gzip(&body))).unwrap();
             }
-            // In pieces, without a length that would tell.
+            // In chunks, without a content length.
             let pieces: Vec<_> =
                 body.chunks(1_000).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
             response.body(BodyExt::boxed(StreamBody::new(futures::stream::iter(pieces)))).unwrap()

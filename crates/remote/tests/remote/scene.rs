@@ -29,7 +29,7 @@ use tokio::net::UnixListener;
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 pub(crate) type Handler = dyn Fn(HttpRequest<Bytes>) -> Response<Body> + Send + Sync;
 
-/// How long an answer may take that is to come.
+/// Time limit of calls that should be answered.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A folder that is removed when it is dropped.

@@ -106,11 +106,11 @@ fn files_that_cannot_be_used_are_told_at_once() {
         assert!(error.to_string().contains(expect), "{error}");
     };
     check("none.pem", None, None, "none.pem");
-    check("empty.pem", None, None, "no certificate in");
-    check("ca.pem", Some("client.pem"), None, "belong together");
+    check("empty.pem", None, None, "has no certificates");
+    check("ca.pem", Some("client.pem"), None, "have to be set together");
     check("ca.pem", Some("none.pem"), Some("client.key"), "none.pem");
     check("ca.pem", Some("client.pem"), Some("none.key"), "none.key");
-    check("ca.pem", Some("client.pem"), Some("locked.key"), "give `client_key_password`");
+    check("ca.pem", Some("client.pem"), Some("locked.key"), "set `client_key_password`");
     check("ca.pem", Some("client.pem"), Some("ca.pem"), "cannot read");
 }
 

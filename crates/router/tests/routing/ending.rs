@@ -42,7 +42,7 @@ async fn a_position_does_not_move_before_the_egress_has_acknowledged() {
     assert_eq!(payloads(&kinesis, "out"), BTreeMap::from([("k".to_owned(), vec!["1".to_owned()])]));
 }
 
-/// Takes every delivery over and finishes it later, as remote functions do.
+/// Accepts every delivery and completes it later, like remote functions.
 #[derive(Debug)]
 struct Later(Duration);
 
@@ -121,7 +121,7 @@ async fn functions_that_take_nothing_more_do_not_hold_up_stopping_for_ever() {
     shutdown.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(stopped.elapsed().as_secs(), 30, "one deadline for all that stopping has to do");
-    // What was done is kept, and what was not is read again.
+    // Positions of completed records are kept, and the others are read again.
     let stored = checkpoints.get(&arn("orders")).unwrap();
     let position = stored.shards[&placements[0].shard];
     assert!(position.covers(Position::behind(placements[0].sequence_number)));
@@ -133,7 +133,7 @@ async fn functions_that_fail_end_the_run() {
     let kinesis = kinesis_with(&[("orders", 1)]).await;
     kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap();
     let spec = ingress(vec![route("orders", &["example/a"])]);
-    // Echo without an egress has nowhere to send to.
+    // Echo fails without an egress.
     let router =
         Router::builder(Arc::new(Echo)).ingress(Ingress::new(spec, Arc::new(kinesis.clone()))).clock(kinesis.clock());
     let error = router.build().await.unwrap().run(CancellationToken::new()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The whole way on the fake under paused time: ingress, functions, egress, positions.
+//! The whole engine on the fake under paused time: ingress, functions, egress, positions.
 
 mod egress;
 mod ending;

@@ -66,7 +66,7 @@ pub(crate) fn kept_in(functions: Arc<impl Functions>, checkpoints: &Arc<MemoryCh
     Stateless::new(functions).checkpoints(move |_| Arc::clone(&checkpoints) as Arc<_>)
 }
 
-/// Runs a router until so many records of its ingresses are done, then stops it.
+/// Runs a router until this many records of its ingresses are done, then stops it.
 pub(crate) async fn run_until_done(router: Router, records: u64) {
     let (progress, shutdown) = (router.progress(), CancellationToken::new());
     let running = tokio::spawn(router.run(shutdown.clone()));

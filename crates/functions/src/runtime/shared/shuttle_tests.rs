@@ -132,8 +132,8 @@ impl Scene {
         let functions = Arc::new(block_on(functions).unwrap());
         // As a run begins, but without the tasks that wait for times and for the store.
         functions.shared().run.set(captured.run.unwrap()).unwrap();
-        let (outlet, handed_out) = mpsc::unbounded_channel();
-        functions.shared().lock().outlets.insert(EGRESS.parse().unwrap(), outlet);
+        let (queue, handed_out) = mpsc::unbounded_channel();
+        functions.shared().lock().egress_queues.insert(EGRESS.parse().unwrap(), queue);
         let mut batches = BTreeMap::<_, Vec<_>>::new();
         for (batch, acknowledgement) in captured.batches {
             assert_eq!(batch.records().len(), 1);

@@ -1,4 +1,4 @@
-//! The life of a request.
+//! Runs requests: invokes the function, applies its answer, and retries or gives up after a failure.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use tokio::time::Instant;
 
 use super::{
     failures::{backoff, is_over, log_given_up},
-    shared::Shared,
+    shared::{Shared, panic_text},
 };
 use crate::{Answer, BoxError, InvokeError, Request};
 
 impl Shared {
-    /// Carries a request out, and applies what came of it.
-    pub(super) async fn carry_out(self: Arc<Self>, request: Request) {
-        let asked = Instant::now();
-        let answer = self.ask(&request).await;
-        let took = asked.elapsed();
+    /// Runs a request and applies its answer. After a failure, schedules a retry or gives up, as the endpoint says.
+    pub(super) async fn run_request(self: Arc<Self>, request: Request) {
+        let began = Instant::now();
+        let answer = self.invoke(&request).await;
+        let took = began.elapsed();
         let applied = match answer {
             Ok(answer) => self.apply(&request, answer, took),
             Err(error) => Err(error),
@@ -33,23 +33,21 @@ impl Shared {
         self.pump();
     }
 
-    async fn ask(&self, request: &Request) -> Result<Answer, InvokeError> {
+    async fn invoke(&self, request: &Request) -> Result<Answer, InvokeError> {
         let group = &self.groups[request.group.index()];
         let elapsed = self.elapsed().saturating_sub(request.tried_since);
-        // The time of a call is for all its attempts. Beyond that, each attempt has all of it.
+        // The attempts of a request share the time limit of a call. Once they have used it up, each further attempt
+        // gets the whole limit.
         let time = group.call.checked_sub(elapsed).filter(|time| !time.is_zero()).unwrap_or(group.call);
         let invoked = AssertUnwindSafe(group.invoke.invoke(request, time)).catch_unwind().await;
-        invoked.unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-            Err(InvokeError::new(format!("the function panicked: {}", said.unwrap_or("without a word"))))
-        })
+        invoked.unwrap_or_else(|panic| Err(InvokeError::new(format!("the function panicked: {}", panic_text(&*panic)))))
     }
 
     fn apply(&self, request: &Request, answer: Answer, took: Duration) -> Result<(), InvokeError> {
         if let (Answer::Handled(effects), Some(run)) = (&answer, self.run()) {
             for message in &effects.egress {
                 run.egresses().check(&message.egress, message.stream.as_ref(), &message.record).map_err(|error| {
-                    InvokeError::new("the function sent a record that no egress takes").because(error)
+                    InvokeError::new("the function sent a record that its egress does not accept").because(error)
                 })?;
             }
         }
@@ -60,12 +58,13 @@ impl Shared {
         }
         let mut inner = self.lock();
         if inner.closed {
-            // The last cut is made, or will be: what comes now is asked for again after the next start.
+            // After a stop the request counts as not handled: the store still has its messages, and the next start
+            // sends them again.
             return Ok(());
         }
         let answered = inner.mailboxes.answered(request.id, answer, self.now());
         if answered.is_ok() {
-            // Here, and not at once, as the lock is taken here anyway.
+            // Recorded here because the lock is held here anyway.
             inner.latencies.record(&request.target.function, took);
         }
         answered.map_err(|refused| InvokeError::new("the answer cannot be used").because(refused))
@@ -79,14 +78,14 @@ impl Shared {
         let wait = backoff(attempts);
         let elapsed = now.saturating_sub(request.tried_since);
         let over = is_over(&group.failures, attempts, elapsed, wait, group.call);
-        // A batch that cannot be handled may be one bad message among many good ones.
+        // One bad message may make a whole batch fail, so the batch is split before a message is given up.
         if over && !matches!(group.failures, FailureHandling::Fail { .. }) && self.lock().mailboxes.split(request.id) {
             return;
         }
         match &group.failures {
             _ if !over => self.log.failed(request, &error),
             FailureHandling::Skip { log, .. } => {
-                log_given_up(*log, request, "a message was left out", &error);
+                log_given_up(*log, request, "skipped a message", &error);
                 return self.lock().mailboxes.skip(request.id);
             }
             FailureHandling::DeadLetter { stream, log, .. } => {
@@ -94,11 +93,16 @@ impl Shared {
                 let put = match (dead_letters(request, attempts, first_attempt, &error), &self.dead_letters) {
                     (Ok(letters), Some(dead_letters)) => dead_letters.put(stream, letters).await,
                     (Err(error), _) => Err(error),
-                    (_, None) => Err("no writer for dead letters was given".into()),
+                    (_, None) => Err("the functions were built without a writer of dead letters".into()),
                 };
                 match put {
                     Ok(()) => {
-                        log_given_up(*log, request, &format!("a message went to the dead letters in {stream}"), &error);
+                        log_given_up(
+                            *log,
+                            request,
+                            &format!("wrote a message to the dead letters in {stream}"),
+                            &error,
+                        );
                         return self.lock().mailboxes.skip(request.id);
                     }
                     Err(why) => {
@@ -109,7 +113,7 @@ impl Shared {
             }
             FailureHandling::Fail { .. } => {
                 let message = format!("{} failed {attempts} times", request.target);
-                // What it was asked to do counts as not handled.
+                // The messages of the request stay in the store as not handled.
                 return self.fail(FunctionError::new(message).because(error));
             }
             FailureHandling::KeepTrying => self.log.failed(request, &error),
@@ -118,7 +122,7 @@ impl Shared {
     }
 }
 
-/// The records of the dead letters for a request's messages. Any stream takes records of this size.
+/// The dead letters of a request's messages as records. They have at most the size that any stream accepts.
 fn dead_letters(
     request: &Request,
     attempts: u32,
@@ -141,7 +145,7 @@ fn dead_letters(
             attempts,
             first_attempt: Some(first_attempt),
         };
-        // A function may send a text that is not the name of a type; that is no reason to keep the message.
+        // A function may send a type name that is not valid. The dead letter then has no type.
         let (value_type, value) = (message.value.typename.parse().ok(), message.value.bytes.clone());
         let letter = DeadLetter::from_function(origin, value_type, value, &ErrorChain(error).to_string());
         records.extend(letter.to_records(RECORD_MAX_BYTES)?);
@@ -149,11 +153,11 @@ fn dead_letters(
     Ok(records)
 }
 
-/// Checks that a store has room for a state's name with that of its address. Most of what is too long is a mistake, and
-/// found here it is one of this message, and not of the checkpoint.
+/// Checks that the key of a state is not too long for the store. Checked here, it fails this request only; checked by
+/// the commit, it would fail the checkpoint and so the run.
 fn check_key(request: &Request, name: &str) -> Result<(), InvokeError> {
     let Address { function, id } = &request.target;
-    // A byte of a key may take two.
+    // A cheap test first: escaping may double the bytes of a key, and 64 bytes are enough for its other parts.
     if 2 * (function.as_str().len() + id.len() + name.len()) + 64 <= KEY_MAX_BYTES {
         return Ok(());
     }
@@ -161,6 +165,8 @@ fn check_key(request: &Request, name: &str) -> Result<(), InvokeError> {
     if bytes <= KEY_MAX_BYTES {
         return Ok(());
     }
-    let message = format!("a state needs a key of {bytes} bytes, and {KEY_MAX_BYTES} are possible: the id is too long");
+    let message = format!(
+        "the key of the state `{name}` has {bytes} bytes, more than {KEY_MAX_BYTES}: shorten the id or the name"
+    );
     Err(InvokeError::new(message))
 }

@@ -1,4 +1,4 @@
-//! The reading of one ingress.
+//! Reads one ingress.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::{
     handler::Kind, run::Run,
 };
 
-/// An ingress that is being read: its consumer and its routes.
+/// Reads an ingress and delivers its records, with a consumer and routes.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct IngressReader {
     ingress: TypeName,
     consumer: Consumer,
-    /// Set until the run begins, when the handler commits positions.
+    /// Set until the run begins, and only if the handler commits positions.
     positions: Option<Positions>,
     routes: RoutingTable,
     deserializer: Option<Arc<dyn Deserializer>>,
 }
 
-impl Lane {
+impl IngressReader {
     pub(crate) async fn open(
         ingress: Ingress,
         handler: &Kind,
@@ -53,12 +53,12 @@ impl Lane {
         (self.ingress.clone(), self.consumer.metrics().clone())
     }
 
-    /// Takes the positions of the ingress, when the handler commits them; `None` when they were taken before.
+    /// Takes the positions of the ingress for a handler that commits them. `None` if there are none to take.
     pub(crate) fn take_positions(&mut self) -> Option<(TypeName, Positions)> {
         Some((self.ingress.clone(), self.positions.take()?))
     }
 
-    /// Reads until reading ends, and returns itself so that its positions can be saved.
+    /// Reads until reading ends. Returns itself, so that it can be closed.
     pub(crate) async fn drive(mut self, handler: &Kind, run: &Arc<Run>) -> Self {
         while let Some(read) = self.consumer.next().await
             && !run.stop_delivering.is_cancelled()
@@ -78,7 +78,7 @@ impl Lane {
         self
     }
 
-    /// Ends reading: stores the in-flight dead letters, and saves positions that the handler does not commit.
+    /// Closes the consumer: stores dead letters in flight, and saves positions that the handler does not commit.
     pub(crate) async fn close(self) -> Result<(), RunError> {
         let ingress = self.ingress;
         self.consumer.close().await.map_err(|source| failed(&ingress, source))
@@ -122,12 +122,12 @@ impl Lane {
             return Err(RunError::NoRoute { ingress: self.ingress.clone(), stream });
         };
         let (routed, keyless) = RoutedBatch::route(Arc::clone(route), shard, records);
-        let message = "it has no partition key, and so no address";
+        let message = "it has no partition key, and therefore no address";
         let reject = |record| (record, InvalidKind::MissingPartitionKey, message.to_owned());
         Ok((routed, keyless.into_iter().map(reject).collect()))
     }
 
-    /// Lets the deserializer make messages of records.
+    /// Makes messages of records with the deserializer.
     fn deserialize(
         &self,
         deserializer: &dyn Deserializer,
@@ -161,7 +161,7 @@ impl Lane {
     }
 }
 
-/// A record that cannot become messages, and why.
+/// A record that cannot become messages, with the reason.
 type Rejected = (Record, InvalidKind, String);
 
 fn failed(ingress: &TypeName, source: ConsumerError) -> RunError {
@@ -171,10 +171,10 @@ fn failed(ingress: &TypeName, source: ConsumerError) -> RunError {
     RunError::Ingress { ingress: ingress.clone(), source }
 }
 
-/// The consumer that an ingress asks for.
+/// A builder of the consumer of an ingress.
 ///
-/// Each field of the model is named here and in [`RoutingTable::new`], so that a new one does not compile before it has
-/// an effect. Region, credentials and `client` made the clients.
+/// It names each field of the model, except those of the routes in [`RoutingTable::new`], so that a new field does not
+/// compile until somebody decides what it does here. The clients were made from region, credentials and `client`.
 fn consumer_of(ingress: Ingress) -> Result<ConsumerBuilder, BuildError> {
     let Ingress { spec, client, fan_out, dead_letters, deserializer: _, settings } = ingress;
     let IngressSpec {
@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// They make the client, which a router is given.
+    /// Fields that make the client, which the router gets from the program.
     const OF_CLIENTS: [&str; 3] = ["awsRegion", "awsCredentials", "clientConfigProperties"];
 
     /// Each field of an ingress changes its consumer or its routes.
