@@ -83,14 +83,13 @@ impl ProducerBuilder {
             None => None,
         };
         let limits = Limits { max_record_bytes, hash_decides };
-        let dead_letters = DeadLetters::new(&on_failure, egress);
-        let arn = summary.arn;
-        let inner = ProducerInner::new(stream, arn, limits, settings.clone(), on_failure, dead_letters);
+        let inner = ProducerInner::new(stream, summary.arn, limits, settings.clone(), on_failure.policy());
         let inner = Arc::new(inner);
         if shards.is_some() {
             inner.step([Event::Shards(shards)]);
         }
-        tokio::spawn(Driver::new(Arc::clone(&inner), client, settings).run_supervised());
+        let dead_letters = DeadLetters::new(&on_failure, egress);
+        tokio::spawn(Driver::new(Arc::clone(&inner), client, settings, dead_letters).run_supervised());
         Ok(Producer::new(inner))
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use statefun_kinesis_client::{Backoff, Error, ErrorKind, Operation, Placement, PutFailure, PutOutcome};
-use statefun_kinesis_types::{HashKey, HashKeyRange, PUT_RECORDS_MAX_BYTES, PutRecord, Shard, ShardId};
+use statefun_kinesis_types::{HashKey, HashKeyRange, LogLevel, PUT_RECORDS_MAX_BYTES, PutRecord, Shard, ShardId};
 
 use crate::{
     Aggregation, Handling, Reason, SendError, Settings, Stored,
@@ -24,6 +24,9 @@ pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) fn count(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap()
 }
+
+pub(super) const SKIP: Policy = Policy::Skip { log: LogLevel::Debug };
+pub(super) const DEAD_LETTER: Policy = Policy::DeadLetter { log: LogLevel::Debug };
 
 /// No lingering and delays of exactly known bounds, so that a test sees one thing at a time.
 pub(super) fn plain() -> Settings {
