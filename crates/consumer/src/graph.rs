@@ -26,7 +26,7 @@ pub(crate) struct ShardGraph {
 
 #[derive(Debug)]
 struct Node {
-    parents: Vec<ShardId>,
+    parents: BTreeSet<ShardId>,
     hash_range: HashKeyRange,
     state: State,
 }
@@ -102,7 +102,7 @@ impl ShardGraph {
         for child in children {
             if child.parents.iter().all(|parent| self.shards.contains_key(parent)) {
                 self.shards.entry(child.id).or_insert_with(|| Node {
-                    parents: child.parents,
+                    parents: child.parents.into_iter().collect(),
                     hash_range: child.hash_range,
                     state: State::Waiting(Begin::From(StartPosition::TrimHorizon)),
                 });
@@ -181,32 +181,26 @@ impl ShardGraph {
             let listed_parents = by_id.get(child).into_iter().flat_map(|shard| shard.parents());
             let known_parents = self.shards.get(child).into_iter().flat_map(|node| &node.parents);
             for parent in listed_parents.chain(known_parents) {
-                if !known.contains(parent) && by_id.contains_key(parent) && old.insert(parent.clone()) {
+                if !known.contains(parent) && old.insert(parent.clone()) {
                     open.push(parent);
                 }
             }
         }
-        if !old.is_empty() {
-            listed.retain(|shard| !old.contains(&shard.id));
-        }
+        listed.retain(|shard| !old.contains(&shard.id));
     }
 
     fn insert(&mut self, listed: Vec<Shard>, mut state: impl FnMut(&ShardId) -> State) {
+        let greatest = listed.iter().map(|shard| &shard.id).max().cloned();
+        self.last_listed = self.last_listed.take().max(greatest);
         for shard in listed {
-            if self.last_listed.as_ref().is_none_or(|last| *last < shard.id) {
-                self.last_listed = Some(shard.id.clone());
-            }
-            let parents: Vec<ShardId> = shard.parents().cloned().collect();
+            let parents: BTreeSet<ShardId> = shard.parents().cloned().collect();
             match self.shards.entry(shard.id) {
                 Entry::Vacant(place) => {
                     let state = state(place.key());
                     place.insert(Node { parents, hash_range: shard.hash_range, state });
                 }
                 // Its report by GetRecords may have named only some of the parents. The child waits for all of them.
-                Entry::Occupied(mut known) => {
-                    let known = &mut known.get_mut().parents;
-                    known.extend(parents.into_iter().filter(|parent| !known.contains(parent)).collect::<Vec<_>>());
-                }
+                Entry::Occupied(mut known) => known.get_mut().parents.extend(parents),
             }
         }
     }
@@ -308,6 +302,24 @@ mod tests {
     }
 
     #[test]
+    fn a_parent_with_a_stored_position_is_read_to_its_end_before_its_child() {
+        let stored = checkpoint(&[(0, ShardPosition::At(position(7))), (1, ShardPosition::Unread)]);
+        let (mut graph, removed) = ShardGraph::resume(stored, shards(&[(0, &[]), (1, &[0])]));
+        assert_eq!(removed, [].into());
+        starts(&mut graph, &[(0, Begin::Behind(position(7)))]);
+        graph.finished(&id(0));
+        starts(&mut graph, &[(1, Begin::From(PINNED))]);
+    }
+
+    #[test]
+    fn what_closed_before_the_first_start_is_not_read_when_a_listing_names_it_without_its_child() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(3, &[1, 2])]));
+        assert_eq!(graph.start().len(), 1);
+        graph.listed(shards(&[(0, &[]), (1, &[0]), (2, &[0])]));
+        starts(&mut graph, &[]);
+    }
+
+    #[test]
     fn what_closed_before_the_first_start_is_never_read() {
         // The first listing, from a timestamp, left out 0 to 2; a later one is complete, and 5 is new in it.
         let all: &[(usize, &[usize])] = &[(0, &[]), (1, &[0]), (2, &[0]), (3, &[1, 2]), (4, &[]), (5, &[4])];
@@ -341,8 +353,9 @@ mod tests {
     fn a_reported_child_starts_without_a_listing() {
         let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[])]));
         assert_eq!(graph.start().len(), 1);
+        assert!(!graph.has_child(&id(0)));
         graph.reported(vec![child(1, &[0]), child(2, &[0])]);
-        assert!(graph.has_child(&id(0)));
+        assert!(graph.has_child(&id(0)) && !graph.has_child(&id(1)));
         starts(&mut graph, &[]);
         graph.finished(&id(0));
         starts(&mut graph, &[(1, TRIM_HORIZON), (2, TRIM_HORIZON)]);
@@ -365,6 +378,41 @@ mod tests {
         starts(&mut graph, &[(2, TRIM_HORIZON), (3, TRIM_HORIZON)]);
         graph.finished(&id(2));
         starts(&mut graph, &[(4, TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn a_reported_child_waits_also_for_the_parents_that_only_a_listing_names() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[])]));
+        assert_eq!(graph.start().len(), 2);
+        graph.reported(vec![child(2, &[0])]);
+        graph.listed(shards(&[(0, &[]), (1, &[]), (2, &[0, 1])]));
+        graph.finished(&id(0));
+        assert!(graph.has_child(&id(1)));
+        starts(&mut graph, &[]);
+        graph.finished(&id(1));
+        starts(&mut graph, &[(2, TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn a_known_parent_is_still_waited_for_when_a_listing_does_not_name_it_any_more() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[])]));
+        assert_eq!(graph.start().len(), 2);
+        graph.reported(vec![child(2, &[0, 1])]);
+        graph.listed(shards(&[(2, &[1])]));
+        graph.finished(&id(1));
+        starts(&mut graph, &[]);
+        graph.finished(&id(0));
+        starts(&mut graph, &[(2, TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn the_last_listed_shard_is_the_greatest_of_all_listings() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(4, &[]), (1, &[]), (3, &[])]));
+        assert_eq!(graph.last_listed(), Some(&id(4)));
+        for (listing, expect) in [(&[2][..], 4), (&[6, 5], 6), (&[], 6)] {
+            graph.listed(listing.iter().map(|number| shard(*number, &[])).collect());
+            assert_eq!(graph.last_listed(), Some(&id(expect)), "{listing:?}");
+        }
     }
 
     #[test]

@@ -260,3 +260,90 @@ fn count<K: Copy + PartialEq>(counts: &Mutex<Vec<(K, u64)>>, kind: K) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_event_changes_its_own_counts_and_no_others() {
+        let stream: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap();
+        let [zero, one] = ["shardId-000000000000", "shardId-000000000001"].map(|id| id.parse::<ShardId>().unwrap());
+        let counters = StreamCounters::new(stream.clone());
+        let metrics = Metrics::new([Arc::clone(&counters)]);
+        let mut expect = StreamMetrics {
+            stream: stream.clone(),
+            mode: ReadingMode::Polling,
+            calls: OPERATIONS.map(|operation| (operation, 0)).to_vec(),
+            retries: Vec::new(),
+            records: 0,
+            bytes: 0,
+            aggregates: 0,
+            out_of_range: 0,
+            invalid: Vec::new(),
+            dead_letters: 0,
+            dropped_batches: 0,
+            shards: Vec::new(),
+        };
+        let mut check = |change: &dyn Fn(&mut StreamMetrics)| {
+            change(&mut expect);
+            assert_eq!(metrics.snapshot(), std::slice::from_ref(&expect));
+        };
+        check(&|_| {});
+        for mode in [ReadingMode::FanOut, ReadingMode::Polling, ReadingMode::FanOut] {
+            counters.reads_by(mode);
+            check(&|expect| expect.mode = mode);
+        }
+        for (at, operation) in OPERATIONS.into_iter().enumerate() {
+            for count in 1..3 {
+                counters.called(operation);
+                check(&|expect| expect.calls[at].1 = count);
+            }
+        }
+        counters.called(Operation::PutRecords);
+        check(&|_| {});
+        for retries in [
+            &[(ErrorKind::Throttled, 1)][..],
+            &[(ErrorKind::Throttled, 2)],
+            &[(ErrorKind::Throttled, 2), (ErrorKind::Timeout, 1)],
+        ] {
+            let kind = if retries.len() == 1 { ErrorKind::Throttled } else { ErrorKind::Timeout };
+            counters.retried(&Error::new(Operation::GetRecords, kind, "as the test wants it"));
+            check(&|expect| expect.retries = retries.to_vec());
+        }
+        counters.invalid(InvalidKind::CorruptAggregate);
+        check(&|expect| expect.invalid = vec![(InvalidKind::CorruptAggregate, 1)]);
+        counters.dead_lettered();
+        check(&|expect| expect.dead_letters = 1);
+        for total in 1..3 {
+            counters.unpacked(3, 5);
+            check(&|expect| (expect.aggregates, expect.out_of_range) = (3 * total, 5 * total));
+        }
+
+        let [of_zero, _of_one] = [&zero, &one].map(|shard| counters.shard(shard.clone()));
+        let new = |shard| ShardMetrics { shard, behind_latest: None, records: 0, dropped_batches: 0 };
+        check(&|expect| expect.shards = [&zero, &one].map(|shard| new(shard.clone())).to_vec());
+        for total in 1..3 {
+            counters.read(&of_zero, 7, 11);
+            check(&|expect| {
+                (expect.records, expect.bytes, expect.shards[0].records) = (7 * total, 11 * total, 7 * total);
+            });
+        }
+        // The longest delay is not taken for an unknown one.
+        let longest = Duration::from_millis(u64::MAX - 1);
+        for (behind, shown) in
+            [(Duration::from_micros(1_500_999), Duration::from_millis(1_500)), (Duration::MAX, longest)]
+        {
+            of_zero.behind(behind);
+            check(&|expect| expect.shards[0].behind_latest = Some(shown));
+        }
+        assert_eq!(metrics.shards_with_dropped_batches(), []);
+        for total in 1..3 {
+            assert_eq!(counters.dropped(&of_zero), total == 1, "the first one of the shard");
+            check(&|expect| (expect.dropped_batches, expect.shards[0].dropped_batches) = (total, total));
+            assert_eq!(metrics.shards_with_dropped_batches(), [(stream.clone(), zero.clone())]);
+        }
+        counters.finished(&zero);
+        check(&|expect| _ = expect.shards.remove(0));
+    }
+}

@@ -145,19 +145,21 @@ impl Registration {
         ConsumerError::FanOut { stream: self.stream.clone(), name: self.fan_out.name.clone(), source }
     }
 
+    fn not_found(&self, source: Error) -> ConsumerError {
+        ConsumerError::NoFanOutConsumer { stream: self.stream.clone(), name: self.fan_out.name.clone(), source }
+    }
+
     /// Names the consumer in an error that concerns it rather than the shard or the stream.
     pub(crate) fn name_consumer(&self, error: ConsumerError) -> ConsumerError {
         match error {
             ConsumerError::Refused { source, .. } | ConsumerError::AccessDenied { source, .. }
-                if source.operation() == Operation::SubscribeToShard && source.kind() != ErrorKind::NotFound =>
+                if is_fan_out(source.operation()) =>
             {
-                self.failed(source)
-            }
-            ConsumerError::Refused { source, .. }
-                if source.kind() == ErrorKind::NotFound && !is_polling(source.operation()) =>
-            {
-                let (stream, name) = (self.stream.clone(), self.fan_out.name.clone());
-                ConsumerError::NoFanOutConsumer { stream, name, source }
+                if source.kind() == ErrorKind::NotFound {
+                    self.not_found(source)
+                } else {
+                    self.failed(source)
+                }
             }
             error => error,
         }
@@ -236,10 +238,7 @@ impl Registration {
                     None
                 }
                 Err(source) if source.kind() == ErrorKind::NotFound => match self.fan_out.lifecycle {
-                    Lifecycle::Given => {
-                        let (stream, name) = (stream.clone(), name.clone());
-                        return Err(ConsumerError::NoFanOutConsumer { stream, name, source });
-                    }
+                    Lifecycle::Given => return Err(self.not_found(source)),
                     Lifecycle::Managed { .. } => match client.register_stream_consumer(stream, name).await {
                         Err(error) if error.kind() == ErrorKind::LimitExceeded => {
                             let since = *full_since.get_or_insert_with(Instant::now);
@@ -277,6 +276,70 @@ impl Registration {
     }
 }
 
-fn is_polling(operation: Operation) -> bool {
-    matches!(operation, Operation::GetRecords | Operation::GetShardIterator)
+/// Whether a call is about the consumer, so that it is the consumer that its failure concerns.
+fn is_fan_out(operation: Operation) -> bool {
+    use Operation::{DescribeStreamConsumer, RegisterStreamConsumer, SubscribeToShard};
+    matches!(operation, DescribeStreamConsumer | RegisterStreamConsumer | SubscribeToShard)
+}
+
+#[cfg(test)]
+mod tests {
+    use statefun_kinesis_client::KinesisAdmin;
+    use statefun_kinesis_fake::FakeKinesis;
+    use statefun_kinesis_types::ShardId;
+
+    use super::*;
+
+    async fn registration(fake: &FakeKinesis) -> Registration {
+        fake.create_stream(&"orders".parse().unwrap(), 1).await.unwrap();
+        // The stream is ACTIVE a moment later.
+        sleep(Duration::from_millis(10)).await;
+        let arn: StreamArn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders".parse().unwrap();
+        let (fan_out, counters) = (FanOut::managed("billing".parse().unwrap()), StreamCounters::new(arn.clone()));
+        Registration::new(Arc::new(fake.clone()), arn, fan_out, Backoff::default(), counters)
+    }
+
+    /// The name of the error's variant.
+    fn variant(error: &ConsumerError) -> String {
+        format!("{error:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_failed_call_about_the_consumer_names_the_consumer() {
+        let registration = registration(&FakeKinesis::new()).await;
+        let shard: ShardId = "shardId-000000000000".parse().unwrap();
+        for operation in Operation::ALL {
+            let is_about_consumer = ["RegisterStreamConsumer", "DescribeStreamConsumer", "SubscribeToShard"];
+            let is_about_consumer = is_about_consumer.contains(&operation.name());
+            for (kind, of_shard, of_consumer) in [
+                (ErrorKind::AccessDenied, "AccessDenied", "FanOut"),
+                (ErrorKind::InvalidArgument, "Refused", "FanOut"),
+                (ErrorKind::NotFound, "Refused", "NoFanOutConsumer"),
+                (ErrorKind::Encryption, "Encryption", "Encryption"),
+            ] {
+                let source = Error::new(operation, kind, "as the test wants it");
+                let error = ConsumerError::from_call(&registration.stream.clone().into(), Some(&shard), source);
+                assert_eq!(variant(&error), of_shard);
+                let named = registration.name_consumer(error);
+                let expect = if is_about_consumer { of_consumer } else { of_shard };
+                assert_eq!(variant(&named), expect, "{operation}: {kind:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_starts_no_later_than_the_patience_ends() {
+        let fake = FakeKinesis::new();
+        let registration = registration(&fake).await;
+        let first_delay = registration.backoff.delay(0, &mut fastrand::Rng::with_seed(7));
+        for (patience, attempts) in [(Duration::ZERO, 1), (first_delay - Duration::from_nanos(1), 1), (first_delay, 2)]
+        {
+            fake.faults().clear();
+            fake.faults().fail_next_n(Operation::DescribeStreamConsumer, ErrorKind::Unavailable, 100);
+            let before = fake.calls(Operation::DescribeStreamConsumer);
+            let error = registration.register(&mut fastrand::Rng::with_seed(7), patience).await.unwrap_err();
+            assert_eq!(variant(&error), "FanOut");
+            assert_eq!(fake.calls(Operation::DescribeStreamConsumer) - before, attempts, "{patience:?}");
+        }
+    }
 }

@@ -220,3 +220,39 @@ impl Startup<'_> {
         ConsumerError::from_call(stream, None, source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use statefun_kinesis_client::{KinesisAdmin, Operation};
+    use statefun_kinesis_fake::FakeKinesis;
+
+    use super::*;
+    use crate::MemoryCheckpoints;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_looked_at_no_later_than_the_startup_timeout_ends() {
+        let fake = FakeKinesis::builder().status_delay(Duration::from_secs(3_600)).build();
+        fake.create_stream(&"orders".parse().unwrap(), 1).await.unwrap();
+        let random = fastrand::Rng::with_seed(7);
+        let first_delay = Settings::default().backoff.delay(0, &mut random.clone());
+        for (startup_timeout, calls) in
+            [(Duration::ZERO, 1), (first_delay - Duration::from_nanos(1), 1), (first_delay, 2)]
+        {
+            let settings = Settings { startup_timeout, ..Settings::default() };
+            let mut startup = Startup {
+                client: StreamClient::new(Arc::new(fake.clone()), settings.backoff, random.clone()),
+                settings: &settings,
+                random: random.clone(),
+                positions: &MemoryCheckpoints::default(),
+                now: Timestamp::EPOCH,
+                start: StartupPosition::TrimHorizon,
+            };
+            let before = fake.calls(Operation::DescribeStreamSummary);
+            let error = startup.wait_until_usable(&"orders".parse().unwrap()).await.unwrap_err();
+            assert!(matches!(error, ConsumerError::StreamNotReady { .. }), "{error:?}");
+            assert_eq!(fake.calls(Operation::DescribeStreamSummary) - before, calls, "{startup_timeout:?}");
+        }
+    }
+}

@@ -200,3 +200,29 @@ impl StreamClient {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use statefun_kinesis_fake::FakeKinesis;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_starts_no_later_than_the_deadline() {
+        let (fake, backoff) = (FakeKinesis::new(), Backoff::default());
+        let random = fastrand::Rng::with_seed(7);
+        let first_delay = backoff.delay(0, &mut random.clone());
+        for (until, calls) in [(Duration::ZERO, 1), (first_delay - Duration::from_nanos(1), 1), (first_delay, 2)] {
+            fake.faults().clear();
+            fake.faults().fail_next_n(Operation::DescribeStreamSummary, ErrorKind::Unavailable, 100);
+            let before = fake.calls(Operation::DescribeStreamSummary);
+            let client = StreamClient::new(Arc::new(fake.clone()), backoff, random.clone());
+            let mut client = client.until(Instant::now() + until);
+            let error = client.describe(&"orders".parse().unwrap()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert_eq!(fake.calls(Operation::DescribeStreamSummary) - before, calls, "{until:?}");
+        }
+    }
+}

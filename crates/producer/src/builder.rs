@@ -83,14 +83,13 @@ impl ProducerBuilder {
             None => None,
         };
         let limits = Limits { max_record_bytes, hash_decides };
-        let dead_letters = DeadLetters::new(&on_failure, egress);
-        let arn = summary.arn;
-        let inner = ProducerInner::new(stream, arn, limits, settings.clone(), on_failure, dead_letters);
+        let inner = ProducerInner::new(stream, summary.arn, limits, settings.clone(), on_failure.policy());
         let inner = Arc::new(inner);
         if shards.is_some() {
             inner.step([Event::Shards(shards)]);
         }
-        tokio::spawn(Driver::new(Arc::clone(&inner), client, settings).run_supervised());
+        let dead_letters = DeadLetters::new(&on_failure, egress);
+        tokio::spawn(Driver::new(Arc::clone(&inner), client, settings, dead_letters).run_supervised());
         Ok(Producer::new(inner))
     }
 }
@@ -172,5 +171,20 @@ impl<'a> Attempts<'a> {
         let delay = self.settings.backoff.delay(self.count, &mut self.random);
         self.count = self.count.saturating_add(1);
         (delay, waited.saturating_add(delay) > self.settings.give_up_after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_starts_no_later_than_the_time_for_it_ends() {
+        let settings = Settings { seed: Some(7), ..Settings::default() };
+        let first_delay = settings.backoff.delay(0, &mut fastrand::Rng::with_seed(7));
+        let latest = settings.give_up_after - first_delay;
+        for (waited, is_over) in [(latest, false), (latest + Duration::from_nanos(1), true)] {
+            assert_eq!(Attempts::new(&settings).next(waited), (first_delay, is_over));
+        }
     }
 }

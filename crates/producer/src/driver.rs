@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     SendError, Settings, TaskFailure,
-    dead_letter::report_lost,
+    dead_letter::{DeadLetters, report_lost},
     inner::{Event, ProducerInner},
     machine::PendingDeadLetter,
     receipt::Resolved,
@@ -32,6 +32,8 @@ pub(crate) struct Driver {
     inner: Arc<ProducerInner>,
     client: Arc<dyn KinesisClient>,
     settings: Settings,
+    /// `None` unless the producer's policy is to dead-letter records.
+    dead_letters: Option<DeadLetters>,
     calls: JoinSet<CallResult>,
     /// What the calls are for, so that records come back even when the task of a call panics.
     purposes: HashMap<Id, Purpose>,
@@ -57,8 +59,13 @@ impl Driver {
     /// Failures in a row after which each doubling of their number is worth a warning.
     const FAILURES_WARN: u32 = 4;
 
-    pub(crate) fn new(inner: Arc<ProducerInner>, client: Arc<dyn KinesisClient>, settings: Settings) -> Self {
-        Self { inner, client, settings, calls: JoinSet::new(), purposes: HashMap::new(), failures: 0 }
+    pub(crate) fn new(
+        inner: Arc<ProducerInner>,
+        client: Arc<dyn KinesisClient>,
+        settings: Settings,
+        dead_letters: Option<DeadLetters>,
+    ) -> Self {
+        Self { inner, client, settings, dead_letters, calls: JoinSet::new(), purposes: HashMap::new(), failures: 0 }
     }
 
     /// Runs until the producer is closed and all records are completed. A panic fails the producer: without its driver
@@ -150,10 +157,10 @@ impl Driver {
     }
 
     fn write_dead_letter(&mut self, pending: PendingDeadLetter) {
-        let inner = Arc::clone(&self.inner);
+        let dead_letters = self.dead_letters.clone();
         let (record, error) = (pending.record.clone(), pending.error.clone());
         let call = async move {
-            CallResult::DeadLetter(match &inner.dead_letters {
+            CallResult::DeadLetter(match dead_letters {
                 Some(dead_letters) => dead_letters.write(record, error).await,
                 None => Err(error),
             })

@@ -8,8 +8,7 @@ use statefun_kinesis_types::{PUT_RECORDS_MAX_RECORDS, PutRecord, Shard, StreamAr
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    Handling, Metrics, OnFailure, Reason, SendError, Settings, TaskFailure,
-    dead_letter::DeadLetters,
+    Handling, Metrics, Reason, SendError, Settings, TaskFailure,
     machine::{Limits, Machine, Outcome, PendingDeadLetter},
     policy::Policy,
     receipt::{Batches, ReplyTo, Resolved},
@@ -28,9 +27,8 @@ pub(crate) struct ProducerInner {
     pub(crate) status: Arc<Status>,
     pub(crate) arn: StreamArn,
     pub(crate) limits: Limits,
-    pub(crate) on_failure: OnFailure,
-    /// `None` unless `on_failure` says that there are any.
-    pub(crate) dead_letters: Option<DeadLetters>,
+    /// What is done about records that fail permanently.
+    policy: Policy,
     /// Held by the sender that queues records or waits for room, so that records are queued in the order in which their
     /// senders came. It is fair.
     pub(crate) turn: tokio::sync::Mutex<()>,
@@ -96,21 +94,13 @@ pub(crate) fn now() -> Instant {
 }
 
 impl ProducerInner {
-    pub(crate) fn new(
-        stream: StreamRef,
-        arn: StreamArn,
-        limits: Limits,
-        settings: Settings,
-        on_failure: OnFailure,
-        dead_letters: Option<DeadLetters>,
-    ) -> Self {
-        let machine = Machine::new(stream.clone(), settings, on_failure.policy(), limits);
+    pub(crate) fn new(stream: StreamRef, arn: StreamArn, limits: Limits, settings: Settings, policy: Policy) -> Self {
+        let machine = Machine::new(stream.clone(), settings, policy, limits);
         Self {
             status: Arc::new(Status::new(stream)),
             arn,
             limits,
-            on_failure,
-            dead_letters,
+            policy,
             turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),
             work: Notify::new(),
@@ -160,7 +150,7 @@ impl ProducerInner {
     #[inline]
     pub(crate) fn check(&self, record: &PutRecord) -> Result<usize, SendError> {
         let (size, limit) = (record.size(), self.limits.max_record_bytes);
-        if size > limit && self.on_failure.policy() == Policy::Fail {
+        if size > limit && self.policy == Policy::Fail {
             return Err(SendError::new(self.stream(), record, Reason::TooLarge { limit }));
         }
         Ok(size)
@@ -283,7 +273,7 @@ impl ProducerInner {
             if let Outcome::Record(_, Err(error)) = &outcome
                 && error.handling() != Handling::Failed
             {
-                self.on_failure.log(error);
+                self.policy.log(error);
             }
             batches.resolve(outcome, resolved);
         }

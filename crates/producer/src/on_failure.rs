@@ -1,6 +1,6 @@
-use statefun_kinesis_types::{ErrorChain, LogLevel};
+use statefun_kinesis_types::LogLevel;
 
-use crate::{Producer, SendError, policy::Policy};
+use crate::{Producer, policy::Policy};
 
 /// What is done about a record that failed permanently: it is too large, the service rejects it, or it was retried for too
 /// long or too often.
@@ -43,25 +43,8 @@ impl OnFailure {
     pub(crate) fn policy(&self) -> Policy {
         match self {
             Self::Fail => Policy::Fail,
-            Self::Skip { .. } => Policy::Skip,
-            Self::DeadLetter { .. } => Policy::DeadLetter,
-        }
-    }
-
-    /// Logs a record that was skipped or dead-lettered.
-    pub(crate) fn log(&self, error: &SendError) {
-        let (level, what) = match self {
-            Self::Fail => return,
-            Self::Skip { log } => (*log, "a record failed permanently and was skipped"),
-            Self::DeadLetter { log, .. } => (*log, "a record failed permanently and is in the dead-letter stream"),
-        };
-        let error = ErrorChain(error);
-        match level {
-            LogLevel::Error => tracing::error!(%error, "{what}"),
-            LogLevel::Warn => tracing::warn!(%error, "{what}"),
-            LogLevel::Info => tracing::info!(%error, "{what}"),
-            LogLevel::Debug => tracing::debug!(%error, "{what}"),
-            LogLevel::Trace => tracing::trace!(%error, "{what}"),
+            Self::Skip { log } => Policy::Skip { log: *log },
+            Self::DeadLetter { log, .. } => Policy::DeadLetter { log: *log },
         }
     }
 }

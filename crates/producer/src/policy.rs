@@ -1,8 +1,31 @@
-/// An [`OnFailure`](crate::OnFailure) without its settings, as the machine needs it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use statefun_kinesis_types::{ErrorChain, LogLevel};
+
+use crate::SendError;
+
+/// An [`OnFailure`](crate::OnFailure) without the stream of its dead letters. Whoever has the records needs no more, and
+/// the driver writes the dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
-    #[default]
     Fail,
-    Skip,
-    DeadLetter,
+    Skip { log: LogLevel },
+    DeadLetter { log: LogLevel },
+}
+
+impl Policy {
+    /// Logs a record that was skipped or dead-lettered.
+    pub(crate) fn log(self, error: &SendError) {
+        let (level, what) = match self {
+            Self::Fail => return,
+            Self::Skip { log } => (log, "a record failed permanently and was skipped"),
+            Self::DeadLetter { log } => (log, "a record failed permanently and is in the dead-letter stream"),
+        };
+        let error = ErrorChain(error);
+        match level {
+            LogLevel::Error => tracing::error!(%error, "{what}"),
+            LogLevel::Warn => tracing::warn!(%error, "{what}"),
+            LogLevel::Info => tracing::info!(%error, "{what}"),
+            LogLevel::Debug => tracing::debug!(%error, "{what}"),
+            LogLevel::Trace => tracing::trace!(%error, "{what}"),
+        }
+    }
 }

@@ -16,7 +16,6 @@ use crate::{
     BatchReceipt, Delivered, Handling, Metrics, OnFailure, Producer, ProducerError, Reason, Receipt, SendError,
     Settings,
     dead_letter::{DeadLetters, report_lost},
-    policy::Policy,
 };
 
 /// Provides [`Producers`] with clients. A client has one region and one set of credentials.
@@ -360,8 +359,8 @@ impl Producers {
             (OnFailure::Fail, _) | (OnFailure::DeadLetter { .. }, None) => Handling::Failed,
         };
         let error = error.handled(handling);
-        if on_failure.policy() != Policy::Fail && handling != Handling::Failed {
-            on_failure.log(&error);
+        if handling != Handling::Failed {
+            on_failure.policy().log(&error);
         }
         error
     }

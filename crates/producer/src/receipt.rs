@@ -135,11 +135,9 @@ pub(crate) enum ReplyTo {
 
 impl Token for ReplyTo {
     #[inline]
-    fn is_followed_by(&self, next: &Self, records: u32) -> bool {
-        match (self, next) {
-            (Self::Batch { batch, index }, Self::Batch { batch: other, index: next }) => {
-                batch == other && index + records == *next
-            }
+    fn is_of_same_batch(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Batch { batch, .. }, Self::Batch { batch: other, .. }) => batch == other,
             (Self::Receipt(_), _) | (_, Self::Receipt(_)) => false,
         }
     }
@@ -299,5 +297,42 @@ impl Resolved {
             Self::Batch(answer, result) => _ = answer.send(result),
             Self::Flush(waiter) => _ = waiter.send(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record_meta::RecordMeta;
+
+    #[tokio::test]
+    async fn neighbours_of_a_batch_share_a_span_and_each_batch_and_receipt_gets_its_own_outcomes() {
+        let status = Arc::new(Status::new("orders".parse().unwrap()));
+        let record = PutRecord::new("k".parse().unwrap(), "");
+        let mut batches = Batches::default();
+        let (two, of_two) = BatchReceipt::new(&mut batches, &status, &record, 2);
+        let (three, of_three) = BatchReceipt::new(&mut batches, &status, &record, 3);
+        let (single, of_single) = Receipt::new(&status, &record);
+        let (other_single, of_other_single) = Receipt::new(&status, &record);
+        let batch = |batch, records| (0..records).map(move |index| ReplyTo::Batch { batch, index });
+        let mut metas = RecordMetas::with_capacity(7);
+        let tokens = batch(two, 2).chain(batch(three, 3)).chain([single, other_single]);
+        for (arrival, token) in (0..).zip(tokens) {
+            metas.push(RecordMeta { token, key_hash: 0, arrival, generation: 0 });
+        }
+        assert_eq!(metas.spans().map(|span| span.records).collect::<Vec<_>>(), [2, 3, 1, 1]);
+
+        let shard: statefun_kinesis_types::ShardId = "shardId-000000000000".parse().unwrap();
+        let placement = |number: u64| Placement { shard: shard.clone(), sequence_number: number.into() };
+        let mut resolved = Vec::new();
+        batches.resolve(Outcome::Untracked(metas, (0..7).map(|number| Ok(placement(number))).collect()), &mut resolved);
+        resolved.into_iter().for_each(Resolved::send);
+        assert!(batches.is_empty());
+        let of_batch =
+            |delivered: Delivered| delivered.stored().map(|stored| stored.sequence_number).collect::<Vec<_>>();
+        assert_eq!(of_batch(of_two.await.unwrap()), [0_u64, 1].map(Into::into));
+        assert_eq!(of_batch(of_three.await.unwrap()), [2_u64, 3, 4].map(Into::into));
+        assert_eq!(of_single.await.unwrap().sequence_number, 5_u64.into());
+        assert_eq!(of_other_single.await.unwrap().sequence_number, 6_u64.into());
     }
 }

@@ -2,10 +2,10 @@ use std::collections::VecDeque;
 
 /// By what the outcome of a record finds its sender.
 pub(crate) trait Token: Sized {
-    /// Whether `next` is the token of the record `records` places behind this one's in the same batch.
-    fn is_followed_by(&self, next: &Self, records: u32) -> bool;
+    /// Whether both are of records of the same batch.
+    fn is_of_same_batch(&self, other: &Self) -> bool;
 
-    /// The token of the record `records` places behind this one's. Only for a token that is followed by it.
+    /// The token of the record `records` places behind this one's in its batch. Only where there is one.
     fn advanced_by(&self, records: u32) -> Self;
 }
 
@@ -75,10 +75,12 @@ impl<T: Token> RecordMetas<T> {
     #[inline]
     pub(crate) fn push_span(&mut self, first: RecordMeta<T>, records: u32) {
         let RecordMeta { token, arrival, generation, .. } = first;
+        // Every record takes the next arrival number, and no other sender's record comes into a batch. So records of a batch
+        // that arrived one after the other are neighbours in it.
         if let Some(last) = self.spans.back_mut()
             && last.generation == generation
             && last.arrival + u64::from(last.records) == arrival
-            && last.token.is_followed_by(&token, last.records)
+            && last.token.is_of_same_batch(&token)
         {
             last.records += records;
             return;
@@ -155,8 +157,8 @@ mod tests {
     type Place = (char, u32);
 
     impl Token for Place {
-        fn is_followed_by(&self, next: &Self, records: u32) -> bool {
-            (self.0, self.1 + records) == *next
+        fn is_of_same_batch(&self, other: &Self) -> bool {
+            self.0 == other.0
         }
 
         fn advanced_by(&self, records: u32) -> Self {
@@ -185,17 +187,17 @@ mod tests {
         let places = [
             (('a', 0), 0, 0),
             (('a', 1), 1, 0),
-            // Another flush generation, a gap in the arrivals, a gap in the batch, another batch.
+            // Another flush generation, a gap in the batch, and another batch, also where its place would be the next one.
             (('a', 2), 2, 1),
-            (('a', 3), 4, 1),
             (('a', 5), 5, 1),
             (('b', 6), 6, 1),
             (('b', 7), 7, 1),
+            (('c', 0), 8, 1),
         ];
         let whole = metas(&places);
-        assert_eq!(whole.spans().map(|span| span.records).collect::<Vec<_>>(), [2, 1, 1, 1, 2]);
-        assert_eq!((whole.first_arrival(), whole.last_arrival()), (Some(0), Some(7)));
-        assert!(whole.arrivals().eq([0, 1, 2, 4, 5, 6, 7]));
+        assert_eq!(whole.spans().map(|span| span.records).collect::<Vec<_>>(), [2, 1, 1, 2, 1]);
+        assert_eq!((whole.first_arrival(), whole.last_arrival()), (Some(0), Some(8)));
+        assert!(whole.arrivals().eq([0, 1, 2, 5, 6, 7, 8]));
         for cut in 0..=places.len() {
             let (mut rest, mut front) = (metas(&places), RecordMetas::with_capacity(0));
             rest.move_front(cut, &mut front);

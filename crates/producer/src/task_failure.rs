@@ -34,3 +34,21 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_task_and_what_its_panic_said() {
+        #[track_caller]
+        fn check(panic: &(dyn Any + Send), expect: &str) {
+            let failure = TaskFailure::panicked("driver", panic);
+            assert_eq!((failure.task(), failure.message()), ("driver", expect));
+            assert_eq!(failure.to_string(), format!("the task `driver` panicked: {expect}"));
+        }
+        check(&"a bug", "a bug");
+        check(&"a bug in shard 7".to_owned(), "a bug in shard 7");
+        check(&7, "no message");
+    }
+}

@@ -287,6 +287,28 @@ mod tests {
     }
 
     #[test]
+    fn a_run_begins_in_the_last_chunk_if_its_first_record_fits_there() {
+        #[track_caller]
+        fn check(before: &[usize], run: &[usize], expect: &[(usize, usize)]) {
+            let mut untracked = pushed(before);
+            let mut rest = run.iter().map(|size| record(*size)).collect::<Vec<_>>().into_iter();
+            let (room, first) = ((usize::MAX, usize::MAX), meta(before.len() as u64));
+            untracked.push_run(Instant::now(), &mut rest, room, first, |_, _| Some(7));
+            untracked.check_invariants(|_| ());
+            assert_eq!(chunks(untracked), expect);
+        }
+        const MAX: usize = PUT_RECORDS_MAX_BYTES;
+        const MAX_RECORDS: usize = PUT_RECORDS_MAX_RECORDS;
+        check(&[MAX - 7], &[6], &[(2, MAX - 1)]);
+        check(&[MAX - 7], &[7], &[(2, MAX)]);
+        check(&[MAX - 7], &[8], &[(1, MAX - 7), (1, 8)]);
+        check(&[1; MAX_RECORDS - 1], &[1], &[(MAX_RECORDS, MAX_RECORDS)]);
+        check(&[1; MAX_RECORDS], &[1], &[(MAX_RECORDS, MAX_RECORDS), (1, 1)]);
+        check(&[5], &[], &[(1, 5)]);
+        check(&[], &[], &[]);
+    }
+
+    #[test]
     fn a_request_takes_the_oldest_records_as_far_as_they_fit_beside_others() {
         /// What of these records comes into a request with `others` records of `other_bytes` elsewhere and `own` in it.
         #[track_caller]

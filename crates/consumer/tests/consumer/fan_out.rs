@@ -10,6 +10,7 @@ use statefun_kinesis_fake::{FakeKinesis, SubscriptionFault};
 use statefun_kinesis_types::{ConsumerName, StartupPosition};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::log::Warnings;
 use crate::scene::{LONG, Scene, failure, next, nothing_more, settings, take, texts};
 
 fn name() -> ConsumerName {
@@ -321,6 +322,15 @@ async fn a_stream_that_is_full_at_the_start_is_pushed_when_it_has_room() {
     sleep(Duration::from_secs(600)).await;
     let asked = scene.fake.calls(Operation::RegisterStreamConsumer) - asked;
     assert!((8..=14).contains(&asked), "{asked} questions in ten minutes");
+    let mut last = None;
+    for _ in 0..20 {
+        let asked = scene.fake.calls(Operation::RegisterStreamConsumer);
+        while scene.fake.calls(Operation::RegisterStreamConsumer) == asked {
+            sleep(Duration::from_secs(1)).await;
+        }
+        let between = last.replace(Instant::now()).map_or(60, |last: Instant| last.elapsed().as_secs());
+        assert!((44..=76).contains(&between), "{between} s between two questions");
+    }
 
     deregister(&scene, &"other-0".parse().unwrap()).await;
     sleep(Duration::from_secs(80)).await;
@@ -329,6 +339,63 @@ async fn a_stream_that_is_full_at_the_start_is_pushed_when_it_has_room() {
     scene.put("two").await;
     assert_eq!(take(&mut consumer, 1).await, ["two"]);
     assert_eq!(put.elapsed(), Duration::ZERO, "pushed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_polled_stream_warns_once_that_its_consumer_cannot_be_registered_and_again_after_it_was() {
+    let scene = Scene::with_shards(1).await;
+    crowd(&scene).await;
+    let warnings = Warnings::collect();
+    let mut consumer = managed(&scene).await;
+    let mode = |consumer: &Consumer| consumer.metrics().snapshot()[0].mode;
+    let told = || {
+        let says = "the consumer of enhanced fan-out cannot be registered; the stream is still polled";
+        warnings.lines().iter().filter(|line| line.contains(says)).count()
+    };
+    assert_eq!((mode(&consumer), told()), (ReadingMode::Polling, 0));
+    for warned in 1..=2 {
+        scene.fake.faults().fail_next_n(Operation::DescribeStreamConsumer, ErrorKind::AccessDenied, 3);
+        sleep(Duration::from_secs(300)).await;
+        assert_eq!(told(), warned);
+        scene.put("polled").await;
+        assert_eq!(take(&mut consumer, 1).await, ["polled"]);
+
+        let other: ConsumerName = "other-0".parse().unwrap();
+        deregister(&scene, &other).await;
+        sleep(Duration::from_secs(80)).await;
+        assert_eq!((mode(&consumer), told()), (ReadingMode::FanOut, warned));
+        deregister(&scene, &name()).await;
+        scene.fake.register_stream_consumer(&scene.arn().await, &other).await.unwrap();
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(mode(&consumer), ReadingMode::Polling);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_may_not_be_looked_up_again_is_told_with_the_remedy() {
+    let scene = Scene::with_shards(1).await;
+    let mut consumer = managed(&scene).await;
+    sleep(Duration::from_secs(10)).await;
+    scene.fake.faults().fail_next(Operation::DescribeStreamConsumer, ErrorKind::AccessDenied);
+    scene.fake.deregister_stream_consumer(&consumers(&scene).await[0].arn).await.unwrap();
+    let error = failure(&mut consumer).await;
+    assert!(matches!(error, ConsumerError::FanOut { .. }), "{error:?}");
+    assert!(error.to_string().contains("DescribeStreamConsumer and SubscribeToShard"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_somebody_else_removes_before_the_end_is_no_failure_of_closing() {
+    for status_delay in [Duration::ZERO, Duration::from_secs(20)] {
+        let scene = Scene::on(FakeKinesis::builder().status_delay(status_delay).build(), 1).await;
+        sleep(LONG).await;
+        let warnings = Warnings::collect();
+        let once = builder(&scene, FanOut::managed(name()).deregister_on_close()).build().await.unwrap();
+        deregister(&scene, &name()).await;
+        once.close().await.unwrap();
+        assert_eq!(warnings.lines(), [""; 0], "{status_delay:?}");
+        sleep(LONG).await;
+        assert_eq!(consumers(&scene).await, []);
+    }
 }
 
 #[tokio::test(start_paused = true)]

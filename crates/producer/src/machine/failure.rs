@@ -35,8 +35,8 @@ impl<T: Token, W> Machine<T, W> {
         let error = SendError::new(stream, record, reason).tried(entry.attempts, entry.may_be_stored);
         match self.policy {
             Policy::Fail => self.fail_with_waiting(id, error),
-            Policy::Skip => self.complete_handled(id, error, Handling::Skipped),
-            Policy::DeadLetter => {
+            Policy::Skip { .. } => self.complete_handled(id, error, Handling::Skipped),
+            Policy::DeadLetter { .. } => {
                 // It stays the first of its key: the next one must not be stored before its dead letter is.
                 entry.in_flight = true;
                 let record = entry.record.take();

@@ -3,6 +3,7 @@
 mod bounds;
 mod handling;
 mod lingering;
+mod metrics;
 mod model;
 mod requests;
 mod retries;

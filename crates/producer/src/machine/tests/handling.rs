@@ -2,12 +2,12 @@
 
 use statefun_kinesis_client::{ErrorKind, PutFailure};
 
-use super::scene::{Rig, plain, record, stored};
-use crate::{machine::PendingDeadLetter, policy::Policy};
+use super::scene::{DEAD_LETTER, Rig, SKIP, plain, record, stored};
+use crate::machine::PendingDeadLetter;
 
 #[test]
 fn a_record_that_is_skipped_lets_those_behind_it_go_on() {
-    let mut rig = Rig::with_policy(plain(), Policy::Skip, 1_000);
+    let mut rig = Rig::with_policy(plain(), SKIP, 1_000);
     rig.send(&["a1", "a2"]);
     let request = rig.request_of("a");
     rig.answer(request, [Err(PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled"))]);
@@ -25,7 +25,7 @@ fn a_record_that_is_skipped_lets_those_behind_it_go_on() {
 #[test]
 fn a_record_with_a_dead_letter_holds_up_its_key_until_the_letter_is_stored_or_not() {
     for is_stored in [true, false] {
-        let mut rig = Rig::with_policy(plain(), Policy::DeadLetter, 1_000);
+        let mut rig = Rig::with_policy(plain(), DEAD_LETTER, 1_000);
         rig.machine.submit(rig.now, record("a", 1_000), "a1");
         rig.send(&["a2", "b1"]);
         let request = rig.request_of("b");

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use statefun_kinesis_client::{Backoff, Error, ErrorKind, Operation, Placement, PutFailure, PutOutcome};
-use statefun_kinesis_types::{HashKey, HashKeyRange, PUT_RECORDS_MAX_BYTES, PutRecord, Shard, ShardId};
+use statefun_kinesis_types::{HashKey, HashKeyRange, LogLevel, PUT_RECORDS_MAX_BYTES, PutRecord, Shard, ShardId};
 
 use crate::{
     Aggregation, Handling, Reason, SendError, Settings, Stored,
@@ -24,6 +24,9 @@ pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) fn count(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap()
 }
+
+pub(super) const SKIP: Policy = Policy::Skip { log: LogLevel::Debug };
+pub(super) const DEAD_LETTER: Policy = Policy::DeadLetter { log: LogLevel::Debug };
 
 /// No lingering and delays of exactly known bounds, so that a test sees one thing at a time.
 pub(super) fn plain() -> Settings {
@@ -66,19 +69,19 @@ pub(super) fn call_error(kind: ErrorKind) -> Error {
 
 /// Records by name: each was sent by itself.
 impl Token for &'static str {
-    fn is_followed_by(&self, _: &Self, _: u32) -> bool {
+    fn is_of_same_batch(&self, _: &Self) -> bool {
         false
     }
 
     fn advanced_by(&self, _: u32) -> Self {
-        unreachable!("no name is followed by another one")
+        unreachable!("no name is of a batch")
     }
 }
 
 /// Records by number: all of one batch.
 impl Token for u64 {
-    fn is_followed_by(&self, next: &Self, records: u32) -> bool {
-        self + u64::from(records) == *next
+    fn is_of_same_batch(&self, _: &Self) -> bool {
+        true
     }
 
     fn advanced_by(&self, records: u32) -> Self {
