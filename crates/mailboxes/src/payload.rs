@@ -141,3 +141,18 @@ impl<T: Payload> From<&ValueSpec<T>> for StateSpec {
         Self { name: Arc::clone(&spec.name), typename: T::TYPENAME.into(), expiration: spec.expiration }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_read_as_its_own_type_only() {
+        let value = Value::of(&17_i64);
+        assert_eq!(value.read::<i64>().unwrap(), 17);
+        let wrong = value.read::<String>().unwrap_err().to_string();
+        assert_eq!(wrong, "a value is of type io.statefun.types/long and not io.statefun.types/string");
+        let absent = Value { bytes: None, ..value };
+        assert_eq!(absent.read::<i64>().unwrap_err().to_string(), "a value of type io.statefun.types/long is absent");
+    }
+}

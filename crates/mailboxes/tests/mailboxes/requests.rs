@@ -451,3 +451,17 @@ fn a_delivery_to_nobody_is_refused_as_a_whole() {
     assert_eq!(refused.function, "u/f".parse().unwrap());
     assert_eq!(mailboxes.usage().messages, 0);
 }
+
+#[test]
+fn a_backlog_is_what_waits_and_is_not_in_flight() {
+    let mut mailboxes = with_known(max_batch(2), &[]);
+    let backlogs = |mailboxes: &Mailboxes| -> Vec<(String, u64)> {
+        mailboxes.counts().map(|(function, counts)| (function.to_string(), counts.backlog)).collect()
+    };
+    deliver(&mut mailboxes, &[("t/f/1", "a"), ("t/f/1", "b"), ("t/f/1", "c"), ("t/f/2", "d")]);
+    assert_eq!(backlogs(&mailboxes), [("t/f".to_owned(), 4)]);
+    let request = mailboxes.next_request(NOW).unwrap();
+    assert_eq!((texts(&request), backlogs(&mailboxes)), (vec!["a", "b"], vec![("t/f".to_owned(), 2)]));
+    handled(&mut mailboxes, &request, Effects::default());
+    assert_eq!(backlogs(&mailboxes), [("t/f".to_owned(), 2)]);
+}

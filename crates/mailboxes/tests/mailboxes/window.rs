@@ -134,3 +134,53 @@ fn what_came_too_late_for_a_read_is_not_forgotten() {
     let handled = scene.finish();
     assert_eq!(handled.iter().filter(|text| *text != "x").collect::<Vec<_>>(), ["first", "second"]);
 }
+
+#[test]
+fn messages_within_the_share_of_their_function_need_no_read() {
+    let mut scene = Scene::new(Limits::default(), GroupSettings::default());
+    for number in 0..100 {
+        scene.deliver(&format!("t/f/id-{}", number % 3), &number.to_string());
+    }
+    scene.commit();
+    while let Some(request) = scene.mailboxes.next_request(NOW) {
+        scene.handle(&request);
+        let looked = scene.look_into_store();
+        assert!(looked.is_empty(), "{looked:?}");
+    }
+    assert_eq!(scene.handled.len(), 100);
+}
+
+#[test]
+fn a_function_whose_share_is_full_reads_no_other_address() {
+    let mut scene = Scene::new(few(4), GroupSettings::default());
+    ["1", "2", "3", "busy"].iter().for_each(|id| scene.deliver(&format!("t/f/{id}"), "x"));
+    // The maximum number of addresses with messages is in memory, so this one is only in the store.
+    scene.deliver("t/f/other", "other");
+    scene.commit();
+    (0..3).for_each(|_| scene.handle_next());
+    (0..3).for_each(|_| scene.deliver("t/f/busy", "x"));
+    let looked = scene.look_into_store();
+    assert!(looked.is_empty(), "{looked:?}");
+    scene.handle_next();
+    let looked = scene.look_into_store();
+    assert!(matches!(looked[..], [(_, Read::Waiting { .. }, _)]), "{looked:?}");
+}
+
+#[test]
+fn messages_behind_a_failing_one_stay_in_memory_while_there_is_room() {
+    let group = GroupSettings { max_batch_messages: 1.try_into().unwrap(), ..GroupSettings::default() };
+    let mut scene = Scene::new(few(4), group);
+    (0..3).for_each(|_| scene.deliver("t/f/bad", "x"));
+    scene.commit();
+    let request = scene.mailboxes.next_request(NOW).unwrap();
+    scene.mailboxes.park(request.id, Duration::from_secs(30));
+    assert_eq!(scene.mailboxes.usage().messages_in_memory, 3);
+    // With a fourth message the share is full, and what waits behind a failing message makes room.
+    scene.deliver("t/f/other", "x");
+    let request = scene.mailboxes.next_request(NOW).unwrap();
+    scene.mailboxes.park(request.id, Duration::from_secs(30));
+    scene.mailboxes.on_time(Now { time: NOW, elapsed: Duration::from_secs(30) });
+    let request = scene.mailboxes.next_request(NOW).unwrap();
+    scene.mailboxes.park(request.id, Duration::from_secs(60));
+    assert_eq!(scene.mailboxes.usage().messages_in_memory, 2);
+}
