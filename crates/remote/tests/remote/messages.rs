@@ -190,7 +190,7 @@ async fn what_is_no_answer_is_told() {
         (respond(301, octets, None, Bytes::new()), ["301", ""]),
         (respond(200, "text/html", None, "<html>".into()), ["is of type \"text/html\"", "`<html>`"]),
         (respond(200, octets, None, "<html>".into()), ["cannot be used", "not a message of the StateFun protocol"]),
-        (respond(200, octets, Some("br"), "x".into()), ["packed by `br`", ""]),
+        (respond(200, octets, Some("br"), "x".into()), ["the encoding `br`", ""]),
         (respond(200, octets, Some("gzip"), "x".into()), ["cannot be decompressed", ""]),
     ] {
         says(server.endpoint().invoke(&request(), LONG).await, &expect);
@@ -217,7 +217,7 @@ async fn a_record_that_can_be_none_is_told() {
         message("out", KINESIS_EGRESS_RECORD, record.encode_to_vec())
     };
     for (response, expect) in [
-        (message("out", "t/text", vec![]), "the egress t/out is a `t/text`"),
+        (message("out", "t/text", vec![]), "the egress t/out has the type `t/text`"),
         (message("out", KINESIS_EGRESS_RECORD, vec![0xff]), "the egress t/out cannot be decoded as a record"),
         (message("", KINESIS_EGRESS_RECORD, vec![]), "an invalid name"),
         (record("", "", ""), "not a valid partition key"),
