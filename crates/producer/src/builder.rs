@@ -173,3 +173,18 @@ impl<'a> Attempts<'a> {
         (delay, waited.saturating_add(delay) > self.settings.give_up_after)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_starts_no_later_than_the_time_for_it_ends() {
+        let settings = Settings { seed: Some(7), ..Settings::default() };
+        let first_delay = settings.backoff.delay(0, &mut fastrand::Rng::with_seed(7));
+        let latest = settings.give_up_after - first_delay;
+        for (waited, is_over) in [(latest, false), (latest + Duration::from_nanos(1), true)] {
+            assert_eq!(Attempts::new(&settings).next(waited), (first_delay, is_over));
+        }
+    }
+}

@@ -82,6 +82,43 @@ fn a_record_is_given_up_when_the_next_try_would_come_too_late() {
 }
 
 #[test]
+fn a_retry_may_be_due_at_the_very_end_of_the_time_and_no_later() {
+    for starts in [&[][..], &[0]] {
+        let after_throttling = |give_up_after| {
+            let mut rig = Rig::new(Settings { give_up_after, ..plain() });
+            if !starts.is_empty() {
+                // With its shard known, it is the pace of the shard that says when.
+                rig.list(starts, 0);
+            }
+            rig.send(&["a"]);
+            let request = rig.request();
+            rig.answer(request, [throttled()]);
+            rig
+        };
+        let delay = after_throttling(Duration::from_secs(10)).wait();
+        assert_eq!(after_throttling(delay).outcomes(), [""; 0]);
+        assert_eq!(after_throttling(delay - Duration::from_nanos(1)).outcomes(), ["a gave up"]);
+    }
+}
+
+#[test]
+fn records_of_one_answer_that_failed_not_equally_often_are_retried_apart() {
+    let mut rig = Rig::new(plain());
+    rig.send(&["a"]);
+    let request = rig.request_of("a");
+    rig.answer(request, [throttled()]);
+    rig.wait();
+    rig.send(&["b"]);
+    let request = rig.request_of("ba");
+    rig.answer(request, [throttled(), throttled()]);
+    assert!(rig.wait() <= 100 * MILLI);
+    rig.request_of("b");
+    rig.nothing_to_send();
+    rig.wait();
+    rig.request_of("a");
+}
+
+#[test]
 fn a_refused_call_fails_its_records_and_those_behind_them_and_no_others() {
     for kind in [ErrorKind::AccessDenied, ErrorKind::NotFound, ErrorKind::Encryption] {
         let mut rig = Rig::new(plain());

@@ -1,13 +1,17 @@
 //! Aggregates, and the shards of records.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use statefun_kinesis_types::HashKey;
 
 use super::scene::{HALF, MILLI, Rig, aggregated, all_outcomes, plain, record, stored_in, throttled, with_shards};
 use crate::{
     Failure, Reason, SendError, Settings,
-    machine::listing::{LIST_EVERY, LIST_RETRY_AFTER},
+    machine::{
+        Limits, Machine,
+        listing::{LIST_EVERY, LIST_RETRY_AFTER},
+    },
+    policy::Policy,
 };
 
 #[test]
@@ -137,6 +141,56 @@ fn an_aggregate_on_a_child_of_its_shard_is_sent_again_as_a_whole_and_one_on_a_me
     rig.list(&[0], 3);
     assert_eq!(rig.outcomes(), ["a2 stored", "c3 stored"]);
     assert_eq!(rig.machine.metrics().misplaced_aggregates, 1);
+}
+
+#[test]
+fn the_shards_are_not_asked_for_where_they_do_not_matter_or_nothing_is_sent_any_more() {
+    let throttled_in = |hash_decides| {
+        let limits = Limits { max_record_bytes: 1_000, hash_decides };
+        let machine = Machine::new("orders".parse().unwrap(), plain(), Policy::Fail, limits);
+        let mut rig = Rig { machine, now: Instant::now() };
+        rig.send(&["a"]);
+        let request = rig.request();
+        rig.answer(request, [throttled()]);
+        rig
+    };
+    let mut rig = throttled_in(true);
+    assert!(rig.machine.wants_shards(rig.now));
+    let mut rig = throttled_in(false);
+    assert!(!rig.machine.wants_shards(rig.now), "a shard does not depend on the hash");
+    let mut rig = throttled_in(true);
+    rig.machine.abandon();
+    assert!(!rig.machine.wants_shards(rig.now), "abandoned");
+}
+
+#[test]
+fn an_aggregate_of_one_record_belongs_wherever_it_is_stored() {
+    // Only by the shards as they were listed when it was sent can it be told that it is on another one.
+    for is_listed_again in [false, true] {
+        let mut rig = with_shards(Rig::new(aggregated()), &[0]);
+        rig.send_to(0, &["a1"]);
+        let request = rig.aggregates(&[1]);
+        if is_listed_again {
+            rig.list(&[0], 7);
+        }
+        rig.now += LIST_EVERY;
+        rig.answer(request, [stored_in(7)]);
+        assert_eq!(rig.outcomes(), ["a1 stored"]);
+        assert_eq!(rig.machine.wants_shards(rig.now), !is_listed_again);
+    }
+}
+
+#[test]
+fn an_aggregate_that_comes_back_misplaced_after_the_end_waits_for_no_listing() {
+    let mut rig = with_shards(Rig::new(aggregated()), &[0]);
+    rig.send_to(0, &["a1", "b1"]);
+    let request = rig.aggregates(&[2]);
+    rig.machine.abandon();
+    rig.answer(request, [stored_in(7)]);
+    let failed = all_outcomes(&mut rig.machine).into_iter().map(|(token, result)| (token, result.unwrap_err()));
+    let failed: Vec<_> = failed.map(|(token, error)| (token, error.may_be_stored())).collect();
+    assert_eq!(failed, [("a1", true), ("b1", true)]);
+    assert!(rig.machine.is_idle());
 }
 
 #[test]
