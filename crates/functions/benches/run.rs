@@ -11,7 +11,6 @@ use statefun_kinesis_functions::{
     BoxError, Context, Function, Message, Payload, Registry, StateSpec, StatefulFunctions, ValueSpec,
 };
 use statefun_kinesis_router::{Delivery, FunctionError, Functions, Handler};
-use statefun_kinesis_store::MemoryStore;
 
 use crate::scene::{Pages, Run, TARGET, page};
 
@@ -100,16 +99,6 @@ fn floor_done_at_once(bencher: Bencher<'_, '_>, addresses: usize) {
 fn in_process(bencher: Bencher<'_, '_>, addresses: usize) {
     bench(bencher, addresses, async |pages| {
         let functions = StatefulFunctions::builder().in_process(registry()).build().await;
-        run(pages, Handler::stateful(Arc::new(functions.expect("they need nothing")))).await;
-    });
-}
-
-/// With a checkpoint every second of virtual time, which passes faster than any other, and at the end.
-#[divan::bench(args = ADDRESSES, sample_size = 1, sample_count = 10)]
-fn in_process_with_a_store_in_memory(bencher: Bencher<'_, '_>, addresses: usize) {
-    bench(bencher, addresses, async |pages| {
-        let store = Arc::new(MemoryStore::new());
-        let functions = StatefulFunctions::builder().in_process(registry()).store(store).build().await;
         run(pages, Handler::stateful(Arc::new(functions.expect("they need nothing")))).await;
     });
 }

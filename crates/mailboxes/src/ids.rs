@@ -31,7 +31,7 @@ impl Ids {
 }
 
 /// Spreads usual ids over the maps. Somebody could choose ids that all belong to one map. That is no worse than having
-/// a single map, because each map has a random hash of its own, for which nobody can choose ids that collide.
+/// a single map, because each map has a random hash of its own, and an attacker cannot choose ids that collide.
 fn map_of(id: &str) -> usize {
     /// The golden ratio's fraction.
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

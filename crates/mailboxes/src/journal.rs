@@ -257,7 +257,7 @@ impl<V, K> Delta<V, K> {
     }
 }
 
-/// Hashes the mailboxes' own numbers. A fast hash is safe because nobody outside can choose numbers that collide.
+/// Hashes the mailboxes' own numbers. A fast hash is safe, because an attacker cannot choose these numbers.
 pub(crate) type NumberHashing = BuildHasherDefault<NumberHasher>;
 
 /// A multiplicative hash of numbers.

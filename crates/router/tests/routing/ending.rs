@@ -79,7 +79,7 @@ async fn stopping_finishes_what_is_in_hand() {
         running.await.unwrap().unwrap();
         progress.counts().records_done
     };
-    assert_eq!(run(Duration::from_secs(20)).await, 1, "what is in hand is waited for");
+    assert_eq!(run(Duration::from_secs(20)).await, 1, "the stop waits for in-flight records");
     assert_eq!(run(Duration::from_secs(40)).await, 0, "but not beyond the deadline");
 }
 
