@@ -26,7 +26,8 @@ use crate::{
     writers::EndpointDeadLetters,
 };
 
-/// Time between two commits to the store in memory. They are cheap, so positions move soon.
+/// Time between two commits to the store in memory while memory is short. They are cheap, and what left memory can be
+/// read back only after them.
 const IN_MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The handler of a run.

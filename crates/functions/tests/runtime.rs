@@ -213,6 +213,53 @@ async fn records_are_counted_once_and_counts_come_out_in_order() {
     scene.stop().await;
 }
 
+/// Counts the messages of an address, and sends each count to the egress a minute later.
+fn count_and_delay(request: &Request) -> Answer {
+    if request.target.function.name() == "later" {
+        return forward(request);
+    }
+    let Answer::Handled(mut effects) = count(request) else { return count(request) };
+    let to = Address { function: "t/later".parse().unwrap(), id: request.target.id.clone() };
+    for message in effects.egress.drain(..) {
+        let value = Value::new("t/text", message.record.data);
+        let delay = Duration::from_secs(60);
+        effects.delayed.push(Delayed::Send { delay, to: to.clone(), value, token: None });
+    }
+    Answer::Handled(effects)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_ends_with_the_process_is_written_only_when_memory_is_short() {
+    let all = Limits::default();
+    let cases = [
+        ("nothing is short", all, false),
+        ("states", Limits { state_bytes: 5_000, ..all }, true),
+        ("changed states", Limits { unsaved_bytes: 2_000, ..all }, true),
+        ("messages", Limits { messages: 40, ..all }, true),
+        ("bytes of messages", Limits { bytes: 4_000, ..all }, true),
+        ("delayed messages", Limits { timers: 30, ..all }, true),
+        ("bytes of delayed messages", Limits { timer_bytes: 100, ..all }, true),
+    ];
+    let keys: Vec<String> = (0..70).map(|key| format!("counter-{key}")).collect();
+    let records: Vec<(&str, &str)> = (0..700).map(|index| (keys[index % 70].as_str(), "1")).collect();
+    let expected: Vec<String> = (1..=10).map(|count| count.to_string()).collect();
+    for (what, limits, is_short) in cases {
+        let code = Code::new(|request| async move { Ok(count_and_delay(&request)) });
+        let scene = Plan { limits, ..Plan::default() }.start(code, &records).await;
+        scene.until(what, |scene| scene.progress.counts().records_out == 700).await;
+        let out = scene.out();
+        assert_eq!(out.len(), 70, "{what}");
+        for (key, mut counts) in out {
+            counts.sort_by_key(|count| count.parse::<u32>().unwrap());
+            assert_eq!(counts, expected, "{what}: {key}");
+        }
+        assert_eq!(scene.functions.checkpoint().commits > 0, is_short, "{what}");
+        let functions = Arc::clone(&scene.functions);
+        scene.stop().await;
+        assert_eq!(functions.checkpoint().commits > 0, is_short, "{what}: the end of the run needs no commit");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_address_that_fails_is_tried_again_while_others_go_on() {
     let attempts = Arc::new(AtomicUsize::new(0));

@@ -24,6 +24,18 @@ impl Mailboxes {
             || self.schedule.awaits_commit()
     }
 
+    /// Whether a cut is needed although its store ends with the process. Such a store is only there for what does not
+    /// fit into memory. So the answer is `false` as long as everything is in memory and far from its limits: then a cut
+    /// would cost time and make nothing safer.
+    pub fn needs_cut(&self) -> bool {
+        self.wants_cut()
+            || self.instances.bytes() > self.limits.state_bytes / 2
+            || self.timers.exceeds(self.timer_window().half())
+            || self.functions.iter().any(|function| !function.stored_only.is_empty())
+            // Until a cut has them, the numbers of removed entries are remembered.
+            || self.cuts.journal.has_removals()
+    }
+
     /// Takes the changes since the last cut.
     ///
     /// This only swaps the journal out, so it takes the same time whatever has changed. Reading or dropping the changes

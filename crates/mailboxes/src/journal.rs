@@ -99,6 +99,14 @@ impl Journal {
             && self.egress.is_empty()
     }
 
+    /// Whether entries were removed that an earlier cut has.
+    pub(crate) fn has_removals(&self) -> bool {
+        !self.messages.removed.is_empty()
+            || !self.timers.removed.is_empty()
+            || !self.cancellations.removed.is_empty()
+            || !self.egress.removed.is_empty()
+    }
+
     /// Takes the changes and starts the journal of the next cut.
     pub(crate) fn take(&mut self) -> Self {
         let mut next = Self::new(self.number + 1);

@@ -21,6 +21,13 @@ pub(crate) struct Window {
     pub(crate) bytes: usize,
 }
 
+impl Window {
+    /// A window of half the size.
+    pub(crate) fn half(self) -> Self {
+        Self { count: self.count / 2, bytes: self.bytes / 2 }
+    }
+}
+
 /// Delayed messages in the order in which they are due. Those that are due first are in memory, the others in the
 /// store.
 ///
@@ -74,6 +81,11 @@ impl Timers {
     /// The number of messages in memory.
     pub(crate) fn in_memory(&self) -> usize {
         self.due.len()
+    }
+
+    /// Whether more messages are in memory than fit into the window.
+    pub(crate) fn exceeds(&self, window: Window) -> bool {
+        self.due.len() > window.count || self.bytes > window.bytes
     }
 
     /// Adds a new delayed message. It stays in memory at least until it is durable.

@@ -55,6 +55,10 @@ pub(crate) trait Source: Send + Sync {
     /// The time of day.
     fn now(&self) -> Timestamp;
 
+    /// Whether the changes since the last call of [`take`](Self::take) are worth a commit. They always are when the
+    /// store outlives the process. A store that ends with the process only relieves memory.
+    fn needs_commit(&self) -> bool;
+
     /// Takes the changes since the last call and the positions of the same moment; `None` without changes.
     fn take(&self) -> Option<Moment>;
 
@@ -105,7 +109,8 @@ impl Checkpoint {
         self.closing.cancel();
     }
 
-    /// Makes a commit in each interval that has changes, and a last one after [`close`](Self::close).
+    /// Makes a commit in each interval that has changes and [needs one](Source::needs_commit), and a last one after
+    /// [`close`](Self::close).
     ///
     /// # Errors
     ///
@@ -124,7 +129,9 @@ impl Checkpoint {
             // Counted from the start of the commit: after one that takes longer than an interval, the next one starts
             // at once.
             next = Instant::now().saturating_add(self.interval);
-            self.checkpoint(source, &mut specs).await?;
+            if source.needs_commit() {
+                self.checkpoint(source, &mut specs).await?;
+            }
             if closing {
                 return Ok(());
             }

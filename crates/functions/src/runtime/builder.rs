@@ -92,6 +92,7 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 /// Memory is a window of the store. The least recently used states, messages far back in a queue and delayed messages
 /// that are due late are only in the store and are read back when they are needed; see [`Limits`]. So a failing or slow
 /// function or address does not delay others. [`blocked`](Self::blocked) says when and why reading waits nevertheless.
+/// The store in memory is written only when something has to leave this window.
 ///
 /// # Stopping
 ///
@@ -212,7 +213,8 @@ impl StatefulFunctionsBuilder {
     /// Sets the time between two checkpoints. Without changes no checkpoint is written. Default: 1 s
     /// ([`CHECKPOINT_INTERVAL`](Self::CHECKPOINT_INTERVAL)). Every value is valid. With zero, or with an interval
     /// shorter than a commit takes, commits follow each other without a pause. A long interval ends early when the
-    /// changes reach a quarter of [`Limits::unsaved_bytes`].
+    /// changes reach a quarter of [`Limits::unsaved_bytes`]. The default store, in memory, gets a commit only in
+    /// intervals in which memory is short.
     ///
     /// The interval bounds the work that is repeated after a crash, and so how many records an egress may get twice.
     /// Each checkpoint costs a flush of the disk, and an entry for each state, message and timer that has changed. A

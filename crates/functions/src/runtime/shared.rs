@@ -186,8 +186,11 @@ impl Shared {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let shared = Arc::clone(self);
+        // In a box, because the future of a request has hundreds of bytes, and it would be copied several times on its
+        // way into a task. Most requests of functions in process end at once, so that these copies would be a good part
+        // of their cost.
+        let task = Box::pin(AssertUnwindSafe(task).catch_unwind());
         lock::spawn(self.tasks.track_future(async move {
-            let task = AssertUnwindSafe(task).catch_unwind();
             tokio::select! {
                 biased;
                 () = end.cancelled() => {}
@@ -285,6 +288,10 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 impl Source for Arc<Shared> {
     fn now(&self) -> Timestamp {
         Shared::now(self)
+    }
+
+    fn needs_commit(&self) -> bool {
+        self.is_durable || self.lock().mailboxes.needs_cut()
     }
 
     fn take(&self) -> Option<Moment> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use statefun_kinesis_mailboxes::{GroupSettings, Limits, Now, Read};
+use statefun_kinesis_mailboxes::{GroupSettings, Limits, Mailboxes, Now, Read};
 
 use crate::scene::{NOW, Scene};
 
@@ -41,8 +41,15 @@ fn a_start_reads_a_window_and_not_everything() {
     assert!(by_id.iter().all(|numbers| numbers.len() == 7 && numbers.is_sorted()), "{by_id:?}");
 }
 
+/// When a checkpoint is made: with a store that outlives the process, whenever there are changes.
+const CUTS: [fn(&Mailboxes) -> bool; 2] = [Mailboxes::has_changes, Mailboxes::needs_cut];
+
 #[test]
 fn addresses_that_fail_hold_up_no_others_that_are_in_the_store() {
+    CUTS.into_iter().for_each(failing_addresses_hold_up_no_others);
+}
+
+fn failing_addresses_hold_up_no_others(is_time_for_a_cut: fn(&Mailboxes) -> bool) {
     let mut scene = Scene::new(few(20), GroupSettings::default());
     // Most of them always fail, and at first none of the others is in memory.
     (0..500).for_each(|number| scene.deliver(&format!("t/f/bad-{number}"), "bad"));
@@ -61,8 +68,7 @@ fn addresses_that_fail_hold_up_no_others_that_are_in_the_store() {
                 scene.handle(&request);
             }
         }
-        // A checkpoint is made only if there are changes.
-        if scene.mailboxes.has_changes() {
+        if is_time_for_a_cut(&scene.mailboxes) {
             scene.commit();
         }
         let usage = scene.mailboxes.usage();
@@ -87,6 +93,10 @@ fn what_is_put_out_of_memory_asks_for_a_cut() {
 
 #[test]
 fn where_failures_are_given_up_they_are_counted_however_many_wait() {
+    CUTS.into_iter().for_each(failures_are_counted_and_given_up);
+}
+
+fn failures_are_counted_and_given_up(is_time_for_a_cut: fn(&Mailboxes) -> bool) {
     let group = GroupSettings { gives_up: true, ..GroupSettings::default() };
     let mut scene = Scene::new(few(20), group);
     (0..200).for_each(|number| scene.deliver(&format!("t/f/bad-{number}"), "bad"));
@@ -105,7 +115,7 @@ fn where_failures_are_given_up_they_are_counted_however_many_wait() {
                 scene.handle(&request);
             }
         }
-        if scene.mailboxes.has_changes() {
+        if is_time_for_a_cut(&scene.mailboxes) {
             scene.commit();
         }
     }
