@@ -34,9 +34,14 @@ pub(crate) enum InvalidAnswer {
 
 /// Decodes an answer. An empty body is valid and has no effects.
 pub(crate) fn read(body: Bytes) -> Result<Answer, InvalidAnswer> {
+    let bytes = body.len();
     match FromFunction::decode(body)?.response {
         None => Ok(Answer::Handled(Effects::default())),
-        Some(Response::InvocationResult(response)) => effects(response).map(Answer::Handled),
+        Some(Response::InvocationResult(response)) => {
+            let mut effects = effects(response)?;
+            detach(&mut effects, bytes);
+            Ok(Answer::Handled(effects))
+        }
         Some(Response::IncompleteInvocationContext(context)) => {
             Ok(Answer::StatesMissing(context.missing_values.into_iter().map(state_spec).collect()))
         }
@@ -54,6 +59,28 @@ fn effects(response: InvocationResponse) -> Result<Effects, InvalidAnswer> {
         egress: outgoing_egresses.into_iter().map(egress).collect::<Result<_, _>>()?,
         states: state_mutations.into_iter().map(state_change).collect(),
     })
+}
+
+/// Copies the values of effects out of their answer, which has that many bytes.
+///
+/// Decoded values are parts of the answer's body, and each keeps the whole body in memory. A value may stay for days (a
+/// state, a delayed message, a message that waits), so it must not keep more than it is counted for. A value that is
+/// at least half of the body needs no copy: it keeps at most twice its own size.
+fn detach(effects: &mut Effects, body: usize) {
+    let detach = |bytes: &mut Bytes| {
+        if bytes.len() < body / 2 {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    };
+    let Effects { messages, delayed, egress, states } = effects;
+    let sent = messages.iter_mut().map(|(_, value)| value);
+    let delayed = delayed.iter_mut().filter_map(|delayed| match delayed {
+        Delayed::Send { value, .. } => Some(value),
+        Delayed::Cancel { .. } => None,
+    });
+    let states = states.iter_mut().filter_map(|change| change.value.as_mut());
+    sent.chain(delayed).chain(states).filter_map(|value| value.bytes.as_mut()).for_each(detach);
+    egress.iter_mut().for_each(|message| detach(&mut message.record.data));
 }
 
 fn address(address: Option<reqreply::Address>) -> Result<Address, InvalidAnswer> {
@@ -120,4 +147,83 @@ fn state_spec(spec: reqreply::PersistedValueSpec) -> StateSpec {
         }
     });
     StateSpec { name: spec.state_name.into(), typename: spec.type_typename.into(), expiration }
+}
+
+#[cfg(test)]
+mod tests {
+    use statefun_kinesis_protocol::reqreply::FromFunction;
+
+    use super::*;
+
+    fn typed(bytes: usize) -> TypedValue {
+        TypedValue { typename: "t/bytes".into(), has_value: true, value: vec![7; bytes].into() }
+    }
+
+    fn target() -> Option<reqreply::Address> {
+        Some(reqreply::Address { namespace: "t".into(), r#type: "f".into(), id: "1".into() })
+    }
+
+    /// An answer with one value of each kind, each of so many bytes.
+    fn answer(state: usize, message: usize, delayed: usize, record: usize) -> Bytes {
+        let record = KinesisEgressRecord {
+            partition_key: "key".into(),
+            value_bytes: vec![7; record].into(),
+            ..KinesisEgressRecord::default()
+        };
+        let record = TypedValue {
+            typename: KINESIS_EGRESS_RECORD.into(),
+            has_value: true,
+            value: record.encode_to_vec().into(),
+        };
+        let response = InvocationResponse {
+            state_mutations: vec![PersistedValueMutation {
+                mutation_type: MutationType::Modify.into(),
+                state_name: "s".into(),
+                state_value: Some(typed(state)),
+            }],
+            outgoing_messages: vec![reqreply::OutgoingMessage { target: target(), argument: Some(typed(message)) }],
+            delayed_invocations: vec![DelayedInvocation {
+                target: target(),
+                argument: Some(typed(delayed)),
+                ..DelayedInvocation::default()
+            }],
+            outgoing_egresses: vec![reqreply::EgressMessage {
+                egress_namespace: "t".into(),
+                egress_type: "out".into(),
+                argument: Some(record),
+            }],
+        };
+        FromFunction { response: Some(Response::InvocationResult(response)) }.encode_to_vec().into()
+    }
+
+    /// The sizes of the values that are parts of the answer, and so keep all of it in memory.
+    fn parts_of_the_answer(body: Bytes) -> Vec<usize> {
+        let memory = body.as_ptr_range();
+        let Ok(Answer::Handled(effects)) = read(body.clone()) else { panic!("the answer is valid") };
+        let Effects { messages, delayed, egress, states } = &effects;
+        let values =
+            messages.iter().map(|(_, value)| value).chain(delayed.iter().filter_map(|delayed| match delayed {
+                Delayed::Send { value, .. } => Some(value),
+                Delayed::Cancel { .. } => None,
+            }));
+        let values = values.chain(states.iter().filter_map(|change| change.value.as_ref()));
+        let bytes: Vec<&Bytes> = values
+            .filter_map(|value| value.bytes.as_ref())
+            .chain(egress.iter().map(|message| &message.record.data))
+            .collect();
+        assert_eq!(bytes.len(), 4, "one of each kind");
+        bytes.into_iter().filter(|bytes| memory.contains(&bytes.as_ptr())).map(|bytes| bytes.len()).collect()
+    }
+
+    #[test]
+    fn a_value_keeps_at_most_twice_its_size_in_memory() {
+        const SMALL: usize = 100;
+        const LARGE: usize = 10_000;
+        for large in 0..4 {
+            let size = |kind| if kind == large { LARGE } else { SMALL };
+            let body = answer(size(0), size(1), size(2), size(3));
+            assert_eq!(parts_of_the_answer(body), [LARGE], "the large one is not copied, the others are");
+        }
+        assert!(parts_of_the_answer(answer(SMALL, SMALL, SMALL, SMALL)).is_empty());
+    }
 }

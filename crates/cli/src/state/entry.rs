@@ -9,7 +9,7 @@ use statefun_kinesis_functions::{
     decode_totals,
 };
 use statefun_kinesis_store::{Exported, Table, key::StoredKey};
-use statefun_kinesis_types::{Address, StartPosition};
+use statefun_kinesis_types::{Address, HashKey, StartPosition};
 
 use crate::records::text_or_base64;
 
@@ -106,20 +106,9 @@ impl Line {
     }
 
     fn of_meaning(meaning: &StoredKey, entry: &Exported) -> Option<Self> {
-        let stored = || entry.value.clone();
         let text = || std::str::from_utf8(&entry.value).ok();
         match meaning {
-            StoredKey::Meta { name } if name == TOTALS => {
-                let totals = decode_totals(stored())?;
-                let of_function = |of: &FunctionTotals| json!({"function": of.function.as_str(), "messages": of.messages, "delayed": of.timers});
-                let value = Some(json!({
-                    "nextMessage": totals.next_message,
-                    "nextDelayed": totals.next_timer,
-                    "nextRecord": totals.next_record,
-                    "functions": totals.functions.iter().map(of_function).collect::<Vec<_>>(),
-                }));
-                Some(Self { name: Some(name.clone()), value, ..Self::default() })
-            }
+            StoredKey::Meta { name } if name == TOTALS => Self::of_totals(entry),
             StoredKey::Meta { name } => Some(Self { name: Some(name.clone()), ..Self::of_bytes(&entry.value) }),
             StoredKey::Stream { ingress, stream } => {
                 let (created, start) = text()?.split_once(' ')?;
@@ -139,47 +128,69 @@ impl Line {
                 ..Self::default()
             }),
             StoredKey::State { address, name } => {
-                let line = Self::of_state(name, &StoredValue::decode(stored())?);
+                let line = Self::of_state(name, &StoredValue::decode(entry.value.clone())?);
                 Some(Self { function: Some(address.function.to_string()), id: Some(address.id.to_string()), ..line })
             }
-            StoredKey::Numbered { hash, number } => match entry.table {
-                Table::Mailboxes => {
-                    let StoredMessage { to, message, .. } = StoredMessage::decode(*number, stored())?;
-                    Some(Self::of_message(*number, &to, message.caller.as_ref(), &message.value))
-                }
-                Table::Timers => {
-                    let StoredTimer { at, to, message, token, .. } = StoredTimer::decode(*number, stored())?;
-                    Some(Self {
-                        due: Some(at.to_string()),
-                        cancellation_token: token.map(|token| token.to_string()),
-                        ..Self::of_message(*number, &to, message.caller.as_ref(), &message.value)
-                    })
-                }
-                Table::Egress => {
-                    let message = StoredEgress::decode(*number, stored())?.message;
-                    Some(Self {
-                        number: Some(*number),
-                        egress: Some(message.egress.to_string()),
-                        stream: message.stream.map(|stream| stream.to_string()),
-                        partition_key: Some(message.record.partition_key.to_string()),
-                        explicit_hash_key: message.record.explicit_hash_key.map(|key| key.to_string()),
-                        ..Self::of_bytes(&message.record.data)
-                    })
-                }
-                Table::Cancellations => Some(Self {
-                    number: Some(*number),
-                    sender_id_hash: Some(hash.to_string()),
-                    ..Self::of_bytes(&entry.value)
-                }),
-                // Other tables do not have numbered keys.
-                Table::Meta | Table::Positions | Table::State | Table::Due => None,
-            },
+            StoredKey::Numbered { hash, number } => Self::of_numbered(*hash, *number, entry),
             StoredKey::Due { at, hash, number } => Some(Self {
                 number: Some(*number),
                 sender_id_hash: Some(hash.to_string()),
                 due: Some(at.to_string()),
                 ..Self::default()
             }),
+        }
+    }
+
+    /// The totals of the mailboxes.
+    fn of_totals(entry: &Exported) -> Option<Self> {
+        let totals = decode_totals(entry.value.clone())?;
+        let of_function = |of: &FunctionTotals| {
+            let FunctionTotals { function, messages, timers } = of;
+            json!({"function": function.as_str(), "messages": messages, "delayed": timers})
+        };
+        let value = Some(json!({
+            "nextMessage": totals.next_message,
+            "nextDelayed": totals.next_timer,
+            "nextRecord": totals.next_record,
+            "functions": totals.functions.iter().map(of_function).collect::<Vec<_>>(),
+        }));
+        Some(Self { name: Some(TOTALS.to_owned()), value, ..Self::default() })
+    }
+
+    /// An entry whose key is the hash of an id and a number: the table says what it is.
+    fn of_numbered(hash: HashKey, number: u64, entry: &Exported) -> Option<Self> {
+        let stored = || entry.value.clone();
+        match entry.table {
+            Table::Mailboxes => {
+                let StoredMessage { to, message, .. } = StoredMessage::decode(number, stored())?;
+                Some(Self::of_message(number, &to, message.caller.as_ref(), &message.value))
+            }
+            Table::Timers => {
+                let StoredTimer { at, to, message, token, .. } = StoredTimer::decode(number, stored())?;
+                Some(Self {
+                    due: Some(at.to_string()),
+                    cancellation_token: token.map(|token| token.to_string()),
+                    ..Self::of_message(number, &to, message.caller.as_ref(), &message.value)
+                })
+            }
+            Table::Egress => {
+                let message = StoredEgress::decode(number, stored())?.message;
+                Some(Self {
+                    number: Some(number),
+                    egress: Some(message.egress.to_string()),
+                    stream: message.stream.map(|stream| stream.to_string()),
+                    partition_key: Some(message.record.partition_key.to_string()),
+                    explicit_hash_key: message.record.explicit_hash_key.map(|key| key.to_string()),
+                    ..Self::of_bytes(&message.record.data)
+                })
+            }
+            Table::Cancellations => Some(Self {
+                number: Some(number),
+                sender_id_hash: Some(hash.to_string()),
+                ..Self::of_bytes(&entry.value)
+            }),
+            // Other tables do not have numbered keys.
+            Table::Meta | Table::Positions | Table::State | Table::Due => None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::FutureExt;
 use statefun_kinesis_router::{
     Acknowledgement, FunctionError, Message as RoutedMessage, PositionStore, Positions, RoutedBatch, RunHandle,
@@ -164,6 +165,9 @@ impl Shared {
 
 /// Converts a batch to messages with their target addresses. Messages of a record share one origin, and messages of a
 /// route one type name, to save memory.
+///
+/// The payload of a user record is a part of its aggregate and keeps all of it in memory. A message may wait for long,
+/// so it gets a copy.
 fn messages_of(batch: &RoutedBatch) -> Vec<(Address, Message)> {
     let place = |message: &RoutedMessage<'_>| (message.sequence_number(), message.sub_sequence_number());
     let mut messages = Vec::with_capacity(batch.message_count());
@@ -199,7 +203,10 @@ fn messages_of(batch: &RoutedBatch) -> Vec<(Address, Message)> {
                 text
             }
         };
-        let value = Value { typename: of_type, bytes: message.payload().cloned() };
+        let is_of_aggregate = sub_sequence_number > 0
+            || routed.peek().is_some_and(|next| place(next).0 == sequence_number && place(next).1 > 0);
+        let copy = |payload: &Bytes| if is_of_aggregate { Bytes::copy_from_slice(payload) } else { payload.clone() };
+        let value = Value { typename: of_type, bytes: message.payload().map(copy) };
         messages.push((message.to_address(), Message { caller: None, value, origin: Some(of_message) }));
     }
     messages

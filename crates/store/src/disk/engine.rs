@@ -56,6 +56,9 @@ const FULL_BUFFERS_MAX: usize = 1;
 /// The same for runs of the first level, at which the library stops at thirty.
 const RUNS_MAX: usize = 16;
 
+/// Bytes of a block of data in a file, after which the library begins another one.
+const BLOCK_BYTES: usize = 4 * 1024;
+
 /// How long to wait before looking again whether the background work has caught up.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(2);
 
@@ -210,7 +213,7 @@ impl Engine {
 
     pub(super) fn get(&self, store: &Path, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
         let (snapshot, keyspace) = (self.committed(), self.keyspace(table));
-        let get = |key: &Bytes| snapshot.get(keyspace, key).map(|value| value.map(Bytes::from));
+        let get = |key: &Bytes| snapshot.get(keyspace, key).map(|value| value.map(owned));
         keys.iter().map(get).collect::<fjall::Result<_>>().map_err(|error| translate("read", store, error))
     }
 
@@ -240,7 +243,7 @@ impl Engine {
         let found = (!range.is_empty()).then(|| snapshot.range(self.keyspace(table), range.bounds()));
         found.into_iter().flatten().map(move |guard| {
             let (key, value) = guard.into_inner().map_err(|error| translate("read", store, error))?;
-            Ok(Entry { key: key.into(), value: value.into() })
+            Ok(Entry { key: owned(key), value: owned(value) })
         })
     }
 
@@ -410,6 +413,14 @@ fn bounded(buffer_bytes: u64) -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .max_memtable_size(buffer_bytes)
         .index_block_partitioning_policy(PartitioningPolicy::all(true))
+}
+
+/// The bytes of a slice, for callers that may keep them for long.
+///
+/// A slice of the library keeps the whole uncompressed block in memory that it was read from, with all its entries. So
+/// it is copied, unless it is longer than a block: then it is alone in its block, or nearly so.
+fn owned(slice: fjall::Slice) -> Bytes {
+    if slice.len() <= BLOCK_BYTES { Bytes::copy_from_slice(&slice) } else { slice.into() }
 }
 
 fn number_bytes(number: CommitNumber) -> Bytes {
