@@ -204,6 +204,7 @@ impl<'a> Call<'a> {
                     (ErrorKind::Timeout, "the source of the credentials did not answer in time")
                 }
                 CredentialsError::CredentialsNotLoaded(_) => (ErrorKind::AccessDenied, NO_CREDENTIALS),
+                _ if cause.is_some_and(|cause| says(cause, "SSO")) => (ErrorKind::AccessDenied, NO_SSO_SESSION),
                 _ => (ErrorKind::AccessDenied, BROKEN_CREDENTIALS),
             }
         } else if cause.and_then(find::<ResolveEndpointError>).is_some() {
@@ -212,6 +213,8 @@ impl<'a> Call<'a> {
             (ErrorKind::Timeout, "no connection, or no answer over it, in time")
         } else if dispatch.is_user() {
             (ErrorKind::InvalidArgument, "the request could not be sent")
+        } else if cause.is_some_and(|cause| says(cause, "invalid peer certificate")) {
+            (ErrorKind::Unavailable, UNTRUSTED)
         } else {
             (ErrorKind::Unavailable, "no connection to the service, or it broke before the answer")
         };
@@ -252,6 +255,12 @@ const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_ACCESS_KEY_
 
 const BROKEN_CREDENTIALS: &str = "the AWS credentials could not be loaded; the causes below say from where";
 
+const NO_SSO_SESSION: &str = "the AWS credentials could not be loaded from IAM Identity Center (SSO); renew the session \
+                              with `aws sso login`, with `--profile` if the profile is not the default one";
+
+const UNTRUSTED: &str = "the certificate of the server is not trusted; add its authority to the certificates of the system, \
+                         or name a file with it and all others in SSL_CERT_FILE (AWS_CA_BUNDLE is not read)";
+
 /// The cause why a request could not be sent. The SDK's own error only says "io error" or "other", so it is left out.
 fn source_of<E: StdError + Send + Sync + 'static>(dispatch: DispatchFailure) -> Option<Source> {
     let source = SdkError::<E, HttpResponse>::DispatchFailure(dispatch).into_source().ok()?;
@@ -286,6 +295,18 @@ fn is_timeout<E>(error: &SdkError<E, HttpResponse>) -> bool {
     }
 }
 
+/// Whether a cause in the chain says these words. It is for libraries that give no type for what went wrong.
+fn says(error: &ConnectorError, words: &str) -> bool {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if error.to_string().contains(words) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// Whether a chain has an error of this type that matches.
 fn has<E: StdError + 'static>(error: &ConnectorError, is: impl Fn(&E) -> bool) -> bool {
     let mut next = error.source();
@@ -302,8 +323,8 @@ const NO_CREDENTIALS_FOR_ROLE: &str = "no AWS credentials were found to assume t
                                        AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile by AWS_PROFILE, \
                                        or run under a role";
 
-const NO_TOKEN: &str = "the web identity token cannot be read; mount it where `tokenFile` says (on EKS, give the pod a \
-                        service account that is annotated with the role)";
+const NO_TOKEN: &str = "the web identity token cannot be read; mount it where `tokenFile` or AWS_WEB_IDENTITY_TOKEN_FILE \
+                        says (on EKS, give the pod a service account that is annotated with the role)";
 
 /// Finds the first error of a type in a chain.
 fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
@@ -322,6 +343,8 @@ fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
 struct Answer {
     status: u16,
     request_id: Option<String>,
+    /// Where a redirect leads, without its query, which may have a secret in it.
+    location: Option<String>,
     retry_after: Option<Duration>,
     below: Option<Source>,
 }
@@ -332,18 +355,34 @@ impl Answer {
         let retry_after = header("x-amz-retry-after")
             .map(Duration::from_millis)
             .or_else(|| header("retry-after").map(Duration::from_secs));
-        Self { status: response.status().as_u16(), request_id, retry_after, below: None }
+        let status = response.status().as_u16();
+        let location = response.headers().get("location").filter(|_| (300..400).contains(&status)).map(shown_location);
+        Self { status, request_id, location, retry_after, below: None }
     }
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the service answered HTTP {}", self.status)?;
+        if let Some(location) = &self.location {
+            write!(f, ", a redirect to {location}")?;
+        }
         match &self.request_id {
             Some(id) => write!(f, ", request id {id}"),
             None => Ok(()),
         }
     }
+}
+
+/// The address of a redirect as a message shows it: on one line, cut when long, without user and query.
+fn shown_location(location: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let address = location.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{host}{path}").chars().take(MAX_CHARS).flat_map(char::escape_debug).collect()
 }
 
 impl StdError for Answer {

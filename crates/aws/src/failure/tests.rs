@@ -139,6 +139,22 @@ async fn the_delay_that_the_service_asks_for_is_kept() {
 }
 
 #[tokio::test]
+async fn a_redirect_says_where_it_leads() {
+    for (location, shown) in [
+        ("https://login.example/portal?session=secret#top", "https://login.example/portal"),
+        ("http://user:password@proxy.example:8080/", "http://proxy.example:8080/"),
+        ("/login", "/login"),
+    ] {
+        let error = describe(Reply::Http(302, vec![("location", location)], String::new())).await;
+        let chain = chain(&error);
+        assert!(chain.contains(&format!("HTTP 302, a redirect to {shown}")), "{chain}");
+        assert!(!chain.contains("secret") && !chain.contains("password"), "{chain}");
+    }
+    let error = describe(Reply::Http(200, vec![("location", "/login")], "<html>".to_owned())).await;
+    assert!(!chain(&error).contains("redirect"), "{}", chain(&error));
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_from_kinesis_is_judged_by_its_status() {
     let html = "<html><body>Bad gateway</body></html>";
     for (status, body, kind) in [
@@ -227,9 +243,10 @@ impl aws_sdk_kinesis::config::ProvideCredentials for NoCredentials {
 #[tokio::test]
 async fn credentials_that_are_not_there_say_how_to_give_some() {
     type Case = (fn() -> CredentialsError, ErrorKind, &'static str);
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         (CredentialsError::not_loaded_no_source, ErrorKind::AccessDenied, "set AWS_ACCESS_KEY_ID"),
         (|| CredentialsError::provider_error("the token file is gone"), ErrorKind::AccessDenied, "could not be loaded"),
+        (|| CredentialsError::provider_error("the SSO token has expired"), ErrorKind::AccessDenied, "`aws sso login`"),
         (|| CredentialsError::invalid_configuration("no role"), ErrorKind::AccessDenied, "could not be loaded"),
         (|| CredentialsError::provider_timed_out(Duration::from_secs(5)), ErrorKind::Timeout, "in time"),
     ];
