@@ -20,6 +20,7 @@ use crate::{
     metrics::StreamCounters,
     pages::Pages,
     registration::Registration,
+    shard_reader::OutOfRangeLog,
     shard_reader::{Failure, Output, ShardReader},
     stream::Stream,
     stream_client::{Listing, StreamClient, Trimmed},
@@ -201,7 +202,8 @@ impl StreamReader {
             self.finished_sender.clone(),
             self.context.stop.clone(),
         );
-        let range = self.graph.hash_range(&shard).filter(|_| stream.keys_decide);
+        let keeps_all = self.context.settings.keep_out_of_range_records;
+        let range = self.graph.hash_range(&shard).filter(|_| stream.keys_decide && !keeps_all);
         let shard_context = ShardContext {
             shared: Arc::clone(&self.context),
             stream: stream.reference.clone(),
@@ -214,6 +216,7 @@ impl StreamReader {
             progress: Arc::clone(&progress),
             invalid,
             unpacker: Unpacker::new(range, begin.done()),
+            out_of_range: OutOfRangeLog::default(),
             output: self.output.clone(),
             stream_counters,
             counters,

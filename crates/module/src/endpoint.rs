@@ -2,6 +2,8 @@ use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use statefun_kinesis_types::{FunctionType, LogLevel, Secret, StreamRef, TypeName};
 
+use crate::authority::{InvalidAuthority, check_authority};
+
 /// An endpoint of remote functions: an `io.statefun.endpoints.v2/http` document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
@@ -209,9 +211,14 @@ impl FromStr for UrlTemplate {
         if rest.is_empty() || (!is_unix && rest.starts_with(['/', '?', '#', ':'])) {
             return Err(InvalidUrlTemplate::Host);
         }
-        let without = text.replace(Self::PLACEHOLDER, "");
-        if without.contains(['{', '}']) {
+        if text.replace(Self::PLACEHOLDER, "").contains(['{', '}']) {
             return Err(InvalidUrlTemplate::Placeholder);
+        }
+        if !is_unix {
+            // A name of a function in the host is as good as any letter.
+            let server = rest.replace(Self::PLACEHOLDER, "x");
+            let authority = server.split(['/', '?', '#']).next().unwrap_or_default();
+            check_authority(authority).map_err(InvalidUrlTemplate::Server)?;
         }
         Ok(Self(text.to_owned()))
     }
@@ -236,11 +243,14 @@ pub enum InvalidUrlTemplate {
     Blank,
     /// It has a placeholder other than `{function.name}`.
     Placeholder,
+    /// Its host or its port is not valid.
+    Server(InvalidAuthority),
 }
 
 impl fmt::Display for InvalidUrlTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Server(error) => return error.fmt(f),
             Self::Scheme => "expected an address that starts with http://, https://, http+unix:// or https+unix://",
             Self::Host => "expected a host after `://`, or the path of a socket",
             Self::User => "an address must not have a user or a password",
@@ -318,6 +328,8 @@ mod tests {
             "HTTPS://functions.example/{function.name}",
             "http+unix:///var/run/functions.sock/serve",
             "https+unix:///var/run/functions.sock",
+            "http://{function.name}.functions.svc:8080/",
+            "http://[::1]:8000/serve?x={function.name}",
         ] {
             assert_eq!(good.parse::<UrlTemplate>().unwrap().as_str(), good);
         }
@@ -330,6 +342,11 @@ mod tests {
             ("https+unix://me@/run/f.sock", InvalidUrlTemplate::User),
             ("http://host/a b", InvalidUrlTemplate::Blank),
             ("http://host/{function}", InvalidUrlTemplate::Placeholder),
+            ("https://fns.example:99999/x", InvalidUrlTemplate::Server(InvalidAuthority::Port)),
+            ("https://fns.example:/x", InvalidUrlTemplate::Server(InvalidAuthority::Port)),
+            ("https://fns.bücher.example/", InvalidUrlTemplate::Server(InvalidAuthority::Host)),
+            ("http://$FN:1108/", InvalidUrlTemplate::Server(InvalidAuthority::Host)),
+            ("http://[::1/", InvalidUrlTemplate::Server(InvalidAuthority::Host)),
         ] {
             assert_eq!(bad.parse::<UrlTemplate>(), Err(why), "{bad}");
         }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::{
     Decoder, Entry, Object, Placed, STATEFUN,
     handling::FAILURES_FIELD,
+    lookalike::lookalike,
     shown,
     table::{Field, Presence, Shape, TYPE, Tagged, Takes, Text, Variant},
 };
@@ -69,7 +70,11 @@ pub(super) static V1: Shape = Shape::new(
     "an endpoint",
     "The older form of an endpoint, with `timeouts` in the place of `transport`.",
     &[FUNCTIONS, URL, BATCH, TIMEOUTS_FIELD, FAILURES_FIELD],
-);
+)
+.with_hints(&[(
+    "transport",
+    "`transport` needs the kind `io.statefun.endpoints.v2/http`; an endpoint of this kind has `timeouts`",
+)]);
 
 const ASYNC: &str = "io.statefun.transports.v1/async";
 
@@ -209,7 +214,8 @@ impl Decoder<'_> {
                 error @ (InvalidUrlTemplate::Scheme
                 | InvalidUrlTemplate::Host
                 | InvalidUrlTemplate::Blank
-                | InvalidUrlTemplate::Placeholder),
+                | InvalidUrlTemplate::Placeholder
+                | InvalidUrlTemplate::Server(_)),
             ) => {
                 self.not_an_endpoint(entry, Code::InvalidEndpoint, text, "an address of functions", &error);
                 return None;
@@ -230,7 +236,15 @@ impl Decoder<'_> {
 
     fn not_an_endpoint(&mut self, entry: Entry<'_>, code: Code, text: &str, what: &str, error: &dyn std::fmt::Display) {
         let message = format!("{} does not name {what}: {error}", entry.quoted(text));
-        self.findings.push(Finding::error(code, entry.place(), message));
+        let written = entry.written().unwrap_or(text);
+        let help = if written.contains("://$") {
+            Some("a variable of the environment is written `${NAME}`".to_owned())
+        } else if code == Code::InvalidEndpoint && !written.is_ascii() {
+            Some("write an international name in its ASCII form, which begins with `xn--`".to_owned())
+        } else {
+            lookalike(written)
+        };
+        self.findings.push(Finding::error(code, entry.place(), message).help(help));
     }
 
     fn transport(&mut self, entry: Option<Entry<'_>>) -> Option<TransportSpec> {
