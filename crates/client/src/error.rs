@@ -136,6 +136,24 @@ impl ErrorKind {
     }
 }
 
+impl ErrorKind {
+    /// Every kind, in the order of their declaration, for tables with an entry for each.
+    pub const ALL: [Self; 12] = [
+        Self::NotFound,
+        Self::InUse,
+        Self::ExpiredIterator,
+        Self::ExpiredToken,
+        Self::Throttled,
+        Self::LimitExceeded,
+        Self::AccessDenied,
+        Self::Encryption,
+        Self::InvalidArgument,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Unexpected,
+    ];
+}
+
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -278,6 +278,40 @@ async fn a_message_that_fails_may_be_skipped() {
     scene.stop().await;
 }
 
+/// Lines that this thread logs, on which the test's whole runtime runs.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_line_about_a_failure_names_the_record() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let failures = FailureHandling::Skip { after: after(3), log: LogLevel::Error };
+    let scene = Plan { failures, ..Plan::default() }.start(picky(), &[("a", "bad")]).await;
+    scene.until_done(1).await;
+    scene.stop().await;
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    for (level, says) in [("WARN", "will be retried"), ("ERROR", "skipped a message")] {
+        let line = text.lines().find(|line| line.contains(says)).unwrap_or_else(|| panic!("{says}: {text}"));
+        for part in [level, "function=t/f", "id=a", &format!("stream={IN}"), "shard=shardId-", "sequence_number=4"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Letters {
     put: Mutex<Vec<(String, PutRecord)>>,

@@ -1,4 +1,5 @@
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -102,6 +103,8 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 pub struct StatefulFunctions {
     shared: Arc<Shared>,
     driver: Mutex<Option<Driver>>,
+    /// Functions that are counted before they have messages.
+    expected: BTreeSet<FunctionType>,
 }
 
 /// The task that makes checkpoints. It ends with the functions.
@@ -117,6 +120,7 @@ impl StatefulFunctions {
             dead_letters: None,
             store: None,
             interval: StatefulFunctionsBuilder::CHECKPOINT_INTERVAL,
+            expected: BTreeSet::new(),
         }
     }
 
@@ -125,14 +129,26 @@ impl StatefulFunctions {
         self.shared.lock().mailboxes.usage()
     }
 
-    /// Counters of each function since the start.
+    /// Counters of each function since the start, in the order of their names. The functions are those that had messages,
+    /// and the [expected](StatefulFunctionsBuilder::expected) ones.
     pub fn counts(&self) -> Vec<(FunctionType, FunctionCounts)> {
-        self.shared.lock().mailboxes.counts().map(|(function, counts)| (function.clone(), counts)).collect()
+        let inner = self.shared.lock();
+        self.with_expected(inner.mailboxes.counts().map(|(function, counts)| (function.clone(), counts)))
     }
 
-    /// Latency of the requests of each function since the start.
+    /// Latency of the requests of each function since the start, in the order of their names. The functions are those that
+    /// had requests, and the [expected](StatefulFunctionsBuilder::expected) ones.
     pub fn latencies(&self) -> Vec<(FunctionType, InvocationLatency)> {
-        self.shared.lock().latencies.all()
+        self.with_expected(self.shared.lock().latencies.all())
+    }
+
+    fn with_expected<T: Default>(
+        &self,
+        counted: impl IntoIterator<Item = (FunctionType, T)>,
+    ) -> Vec<(FunctionType, T)> {
+        let expected = self.expected.iter().map(|function| (function.clone(), T::default()));
+        // Of two values for one function, the later one stays.
+        expected.chain(counted).collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
     /// The status of the checkpoints.
@@ -182,6 +198,7 @@ pub struct StatefulFunctionsBuilder {
     dead_letters: Option<Arc<dyn DeadLetters>>,
     store: Option<Arc<dyn Store>>,
     interval: Duration,
+    expected: BTreeSet<FunctionType>,
 }
 
 impl StatefulFunctionsBuilder {
@@ -248,6 +265,14 @@ impl StatefulFunctionsBuilder {
         self
     }
 
+    /// Names functions that are counted from the start, with zeros until they get messages: the targets of ingresses, for
+    /// example. Functions that an endpoint or a [registry](Self::in_process) names are among them.
+    #[must_use]
+    pub fn expected(mut self, functions: impl IntoIterator<Item = FunctionType>) -> Self {
+        self.expected.extend(functions);
+        self
+    }
+
     /// Adds functions of this process. Messages that fail are retried until they succeed.
     #[must_use]
     pub fn in_process(mut self, registry: Registry) -> Self {
@@ -289,6 +314,7 @@ impl StatefulFunctionsBuilder {
         }
         let mut mailboxes = Mailboxes::new(limits);
         let mut groups = Vec::with_capacity(self.groups.len());
+        let mut expected = self.expected;
         for (functions, settings, group) in self.groups {
             if let FailureHandling::DeadLetter { stream, .. } = &group.failures
                 && self.dead_letters.is_none()
@@ -298,7 +324,10 @@ impl StatefulFunctionsBuilder {
             let gives_up = group.failures != FailureHandling::KeepTrying;
             let id = mailboxes.add_group(GroupSettings { gives_up, ..settings });
             match functions {
-                FunctionPattern::Function(function) => mailboxes.serve_function(function, id),
+                FunctionPattern::Function(function) => {
+                    expected.insert(function.clone());
+                    mailboxes.serve_function(function, id);
+                }
                 FunctionPattern::Namespace(namespace) => mailboxes.serve_namespace(namespace, id),
             }
             groups.push(group);
@@ -312,7 +341,7 @@ impl StatefulFunctionsBuilder {
         }
         let dead_letters = self.dead_letters;
         let shared = Shared::new(Parts { mailboxes, groups, dead_letters, store, is_durable, checkpoint });
-        Ok(StatefulFunctions { shared: Arc::new(shared), driver: Mutex::new(None) })
+        Ok(StatefulFunctions { shared: Arc::new(shared), driver: Mutex::new(None), expected })
     }
 }
 

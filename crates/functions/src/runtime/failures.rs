@@ -15,7 +15,7 @@ use statefun_kinesis_types::{ErrorChain, FunctionType, LogLevel};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::{InvokeError, Request};
+use crate::{InvokeError, Origin, Request};
 
 /// The delays between attempts.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(30));
@@ -47,13 +47,23 @@ pub(super) fn is_over(
     too_often || longest.is_some_and(|longest| elapsed.saturating_add(wait) >= longest)
 }
 
+/// The record of the oldest message of a request that came from an ingress. Log lines name it, so that the record can be
+/// found; messages of functions have none.
+fn origin(request: &Request) -> Option<&Origin> {
+    request.messages.iter().find_map(|message| message.origin.as_deref())
+}
+
 /// Logs a message that is given up, at a level chosen at run time.
 pub(super) fn log_given_up(level: LogLevel, request: &Request, what: &str, error: &InvokeError) {
+    let origin = origin(request);
     macro_rules! line {
         ($log:ident) => {
             tracing::$log!(
                 function = %request.target.function,
                 id = %request.target.id,
+                stream = origin.map(|origin| display(&origin.stream)),
+                shard = origin.map(|origin| display(&origin.shard)),
+                sequence_number = origin.map(|origin| display(origin.sequence_number)),
                 attempts = request.attempt + 1,
                 "{what}: {}",
                 ErrorChain(error),
@@ -108,9 +118,13 @@ impl FailureLog {
         }
         let not_logged = std::mem::take(&mut failing.not_logged);
         failing.logged = now;
+        let origin = origin(request);
         warn!(
             %function,
             id = %request.target.id,
+            stream = origin.map(|origin| display(&origin.stream)),
+            shard = origin.map(|origin| display(&origin.shard)),
+            sequence_number = origin.map(|origin| display(origin.sequence_number)),
             attempt = request.attempt + 1,
             messages = request.messages.len(),
             not_logged,
