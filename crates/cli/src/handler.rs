@@ -139,7 +139,8 @@ async fn remote(
     arguments: &RunArguments,
 ) -> Result<StatefulFunctions, Failure> {
     let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
-    let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
+    let targets = module.ingresses.iter().flat_map(|ingress| &ingress.streams).flat_map(|route| &route.targets);
+    let mut functions = StatefulFunctions::builder().dead_letters(dead_letters).expected(targets.cloned());
     functions = match state {
         Some(state) => {
             let state_bytes = arguments.state_bytes();

@@ -189,7 +189,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_checkpoint_age",
         Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "Age of the last durable checkpoint. After a crash, the next run repeats the work of this time.",
+        "Age of the last durable checkpoint; missing before the first one. After a crash, the next run repeats the work of this \
+         time.",
         |all, to| seconds_of_checkpoint(all, to, |durable| durable.age),
     ),
     family(Section::Checkpoint, "statefun_checkpoints", COUNTER, &[], "Written checkpoints.", |all, to| {
