@@ -11,6 +11,8 @@ pub struct EndpointSpec {
     pub url_path_template: UrlTemplate,
     /// Most messages of one request.
     pub max_num_batch_requests: NonZeroU32,
+    /// Most bytes of one request. A single message may be larger.
+    pub max_request_bytes: NonZeroU32,
     /// The transport of requests.
     pub transport: TransportSpec,
     /// The handling of messages whose requests fail.
@@ -21,12 +23,16 @@ impl EndpointSpec {
     /// The default of [`EndpointSpec::max_num_batch_requests`], the same as StateFun's.
     pub const DEFAULT_MAX_NUM_BATCH_REQUESTS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
+    /// The default of [`EndpointSpec::max_request_bytes`]: 1 MiB, the default limit of aiohttp and nginx.
+    pub const DEFAULT_MAX_REQUEST_BYTES: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
+
     /// Creates an endpoint with StateFun's defaults for all other settings.
     pub fn new(functions: FunctionPattern, url_path_template: UrlTemplate) -> Self {
         Self {
             functions,
             url_path_template,
             max_num_batch_requests: Self::DEFAULT_MAX_NUM_BATCH_REQUESTS,
+            max_request_bytes: Self::DEFAULT_MAX_REQUEST_BYTES,
             transport: TransportSpec::default(),
             failures: FailureHandling::default(),
         }
@@ -35,7 +41,7 @@ impl EndpointSpec {
 
 /// The handling of messages whose requests fail: an endpoint's `failureHandling`.
 ///
-/// During retries only the messages of the failing address wait; other addresses continue.
+/// During retries only the message that fails and those behind it at the same address wait; other addresses continue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FailureHandling {
     /// Retries until a request succeeds, with growing delays.
@@ -52,7 +58,7 @@ pub enum FailureHandling {
     DeadLetter {
         /// When to give up.
         after: GiveUp,
-        /// The stream. A short name means a stream in the region and account of the AWS default chain.
+        /// The stream.
         stream: StreamRef,
         /// The level at which it is logged.
         log: LogLevel,

@@ -266,6 +266,7 @@ fn endpoint(endpoint: &EndpointSpec, dialect: Dialect) -> Document {
     spec.field("functions", endpoint.functions.to_string());
     spec.field("urlPathTemplate", endpoint.url_path_template.as_str());
     spec.field("maxNumBatchRequests", endpoint.max_num_batch_requests.get());
+    spec.field("maxRequestBytes", endpoint.max_request_bytes.get());
     let call = ("call", millis(endpoint.transport.call_timeout));
     let failures = match &endpoint.failures {
         FailureHandling::KeepTrying => mapping([("type", "keep-trying".into())]),

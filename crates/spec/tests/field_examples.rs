@@ -205,6 +205,7 @@ fn endpoint(endpoint: &mut EndpointSpec, path: &[&str], value: &str) {
         ["functions"] => endpoint.functions = value.parse().unwrap(),
         ["urlPathTemplate"] => endpoint.url_path_template = value.parse().unwrap(),
         ["maxNumBatchRequests"] => endpoint.max_num_batch_requests = seven(),
+        ["maxRequestBytes"] => endpoint.max_request_bytes = seven(),
         ["transport", .., name] | ["timeouts", name] => transport(&mut endpoint.transport, name, value),
         ["failureHandling", ref rest @ ..] => endpoint.failures = failures(rest, value),
         _ => panic!("what does {path:?} of an endpoint change?"),

@@ -127,7 +127,8 @@ impl StatefulFunctions {
 
     /// Counters of each function since the start.
     pub fn counts(&self) -> Vec<(FunctionType, FunctionCounts)> {
-        self.shared.lock().mailboxes.counts().map(|(function, counts)| (function.clone(), counts)).collect()
+        let elapsed = self.shared.elapsed();
+        self.shared.lock().mailboxes.counts(elapsed).map(|(function, counts)| (function.clone(), counts)).collect()
     }
 
     /// Latency of the requests of each function since the start.
@@ -176,7 +177,7 @@ impl Drop for StatefulFunctions {
 #[derive(Debug)]
 pub struct StatefulFunctionsBuilder {
     limits: Limits,
-    groups: Vec<(FunctionPattern, GroupSettings, Group)>,
+    groups: Vec<(GroupSettings, Group)>,
     /// States of functions in process. These need no request to declare them.
     declared: Vec<(FunctionType, StateSpec)>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
@@ -237,14 +238,22 @@ impl StatefulFunctionsBuilder {
     pub fn endpoint(mut self, spec: &EndpointSpec, invoke: Arc<dyn Invoke>) -> Self {
         // Names each field, so that a new field does not compile until somebody decides what it does here. The other
         // fields of the transport are settings of `invoke`.
-        let EndpointSpec { functions, url_path_template: _, max_num_batch_requests, transport, failures } = spec;
+        let EndpointSpec {
+            functions,
+            url_path_template: _,
+            max_num_batch_requests,
+            max_request_bytes,
+            transport,
+            failures,
+        } = spec;
         let settings = GroupSettings {
             max_in_flight: transport.pool_size,
             max_batch_messages: *max_num_batch_requests,
+            max_batch_bytes: max_request_bytes.get() as usize,
             ..GroupSettings::default()
         };
-        let group = Group { invoke, call: transport.call_timeout, failures: failures.clone() };
-        self.groups.push((functions.clone(), settings, group));
+        let group = Group::new(functions.clone(), invoke, transport.call_timeout, failures.clone());
+        self.groups.push((settings, group));
         self
     }
 
@@ -270,7 +279,7 @@ impl StatefulFunctionsBuilder {
         failures: FailureHandling,
         invoke: Arc<dyn Invoke>,
     ) -> Self {
-        self.groups.push((functions, settings, Group { invoke, call: Self::CALL, failures }));
+        self.groups.push((settings, Group::new(functions, invoke, Self::CALL, failures)));
         self
     }
 
@@ -289,7 +298,8 @@ impl StatefulFunctionsBuilder {
         }
         let mut mailboxes = Mailboxes::new(limits);
         let mut groups = Vec::with_capacity(self.groups.len());
-        for (functions, settings, group) in self.groups {
+        for (settings, group) in self.groups {
+            let functions = group.functions.clone();
             if let FailureHandling::DeadLetter { stream, .. } = &group.failures
                 && self.dead_letters.is_none()
             {

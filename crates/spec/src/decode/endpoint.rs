@@ -36,6 +36,18 @@ const BATCH: Field = Field::new(
 .default("1000")
 .source("StateFun's default");
 
+const REQUEST_BYTES: Field = Field::new(
+    "maxRequestBytes",
+    Takes::Integer { min: 1, max: u32::MAX },
+    "maxRequestBytes: 1048576",
+    "Maximum size of a request: its messages, and the states up to half of it. A message that is larger goes alone. Set \
+     it to the limit of the function's server, or of a proxy before it. Requests that the server rejects with 413 become \
+     smaller by themselves.",
+)
+.in_units("bytes")
+.default("1048576")
+.source("the default limit of aiohttp and nginx");
+
 const fn time(name: &'static str, example: &'static str, doc: &'static str) -> Field {
     Field::new(name, Takes::Duration { may_be_zero: true }, example, doc)
 }
@@ -59,6 +71,7 @@ pub(super) static V2: Shape = Shape::new(
         FUNCTIONS,
         URL,
         BATCH,
+        REQUEST_BYTES,
         Field::new("transport", Takes::Tagged(&TRANSPORT), TRANSPORT.example, "How requests are made."),
         FAILURES_FIELD,
     ],
@@ -68,7 +81,7 @@ pub(super) static V2: Shape = Shape::new(
 pub(super) static V1: Shape = Shape::new(
     "an endpoint",
     "The older form of an endpoint, with `timeouts` in the place of `transport`.",
-    &[FUNCTIONS, URL, BATCH, TIMEOUTS_FIELD, FAILURES_FIELD],
+    &[FUNCTIONS, URL, BATCH, REQUEST_BYTES, TIMEOUTS_FIELD, FAILURES_FIELD],
 );
 
 const ASYNC: &str = "io.statefun.transports.v1/async";
@@ -178,6 +191,7 @@ impl Decoder<'_> {
         self.serves(functions.as_ref());
         let url = object.get(URL.name).and_then(|entry| self.url(entry));
         let batch = self.optional(object.get(BATCH.name), Self::integer);
+        let request_bytes = self.optional(object.get(REQUEST_BYTES.name), Self::integer);
         let transport = if object.has(TIMEOUTS_FIELD.name) {
             let mut transport = TransportSpec::default();
             self.timeouts(object.get(TIMEOUTS_FIELD.name), &mut transport).then_some(transport)
@@ -188,6 +202,7 @@ impl Decoder<'_> {
         let endpoint = (|| {
             let mut endpoint = EndpointSpec::new(functions?.value, url?);
             endpoint.max_num_batch_requests = batch?.unwrap_or(EndpointSpec::DEFAULT_MAX_NUM_BATCH_REQUESTS);
+            endpoint.max_request_bytes = request_bytes?.unwrap_or(EndpointSpec::DEFAULT_MAX_REQUEST_BYTES);
             endpoint.transport = transport?;
             endpoint.failures = failures?.unwrap_or_default();
             Some(endpoint)
