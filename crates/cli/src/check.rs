@@ -12,7 +12,6 @@ use crate::{
     github,
     live::Findings,
     module::ReadModule,
-    needs,
     policy::Policies,
     report, terminal,
 };
@@ -89,7 +88,7 @@ fn check_live(arguments: &CheckArguments, module: &Module) -> Result<Findings, F
     let runtime =
         runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start the async runtime").because(&error))?;
     let aws = AwsClients::new(arguments.endpoint_url.clone());
-    Ok(runtime.block_on(Findings::gather(needs::of(module), &aws)))
+    Ok(runtime.block_on(Findings::of(module, &aws)))
 }
 
 /// The last lines of the human format.

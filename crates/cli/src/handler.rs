@@ -21,6 +21,7 @@ use crate::{
     failure::Failure,
     functions::Log,
     input::LastPositions,
+    live::warn_of_silent_endpoints,
     output::Output,
     state_directory::{self, StateDirectory, UsedBy},
     writers::EndpointDeadLetters,
@@ -138,7 +139,7 @@ async fn remote(
     state: Option<&StateDirectory>,
     arguments: &RunArguments,
 ) -> Result<StatefulFunctions, Failure> {
-    let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
+    let dead_letters = Arc::new(EndpointDeadLetters::connect(module, backend).await?);
     let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
     functions = match state {
         Some(state) => {
@@ -148,6 +149,7 @@ async fn remote(
         }
         None => functions.checkpoint_interval(IN_MEMORY_INTERVAL),
     };
+    warn_of_silent_endpoints(module).await;
     for endpoint in &module.endpoints {
         let remote = RemoteEndpoint::new(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
         functions = functions.endpoint(endpoint, Arc::new(remote));

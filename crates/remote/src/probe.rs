@@ -65,7 +65,9 @@ impl RemoteEndpoint {
             return Ok(Probed::Status { status: status.as_u16(), location, text });
         }
         let answered = match self.octets(response).await {
-            Ok(body) => answer::read(body).map_err(|error| InvokeError::new("the answer cannot be used").because(error)),
+            Ok(body) => {
+                answer::read(body).map_err(|error| InvokeError::new("the answer cannot be used").because(error))
+            }
             Err(error) if error.kind() == InvokeErrorKind::NoAnswer => return Err(error),
             Err(error) => Err(error),
         };
