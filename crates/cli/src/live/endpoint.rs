@@ -139,7 +139,7 @@ async fn check(endpoint: &EndpointSpec, function: FunctionType, is_real: bool) -
 
 /// The answer in a few words, and the problem that it shows.
 fn judge(answer: &EndpointAnswer, probed: Probed, is_real: bool) -> (String, Option<Problem>) {
-    let EndpointAnswer { function, address, .. } = answer;
+    let address = &answer.address;
     let problem =
         |message: String, because: Vec<String>, help: &str| Some(Problem { message, because, help: help.to_owned() });
     match probed {
@@ -166,53 +166,37 @@ fn judge(answer: &EndpointAnswer, probed: Probed, is_real: bool) -> (String, Opt
             let help = "correct `urlPathTemplate`: another program may listen there";
             ("not a server of functions".to_owned(), problem(message, lines(&error), help))
         }
+        // The SDKs fail like this for a function that they do not know.
+        Probed::Status { status: 500, .. } if !is_real => {
+            ("a server answers; the module names none of its functions".to_owned(), None)
+        }
         Probed::Status { status, location, text } => {
-            let found = format!("answered {status}");
-            let because = vec![format!("{status}: {text}")];
-            let message = format!("{address} answered {status}");
-            match status {
-                300..=399 => {
-                    let to = location.map_or_else(String::new, |to| format!(" to {to}"));
-                    let message = format!("{message}, which redirects{to}");
-                    (
-                        found,
-                        problem(
-                            message,
-                            because,
-                            "set `urlPathTemplate` to the final address: redirects are not followed",
-                        ),
-                    )
-                }
-                404 | 405 => {
-                    let help = "correct the path of `urlPathTemplate`: the server serves no functions there";
-                    (found, problem(message, because, help))
-                }
-                401 | 403 => {
-                    let help = "a proxy or the server asks for credentials: allow requests of this machine, or set \
-                                `client_cert`";
-                    (found, problem(message, because, help))
-                }
-                413 => {
-                    let help =
-                        "raise the limit of the server, or of a proxy before it: it rejects even the smallest request";
-                    (found, problem(message, because, help))
-                }
-                429 | 502..=504 => {
-                    let help =
-                        "the server is not available now: try again, and look into the log of the server or proxy";
-                    (found, problem(message, because, help))
-                }
-                // The SDKs fail like this for a function that they do not know.
-                _ if !is_real => ("a server answers; the module names none of its functions".to_owned(), None),
-                _ => {
-                    let message = format!("{message} to a request for the function {function} without messages");
-                    let help = "check that the server has a function of exactly this name, and look into the log of the \
-                                server: for an unknown function the SDKs answer with an error";
-                    (found, problem(message, because, help))
-                }
-            }
+            (format!("answered {status}"), Some(judge_status(answer, status, location, &text)))
         }
     }
+}
+
+/// The problem that a status shows.
+fn judge_status(answer: &EndpointAnswer, status: u16, location: Option<String>, text: &str) -> Problem {
+    let EndpointAnswer { function, address, .. } = answer;
+    let mut message = format!("{address} answered {status}");
+    let help = match status {
+        300..=399 => {
+            message += ", which redirects";
+            message += &location.map_or_else(String::new, |to| format!(" to {to}"));
+            "set `urlPathTemplate` to the final address: redirects are not followed"
+        }
+        404 | 405 => "correct the path of `urlPathTemplate`: the server serves no functions there",
+        401 | 403 => "a proxy or the server asks for credentials: allow requests of this machine, or set `client_cert`",
+        413 => "raise the limit of the server, or of a proxy before it: it rejects even the smallest request",
+        429 | 502..=504 => "the server is not available now: try again, and look into the log of the server or proxy",
+        _ => {
+            message += &format!(" to a request for the function {function} without messages");
+            "check that the server has a function of exactly this name, and look into the log of the server: for an \
+             unknown function the SDKs answer with an error"
+        }
+    };
+    Problem { message, because: vec![format!("{status}: {text}")], help: help.to_owned() }
 }
 
 #[cfg(test)]

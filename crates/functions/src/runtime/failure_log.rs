@@ -102,14 +102,12 @@ impl FailureLog {
 
 /// Logs when the requests of an endpoint are held back, and when they are sent again.
 #[derive(Debug, Default)]
-pub(super) struct HeldBackLog(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// When the last line was logged that requests are held back.
-    logged: Option<Instant>,
-    /// Whether that line is the last one about the endpoint.
-    is_open: bool,
+pub(super) struct HeldBackLog {
+    /// Whether the last line about the endpoint says that its requests are held back. While it does not, a success takes
+    /// no lock.
+    is_said: AtomicBool,
+    /// When that line was logged last.
+    logged: Mutex<Option<Instant>>,
 }
 
 impl HeldBackLog {
@@ -135,19 +133,19 @@ impl HeldBackLog {
 
     /// Whether to log that requests are held back.
     fn begins(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = state.logged.is_none_or(|logged| logged.elapsed() >= FailureLog::INTERVAL);
-        let begins = is_due && !state.is_open;
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = logged.is_none_or(|logged| logged.elapsed() >= FailureLog::INTERVAL);
+        let begins = is_due && !self.is_said.load(Ordering::Acquire);
         if begins {
-            *state = State { logged: Some(Instant::now()), is_open: true };
+            *logged = Some(Instant::now());
+            self.is_said.store(true, Ordering::Release);
         }
         begins
     }
 
     /// Whether to log that requests are sent again.
     fn ends(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.is_open)
+        self.is_said.load(Ordering::Acquire) && self.is_said.swap(false, Ordering::AcqRel)
     }
 }
 
