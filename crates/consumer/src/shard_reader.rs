@@ -34,7 +34,7 @@ pub(crate) type Output = mpsc::UnboundedSender<Result<Delivery, ConsumerError>>;
 /// Why a shard is not read any further.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// A call failed permanently.
+    /// A call failed permanently, or leaves open whether the shard has ended.
     Call(Error),
     Invalid(ConsumerError),
 }
@@ -56,8 +56,9 @@ impl ShardReader {
     ///
     /// # Errors
     ///
-    /// When reading cannot go on.
-    pub(crate) async fn run(mut self, mut pages: Pages) -> Result<Vec<ChildShard>, Failure> {
+    /// When reading cannot go on, or it is open whether it can. All pages until then were handed over, so that a later
+    /// call goes on behind them.
+    pub(crate) async fn run(&mut self, pages: &mut Pages) -> Result<Vec<ChildShard>, Failure> {
         loop {
             match pages.next().await.map_err(Failure::Call)? {
                 Read::Page(page, room) => self.deliver(page, room).await?,

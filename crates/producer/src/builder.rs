@@ -116,7 +116,7 @@ async fn ready(
             Err(source) if source.kind() == ErrorKind::NotFound => {
                 return Err(ProducerError::NotFound { stream: stream(), source });
             }
-            Err(source) if over || !source.kind().is_retryable() => {
+            Err(source) if over || !source.kind().treatment().start_waits => {
                 return Err(ProducerError::Describe { stream: stream(), source });
             }
             Ok(summary) => tracing::info!(stream = %stream(), status = %summary.status, "waiting for the stream"),
@@ -142,7 +142,7 @@ async fn shards(
         let (delay, over) = attempts.next(start.elapsed());
         match answer.unwrap_or_else(|_| Err(no_answer(Operation::ListShards, limit))) {
             Ok(shards) => return Ok(shards),
-            Err(source) if over || !source.kind().is_retryable() => {
+            Err(source) if over || !source.kind().treatment().start_waits => {
                 return Err(ProducerError::ListShards { stream: stream.clone(), source });
             }
             Err(error) => {

@@ -8,7 +8,9 @@ use std::{
 };
 
 use statefun_kinesis_aggregation::Unsealed;
-use statefun_kinesis_client::{Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, PutOutcome, ShardFilter};
+use statefun_kinesis_client::{
+    Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, PutOutcome, Retry, ShardFilter,
+};
 use statefun_kinesis_types::{ErrorChain, Shard};
 use tokio::{
     task::{Id, JoinError, JoinSet, yield_now},
@@ -229,7 +231,7 @@ impl Driver {
                     tracing::debug!(%stream, records = request.len(), failed, "some records were not stored");
                 }
             }
-            Err(error) if error.kind().is_retryable() => {
+            Err(error) if error.kind().treatment().retry != Retry::Never => {
                 self.failures = self.failures.saturating_add(1);
                 let failures = self.failures;
                 if failures >= Self::FAILURES_WARN && failures.is_power_of_two() {

@@ -225,6 +225,7 @@ impl<T: Token> Queue<T> {
             arrived,
             first_sent: None,
             attempts: 0,
+            failed_calls: 0,
             may_be_stored: false,
             in_flight: false,
             shard_queue: ANY_SHARD as u32,

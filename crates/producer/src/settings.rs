@@ -73,8 +73,8 @@ pub struct Settings {
     /// Default: 2 minutes.
     pub give_up_after: Duration,
 
-    /// Most attempts to store a record before it fails. Requests that were rejected because of another record in them do not
-    /// count.
+    /// Most attempts to store a record before it fails. A request that failed as a whole does not use them up: only
+    /// [`give_up_after`](Self::give_up_after) bounds those.
     ///
     /// Default: none, so that [`give_up_after`](Self::give_up_after) alone decides.
     pub max_attempts: Option<NonZeroU32>,

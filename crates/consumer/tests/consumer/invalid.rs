@@ -355,7 +355,7 @@ async fn a_dead_letter_stream_that_takes_nothing_is_told_once_and_the_record_com
     let scene = Scene::with_shards(1).await;
     let builder = dead_lettering(&scene).await;
     scene.put("unreadable").await;
-    scene.fake.faults().fail_next(Operation::PutRecords, ErrorKind::AccessDenied);
+    scene.fake.faults().randomly(1, 1.0, &[Operation::PutRecords], &[ErrorKind::AccessDenied]);
     let mut consumer = builder.build().await.unwrap();
     let batch = next(&mut consumer).await;
     batch.reject(0, InvalidKind::Undecodable, "no").await.unwrap();

@@ -3,7 +3,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_client::{Error, ErrorKind, InstantExt as _, Operation, Placement, PutFailure, PutOutcome};
+use statefun_kinesis_client::{
+    self as client, Error, ErrorKind, Fault, InstantExt as _, Operation, Placement, PutFailure, PutOutcome,
+};
 use statefun_kinesis_types::PutRecord;
 
 use super::{Machine, Outcome, in_flight::UntrackedInFlight};
@@ -58,7 +60,7 @@ impl<T: Token, W> Machine<T, W> {
             }
             (Content::Aggregates(_), Err(error)) => {
                 for id in &ids {
-                    self.queue.get_mut(*id).may_be_stored |= may_be_carried_out(&error);
+                    self.queue.get_mut(*id).may_be_stored |= error.kind().may_be_carried_out();
                 }
                 // With others in its aggregate, it is not known yet which record is rejected.
                 let is_single = ids.len() == 1;
@@ -261,7 +263,8 @@ impl<T: Token, W> Machine<T, W> {
         let entry = self.queue.get_mut(id);
         entry.in_flight = false;
         entry.may_be_stored |= cause.may_be_stored();
-        let attempts = entry.attempts;
+        entry.failed_calls += u32::from(!cause.is_about_record());
+        let (attempts, own_attempts) = (entry.attempts, entry.attempts - entry.failed_calls);
         // From the first request on: the time in the queue depends on others and does not count.
         let first_sent = entry.first_sent.unwrap_or(now);
         if self.is_abandoned {
@@ -270,9 +273,10 @@ impl<T: Token, W> Machine<T, W> {
         }
         let elapsed = now.saturating_duration_since(first_sent);
         let Some(timing) = timing else {
-            return self.give_up(id, Reason::Rejected { last: cause.failure() });
+            return self.give_up(id, Reason::Rejected { last: cause.failure() }, cause.is_about_record());
         };
-        if self.settings.max_attempts.is_none_or(|most| attempts < most.get()) {
+        // A limit of attempts is about the record. What fails its calls is only bounded by time.
+        if !cause.is_about_record() || self.settings.max_attempts.is_none_or(|most| own_attempts < most.get()) {
             if cause.is_throttled_record() && self.wait_for_shard(now, id, elapsed) {
                 self.metrics.retried_records += 1;
                 return;
@@ -295,7 +299,7 @@ impl<T: Token, W> Machine<T, W> {
                 return;
             }
         }
-        self.give_up(id, Reason::GaveUp { elapsed, last: cause.failure() });
+        self.give_up(id, Reason::GaveUp { elapsed, last: cause.failure() }, cause.is_about_record());
     }
 
     /// Puts a throttled record back into the queue of its shard, whose pace decides when it is retried. Returns false when
@@ -339,8 +343,22 @@ impl Cause {
     /// Whether the record may be stored nevertheless.
     fn may_be_stored(&self) -> bool {
         match self {
-            Self::Call(error) => may_be_carried_out(error),
+            Self::Call(error) => error.kind().may_be_carried_out(),
             Self::Record(_) => false,
+            Self::Misplaced(_) => true,
+        }
+    }
+
+    /// Whether the policy for records decides when the record is given up. It is not for what is wrong with the
+    /// credentials, a clock, the network or whatever else fails a whole call: that ends the run, and no good record is
+    /// dropped because of it.
+    fn is_about_record(&self) -> bool {
+        match self {
+            Self::Call(error) => error.kind().treatment_of_single_record().fault == Fault::Record,
+            Self::Record(failure) => match failure.kind.treatment().fault {
+                Fault::Record | Fault::Call | Fault::Network | Fault::Service => true,
+                Fault::Stream | Fault::Credentials | Fault::Clock | Fault::NotKinesis => false,
+            },
             Self::Misplaced(_) => true,
         }
     }
@@ -352,8 +370,8 @@ impl Cause {
     /// When the record is retried; none when it is not.
     fn retry_timing(&self) -> Option<RetryTiming> {
         match self {
-            Self::Call(error) => error.kind().is_retryable().then_some(RetryTiming::Backoff),
-            Self::Record(failure) if !failure.kind.is_retryable() => None,
+            Self::Call(error) => is_retried(error.kind()).then_some(RetryTiming::Backoff),
+            Self::Record(failure) if !is_retried(failure.kind) => None,
             Self::Record(failure) if matches!(failure.kind, ErrorKind::Unavailable | ErrorKind::Timeout) => {
                 Some(RetryTiming::FirstNow)
             }
@@ -419,7 +437,10 @@ fn wrong_count(records: usize, outcomes: usize) -> Error {
     Error::new(Operation::PutRecords, ErrorKind::Unexpected, message)
 }
 
-/// Whether a call that failed so may have been carried out.
-fn may_be_carried_out(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Unexpected)
+/// Whether a call or a record that failed so is sent again.
+fn is_retried(kind: ErrorKind) -> bool {
+    match kind.treatment().retry {
+        client::Retry::Renewed | client::Retry::Unlimited | client::Retry::For(_) => true,
+        client::Retry::Never => false,
+    }
 }

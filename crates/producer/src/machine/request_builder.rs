@@ -212,6 +212,6 @@ impl<T: Token, W> Machine<T, W> {
 
     fn give_up_too_large(&mut self, shard_queue: usize, id: EntryId, is_returned: bool) {
         self.queue.take_ready(shard_queue, id, is_returned).in_flight = false;
-        self.give_up(id, Reason::TooLarge { limit: self.limits.max_record_bytes });
+        self.give_up(id, Reason::TooLarge { limit: self.limits.max_record_bytes }, true);
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Entry<T> {
     pub(crate) size: usize,
     /// How many requests have carried the record.
     pub(crate) attempts: u32,
+    /// How many of these failed as a whole, not because of the record.
+    pub(crate) failed_calls: u32,
     /// Whether one of them may have stored it although the answer did not say so.
     pub(crate) may_be_stored: bool,
     /// Whether the record is in a request, in an aggregate whose shard is being looked up, or is being written to

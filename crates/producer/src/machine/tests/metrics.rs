@@ -12,7 +12,7 @@ use crate::{Metrics, machine::listing::LIST_EVERY, request::Request};
 const SIZE: usize = 11;
 
 fn rejected() -> PutOutcome {
-    Err(PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled"))
+    Err(PutFailure::new(ErrorKind::InvalidArgument, "InvalidArgumentException", "invalid"))
 }
 
 /// A rig of which each count is checked at each step.
