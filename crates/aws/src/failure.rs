@@ -25,7 +25,7 @@ use statefun_kinesis_types::{ConsumerArn, ShardId};
 
 use crate::{
     answer::Invalid,
-    code::{kind_of_code, kind_of_status, kind_of_sts_code, sts_remedy, with_remedy},
+    code::{is_about_signature_time, kind_of_code, kind_of_status, kind_of_sts_code, sts_remedy, with_remedy},
     role::RoleFailed,
 };
 
@@ -77,7 +77,8 @@ impl<'a> Call<'a> {
 
     /// The error for an answer that the SDK accepted but this crate cannot use.
     pub(crate) fn makes_no_sense(&self, invalid: Invalid) -> Error {
-        self.error(ErrorKind::Unexpected, invalid)
+        let kind = if invalid.is_absent() { ErrorKind::Incomplete } else { ErrorKind::Unexpected };
+        self.error(kind, invalid)
     }
 
     /// Converts an error of the SDK.
@@ -162,6 +163,7 @@ impl<'a> Call<'a> {
     /// The error for an answer that reports an error.
     fn refused(&self, answer: Answer, code: Option<&str>, message: Option<&str>, source: Option<Source>) -> Error {
         let kind = match code {
+            Some(_) if message.is_some_and(is_about_signature_time) => ErrorKind::ClockSkew,
             Some(code) => kind_of_code(code).unwrap_or_else(|| kind_of_status(answer.status, true)),
             None => kind_of_status(answer.status, false),
         };
