@@ -12,6 +12,7 @@ use crate::{
     driver::{Driver, no_answer},
     inner::{Event, ProducerInner},
     machine::Limits,
+    shard_map::ShardMap,
 };
 
 /// Builds a [`Producer`].
@@ -79,7 +80,7 @@ impl ProducerBuilder {
         // No request has room for a larger record, whatever the stream says.
         let max_record_bytes = summary.max_record_bytes.min(PUT_RECORDS_MAX_BYTES);
         let shards = match settings.aggregation {
-            Some(_) => Some(shards(&*client, &stream, &settings).await?),
+            Some(_) => Some(ShardMap::new(shards(&*client, &stream, &settings).await?)),
             None => None,
         };
         let limits = Limits { max_record_bytes, hash_decides };

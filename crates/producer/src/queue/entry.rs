@@ -32,8 +32,6 @@ pub(crate) struct Entry<T> {
     pub(crate) token: Option<T>,
     /// The flush generation that the record belongs to.
     pub(crate) generation: u64,
-    /// When the record was queued.
-    pub(crate) arrived: Instant,
     /// When the first request with the record was sent.
     pub(crate) first_sent: Option<Instant>,
     /// Bytes of data and partition key.

@@ -228,6 +228,9 @@ fn a_machine_that_is_reset_keeps_its_counts_and_has_failed_all_records_that_were
     rig.wait();
     let request = rig.request();
     rig.fail(request, call_error(ErrorKind::Unavailable));
+    // For the retry, and then for the shard.
+    rig.wait();
+    rig.nothing_to_send();
     rig.wait();
     rig.request();
     let before = rig.machine.metrics();

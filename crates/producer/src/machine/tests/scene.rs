@@ -15,6 +15,7 @@ use crate::{
     policy::Policy,
     record_meta::Token,
     request::{Content, Request},
+    shard_map::ShardMap,
 };
 
 pub(super) const MIB: usize = 1 << 20;
@@ -210,8 +211,8 @@ impl Rig {
             let range = HashKeyRange::new(HashKey::new(*start), HashKey::new(end)).unwrap();
             Shard::new(shard_id(number), range, 1_u64.into())
         };
-        let shards = (first..).zip(starts.iter().zip(ends)).map(shard).collect();
-        self.machine.listed(self.now, Some(shards));
+        let shards = (first..).zip(starts.iter().zip(ends)).map(shard);
+        self.machine.listed(self.now, Some(ShardMap::new(shards)));
         self.machine.check_invariants();
     }
 

@@ -1,0 +1,73 @@
+//! What a producer gets out of shards that are written at their limits. Everything runs in virtual time: the figures are
+//! counts, and the same on every machine.
+
+mod load;
+
+use std::{num::NonZeroU32, time::Duration};
+
+use statefun_kinesis_producer::{Aggregation, Order, Settings};
+
+use self::load::{Figures, Load};
+
+/// Shards, keys and records. With 1 000 keys, 64 shards would wait for answers: one record of a key is in flight.
+const ONE: (usize, usize, usize) = (1, 1_000, 10_000);
+const EIGHT: (usize, usize, usize) = (8, 1_000, 50_000);
+const MANY: (usize, usize, usize) = (64, 12_800, 150_000);
+
+/// Checks that the shards are written at this share of their limits at least, by few and large requests.
+#[track_caller]
+fn check(load: &Load, share: f64) -> Figures {
+    let figures = load.run();
+    assert!(figures.share >= share, "{figures}: {load:?}");
+    assert!(figures.calls <= 10.1, "{figures}: {load:?}");
+    assert!(figures.records_per_call >= 95.0, "{figures}: {load:?}");
+    figures
+}
+
+#[test]
+fn shards_at_their_limits_are_written_at_these_by_few_large_requests() {
+    for ((shards, keys, records), millis) in [(ONE, 0), (ONE, 20), (ONE, 200), (EIGHT, 0), (EIGHT, 20), (MANY, 20)] {
+        let load = Load { round_trip: Duration::from_millis(millis), ..Load::new(shards, keys, records) };
+        let figures = check(&load, 0.95);
+        // One producer alone does not write more than the shards take.
+        assert!(figures.throttled < 0.001, "{figures}: {load:?}");
+    }
+}
+
+#[test]
+fn records_that_are_throttled_at_random_cost_little() {
+    let cases = [(ONE, 0.005, 0.95), (ONE, 0.01, 0.9), (EIGHT, 0.005, 0.95), (EIGHT, 0.01, 0.9), (MANY, 0.005, 0.95)];
+    for ((shards, keys, records), throttled, share) in cases {
+        check(&Load { throttled, ..Load::new(shards, keys, records) }, share);
+    }
+}
+
+#[test]
+fn large_records_are_written_at_the_bytes_that_the_shards_take() {
+    for (shards, keys) in [(1, 1_000), (8, 1_000), (64, 3_200)] {
+        // 102 records of 10 KiB are a second's worth of a shard.
+        let load = Load { bytes: 10 << 10, ..Load::new(shards, keys, shards * 300) };
+        let figures = load.run();
+        assert!(figures.share >= 0.95, "{figures}: {load:?}");
+        assert!(figures.calls <= 10.1, "{figures}: {load:?}");
+    }
+}
+
+#[test]
+fn records_in_any_order_and_aggregates_are_written_at_the_limits_too() {
+    for (shards, keys, records) in [(1, 1, 10_000), (8, 8, 50_000)] {
+        let load = Load::new(shards, keys, records);
+        let settings = Settings { order: Order::None, ..load.settings.clone() };
+        check(&Load { settings, ..load }, 0.95);
+    }
+    for (shards, keys, records) in [(1, 1_000, 40_000), (8, 1_000, 200_000)] {
+        let load = Load::new(shards, keys, records);
+        let most = NonZeroU32::new(shards as u32 * 4_000).unwrap();
+        let aggregation = Some(Aggregation::default());
+        let settings = Settings { aggregation, max_outstanding_records: most, ..load.settings.clone() };
+        let load = Load { settings, ..load };
+        let figures = load.run();
+        assert!(figures.share >= 0.85, "{figures}: {load:?}");
+        assert!(figures.calls <= 10.1, "{figures}: {load:?}");
+    }
+}
