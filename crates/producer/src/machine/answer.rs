@@ -313,8 +313,9 @@ impl<T: Token, W> Machine<T, W> {
     /// when it is retried.
     fn wait_for_shard(&mut self, now: Instant, id: EntryId, elapsed: Duration, sent: Instant) -> ShardWait {
         let Some(shard_queue) = self.queue.known_shard_queue_of(id) else {
-            // Without a map there is no pace. On a stream with record distribution AUTO there never is one.
-            self.listing.is_wanted |= !self.queue.shard_queues.has_map() && self.limits.hash_decides;
+            // There is no map, or it was listed in the middle of a split. On a stream with record distribution AUTO there never
+            // is one.
+            self.listing.is_wanted |= self.limits.hash_decides;
             return ShardWait::NoPace;
         };
         let size = self.queue.get(id).size;

@@ -35,6 +35,33 @@ impl<T: Token> RequestBuilder<T> {
     }
 }
 
+/// The order in which shard queues are looked at: each once, from where the last full request ended, so that no shard is
+/// left out for long.
+struct Turn {
+    range: Range<usize>,
+    /// What comes after it.
+    rest: Range<usize>,
+}
+
+impl Turn {
+    fn new(start: usize, shard_queues: usize) -> Self {
+        // There may be fewer than when the last request was built.
+        let start = if start < shard_queues { start } else { 0 };
+        Self { range: start..shard_queues, rest: 0..start }
+    }
+
+    /// The next shard queue; `find` finds the first one in a range.
+    fn next(&mut self, find: impl Fn(Range<usize>) -> Option<usize>) -> Option<usize> {
+        let mut found = find(self.range.clone());
+        if found.is_none() {
+            self.range = std::mem::take(&mut self.rest);
+            found = find(self.range.clone());
+        }
+        self.range.start = found? + 1;
+        found
+    }
+}
+
 /// How requests are built.
 impl<T: Token, W> Machine<T, W> {
     /// A request with exactly these records, which are set aside.
@@ -56,17 +83,8 @@ impl<T: Token, W> Machine<T, W> {
         let mut builder = RequestBuilder::new();
         let mut due = self.due(now);
         let (mut is_full, mut leaves_others, mut takes_waiting) = (false, false, due.for_others);
-        // It begins where the last full request ended, so that no shard is left out for long.
-        let start = self.next_shard_queue.min(self.queue.shard_queues.len() - 1);
-        let mut passes = [start..self.queue.shard_queues.len(), 0..start].into_iter();
-        let mut range = passes.next().unwrap_or_default();
-        while !is_full {
-            let Some(shard_queue) = self.next_due(range.clone(), due) else {
-                let Some(pass) = passes.next() else { break };
-                range = pass;
-                continue;
-            };
-            range.start = shard_queue + 1;
+        let mut turn = Turn::new(self.next_shard_queue, self.queue.shard_queues.len());
+        while !is_full && let Some(shard_queue) = turn.next(|range| self.next_due(range, due)) {
             let aggregates = self.aggregates(shard_queue);
             let is_other_kind = if aggregates { builder.plain_records() > 0 } else { !builder.aggregates.is_empty() };
             if is_other_kind {
@@ -78,15 +96,14 @@ impl<T: Token, W> Machine<T, W> {
             } else {
                 self.add_records(now, shard_queue, &mut builder)
             };
+            if is_full {
+                self.next_shard_queue = shard_queue;
+            }
             if shard_queue == ANY_SHARD {
                 takes_waiting = true;
                 // Some of its records may have gone to shards with a pace.
                 due.for_release |= self.begin_release(now);
             }
-            self.next_shard_queue = shard_queue;
-        }
-        if !is_full {
-            self.next_shard_queue = start;
         }
         self.end_turn(due, is_full || leaves_others);
         let RequestBuilder { untracked, records, aggregates, ids, .. } = builder;

@@ -65,11 +65,6 @@ impl ShardQueues {
         self.map.as_ref()?.get(index.checked_sub(1)?)
     }
 
-    /// Whether the shards of the stream are known.
-    pub(crate) fn has_map(&self) -> bool {
-        self.map.is_some()
-    }
-
     pub(crate) fn map_version(&self) -> u32 {
         self.map_version
     }

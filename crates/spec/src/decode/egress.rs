@@ -73,7 +73,10 @@ pub(super) static EGRESS: Shape = Shape::new(
             "maxOutstandingRecords",
             Takes::Integer { min: 1, max: u32::MAX },
             "maxOutstandingRecords: 1000",
-            "Maximum number of records that wait for the service. When it is reached, functions are slowed down.",
+            "Maximum number of records of one stream that are queued to be written or are being written. Further records \
+             that functions send wait in memory: functions are called until 100 000 records, or 64 MiB, of all egresses are \
+             not stored, and what they send in their last calls comes on top. All shards of the stream share the maximum. \
+             About 150 per shard are enough to write shards at their limits.",
         )
         .in_units("records")
         .default("1000")

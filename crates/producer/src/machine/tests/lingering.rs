@@ -220,3 +220,25 @@ fn while_a_sender_waits_for_room_half_of_what_may_be_outstanding_is_a_full_reque
     // The other half waits for the records of its key.
     rig.nothing_to_send();
 }
+
+#[test]
+fn a_batch_that_has_room_ends_the_wait_of_its_sender_and_one_of_which_nothing_is_queued_does_not() {
+    const TOO_MUCH: usize = usize::MAX / 2;
+    let run = |rig: &mut Rig, key: &str| {
+        let mut rest = vec![record(key, 10)].into_iter();
+        rig.machine.queue_run(rig.now, &mut rest, "run").0
+    };
+    let few = || Settings { max_outstanding_records: count(4), ..plain() };
+    let (mut rig, _first) = busy(HOUR, few());
+    rig.send(&["a"]);
+    assert!(!rig.machine.admits(TOO_MUCH));
+    assert_eq!(run(&mut rig, "b"), 1);
+    // Only while a sender waits are two records enough.
+    rig.nothing_to_send();
+
+    let (mut rig, _first) = busy(HOUR, few());
+    rig.send(&["a", "b"]);
+    assert!(!rig.machine.admits(TOO_MUCH));
+    assert_eq!(run(&mut rig, "0"), 0);
+    rig.request_of("ab");
+}

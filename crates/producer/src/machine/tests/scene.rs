@@ -207,11 +207,16 @@ impl Rig {
     /// Tells the machine which shards are open; they are numbered from `first` on.
     pub(super) fn list(&mut self, starts: &[u128], first: usize) {
         let ends = starts[1..].iter().map(|start| start - 1).chain([u128::MAX]);
-        let shard = |(number, (start, end)): (usize, (&u128, u128))| {
-            let range = HashKeyRange::new(HashKey::new(*start), HashKey::new(end)).unwrap();
-            Shard::new(shard_id(number), range, 1_u64.into())
-        };
-        let shards = (first..).zip(starts.iter().zip(ends)).map(shard);
+        let shards = (first..).zip(starts.iter().zip(ends)).map(|(number, (start, end))| (number, *start, end));
+        self.list_ranges(&shards.collect::<Vec<_>>());
+    }
+
+    /// Tells the machine which shards are open: their numbers and the first and last hash keys of their ranges.
+    pub(super) fn list_ranges(&mut self, shards: &[(usize, u128, u128)]) {
+        let shards = shards.iter().map(|(number, start, end)| {
+            let range = HashKeyRange::new(HashKey::new(*start), HashKey::new(*end)).unwrap();
+            Shard::new(shard_id(*number), range, 1_u64.into())
+        });
         self.machine.listed(self.now, Some(ShardMap::new(shards)));
         self.machine.check_invariants();
     }
