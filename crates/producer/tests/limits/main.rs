@@ -5,6 +5,7 @@ mod load;
 
 use std::{num::NonZeroU32, time::Duration};
 
+use fastrand::Rng;
 use statefun_kinesis_producer::{Aggregation, Order, Settings};
 
 use self::load::{Figures, Load};
@@ -69,5 +70,37 @@ fn records_in_any_order_and_aggregates_are_written_at_the_limits_too() {
         let figures = load.run();
         assert!(figures.share >= 0.85, "{figures}: {load:?}");
         assert!(figures.calls <= 10.1, "{figures}: {load:?}");
+    }
+}
+
+/// Any load is written in order, and neither waits for nothing nor is cut into small requests.
+#[test]
+fn whatever_the_load_it_takes_about_as_long_as_shards_keys_and_answers_need() {
+    for seed in 0..60 {
+        let mut random = Rng::with_seed(seed);
+        let shards = [1, 8, 64][random.usize(0..3)];
+        let keys = shards * random.usize(1..=300);
+        let records = random.usize(1..=8_000);
+        let most = NonZeroU32::new(random.u32(1..=3_000)).unwrap();
+        let settings = Settings {
+            max_outstanding_records: most,
+            max_in_flight_requests: NonZeroU32::new(random.u32(1..=16)).unwrap(),
+            linger: Duration::from_millis(random.u64(0..=20)),
+            aggregation: (random.u8(0..4) == 0).then(Aggregation::default),
+            seed: Some(seed),
+            ..Settings::default()
+        };
+        let throttled = if random.bool() { random.f64() * 0.02 } else { 0.0 };
+        let round_trip = Duration::from_millis(random.u64(0..=100));
+        let load = Load { settings, throttled, round_trip, ..Load::new(shards, keys, records) };
+        let figures = load.run();
+        // Each round takes a record of each key, or as many as may be outstanding.
+        let rounds = records.div_ceil(keys.min(most.get() as usize)) as u32;
+        let by_rounds = rounds * (round_trip + load.settings.linger + Duration::from_millis(5));
+        let by_shards = Duration::from_secs_f64(records as f64 / (shards as f64 * 1_000.0));
+        // Retries of keys that the others wait for.
+        let retries = Duration::from_millis(150) * figures.total.retried_records.div_ceil(10) as u32;
+        let longest = by_rounds.max(by_shards) * 3 / 2 + retries + Duration::from_secs(1);
+        assert!(figures.took <= longest, "seed {seed}: {figures}, more than {longest:?}: {load:?}");
     }
 }
