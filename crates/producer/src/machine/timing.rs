@@ -34,6 +34,9 @@ pub(super) struct Releases {
     next: Option<Instant>,
     /// The last request of the present one was full: the next request goes on with it.
     is_running: bool,
+    /// About how many shards have records in each release. It falls slowly: were the next release late only because few
+    /// records have come back for this one, the records of all shards would wait for it, and no others find room.
+    shards: usize,
 }
 
 /// When a request that is built now takes records, by what they wait for.
@@ -108,12 +111,14 @@ impl<T: Token, W> Machine<T, W> {
 
     /// Begins the next release if it is time, and returns whether one is running.
     pub(super) fn begin_release(&mut self, now: Instant) -> bool {
-        let shards = self.queue.shard_queues.waiting(Waiting::ForRelease).len();
-        if shards > 0 && !self.releases.is_running && self.releases.next.is_none_or(|next| next <= now) {
-            self.releases =
-                Releases { next: Some(now.saturating_add(self.release_interval(shards))), is_running: true };
+        let waiting = self.queue.shard_queues.waiting(Waiting::ForRelease).len();
+        if waiting > 0 && !self.releases.is_running && self.releases.next.is_none_or(|next| next <= now) {
+            let before = self.releases.shards;
+            let shards = waiting.max(before - before.div_ceil(4));
+            let next = Some(now.saturating_add(self.release_interval(shards)));
+            self.releases = Releases { next, is_running: true, shards };
         }
-        shards > 0 && self.releases.is_running
+        waiting > 0 && self.releases.is_running
     }
 
     /// Takes note that a shard has throttled a record, and returns when the next release begins: the record is retried then.
@@ -122,8 +127,8 @@ impl<T: Token, W> Machine<T, W> {
         match self.releases.next {
             Some(next) if next > now => next,
             _ => {
-                let next = now.saturating_add(self.release_interval(1));
-                self.releases = Releases { next: Some(next), is_running: false };
+                let next = now.saturating_add(self.release_interval(self.releases.shards.max(1)));
+                (self.releases.next, self.releases.is_running) = (Some(next), false);
                 next
             }
         }

@@ -44,6 +44,19 @@ fn records_that_are_throttled_at_random_cost_little() {
 }
 
 #[test]
+fn records_that_are_throttled_at_random_do_not_keep_others_out_of_the_queue() {
+    // So few keys or outstanding records that they limit the rate.
+    for keys in [1_000, 6_400] {
+        let load = Load::new(64, keys, 100_000);
+        let settings = Settings { max_outstanding_records: NonZeroU32::new(1_000).unwrap(), ..load.settings.clone() };
+        let load = Load { settings, ..load };
+        let without = load.run();
+        let with = Load { throttled: 0.005, ..load }.run();
+        assert!(with.share >= 0.65 * without.share, "{with} instead of {without}");
+    }
+}
+
+#[test]
 fn large_records_are_written_at_the_bytes_that_the_shards_take() {
     for (shards, keys) in [(1, 1_000), (8, 1_000), (64, 3_200)] {
         // 102 records of 10 KiB are a second's worth of a shard.
