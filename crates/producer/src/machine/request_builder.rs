@@ -123,6 +123,9 @@ impl<T: Token, W> Machine<T, W> {
 
     /// The first shard queue in a range whose records are due.
     fn next_due(&self, range: Range<usize>, due: Due) -> Option<usize> {
+        if range.is_empty() {
+            return None;
+        }
         let shard_queues = &self.queue.shard_queues;
         if range.contains(&ANY_SHARD) && self.is_any_shard_due(due) {
             return Some(ANY_SHARD);
