@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use md5::{Digest, Md5};
-use statefun_kinesis_types::{HashKey, HashKeyRange, InvalidValue, PartitionKey};
+use statefun_kinesis_types::{HashKey, HashKeyRange, PartitionKey};
 
 use crate::{
     DIGEST_BYTES, MAGIC, OVERHEAD_BYTES,
@@ -66,9 +66,16 @@ pub enum Corrupt {
         /// How many entries the table has.
         entries: usize,
     },
-    /// A key that no record can have.
-    #[error("the aggregated record has a key that cannot be one")]
-    Key(#[source] InvalidValue),
+    /// A user record names an entry of a table that is not a valid key.
+    #[error("user record {index} of the aggregated record names {table} {named}, which is not a valid key")]
+    InvalidKey {
+        /// The place of the user record in the aggregate, from 0.
+        index: u64,
+        /// Which table: `partition key` or `explicit hash key`.
+        table: &'static str,
+        /// The entry that the record names, from 0.
+        named: u64,
+    },
 }
 
 impl From<Malformed> for Corrupt {
@@ -101,15 +108,16 @@ const NONE: u32 = u32::MAX;
 
 impl Aggregate {
     fn parse(data: &Bytes, start: usize, end: usize) -> Result<Self, Corrupt> {
-        let (mut partition_keys, mut hash_keys, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut partition_keys, mut hash_keys) = (Table::new("partition key"), Table::new("explicit hash key"));
+        let mut entries = Vec::new();
         let mut message = Fields::new(data, start, end);
         while let Some(field) = message.next()? {
             match field {
                 Field { number: 1, value: Value::Bytes(start, end) } => {
-                    partition_keys.push(text(&data[start..end])?.parse().map_err(Corrupt::Key)?);
+                    partition_keys.push(partition_key(&data[start..end]));
                 }
                 Field { number: 2, value: Value::Bytes(start, end) } => {
-                    hash_keys.push(hash_key(text(&data[start..end])?).map_err(Corrupt::Key)?);
+                    hash_keys.push(hash_key(&data[start..end]));
                 }
                 Field { number: 3, value: Value::Bytes(start, end) } => {
                     entries.push(RawEntry::parse(Fields::new(data, start, end))?);
@@ -119,9 +127,9 @@ impl Aggregate {
             }
         }
         // A writer may put its tables behind its records.
-        let entries = (0..).zip(entries).map(|(index, raw)| raw.resolve(index, partition_keys.len(), hash_keys.len()));
+        let entries = (0..).zip(entries).map(|(index, raw)| raw.resolve(index, &partition_keys, &hash_keys));
         let entries = entries.collect::<Result<_, _>>()?;
-        Ok(Self { data: data.clone(), partition_keys, hash_keys, entries })
+        Ok(Self { data: data.clone(), partition_keys: partition_keys.keys, hash_keys: hash_keys.keys, entries })
     }
 
     /// How many user records there are.
@@ -230,6 +238,46 @@ impl UserRecord {
     }
 }
 
+/// A table of keys. A writer may put keys into it that no record names, so that only a key that is named has to be valid.
+#[derive(Debug)]
+struct Table<K> {
+    name: &'static str,
+    /// The valid keys.
+    keys: Vec<K>,
+    /// The entries that are not valid keys, in rising order.
+    invalid: Vec<u64>,
+}
+
+impl<K> Table<K> {
+    fn new(name: &'static str) -> Self {
+        Self { name, keys: Vec::new(), invalid: Vec::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len() + self.invalid.len()
+    }
+
+    fn push(&mut self, key: Option<K>) {
+        match key {
+            Some(key) => self.keys.push(key),
+            None => self.invalid.push(self.len() as u64),
+        }
+    }
+
+    /// The place among the valid keys of an entry that a user record names.
+    fn place(&self, named: u64, index: u32) -> Result<u32, Corrupt> {
+        let (index, table) = (index.into(), self.name);
+        if named >= self.len() as u64 {
+            return Err(Corrupt::NoSuchKey { index, table, named, entries: self.len() });
+        }
+        match self.invalid.binary_search(&named) {
+            Ok(_) => Err(Corrupt::InvalidKey { index, table, named }),
+            // A message has fewer entries than bytes, and those are counted in 32 bits.
+            Err(before) => Ok((named - before as u64) as u32),
+        }
+    }
+}
+
 /// A user record as the message has it. Of a field that stands there twice, the last one counts.
 #[derive(Clone, Copy, Debug, Default)]
 struct RawEntry {
@@ -253,30 +301,32 @@ impl RawEntry {
         Ok(entry)
     }
 
-    fn resolve(self, index: u32, partition_keys: usize, hash_keys: usize) -> Result<Entry, Corrupt> {
+    fn resolve(
+        self,
+        index: u32,
+        partition_keys: &Table<PartitionKey>,
+        hash_keys: &Table<HashKey>,
+    ) -> Result<Entry, Corrupt> {
         let missing = |what| Corrupt::Missing { index: index.into(), what };
-        let known = |table, named: u64, entries: usize| match u32::try_from(named) {
-            Ok(place) if (place as usize) < entries => Ok(place),
-            _ => Err(Corrupt::NoSuchKey { index: index.into(), table, named, entries }),
-        };
         let partition_key = self.partition_key.ok_or_else(|| missing("partition key"))?;
         let (start, end) = self.data.ok_or_else(|| missing("payload"))?;
         Ok(Entry {
             index,
-            partition_key: known("partition key", partition_key, partition_keys)?,
-            hash_key: self.hash_key.map_or(Ok(NONE), |named| known("explicit hash key", named, hash_keys))?,
+            partition_key: partition_keys.place(partition_key, index)?,
+            hash_key: self.hash_key.map_or(Ok(NONE), |named| hash_keys.place(named, index))?,
             start,
             end,
         })
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Corrupt> {
-    std::str::from_utf8(bytes).map_err(|_| Corrupt::Malformed)
+fn partition_key(bytes: &[u8]) -> Option<PartitionKey> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
 /// Other writers take leading zeros for harmless, as Java's `BigInteger` does.
-fn hash_key(text: &str) -> Result<HashKey, InvalidValue> {
+fn hash_key(bytes: &[u8]) -> Option<HashKey> {
+    let text = std::str::from_utf8(bytes).ok()?;
     let plain = text.trim_start_matches('0');
-    if plain.is_empty() && !text.is_empty() { Ok(HashKey::MIN) } else { plain.parse() }
+    if plain.is_empty() && !text.is_empty() { Some(HashKey::MIN) } else { plain.parse().ok() }
 }

@@ -20,7 +20,7 @@ impl KinesisAdmin for AwsKinesis {
             .stream_name(name.as_str())
             .shard_count(i32::try_from(shards).unwrap_or(i32::MAX))
             .stream_mode_details(provisioned);
-        request.send().await.map_err(|error| call.failed(error))?;
+        request.send().await.map_err(|error| self.failed(&call, error))?;
         Ok(())
     }
 
@@ -28,7 +28,7 @@ impl KinesisAdmin for AwsKinesis {
         let call = Call::on_stream(Operation::DeleteStream, stream);
         let (name, arn) = name_and_arn(stream);
         let request = self.sdk.delete_stream().set_stream_name(name).set_stream_arn(arn);
-        request.send().await.map_err(|error| call.failed(error))?;
+        request.send().await.map_err(|error| self.failed(&call, error))?;
         Ok(())
     }
 
@@ -40,7 +40,7 @@ impl KinesisAdmin for AwsKinesis {
             // Older servers have no token; there the next page begins after the last name.
             let last = names.last().filter(|_| token.is_none()).map(StreamName::to_string);
             let request = self.sdk.list_streams().set_next_token(token).set_exclusive_start_stream_name(last);
-            let output = request.send().await.map_err(|error| call.failed(error))?;
+            let output = request.send().await.map_err(|error| self.failed(&call, error))?;
             let page = answer::stream_names(&output).map_err(|invalid| call.makes_no_sense(invalid))?;
             let came_forward = !page.is_empty();
             names.extend(page);
@@ -67,7 +67,7 @@ impl KinesisAdmin for AwsKinesis {
             .set_stream_arn(arn)
             .shard_to_split(shard.as_str())
             .new_starting_hash_key(new_starting_hash_key.to_string());
-        request.send().await.map_err(|error| call.failed(error))?;
+        request.send().await.map_err(|error| self.failed(&call, error))?;
         Ok(())
     }
 
@@ -81,7 +81,7 @@ impl KinesisAdmin for AwsKinesis {
             .set_stream_arn(arn)
             .shard_to_merge(shard.as_str())
             .adjacent_shard_to_merge(adjacent.as_str());
-        request.send().await.map_err(|error| call.failed(error))?;
+        request.send().await.map_err(|error| self.failed(&call, error))?;
         Ok(())
     }
 }

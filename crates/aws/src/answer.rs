@@ -41,6 +41,11 @@ impl Invalid {
         Self { field, problem: Problem::Absent }
     }
 
+    /// Whether the field is absent, rather than invalid.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self.problem, Problem::Absent)
+    }
+
     fn unknown(field: &'static str, shown: impl fmt::Display) -> Self {
         Self { field, problem: Problem::Unknown(shown.to_string()) }
     }
@@ -58,12 +63,21 @@ impl fmt::Display for Invalid {
 
 type Read<T> = Result<T, Invalid>;
 
+/// Parses a required field. The SDK gives a missing one as an empty text, and none of them can be empty.
 fn parse<T: FromStr<Err = InvalidValue>>(field: &'static str, text: &str) -> Read<T> {
+    if text.is_empty() {
+        return Err(Invalid::absent(field));
+    }
     text.parse().map_err(|invalid| Invalid { field, problem: Problem::NotA(invalid) })
 }
 
 fn parse_some<T: FromStr<Err = InvalidValue>>(field: &'static str, text: Option<&str>) -> Read<Option<T>> {
-    text.map(|text| parse(field, text)).transpose()
+    present(text).map(|text| parse(field, text)).transpose()
+}
+
+/// An optional field. Some services write an empty text for none.
+fn present<T: AsRef<str>>(text: Option<T>) -> Option<T> {
+    text.filter(|text| !text.as_ref().is_empty())
 }
 
 /// Converts a time. The protocol writes times as fractions of seconds, which may be slightly below the original
@@ -84,7 +98,14 @@ fn hash_range(range: Option<&sdk::HashKeyRange>) -> Read<HashKeyRange> {
 pub(crate) fn stream_summary(output: DescribeStreamSummaryOutput) -> Read<StreamSummary> {
     let summary = output.stream_description_summary.ok_or(Invalid::absent("StreamDescriptionSummary"))?;
     let arn: StreamArn = parse("StreamARN", summary.stream_arn())?;
+    // The SDK gives a missing time as 1970, and missing numbers as 0. A creation in 1970 would make this another stream.
     let created = time("StreamCreationTimestamp", summary.stream_creation_timestamp())?;
+    if created == Timestamp::EPOCH {
+        return Err(Invalid::absent("StreamCreationTimestamp"));
+    }
+    if summary.retention_period_hours() == 0 {
+        return Err(Invalid::absent("RetentionPeriodHours"));
+    }
     let open_shards = usize::try_from(summary.open_shard_count())
         .map_err(|_| Invalid::unknown("OpenShardCount", summary.open_shard_count()))?;
     let mut read = StreamSummary::new(arn, created, open_shards);
@@ -165,7 +186,7 @@ fn stream_consumer(name: &str, arn: &str, status: &sdk::ConsumerStatus, created:
 
 pub(crate) fn consumer_page(output: ListStreamConsumersOutput) -> Read<ConsumerPage> {
     let consumers = output.consumers().iter().map(consumer).collect::<Read<_>>()?;
-    Ok(ConsumerPage::new(consumers, output.next_token.map(PageToken::new)))
+    Ok(ConsumerPage::new(consumers, present(output.next_token).map(PageToken::new)))
 }
 
 pub(crate) fn subscription_event(event: sdk::SubscribeToShardEvent) -> Read<SubscriptionEvent> {
@@ -173,7 +194,8 @@ pub(crate) fn subscription_event(event: sdk::SubscribeToShardEvent) -> Read<Subs
     let children = event.child_shards.unwrap_or_default().iter().map(child_shard).collect::<Read<_>>()?;
     let behind = u64::try_from(event.millis_behind_latest)
         .map_err(|_| Invalid::unknown("MillisBehindLatest", event.millis_behind_latest))?;
-    // At the end of a shard there is no sequence number, which the SDK returns as an empty string.
+    // At the end of a shard there is no sequence number, which the SDK returns as an empty string. So it does where the
+    // number is missing; whoever reads the event finds out which it is.
     if event.continuation_sequence_number.is_empty() {
         return Ok(SubscriptionEvent::end(records, children));
     }
@@ -182,8 +204,9 @@ pub(crate) fn subscription_event(event: sdk::SubscribeToShardEvent) -> Read<Subs
 }
 
 pub(crate) fn shard_page(output: ListShardsOutput) -> Read<ShardPage> {
-    let shards = output.shards().iter().map(shard).collect::<Read<_>>()?;
-    Ok(ShardPage::new(shards, output.next_token.map(PageToken::new)))
+    let shards = output.shards.ok_or(Invalid::absent("Shards"))?;
+    let shards = shards.iter().map(shard).collect::<Read<_>>()?;
+    Ok(ShardPage::new(shards, present(output.next_token).map(PageToken::new)))
 }
 
 fn shard(shard: &sdk::Shard) -> Read<Shard> {
@@ -201,14 +224,14 @@ fn shard(shard: &sdk::Shard) -> Read<Shard> {
 }
 
 pub(crate) fn shard_iterator(output: GetShardIteratorOutput) -> Read<ShardIterator> {
-    output.shard_iterator.map(ShardIterator::new).ok_or(Invalid::absent("ShardIterator"))
+    present(output.shard_iterator).map(ShardIterator::new).ok_or(Invalid::absent("ShardIterator"))
 }
 
 pub(crate) fn record_page(output: GetRecordsOutput) -> Read<RecordPage> {
     let records = output.records.into_iter().map(record).collect::<Read<_>>()?;
     let behind = output.millis_behind_latest.unwrap_or(0);
     let behind = u64::try_from(behind).map_err(|_| Invalid::unknown("MillisBehindLatest", behind))?;
-    let next = output.next_shard_iterator.map(ShardIterator::new);
+    let next = present(output.next_shard_iterator).map(ShardIterator::new);
     let mut page = RecordPage::new(records, next, Duration::from_millis(behind));
     page.child_shards = output.child_shards.unwrap_or_default().iter().map(child_shard).collect::<Read<_>>()?;
     Ok(page)
@@ -216,9 +239,7 @@ pub(crate) fn record_page(output: GetRecordsOutput) -> Read<RecordPage> {
 
 fn record(record: sdk::Record) -> Read<Record> {
     let arrival = record.approximate_arrival_timestamp.as_ref();
-    let partition_key: Option<PartitionKey> =
-        // An empty key stands for a missing one, because no record can be put with an empty key.
-        parse_some("Records.PartitionKey", record.partition_key.as_deref().filter(|key| !key.is_empty()))?;
+    let partition_key: Option<PartitionKey> = parse_some("Records.PartitionKey", record.partition_key.as_deref())?;
     Ok(Record::new(
         parse("Records.SequenceNumber", &record.sequence_number)?,
         partition_key,
@@ -236,6 +257,9 @@ fn child_shard(child: &sdk::ChildShard) -> Read<ChildShard> {
 }
 
 pub(crate) fn put_outcomes(output: PutRecordsOutput, expected: usize) -> Read<Vec<PutOutcome>> {
+    if output.records.is_empty() && expected > 0 {
+        return Err(Invalid::absent("Records"));
+    }
     if output.records.len() != expected {
         // The results could not be assigned to their records then.
         let shown = format_args!("{} outcomes for {expected} records", output.records.len()).to_string();
@@ -245,11 +269,11 @@ pub(crate) fn put_outcomes(output: PutRecordsOutput, expected: usize) -> Read<Ve
 }
 
 fn put_outcome(entry: sdk::PutRecordsResultEntry) -> Read<PutOutcome> {
-    if let Some(code) = entry.error_code {
+    if let Some(code) = present(entry.error_code) {
         let message = entry.error_message.unwrap_or_default();
         return Ok(Err(PutFailure::new(code::kind_of_entry(&code), code, message)));
     }
-    match (entry.shard_id, entry.sequence_number) {
+    match (present(entry.shard_id), present(entry.sequence_number)) {
         (Some(shard), Some(number)) => Ok(Ok(Placement {
             shard: parse("Records.ShardId", &shard)?,
             sequence_number: parse("Records.SequenceNumber", &number)?,

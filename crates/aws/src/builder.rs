@@ -1,16 +1,17 @@
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use aws_config::{SdkConfig, identity::IdentityCache};
 use aws_sdk_kinesis::config::{
     Builder as ServiceConfigBuilder, Config as ServiceConfig, SharedHttpClient, retry::RetryConfig,
     timeout::TimeoutConfig,
 };
+use statefun_kinesis_client::SystemClock;
 use statefun_kinesis_types::{AwsCredentials, AwsRegion};
 
 use crate::{
     AwsKinesis, BuildError,
     connections::bounded_connections,
-    credentials::{check_credentials, credentials_provider},
+    credentials::{check_credentials, credentials},
     endpoint::check_endpoint,
     profile::Profile,
     region::find_region,
@@ -32,10 +33,6 @@ pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// The service sends an event every few seconds, also without records, but does not document how often. After a silence
 /// of many times that length the connection is considered broken.
 pub const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Time limit for loading credentials from all sources, including retries: about as long as the SDK allows when its
-/// retries are on.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(22);
 
 /// Builds an [`AwsKinesis`]; see [`AwsKinesis::builder`].
 #[derive(Clone, Debug)]
@@ -167,7 +164,7 @@ impl AwsKinesisBuilder {
         let profile = Profile::of(&self.credentials).await?;
         check_credentials(&self.credentials)?;
         let region = find_region(&self.region, &profile, self.ask_instance_for_region, &sdk).await?;
-        let credentials = credentials_provider(&self.credentials, &profile, region.clone(), &sdk).await;
+        let credentials = credentials(&self.credentials, &profile, &region, &sdk, Arc::new(SystemClock));
 
         let mut loader = sdk.loader(region);
         if let Some(endpoint) = endpoint {
@@ -177,16 +174,12 @@ impl AwsKinesisBuilder {
         if let Some(name) = profile.name {
             loader = loader.profile_files(profile.files).profile_name(name);
         }
-        if let Some(credentials) = credentials {
-            loader = loader.credentials_provider(credentials);
-        }
-        // Set explicitly, because the identity cache would derive a short limit from the retries that `service_config`
-        // turns off.
-        loader = loader.identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT).build());
+        // The SDK asks for each call, because its own cache would fail calls whose credentials are still good.
+        loader = loader.credentials_provider(credentials.clone()).identity_cache(IdentityCache::no_cache());
 
         let config = self.service_config(&loader.load().await)?;
         let client = AwsKinesis::new(aws_sdk_kinesis::Client::from_conf(config));
-        Ok(AwsKinesis { event_timeout: self.event_timeout, ..client })
+        Ok(AwsKinesis { event_timeout: self.event_timeout, credentials: Some(credentials), ..client })
     }
 
     /// The URL of the server in place of the region's; `None` for AWS itself.

@@ -1,18 +1,23 @@
-use std::{fmt, time::Duration};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::{
     Client,
+    error::{ProvideErrorMetadata, SdkError},
     primitives::{Blob, DateTime},
     types::{self as sdk, PutRecordsRequestEntry, ShardFilterType, ShardIteratorType},
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use statefun_kinesis_client::{
-    Error, ErrorKind, KinesisClient, Operation, PutOutcome, RecordPage, Result, ShardFilter, ShardIterator, ShardPage,
-    ShardPageRequest, StreamSummary,
+    Error, ErrorKind, Fault, KinesisClient, Operation, PutOutcome, RecordPage, Result, ShardFilter, ShardIterator,
+    ShardPage, ShardPageRequest, StreamSummary,
 };
 use statefun_kinesis_types::{PutRecord, ShardId, StartPosition, StreamRef, Timestamp};
 
-use crate::{AwsKinesisBuilder, EVENT_TIMEOUT, answer, failure::Call, record_page::PageReader};
+use crate::{
+    AwsKinesisBuilder, CredentialsStatus, EVENT_TIMEOUT, answer, failure::Call, kept_credentials::KeptCredentials,
+    record_page::PageReader,
+};
 
 /// A client of Kinesis Data Streams that uses the AWS SDK. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -20,6 +25,8 @@ pub struct AwsKinesis {
     pub(crate) sdk: Client,
     /// Time limit between two events of a subscription.
     pub(crate) event_timeout: Duration,
+    /// The credentials of a client that the builder made; those of other clients are the SDK's business.
+    pub(crate) credentials: Option<KeptCredentials>,
 }
 
 impl AwsKinesis {
@@ -33,7 +40,26 @@ impl AwsKinesis {
     /// Turn its retries off (`RetryConfig::disabled()`): the layers above this crate retry too, and the attempts would
     /// multiply.
     pub fn new(sdk: Client) -> Self {
-        Self { sdk, event_timeout: EVENT_TIMEOUT }
+        Self { sdk, event_timeout: EVENT_TIMEOUT, credentials: None }
+    }
+
+    /// How the credentials are doing; `None` for a client that was made [from one of the SDK's](Self::new).
+    pub fn credentials(&self) -> Option<CredentialsStatus> {
+        self.credentials.as_ref().map(KeptCredentials::status)
+    }
+
+    /// Converts the error of a call. Credentials that may be at fault are loaded anew before the next call.
+    pub(crate) fn failed<E>(&self, call: &Call<'_>, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        let error = call.failed(error);
+        if let Some(credentials) = &self.credentials
+            && matches!(error.kind().treatment().fault, Fault::Credentials | Fault::Clock)
+        {
+            credentials.rejected();
+        }
+        error
     }
 
     /// The region for which requests are signed.
@@ -81,7 +107,7 @@ impl KinesisClient for AwsKinesis {
         let call = Call::on_stream(Operation::DescribeStreamSummary, stream);
         let (name, arn) = name_and_arn(stream);
         let request = self.sdk.describe_stream_summary().set_stream_name(name).set_stream_arn(arn);
-        let output = request.send().await.map_err(|error| call.failed(error))?;
+        let output = request.send().await.map_err(|error| self.failed(&call, error))?;
         answer::stream_summary(output).map_err(|invalid| call.makes_no_sense(invalid))
     }
 
@@ -107,7 +133,7 @@ impl KinesisClient for AwsKinesis {
                 .next_token(token.as_str())
                 .set_max_results(max_results.map(|most| most.get().into())),
         };
-        let output = request.send().await.map_err(|error| call.failed(error))?;
+        let output = request.send().await.map_err(|error| self.failed(&call, error))?;
         answer::shard_page(output).map_err(|invalid| call.makes_no_sense(invalid))
     }
 
@@ -133,7 +159,7 @@ impl KinesisClient for AwsKinesis {
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(number.to_string()),
         };
-        let output = request.send().await.map_err(|error| call.failed(error))?;
+        let output = request.send().await.map_err(|error| self.failed(&call, error))?;
         answer::shard_iterator(output).map_err(|invalid| call.makes_no_sense(invalid))
     }
 
@@ -144,11 +170,12 @@ impl KinesisClient for AwsKinesis {
         let request = self.sdk.get_records().shard_iterator(iterator.as_str()).limit(limit);
         let reader = PageReader::default();
         let output = request.customize().interceptor(reader.clone()).send().await;
-        let output = output.map_err(|error| call.failed(error))?;
+        let output = output.map_err(|error| self.failed(&call, error))?;
         match reader.take() {
-            Some(page) => Ok(page),
-            None => answer::record_page(output).map_err(|invalid| call.makes_no_sense(invalid)),
+            Some(page) => page,
+            None => answer::record_page(output),
         }
+        .map_err(|invalid| call.makes_no_sense(invalid))
     }
 
     async fn put_records(&self, stream: &StreamRef, records: &[PutRecord]) -> Result<Vec<PutOutcome>> {
@@ -160,7 +187,7 @@ impl KinesisClient for AwsKinesis {
         })?;
         let (name, arn) = name_and_arn(stream);
         let request = self.sdk.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(entries));
-        let output = request.send().await.map_err(|error| call.failed(error))?;
+        let output = request.send().await.map_err(|error| self.failed(&call, error))?;
         answer::put_outcomes(output, records.len()).map_err(|invalid| call.makes_no_sense(invalid))
     }
 }
@@ -500,7 +527,9 @@ mod tests {
         #[track_caller]
         fn check<T: std::fmt::Debug>(field: &str, result: (String, Value, Result<T>)) {
             let error = result.2.expect_err(field);
-            assert_eq!(error.kind(), ErrorKind::Unexpected, "{error}");
+            let is_absent = error.to_string().contains("the answer has no `");
+            let kind = if is_absent { ErrorKind::Incomplete } else { ErrorKind::Unexpected };
+            assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(&format!("`{field}`")), "{field}: {error}");
         }
         let changed = |key: &str, value: Value| {
@@ -514,6 +543,9 @@ mod tests {
             ("StreamARN", json!("orders")),
             ("StreamName", json!("a name")),
             ("StreamStatus", json!("SLEEPING")),
+            ("StreamARN", json!("")),
+            ("StreamCreationTimestamp", Value::Null),
+            ("RetentionPeriodHours", Value::Null),
             ("RetentionPeriodHours", json!(-1)),
             ("OpenShardCount", json!(-1)),
             ("MaxRecordSizeInKiB", json!(-1)),
@@ -535,7 +567,8 @@ mod tests {
         let list = async |c: AwsKinesis| c.list_shards(&name(), first.clone()).await;
         for (field, key, value) in [
             ("ShardId", "ShardId", json!("a shard")),
-            ("ParentShardId", "ParentShardId", json!("")),
+            ("ShardId", "ShardId", json!("")),
+            ("ParentShardId", "ParentShardId", json!("?")),
             ("AdjacentParentShardId", "AdjacentParentShardId", json!("?")),
             ("HashKeyRange", "HashKeyRange", Value::Null),
             ("HashKeyRange", "HashKeyRange", json!({"StartingHashKey": "2", "EndingHashKey": "1"})),
@@ -552,6 +585,8 @@ mod tests {
 
         let iterator = async |c: AwsKinesis| c.get_shard_iterator(&name(), &shard(), StartPosition::Latest).await;
         check("ShardIterator", call(json!({}), iterator).await);
+        check("ShardIterator", call(json!({"ShardIterator": ""}), iterator).await);
+        check("ShardIterator", call(json!({"ShardIterator": null}), iterator).await);
 
         let record_with = |key: &str, value: Value| {
             let mut record =
@@ -562,6 +597,9 @@ mod tests {
         let get = async |c: AwsKinesis| c.get_records(&ShardIterator::new("i"), 10).await;
         for (key, value) in [
             ("SequenceNumber", json!("seven")),
+            ("SequenceNumber", json!("")),
+            ("SequenceNumber", Value::Null),
+            ("Data", Value::Null),
             ("ApproximateArrivalTimestamp", Value::Null),
             ("PartitionKey", json!("x".repeat(257))),
         ] {
@@ -571,10 +609,32 @@ mod tests {
 
         let records = [PutRecord::new("k".parse().unwrap(), "x")];
         let put = async |c: AwsKinesis| c.put_records(&name(), &records).await;
+        check("Records", call(json!({}), put).await);
         check("Records", call(json!({"Records": []}), put).await);
+        check("Records", call(json!({}), get).await);
+        check("Records", call(json!({"Records": null, "NextShardIterator": "n"}), get).await);
+        check("Shards", call(json!({}), list).await);
+        check("Shards", call(json!({"NextToken": "n"}), list).await);
         check("Records.ShardId", call(json!({"Records": [{"SequenceNumber": "1"}]}), put).await);
         let no_number = json!({"Records": [{"ShardId": "shardId-000000000003"}]});
         check("Records.SequenceNumber", call(no_number, put).await);
+    }
+
+    #[tokio::test]
+    async fn an_empty_optional_field_is_an_absent_one() {
+        let get = async |c: AwsKinesis| c.get_records(&ShardIterator::new("i"), 10).await;
+        for next in [json!(""), Value::Null] {
+            let (_, _, page) = call(json!({"Records": [], "NextShardIterator": next}), get).await;
+            assert_eq!(page.unwrap().next_iterator, None);
+        }
+        let shard = json!({"ShardId": "shardId-000000000003", "ParentShardId": "", "AdjacentParentShardId": "",
+            "HashKeyRange": {"StartingHashKey": "1", "EndingHashKey": "2"},
+            "SequenceNumberRange": {"StartingSequenceNumber": "51", "EndingSequenceNumber": ""}});
+        let first = ShardPageRequest::First { filter: ShardFilter::FromTrimHorizon, max_results: None };
+        let list = async |c: AwsKinesis| c.list_shards(&name(), first.clone()).await;
+        let (_, _, page) = call(json!({"Shards": [shard], "NextToken": "", "Unknown": [7]}), list).await;
+        let page = page.unwrap();
+        assert_eq!((page.next, page.shards[0].parents().count(), page.shards[0].is_open()), (None, 0, true));
     }
 
     #[test]

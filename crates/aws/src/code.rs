@@ -29,8 +29,6 @@ pub(crate) fn kind_of_code(code: &str) -> Option<ErrorKind> {
 
         "AccessDenied"
         | "AuthFailure"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
         | "IncompleteSignature"
         | "IncompleteSignatureException"
         | "InvalidAccessKeyId"
@@ -40,13 +38,12 @@ pub(crate) fn kind_of_code(code: &str) -> Option<ErrorKind> {
         | "MissingAuthenticationTokenException"
         | "NotAuthorized"
         | "OptInRequired"
-        | "RequestExpired"
-        | "RequestTimeTooSkewed"
         | "SignatureDoesNotMatch"
         | "SubscriptionRequiredException"
-        | "TokenRefreshRequired"
         | "UnauthorizedOperation"
         | "UnrecognizedClientException" => ErrorKind::AccessDenied,
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => ErrorKind::ExpiredCredentials,
+        "RequestExpired" | "RequestTimeTooSkewed" => ErrorKind::ClockSkew,
         "BandwidthLimitExceeded"
         | "PriorRequestNotComplete"
         | "RequestLimitExceeded"
@@ -80,11 +77,18 @@ pub(crate) fn kind_of_code(code: &str) -> Option<ErrorKind> {
     })
 }
 
+/// Whether the words of an error are about the time of the signature. Its code, InvalidSignatureException, is the same as for
+/// a wrong secret key.
+pub(crate) fn is_about_signature_time(words: &str) -> bool {
+    words.starts_with("Signature expired") || words.starts_with("Signature not yet current")
+}
+
 /// The kind of an error by its HTTP status, if its code is unknown (`named`) or missing. Without a code the answer may
 /// come from something other than Kinesis: a load balancer, a proxy, a wrong endpoint.
 pub(crate) fn kind_of_status(status: u16, named: bool) -> ErrorKind {
     match status {
-        401 | 403 => ErrorKind::AccessDenied,
+        // A proxy or a captive portal answers like this too, without a code.
+        401 | 403 if named => ErrorKind::AccessDenied,
         408 => ErrorKind::Timeout,
         429 => ErrorKind::Throttled,
         400..=499 if named => ErrorKind::InvalidArgument,

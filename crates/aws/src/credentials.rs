@@ -1,9 +1,10 @@
 //! Provides the credentials of a client.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use aws_config::{
     Region,
+    default_provider::credentials::DefaultCredentialsChain,
     profile::ProfileFileCredentialsProvider,
     sts::AssumeRoleProvider,
     web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider},
@@ -12,9 +13,10 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
+use statefun_kinesis_client::Clock;
 use statefun_kinesis_types::{AwsCredentials, Secret};
 
-use crate::{BuildError, profile::Profile, role::RoleCredentials, sdk::Sdk};
+use crate::{BuildError, kept_credentials::KeptCredentials, profile::Profile, role::RoleCredentials, sdk::Sdk};
 
 /// Default session name of a role, which appears in CloudTrail.
 const SESSION_NAME: &str = "statefun-kinesis";
@@ -34,16 +36,33 @@ pub(crate) fn check_credentials(credentials: &AwsCredentials) -> Result<(), Buil
     }
 }
 
-/// Returns the credentials provider of a client; `None` for the default chain, which the SDK provides itself. Does not
-/// load credentials yet.
-pub(crate) async fn credentials_provider(
+/// The credentials of a client. They are not loaded yet, and each load opens their source anew.
+pub(crate) fn credentials(
+    credentials: &AwsCredentials,
+    profile: &Profile,
+    region: &Region,
+    sdk: &Sdk,
+    clock: Arc<dyn Clock>,
+) -> KeptCredentials {
+    let parts = (credentials.clone(), profile.clone(), region.clone(), sdk.clone());
+    KeptCredentials::new(clock, move || {
+        let (credentials, profile, region, sdk) = parts.clone();
+        async move { source(&credentials, &profile, region, &sdk).await }
+    })
+}
+
+/// Opens the source of credentials.
+async fn source(
     credentials: &AwsCredentials,
     profile: &Profile,
     region: Region,
     sdk: &Sdk,
-) -> Option<SharedCredentialsProvider> {
-    Some(match credentials {
-        AwsCredentials::Default => return None,
+) -> SharedCredentialsProvider {
+    match credentials {
+        AwsCredentials::Default => {
+            let chain = DefaultCredentialsChain::builder().configure(sdk.provider(Some(region.clone()))).region(region);
+            SharedCredentialsProvider::new(chain.build().await)
+        }
         AwsCredentials::Profile { name, .. } => SharedCredentialsProvider::new(
             ProfileFileCredentialsProvider::builder()
                 .configure(&sdk.provider(Some(region)))
@@ -67,7 +86,7 @@ pub(crate) async fn credentials_provider(
             let role = assumed_role(role_arn, session_name.as_deref(), external_id.as_ref(), region, sdk);
             SharedCredentialsProvider::new(role.await)
         }
-    })
+    }
 }
 
 /// A provider of a role's credentials, assumed with the token in a file.
@@ -117,3 +136,6 @@ fn check_token(file: &Path) -> Result<(), BuildError> {
         Err(error) => refused(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ use statefun_kinesis_types::{ConsumerArn, ShardId};
 
 use crate::{
     answer::Invalid,
-    code::{kind_of_code, kind_of_status, kind_of_sts_code, sts_remedy, with_remedy},
+    code::{is_about_signature_time, kind_of_code, kind_of_status, kind_of_sts_code, sts_remedy, with_remedy},
     role::RoleFailed,
 };
 
@@ -77,7 +77,8 @@ impl<'a> Call<'a> {
 
     /// The error for an answer that the SDK accepted but this crate cannot use.
     pub(crate) fn makes_no_sense(&self, invalid: Invalid) -> Error {
-        self.error(ErrorKind::Unexpected, invalid)
+        let kind = if invalid.is_absent() { ErrorKind::Incomplete } else { ErrorKind::Unexpected };
+        self.error(kind, invalid)
     }
 
     /// Converts an error of the SDK.
@@ -162,6 +163,7 @@ impl<'a> Call<'a> {
     /// The error for an answer that reports an error.
     fn refused(&self, answer: Answer, code: Option<&str>, message: Option<&str>, source: Option<Source>) -> Error {
         let kind = match code {
+            Some(_) if message.is_some_and(is_about_signature_time) => ErrorKind::ClockSkew,
             Some(code) => kind_of_code(code).unwrap_or_else(|| kind_of_status(answer.status, true)),
             None => kind_of_status(answer.status, false),
         };
@@ -204,7 +206,10 @@ impl<'a> Call<'a> {
                     (ErrorKind::Timeout, "the source of the credentials did not answer in time")
                 }
                 CredentialsError::CredentialsNotLoaded(_) => (ErrorKind::AccessDenied, NO_CREDENTIALS),
-                _ => (ErrorKind::AccessDenied, BROKEN_CREDENTIALS),
+                _ if cause.is_some_and(|cause| says(cause, "SSO")) => (ErrorKind::AccessDenied, NO_SSO_SESSION),
+                CredentialsError::InvalidConfiguration(_) => (ErrorKind::AccessDenied, BROKEN_CREDENTIALS),
+                // A program that failed, an endpoint of the container that answered 500: the next time it may succeed.
+                _ => (ErrorKind::Unavailable, FAILED_SOURCE),
             }
         } else if cause.and_then(find::<ResolveEndpointError>).is_some() {
             (ErrorKind::InvalidArgument, "no endpoint belongs to this region and stream")
@@ -212,6 +217,8 @@ impl<'a> Call<'a> {
             (ErrorKind::Timeout, "no connection, or no answer over it, in time")
         } else if dispatch.is_user() {
             (ErrorKind::InvalidArgument, "the request could not be sent")
+        } else if cause.is_some_and(|cause| says(cause, "invalid peer certificate")) {
+            (ErrorKind::Unavailable, UNTRUSTED)
         } else {
             (ErrorKind::Unavailable, "no connection to the service, or it broke before the answer")
         };
@@ -252,6 +259,14 @@ const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_ACCESS_KEY_
 
 const BROKEN_CREDENTIALS: &str = "the AWS credentials could not be loaded; the causes below say from where";
 
+const FAILED_SOURCE: &str = "the source of the AWS credentials failed; the causes below say which, and why";
+
+const NO_SSO_SESSION: &str = "the AWS credentials could not be loaded from IAM Identity Center (SSO); renew the session \
+                              with `aws sso login`, with `--profile` if the profile is not the default one";
+
+const UNTRUSTED: &str = "the certificate of the server is not trusted; add its authority to the certificates of the system, \
+                         or name a file with it and all others in SSL_CERT_FILE (AWS_CA_BUNDLE is not read)";
+
 /// The cause why a request could not be sent. The SDK's own error only says "io error" or "other", so it is left out.
 fn source_of<E: StdError + Send + Sync + 'static>(dispatch: DispatchFailure) -> Option<Source> {
     let source = SdkError::<E, HttpResponse>::DispatchFailure(dispatch).into_source().ok()?;
@@ -286,6 +301,18 @@ fn is_timeout<E>(error: &SdkError<E, HttpResponse>) -> bool {
     }
 }
 
+/// Whether a cause in the chain says these words. It is for libraries that give no type for what went wrong.
+fn says(error: &ConnectorError, words: &str) -> bool {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if error.to_string().contains(words) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// Whether a chain has an error of this type that matches.
 fn has<E: StdError + 'static>(error: &ConnectorError, is: impl Fn(&E) -> bool) -> bool {
     let mut next = error.source();
@@ -302,8 +329,8 @@ const NO_CREDENTIALS_FOR_ROLE: &str = "no AWS credentials were found to assume t
                                        AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile by AWS_PROFILE, \
                                        or run under a role";
 
-const NO_TOKEN: &str = "the web identity token cannot be read; mount it where `tokenFile` says (on EKS, give the pod a \
-                        service account that is annotated with the role)";
+const NO_TOKEN: &str = "the web identity token cannot be read; mount it where `tokenFile` or AWS_WEB_IDENTITY_TOKEN_FILE \
+                        says (on EKS, give the pod a service account that is annotated with the role)";
 
 /// Finds the first error of a type in a chain.
 fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
@@ -322,6 +349,8 @@ fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {
 struct Answer {
     status: u16,
     request_id: Option<String>,
+    /// Where a redirect leads, without its query, which may have a secret in it.
+    location: Option<String>,
     retry_after: Option<Duration>,
     below: Option<Source>,
 }
@@ -332,18 +361,34 @@ impl Answer {
         let retry_after = header("x-amz-retry-after")
             .map(Duration::from_millis)
             .or_else(|| header("retry-after").map(Duration::from_secs));
-        Self { status: response.status().as_u16(), request_id, retry_after, below: None }
+        let status = response.status().as_u16();
+        let location = response.headers().get("location").filter(|_| (300..400).contains(&status)).map(shown_location);
+        Self { status, request_id, location, retry_after, below: None }
     }
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the service answered HTTP {}", self.status)?;
+        if let Some(location) = &self.location {
+            write!(f, ", a redirect to {location}")?;
+        }
         match &self.request_id {
             Some(id) => write!(f, ", request id {id}"),
             None => Ok(()),
         }
     }
+}
+
+/// The address of a redirect as a message shows it: on one line, cut when long, without user and query.
+fn shown_location(location: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let address = location.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{host}{path}").chars().take(MAX_CHARS).flat_map(char::escape_debug).collect()
 }
 
 impl StdError for Answer {

@@ -38,18 +38,19 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, SeqAccess, Visitor},
 };
+use serde_json::Value;
 use statefun_kinesis_client::{RecordPage, ShardIterator};
 use statefun_kinesis_types::{PartitionKey, Record};
 
-use crate::answer;
+use crate::answer::{self, Invalid};
 
 /// Takes the page out of the answer of one call, before the SDK decodes it. Clones belong to the same call.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PageReader(Arc<Mutex<Option<RecordPage>>>);
+pub(crate) struct PageReader(Arc<Mutex<Option<Result<RecordPage, Invalid>>>>);
 
 impl PageReader {
-    /// The page of the answer; `None` if the SDK has decoded it.
-    pub(crate) fn take(&self) -> Option<RecordPage> {
+    /// The page of the answer, or which required field it lacks; `None` if the SDK has decoded it.
+    pub(crate) fn take(&self) -> Option<Result<RecordPage, Invalid>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -80,7 +81,9 @@ impl DeserializeResponse for PageReader {
         config: &ConfigBag,
     ) -> Result<Output, OrchestratorError<Error>> {
         let of_sdk = of_sdk().ok_or_else(|| OrchestratorError::other("the SDK has no decoder of GetRecords"))?;
-        let page = response.body().bytes().filter(|_| response.status().as_u16() == 200).and_then(read);
+        let body = response.body().bytes().filter(|_| response.status().as_u16() == 200);
+        let page =
+            body.and_then(|body| read(body).map(Ok).or_else(|| missing_field(body).map(Invalid::absent).map(Err)));
         let empty = || GetRecordsOutput::builder().set_records(Some(Vec::new())).build().ok();
         match page.zip(empty()) {
             Some((page, output)) => {
@@ -103,8 +106,26 @@ fn of_sdk() -> Option<&'static SharedResponseDeserializer> {
 fn read(body: &[u8]) -> Option<RecordPage> {
     let page: Page<'_> = serde_json::from_slice(body).ok()?;
     let behind = Duration::from_millis(page.millis_behind_latest.unwrap_or(0));
-    let next = page.next_shard_iterator.map(|iterator| ShardIterator::new(iterator.0));
+    let next = page.next_shard_iterator.filter(|iterator| !iterator.0.is_empty());
+    let next = next.map(|iterator| ShardIterator::new(iterator.0));
     Some(RecordPage::new(page.records.0, next, behind))
+}
+
+/// The required field that an answer lacks. The SDK would fill in an empty value: no records, or an empty payload, which
+/// would be lost.
+fn missing_field(body: &[u8]) -> Option<&'static str> {
+    if body.trim_ascii().is_empty() {
+        return Some("Records");
+    }
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let Some(records) = answer.get("Records").filter(|records| !records.is_null()) else { return Some("Records") };
+    let has = |record: &Value, field| record.get(field).is_some_and(|value| !value.is_null());
+    let fields = ["SequenceNumber", "Data", "ApproximateArrivalTimestamp"];
+    let names = ["Records.SequenceNumber", "Records.Data", "Records.ApproximateArrivalTimestamp"];
+    let records = records.as_array().into_iter().flatten();
+    let missing =
+        |record: &Value| fields.iter().zip(names).find(|(field, _)| !has(record, **field)).map(|(_, name)| name);
+    records.filter_map(missing).next()
 }
 
 /// A string of the answer, borrowed unless it has escapes.
@@ -210,10 +231,15 @@ mod tests {
         (ours.map_err(|error| error.to_string()), read(body).is_none(), sdk)
     }
 
-    /// Checks that both results are equal, and returns the result.
+    /// Checks that both results are equal, or that the answer lacks something, and returns the result.
     #[track_caller]
     fn check(body: &str, left_to_sdk: bool) -> Result<RecordPage, String> {
         let (ours, left, sdk) = both(body.as_bytes());
+        if let Some(field) = missing_field(body.as_bytes()) {
+            let error = ours.unwrap_err();
+            assert!(error.contains("incomplete answer") && error.contains(field), "{body}: {error}");
+            return Err(error);
+        }
         assert_eq!(ours.as_ref().ok(), sdk.as_ref().ok(), "{body}: {ours:?}, and the SDK's: {sdk:?}");
         assert_eq!(left, left_to_sdk, "who read {body}");
         ours
@@ -273,7 +299,9 @@ mod tests {
         assert_eq!(check(&end.to_string(), true).unwrap().child_shards.len(), 1);
         for body in [
             "",
+            " ",
             "{}",
+            &json!({"Records": [], "NextShardIterator": "", "ChildShards": [child]}).to_string(),
             "[]",
             "null",
             r#"{"Records":null}"#,
@@ -393,8 +421,12 @@ mod tests {
             let end = if torn == 0 { cut.index(text.len() + 1) } else { text.len() };
             let text: String = text.chars().take(end).collect();
             let (ours, left, sdk) = both(text.as_bytes());
-            prop_assert_eq!(ours.as_ref().ok(), sdk.as_ref().ok(), "ours: {:?}, the SDK's: {:?}", ours, sdk);
-            prop_assert!(left || ours.is_ok());
+            if missing_field(text.as_bytes()).is_some() {
+                prop_assert!(ours.is_err() && left, "{:?}", ours);
+            } else {
+                prop_assert_eq!(ours.as_ref().ok(), sdk.as_ref().ok(), "ours: {:?}, the SDK's: {:?}", ours, sdk);
+                prop_assert!(left || ours.is_ok());
+            }
         }
     }
 }

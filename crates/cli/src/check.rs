@@ -1,8 +1,11 @@
 //! `statefun-kinesis check`.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
-use statefun_kinesis_spec::{Module, Severity};
+use statefun_kinesis_spec::{Code, Module, Severity};
 
 use crate::{
     ExitCode,
@@ -12,7 +15,6 @@ use crate::{
     github,
     live::Findings,
     module::ReadModule,
-    needs,
     policy::Policies,
     report, terminal,
 };
@@ -20,8 +22,8 @@ use crate::{
 /// Checks module files and prints the results to stdout.
 pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let module = ReadModule::read(&arguments.module, None)?;
-    let is_denied = arguments.deny_warnings && module.count(Severity::Warning) > 0;
-    let found = module.checked.module.as_ref().filter(|_| !is_denied);
+    let denied = module.warnings(|code| arguments.denies(code));
+    let found = module.checked.module.as_ref().filter(|_| denied.is_empty());
     if arguments.iam_policy {
         return policy(&module, found);
     }
@@ -35,7 +37,7 @@ pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         (_, Some(findings)) if !findings.passed() => ExitCode::Setup,
         _ => ExitCode::Done,
     };
-    let mut verdict = verdict(&module, is_denied);
+    let mut verdict = verdict(&module, &denied);
     if arguments.live && found.is_none() {
         verdict += "\nAWS was not called: --live needs a module that passes the check";
     }
@@ -89,20 +91,22 @@ fn check_live(arguments: &CheckArguments, module: &Module) -> Result<Findings, F
     let runtime =
         runtime.map_err(|error| Failure::new(ExitCode::Setup, "cannot start the async runtime").because(&error))?;
     let aws = AwsClients::new(arguments.endpoint_url.clone());
-    Ok(runtime.block_on(Findings::gather(needs::of(module), &aws)))
+    Ok(runtime.block_on(Findings::of(module, &aws)))
 }
 
-/// The last lines of the human format.
-fn verdict(module: &ReadModule, is_denied: bool) -> String {
+/// The last lines of the human format. `denied` are the codes of warnings that fail the check, with their numbers.
+fn verdict(module: &ReadModule, denied: &BTreeMap<Code, usize>) -> String {
     let names = module.names();
     let warnings = match module.count(Severity::Warning) {
         0 => String::new(),
         count => format!(", {}", counted(count, "warning")),
     };
     match &module.checked.module {
-        Some(_) if is_denied => {
-            let warnings = counted(module.count(Severity::Warning), "warning");
-            format!("{names}: {warnings}, rejected by --deny-warnings")
+        Some(_) if !denied.is_empty() => {
+            let rejected = counted(denied.values().sum(), "warning");
+            let codes: Vec<String> = denied.keys().map(|code| format!("--allow {code}")).collect();
+            let hint = format!("to accept warnings of a code: {}", codes.join(" "));
+            format!("{names}: {rejected}, rejected by --deny-warnings\nhint: {hint}")
         }
         Some(found) => format!("{names}: valid: {}{warnings}", contents(found)),
         None => {

@@ -21,6 +21,7 @@ use crate::{
     failure::Failure,
     functions::Log,
     input::LastPositions,
+    live::warn_of_silent_endpoints,
     output::Output,
     state_directory::{self, StateDirectory, UsedBy},
     writers::EndpointDeadLetters,
@@ -139,8 +140,9 @@ async fn remote(
     state: Option<&StateDirectory>,
     arguments: &RunArguments,
 ) -> Result<StatefulFunctions, Failure> {
-    let dead_letters = Arc::new(EndpointDeadLetters::new(Arc::clone(backend)));
-    let mut functions = StatefulFunctions::builder().dead_letters(dead_letters);
+    let dead_letters = Arc::new(EndpointDeadLetters::connect(module, backend).await?);
+    let targets = module.ingresses.iter().flat_map(|ingress| &ingress.streams).flat_map(|route| &route.targets);
+    let mut functions = StatefulFunctions::builder().dead_letters(dead_letters).expected(targets.cloned());
     functions = match state {
         Some(state) => {
             let state_bytes = arguments.state_bytes();
@@ -149,6 +151,7 @@ async fn remote(
         }
         None => functions.checkpoint_interval(IN_MEMORY_INTERVAL),
     };
+    warn_of_silent_endpoints(module).await;
     for endpoint in &module.endpoints {
         let remote = RemoteEndpoint::new(endpoint).map_err(|error| Failure::from_error(ExitCode::Setup, &error))?;
         functions = functions.endpoint(endpoint, Arc::new(remote));

@@ -15,6 +15,7 @@ use statefun_kinesis_types::{
 
 use crate::{
     ExitCode,
+    args::is_standard_stream,
     failure::Failure,
     records::{InputRecord, read_line},
 };
@@ -31,7 +32,7 @@ const SHOWN_PROBLEMS: usize = 20;
 ///
 /// Lists all broken lines, each with its number.
 pub(crate) fn read_records(path: &Path, streams: &InputStreams) -> Result<Vec<InputRecord>, Failure> {
-    let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
+    let name = if is_standard_stream(path) { "stdin".into() } else { path.display().to_string() };
     let unreadable = |error: io::Error| {
         let failure =
             Failure::new(ExitCode::InvalidInput, format!("cannot read the input file {name}")).because(&error);
@@ -40,7 +41,7 @@ pub(crate) fn read_records(path: &Path, streams: &InputStreams) -> Result<Vec<In
             _ => failure,
         }
     };
-    let reader: Box<dyn BufRead> = if path == Path::new("-") {
+    let reader: Box<dyn BufRead> = if is_standard_stream(path) {
         Box::new(io::stdin().lock())
     } else {
         let file = File::open(path).map_err(unreadable)?;

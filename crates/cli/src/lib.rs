@@ -19,6 +19,7 @@ mod github;
 mod handler;
 mod input;
 mod live;
+mod log;
 mod masked_text;
 mod module;
 mod needs;
@@ -64,7 +65,7 @@ pub fn main() -> ExitCode {
         Command::State(command) => state::state(command),
     };
     result.unwrap_or_else(|failure| {
-        terminal::tell(&failure.to_string());
+        terminal::tell_failure(&failure);
         failure.exit_code()
     })
 }

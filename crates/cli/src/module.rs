@@ -1,6 +1,12 @@
 //! Module files, and their diagnostics as text.
 
-use std::{fs::File, io::Read, ops::Range, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    ops::Range,
+    path::Path,
+};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
 use statefun_kinesis_spec::{
@@ -9,7 +15,7 @@ use statefun_kinesis_spec::{
 
 use crate::{
     ExitCode,
-    args::ModuleArguments,
+    args::{ModuleArguments, is_standard_stream},
     failure::Failure,
     masked_text::{Lines, MaskedText},
 };
@@ -34,9 +40,13 @@ impl ReadModule {
     ///
     /// # Errors
     ///
-    /// When a file cannot be read.
+    /// When stdin is to be read twice.
     pub(crate) fn read(arguments: &ModuleArguments, stored_positions: Option<bool>) -> Result<Self, Failure> {
-        let files = arguments.files.iter().map(|path| read_file(path)).collect::<Result<Vec<_>, _>>()?;
+        if arguments.files.iter().filter(|path| is_standard_stream(path)).count() > 1 {
+            return Err(Failure::new(ExitCode::Usage, "`-` stands for stdin, which can be read only once")
+                .hint("name each other module file by its path"));
+        }
+        let files: Vec<SourceFile> = arguments.files.iter().map(|path| read_file(path)).collect();
         let mut options = Options::default();
         options.lenient = arguments.lenient;
         options.ignore_unsupported = arguments.ignore_unsupported;
@@ -47,6 +57,16 @@ impl ReadModule {
             variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let checked = read_module(&files, &options);
         Ok(Self { files, checked })
+    }
+
+    /// The codes of warnings that `is_denied` names, each once and with the number of its warnings.
+    pub(crate) fn warnings(&self, is_denied: impl Fn(Code) -> bool) -> BTreeMap<Code, usize> {
+        let warnings = self.checked.diagnostics.iter().filter(|found| found.severity == Severity::Warning);
+        let mut codes = BTreeMap::new();
+        for found in warnings.filter(|found| is_denied(found.code)) {
+            *codes.entry(found.code).or_default() += 1;
+        }
+        codes
     }
 
     /// How many of the diagnostics are of this severity.
@@ -157,26 +177,43 @@ impl ReadModule {
     }
 }
 
-/// Reads one module file, up to the size limit of module files.
-fn read_file(path: &Path) -> Result<SourceFile, Failure> {
-    let invalid = |message: String| Failure::new(ExitCode::InvalidModule, message);
-    let name = path.display();
-    let unreadable = |error: std::io::Error| {
-        let failure = invalid(format!("cannot read the module file {name}")).because(&error);
-        match error.kind() {
-            std::io::ErrorKind::NotFound => failure.hint("check the path; the file is usually called module.yaml"),
-            _ => failure,
-        }
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
-        return Err(invalid(format!("{name} is a directory, not a module file"))
-            .hint(format!("name the file in it, such as {}", path.join("module.yaml").display())));
+/// Reads one module file, up to the size limit of module files. A file that cannot be read is a problem of the module like
+/// all others, so that it appears in every format, next to those of the other files.
+fn read_file(path: &Path) -> SourceFile {
+    if is_standard_stream(path) {
+        return match read_content(io::stdin().lock()) {
+            Ok(bytes) => SourceFile::from_bytes("stdin", bytes),
+            Err(error) => SourceFile::unreadable("stdin", error.to_string(), None),
+        };
     }
+    let name = path.display().to_string();
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_dir(), file)));
+    let content = match opened {
+        Ok((true, _)) => {
+            let help = format!("name the file in it, such as {}", path.join("module.yaml").display());
+            return SourceFile::unreadable(name, "it is a directory", Some(help));
+        }
+        Ok((false, file)) => read_content(file),
+        Err(error) => Err(error),
+    };
+    match content {
+        // Invalid content is reported like all other problems, with its place.
+        Ok(bytes) => SourceFile::from_bytes(name, bytes),
+        Err(error) => {
+            let help = match error.kind() {
+                io::ErrorKind::NotFound => Some("check the path; the file is usually called module.yaml"),
+                io::ErrorKind::PermissionDenied => Some("let the user that runs this command read the file"),
+                _ => None,
+            };
+            SourceFile::unreadable(name, error.to_string(), help.map(str::to_owned))
+        }
+    }
+}
+
+fn read_content(input: impl Read) -> io::Result<Vec<u8>> {
     // The buffer never grows, so that secrets are in one place of the memory only.
     let mut bytes = Vec::with_capacity(MODULE_MAX_BYTES + 1);
     // One byte more than allowed distinguishes a file that is too large from one that just fits.
-    file.take(MODULE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    // Invalid content is reported like all other problems, with its place.
-    Ok(SourceFile::from_bytes(name.to_string(), bytes))
+    input.take(MODULE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

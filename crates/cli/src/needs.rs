@@ -163,7 +163,7 @@ pub(crate) fn of(module: &Module) -> Vec<Need> {
     };
     module.ingresses.iter().for_each(|ingress| of_ingress(ingress, &mut add));
     module.egresses.iter().for_each(|egress| of_egress(egress, &mut add));
-    module.endpoints.iter().for_each(|endpoint| of_endpoint(endpoint, &mut add));
+    module.endpoints.iter().for_each(|endpoint| of_endpoint(module, endpoint, &mut add));
     needs
 }
 
@@ -223,17 +223,36 @@ fn of_egress(egress: &EgressSpec, add: &mut impl FnMut(Need)) {
     }
 }
 
-fn of_endpoint(endpoint: &EndpointSpec, add: &mut impl FnMut(Need)) {
+fn of_endpoint(module: &Module, endpoint: &EndpointSpec, add: &mut impl FnMut(Need)) {
     if let FailureHandling::DeadLetter { stream, .. } = &endpoint.failures {
+        let (region, credentials, client) = of_dead_letters(module, stream);
         add(Need {
             document: Document { kind: DocumentKind::Endpoint, id: endpoint.functions.to_string() },
             purpose: Purpose::DeadLetter,
             stream: stream.clone(),
-            region: region_of(stream.arn(), &AwsRegion::Default),
-            credentials: AwsCredentials::Default,
-            client: ClientSpec::default(),
+            region: region_of(stream.arn(), &region),
+            credentials,
+            client,
         });
     }
+}
+
+/// The region, credentials and client settings with which the dead letters of endpoints are written to a stream. An
+/// endpoint has none of its own. They are those of the egress that writes to the stream, or else those of the module's
+/// first ingress, beside whose streams the letters then are.
+pub(crate) fn of_dead_letters(module: &Module, stream: &StreamRef) -> (AwsRegion, AwsCredentials, ClientSpec) {
+    let writes = |egress: &&EgressSpec| {
+        let own = egress.stream_name.as_ref().is_some_and(|name| *stream == StreamRef::Name(name.clone()));
+        own || egress.allowed_streams.iter().flatten().any(|allowed| allowed == stream)
+    };
+    if let Some(EgressSpec { region, credentials, client, .. }) = module.egresses.iter().find(writes) {
+        return (region.clone(), credentials.clone(), client.clone());
+    }
+    if let Some(IngressSpec { region, credentials, client, streams, .. }) = module.ingresses.first() {
+        let beside = streams.first().and_then(|route| route.stream.arn());
+        return (region_of(beside, region), credentials.clone(), client.clone());
+    }
+    (AwsRegion::Default, AwsCredentials::Default, ClientSpec::default())
 }
 
 /// Describes credentials, without any secret.

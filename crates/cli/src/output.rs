@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{ExitCode, failure::Failure};
+use crate::{ExitCode, args::is_standard_stream, failure::Failure};
 
 /// An output for lines of data, shared by all that write to it. Cheap to clone.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Output {
     ///
     /// When the file cannot be opened for writing.
     pub(crate) fn open(path: &Path, stop: CancellationToken) -> Result<Self, Failure> {
-        if path == Path::new("-") {
+        if is_standard_stream(path) {
             return Ok(Self::stdout(stop));
         }
         let open = || {

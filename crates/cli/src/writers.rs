@@ -1,15 +1,15 @@
 //! The writers of a module: for its egresses, and for the dead letters of its endpoints.
 
-use std::{error::Error, sync::Arc};
+use std::{collections::HashMap, error::Error, sync::Arc};
 
 use async_trait::async_trait;
 use statefun_kinesis_client::{Error as ClientError, ErrorKind, KinesisClient, Operation};
 use statefun_kinesis_functions::DeadLetters;
-use statefun_kinesis_producer::{Clients, Producers};
-use statefun_kinesis_spec::{ClientSpec, EgressSpec};
+use statefun_kinesis_producer::{Clients, Producers, Reason};
+use statefun_kinesis_spec::{ClientSpec, EgressSpec, FailureHandling, Module};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, ErrorChain, PutRecord, StreamRef};
 
-use crate::{backend::Backend, output::Output, output_client::OutputClient};
+use crate::{ExitCode, backend::Backend, failure::Failure, needs, output::Output, output_client::OutputClient};
 
 /// Provides clients for the streams of one writer, in any region.
 #[derive(Debug)]
@@ -46,27 +46,41 @@ impl Clients for Writer {
     }
 }
 
-/// Writes the dead letters of endpoints, with the credentials of the AWS default chain.
+/// Writes the dead letters of endpoints.
 #[derive(Debug)]
-pub(crate) struct EndpointDeadLetters(Producers);
+pub(crate) struct EndpointDeadLetters(HashMap<StreamRef, Producers>);
 
 impl EndpointDeadLetters {
-    pub(crate) fn new(backend: Arc<Backend>) -> Self {
-        let writer = Writer {
-            backend,
-            region: AwsRegion::Default,
-            credentials: AwsCredentials::Default,
-            client: ClientSpec::default(),
-            output: None,
-        };
-        Self(Producers::builder(writer).build())
+    /// Connects to the streams of all endpoints. They have to exist, so that a missing one is reported before the run is
+    /// ready and not when the first message has failed.
+    pub(crate) async fn connect(module: &Module, backend: &Arc<Backend>) -> Result<Self, Failure> {
+        let mut by_stream = HashMap::new();
+        for endpoint in &module.endpoints {
+            let FailureHandling::DeadLetter { stream, .. } = &endpoint.failures else { continue };
+            if by_stream.contains_key(stream) {
+                continue;
+            }
+            let (region, credentials, client) = needs::of_dead_letters(module, stream);
+            let writer = Writer { backend: Arc::clone(backend), region, credentials, client, output: None };
+            let producers = Producers::builder(writer).build();
+            if let Err(Reason::NoProducer(error)) = producers.get(stream).await {
+                let functions = &endpoint.functions;
+                let message = format!("cannot write the dead letters of the endpoint of {functions} to {stream}");
+                return Err(Failure::new(ExitCode::Setup, message)
+                    .because(&*error)
+                    .hint("`statefun-kinesis check --live` checks everything that the module needs from AWS"));
+            }
+            by_stream.insert(stream.clone(), producers);
+        }
+        Ok(Self(by_stream))
     }
 }
 
 #[async_trait]
 impl DeadLetters for EndpointDeadLetters {
     async fn put(&self, stream: &StreamRef, records: Vec<PutRecord>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.0.send_all(stream, records).await?.await?;
+        let producers = self.0.get(stream).ok_or_else(|| format!("no endpoint writes dead letters to {stream}"))?;
+        producers.send_all(stream, records).await?.await?;
         Ok(())
     }
 }

@@ -91,68 +91,60 @@ impl StdError for Error {
     }
 }
 
-/// What a caller can do about a failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// The stream or shard does not exist. Check the name, the account and the region.
-    NotFound,
-    /// The stream is being made, changed or removed, or exists already. Wait until it is ACTIVE.
-    InUse,
-    /// The shard iterator is older than five minutes. Get a new one from the last position.
-    ExpiredIterator,
-    /// The ListShards token is older than five minutes. List again from the start.
-    ExpiredToken,
-    /// More was asked of a shard, a stream or an account than it gives per second. Wait and retry.
-    Throttled,
-    /// A quota on requests or resources is used up. Wait, or ask for more.
-    LimitExceeded,
-    /// The credentials are missing, invalid, or do not permit the call. A person has to fix it.
-    AccessDenied,
-    /// The stream's KMS key is disabled, gone or not permitted. A person has to fix it.
-    Encryption,
-    /// The request itself is wrong. The same request will never succeed.
-    InvalidArgument,
-    /// The service or the way to it failed: internal failure, closed connection, no route. Retry.
-    Unavailable,
-    /// No answer in time; the service may have carried the request out. Retry if a repeat does no harm.
-    Timeout,
-    /// An invalid or unexpected response.
-    Unexpected,
-}
-
-impl ErrorKind {
-    /// Whether the same call, repeated later without any change, can succeed.
-    pub const fn is_retryable(self) -> bool {
-        match self {
-            Self::InUse | Self::Throttled | Self::LimitExceeded | Self::Unavailable | Self::Timeout => true,
-            Self::NotFound
-            | Self::ExpiredIterator
-            | Self::ExpiredToken
-            | Self::AccessDenied
-            | Self::Encryption
-            | Self::InvalidArgument
-            | Self::Unexpected => false,
+/// Declares the kinds once, so that the type, the list and the names cannot differ.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
+        /// What happened to a failed call. [`treatment`](Self::treatment) says who is at fault and what follows.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorKind {
+            $($(#[$doc])* $kind,)*
         }
-    }
+
+        impl ErrorKind {
+            /// Every kind.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$kind),*];
+        }
+
+        impl fmt::Display for ErrorKind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$kind => $name,)* })
+            }
+        }
+    };
 }
 
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::NotFound => "not found",
-            Self::InUse => "in use",
-            Self::ExpiredIterator => "expired iterator",
-            Self::ExpiredToken => "expired page token",
-            Self::Throttled => "throttled",
-            Self::LimitExceeded => "limit exceeded",
-            Self::AccessDenied => "access denied",
-            Self::Encryption => "encryption key unusable",
-            Self::InvalidArgument => "invalid argument",
-            Self::Unavailable => "service unavailable",
-            Self::Timeout => "timed out",
-            Self::Unexpected => "unexpected answer",
-        })
-    }
+kinds! {
+    /// The stream or shard does not exist. Check the name, the account and the region.
+    NotFound = "not found",
+    /// The stream is being made, changed or removed, or exists already. Wait until it is ACTIVE.
+    InUse = "in use",
+    /// The shard iterator is older than five minutes. Get a new one from the last position.
+    ExpiredIterator = "expired iterator",
+    /// The ListShards token is older than five minutes. List again from the start.
+    ExpiredToken = "expired page token",
+    /// More was asked of a shard, a stream or an account than it gives per second. Wait and retry.
+    Throttled = "throttled",
+    /// A quota on requests or resources is used up. Wait, or ask for more.
+    LimitExceeded = "limit exceeded",
+    /// The credentials are missing, invalid, or do not permit the call. A person has to fix it.
+    AccessDenied = "access denied",
+    /// The credentials have expired. Load new ones and retry.
+    ExpiredCredentials = "expired credentials",
+    /// The signature is too old or too new: this machine's clock or the service's is wrong, or was just set. Sign anew
+    /// and retry.
+    ClockSkew = "clock skew",
+    /// The stream's KMS key is disabled, gone or not permitted. A person has to fix it.
+    Encryption = "encryption key unusable",
+    /// The request itself is wrong. The same request will never succeed.
+    InvalidArgument = "invalid argument",
+    /// The service or the way to it failed: internal failure, closed connection, no route. Retry.
+    Unavailable = "service unavailable",
+    /// No answer in time; the service may have carried the request out. Retry if a repeat does no harm.
+    Timeout = "timed out",
+    /// A required field is missing from the answer, or empty. Ask again: absence proves nothing.
+    Incomplete = "incomplete answer",
+    /// An invalid answer, or one that does not come from Kinesis.
+    Unexpected = "unexpected answer",
 }
 
 /// Declares the operations once, so that the type, the list and the names cannot differ.

@@ -25,8 +25,9 @@
 //! }
 //! ```
 //!
-//! There is no retrying here and no pacing: a call is one request, and an [`Error`] says by its [`ErrorKind`] what a
-//! caller can do about it. [`Backoff`] is the delay that the project's own retry loops share, and [`InstantExt`] adds a
+//! There is no retrying here and no pacing: a call is one request, and an [`Error`] has an [`ErrorKind`]. Its
+//! [`Treatment`] says who is at fault and how long the call is retried, the same for reading and writing, and [`Patience`]
+//! counts the time. [`Backoff`] is the delay that the project's own retry loops share, and [`InstantExt`] adds a
 //! duration to an instant without overflow. [`forward_client!`] implements the traits for a type that wraps a client.
 
 mod admin;
@@ -37,6 +38,7 @@ mod clock;
 mod error;
 mod ext;
 mod fan_out;
+mod fault;
 mod forward;
 mod instant;
 mod subscription;
@@ -50,6 +52,7 @@ pub use clock::{Clock, SystemClock};
 pub use error::{Error, ErrorKind, Operation, RETRY_AFTER_MAX, Result};
 pub use ext::{KinesisClientExt, PutRecordError};
 pub use fan_out::{ConsumerPage, ConsumerPageRequest, ConsumerStatus, FanOutClient, StreamConsumer};
+pub use fault::{Fault, PATIENCE, Patience, Retry, Treatment};
 pub use instant::InstantExt;
 pub use subscription::{Subscription, SubscriptionEvent};
 pub use values::{

@@ -211,6 +211,7 @@ impl ConsumerBuilder {
                 reference: reference.clone(),
                 arn: summary.arn.clone(),
                 created: summary.created,
+                retention: summary.retention,
                 keys_decide: summary.distribution != RecordDistribution::Auto,
             });
             let of_stream = |(named, _): &&(StreamRef, _)| {
@@ -227,7 +228,7 @@ impl ConsumerBuilder {
                 None => None,
             };
             let invalid = InvalidRecords::new(stream.arn.clone(), Arc::clone(&counters), handling, dead_letters);
-            graphs.push(startup.graph(&stream, summary, &moved).await?);
+            graphs.push(startup.graph(&stream, summary).await?);
             sources.push(Source { stream, counters, invalid, registration });
         }
 

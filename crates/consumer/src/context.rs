@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use statefun_kinesis_client::{ChildShard, Clock, Error, KinesisClient, Operation};
+use statefun_kinesis_client::{ChildShard, Clock, Error, ErrorKind, KinesisClient, Operation};
 use statefun_kinesis_types::{ErrorChain, ShardId, StreamRef};
 use tokio_util::sync::CancellationToken;
 
@@ -64,11 +64,16 @@ impl ShardContext {
     }
 }
 
+/// The error for an answer with neither a way to go on nor child shards. It does not prove the end of the shard.
+pub(crate) fn no_continuation(operation: Operation) -> Error {
+    Error::new(operation, ErrorKind::Incomplete, "the answer has neither a next position nor child shards")
+}
+
 /// What reading a shard gives.
 #[derive(Debug)]
 pub(crate) enum Read {
     /// Records, with a reservation for at least their bytes.
     Page(Page, Reservation),
-    /// The shard was read to its end.
+    /// The shard was read to its end, and continues in these.
     End(Vec<ChildShard>),
 }

@@ -95,6 +95,13 @@ impl Cursor {
         mut contents: Contents,
         behind_latest: Duration,
     ) -> Option<Page> {
+        if !records.is_sorted_by(|one, next| one.sequence_number < next.sequence_number) {
+            // The service never does this. One that repeats records, or mixes them up, must not cost any: what follows
+            // removes those at the beginning that are known.
+            records.sort_by_key(|record| record.sequence_number);
+            records.dedup_by_key(|record| record.sequence_number);
+            contents = Contents::of(&records);
+        }
         if let Some(last) = self.last {
             // Not those that were processed in part: they are needed again as a whole.
             let known = records.partition_point(|record| Position::behind(record.sequence_number) <= last);

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use statefun_kinesis_client::{Backoff, Error, ErrorKind, KinesisClient, Operation};
+use statefun_kinesis_client::{Backoff, Error, ErrorKind, KinesisClient, Operation, Patience};
 use statefun_kinesis_dead_letter::{DeadLetter, IngressOrigin};
 use statefun_kinesis_types::{
     ErrorChain, PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PartitionKey, PutRecord, StreamRef,
@@ -11,7 +11,7 @@ use statefun_kinesis_types::{
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ConsumerError, InvalidRecord, hold::Hold, metrics::StreamCounters, prefetch::Reservation};
+use crate::{ConsumerError, InvalidRecord, hold::Hold, metrics::StreamCounters, prefetch::Reservation, time::now};
 
 /// Letters that are put together into requests at a time.
 const LETTERS_AT_ONCE: usize = 100;
@@ -106,15 +106,19 @@ impl DeadLetterWriter {
                 let records = records.map_err(|source| ConsumerError::DeadLetter { stream: stream.clone(), source })?;
                 parts.extend(records.into_iter().map(|part| (index, part)));
             }
-            let mut failures = 0;
+            let (mut failures, mut patience) = (0, Patience::default());
             while !parts.is_empty() {
                 let (stored, failed) = self.put(&stream, &mut parts).await;
                 let Some(error) = failed else {
                     failures = 0;
+                    patience.reset();
                     continue;
                 };
-                if !error.kind().is_retryable() {
+                if !patience.allows_retry(now(), error.kind()) {
                     return Err(ConsumerError::DeadLetter { stream, source: error });
+                }
+                if stored {
+                    patience.reset();
                 }
                 failures = if stored { 0 } else { failures + 1 };
                 let delay = self.backoff.delay_after(&error, failures, &mut self.random);

@@ -104,10 +104,11 @@ pub enum ConsumerError {
         source: ClientError,
     },
 
-    /// The service rejected a request, and a retry will not help.
+    /// The service rejected a request, and retries do not help.
     #[error(
-        "the service rejected a request to read {}: check this machine's clock, and that the endpoint supports the operation",
-        Place(stream, shard)
+        "{} cannot be read: {}",
+        Place(stream, shard),
+        remedy(source.kind())
     )]
     Refused {
         /// The stream.
@@ -245,12 +246,34 @@ impl std::fmt::Display for Shards<'_> {
     }
 }
 
+/// What a person can do about a call that failed permanently.
+fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "the service lists it and does not find it; start again later",
+        ErrorKind::InvalidArgument | ErrorKind::ExpiredIterator | ErrorKind::ExpiredToken => {
+            "the service rejected the request; check that the endpoint supports the operation"
+        }
+        ErrorKind::ClockSkew => "the service rejected the time of the signature; set this machine's clock",
+        ErrorKind::Unexpected => {
+            "something that is not Kinesis answers; check the endpoint, and proxies and load balancers before it"
+        }
+        ErrorKind::Incomplete => "answers of the service lack required fields; check the endpoint",
+        ErrorKind::AccessDenied | ErrorKind::ExpiredCredentials => "check the credentials",
+        ErrorKind::Encryption => "check the KMS key",
+        ErrorKind::InUse
+        | ErrorKind::Throttled
+        | ErrorKind::LimitExceeded
+        | ErrorKind::Unavailable
+        | ErrorKind::Timeout => "check the network and the endpoint",
+    }
+}
+
 impl ConsumerError {
     /// The error for a call that failed permanently.
     pub(crate) fn from_call(stream: &StreamRef, shard: Option<&ShardId>, source: ClientError) -> Self {
         let (stream, shard) = (stream.clone(), shard.cloned());
         match source.kind() {
-            ErrorKind::AccessDenied => Self::AccessDenied { stream, shard, source },
+            ErrorKind::AccessDenied | ErrorKind::ExpiredCredentials => Self::AccessDenied { stream, shard, source },
             ErrorKind::Encryption => Self::Encryption { stream, shard, source },
             ErrorKind::NotFound if shard.is_none() => Self::StreamNotFound { stream, source },
             ErrorKind::NotFound
@@ -262,6 +285,8 @@ impl ConsumerError {
             | ErrorKind::InvalidArgument
             | ErrorKind::Unavailable
             | ErrorKind::Timeout
+            | ErrorKind::ClockSkew
+            | ErrorKind::Incomplete
             | ErrorKind::Unexpected => Self::Refused { stream, shard, source },
         }
     }
@@ -299,6 +324,9 @@ mod tests {
         check(ErrorKind::Encryption, Some("shardId-7"), &["shardId-7", "KMS key"]);
         check(ErrorKind::NotFound, None, &["stream orders does not exist", "region"]);
         check(ErrorKind::InvalidArgument, None, &["stream orders", "rejected"]);
-        check(ErrorKind::Unexpected, Some("shardId-7"), &["shardId-7", "rejected"]);
+        check(ErrorKind::Unexpected, Some("shardId-7"), &["shardId-7", "not Kinesis", "check the endpoint"]);
+        check(ErrorKind::ClockSkew, Some("shardId-7"), &["shardId-7", "clock"]);
+        check(ErrorKind::ExpiredCredentials, None, &["stream orders", "check the credentials"]);
+        check(ErrorKind::NotFound, Some("shardId-7"), &["shardId-7", "lists it and does not find it"]);
     }
 }

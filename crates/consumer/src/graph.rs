@@ -1,11 +1,18 @@
 //! The shards of a stream and their parents: which shards can be read now, and from where.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    time::{Duration, Instant},
+};
 
 use statefun_kinesis_client::ChildShard;
 use statefun_kinesis_types::{HashKeyRange, Shard, ShardId, StartPosition};
 
-use crate::{ShardPosition, StreamCheckpoint, cursor::Begin};
+use crate::{
+    ShardPosition, StreamCheckpoint,
+    cursor::Begin,
+    shard_end::{LISTING_LAG, is_closed},
+};
 
 /// The shards of one stream, and how far each is.
 ///
@@ -13,10 +20,16 @@ use crate::{ShardPosition, StreamCheckpoint, cursor::Begin};
 /// records of one key lie in the parent first and then in a child, so that this order keeps the order of the key.
 ///
 /// A parent that is not in the graph does not delay its children. It was removed by retention, or was closed before the
-/// position at which reading starts.
+/// position at which reading starts. But a single listing that leaves a shard out proves nothing, because listings lag
+/// behind: a new shard whose parent is unknown waits for a second listing, and positions of unlisted shards are kept.
 #[derive(Debug)]
 pub(crate) struct ShardGraph {
     shards: BTreeMap<ShardId, Node>,
+    /// Shards with a stored position that no listing of this run has named.
+    unlisted: BTreeMap<ShardId, Unlisted>,
+    /// New shards whose parents are unknown, and since when. A listing may have left out the parents, and a child that
+    /// started before them would make them look like ancestors that were closed before the start.
+    awaiting_parents: BTreeMap<ShardId, Instant>,
     /// The greatest id in a listing, behind which the next listing looks for new shards. Children that GetRecords reports do
     /// not count: there may be unknown shards with smaller ids, which that listing would miss.
     last_listed: Option<ShardId>,
@@ -29,6 +42,20 @@ struct Node {
     parents: BTreeSet<ShardId>,
     hash_range: HashKeyRange,
     state: State,
+    /// Since when complete listings leave it out.
+    missed_since: Option<Instant>,
+}
+
+impl Node {
+    fn new(parents: BTreeSet<ShardId>, hash_range: HashKeyRange, state: State) -> Self {
+        Self { parents, hash_range, state, missed_since: None }
+    }
+}
+
+#[derive(Debug)]
+struct Unlisted {
+    state: State,
+    since: Instant,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -51,27 +78,68 @@ impl ShardGraph {
         graph
     }
 
-    /// The graph of a stream that was read before, from a complete listing. Also returns the shards of the checkpoint that
-    /// the service does not list any more.
-    pub(crate) fn resume(
-        checkpoint: StreamCheckpoint,
-        mut listed: Vec<Shard>,
-    ) -> (Self, BTreeMap<ShardId, ShardPosition>) {
+    /// The graph of a stream that was read before, from a complete listing.
+    ///
+    /// Shards that are stored as finished and are open start again where the stream was read from first.
+    pub(crate) fn resume(now: Instant, checkpoint: StreamCheckpoint, mut listed: Vec<Shard>) -> Self {
+        let open = Self::finished_but_open(&checkpoint, &listed);
         let StreamCheckpoint { start, shards: mut stored, .. } = checkpoint;
         let mut graph = Self::empty();
         let known: BTreeSet<ShardId> = stored.keys().cloned().collect();
         graph.leave_out_ancestors(&known, &mut listed);
+        let state = |id: &ShardId, position| match position {
+            ShardPosition::At(position) => State::Waiting(Begin::Behind(position)),
+            ShardPosition::Unread => State::Waiting(Begin::From(start)),
+            ShardPosition::Finished if open.contains(id) => State::Waiting(Begin::From(start)),
+            ShardPosition::Finished => State::Finished(0),
+        };
         graph.insert(listed, |id| match stored.remove(id) {
-            Some(ShardPosition::At(position)) => State::Waiting(Begin::Behind(position)),
-            Some(ShardPosition::Unread) => State::Waiting(Begin::From(start)),
-            Some(ShardPosition::Finished) => State::Finished(0),
+            Some(position) => state(id, position),
             None => State::Waiting(Begin::From(StartPosition::TrimHorizon)),
         });
-        (graph, stored)
+        let unlisted = stored.into_iter().map(|(id, position)| {
+            let state = state(&id, position);
+            (id, Unlisted { state, since: now })
+        });
+        graph.unlisted = unlisted.collect();
+        graph
+    }
+
+    /// The shards that are stored as finished although a listing says that they are open.
+    pub(crate) fn finished_but_open(checkpoint: &StreamCheckpoint, listed: &[Shard]) -> BTreeSet<ShardId> {
+        let is_finished = |shard: &&Shard| checkpoint.shards.get(&shard.id) == Some(&ShardPosition::Finished);
+        let open = listed.iter().filter(is_finished).filter(|shard| !is_closed(shard, listed));
+        open.map(|shard| shard.id.clone()).collect()
+    }
+
+    /// The shards of a listing that are not known, and whose parents are neither known nor in the listing. A shard that
+    /// is new `since_first` listing has parents: one without has lost them.
+    pub(crate) fn with_unknown_parents(
+        known: impl Fn(&ShardId) -> bool,
+        since_first: bool,
+        listed: &[Shard],
+    ) -> BTreeSet<ShardId> {
+        let ids: BTreeSet<&ShardId> = listed.iter().map(|shard| &shard.id).collect();
+        let is_unknown = |parent: &ShardId| !known(parent) && !ids.contains(parent);
+        let new = listed.iter().filter(|shard| !known(&shard.id));
+        new.filter(|shard| shard.parents().any(is_unknown) || (since_first && shard.parents().next().is_none()))
+            .map(|shard| shard.id.clone())
+            .collect()
     }
 
     fn empty() -> Self {
-        Self { shards: BTreeMap::new(), last_listed: None, listings: 0 }
+        Self {
+            shards: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
+            awaiting_parents: BTreeMap::new(),
+            last_listed: None,
+            listings: 0,
+        }
+    }
+
+    /// Whether new shards wait for a complete listing that may name their parents.
+    pub(crate) fn awaits_parents(&self) -> bool {
+        !self.awaiting_parents.is_empty()
     }
 
     /// A listing is started.
@@ -87,43 +155,97 @@ impl ShardGraph {
 
     /// Adds the shards of a listing. New ones start at trim horizon, whatever the startup position: they exist because of a
     /// resharding after the first start, and all their records are newer than that.
-    pub(crate) fn listed(&mut self, mut listed: Vec<Shard>) {
+    pub(crate) fn listed(&mut self, now: Instant, mut listed: Vec<Shard>) {
         if listed.is_empty() {
             return;
         }
-        let known: BTreeSet<ShardId> = self.shards.keys().cloned().collect();
+        self.leave_out_orphans(now, &mut listed);
+        let known: BTreeSet<ShardId> = self.shards.keys().chain(self.unlisted.keys()).cloned().collect();
         self.leave_out_ancestors(&known, &mut listed);
         self.insert(listed, |_| State::Waiting(Begin::From(StartPosition::TrimHorizon)));
     }
 
+    /// Removes new shards whose parents are unknown from a listing, with their descendants, until a listing leaves out
+    /// the parents a second time and some time later.
+    fn leave_out_orphans(&mut self, now: Instant, listed: &mut Vec<Shard>) {
+        let is_known = |id: &ShardId| self.shards.contains_key(id) || self.unlisted.contains_key(id);
+        let orphans = Self::with_unknown_parents(is_known, true, listed);
+        let mut waiting = BTreeSet::new();
+        for orphan in &orphans {
+            let since = *self.awaiting_parents.entry(orphan.clone()).or_insert(now);
+            if now.saturating_duration_since(since) < LISTING_LAG {
+                waiting.insert(orphan.clone());
+            }
+        }
+        loop {
+            let before = waiting.len();
+            let is_behind = |shard: &&Shard| shard.parents().any(|parent| waiting.contains(parent));
+            let behind: Vec<ShardId> = listed.iter().filter(is_behind).map(|shard| shard.id.clone()).collect();
+            waiting.extend(behind.into_iter().filter(|id| !self.shards.contains_key(id)));
+            if waiting.len() == before {
+                break;
+            }
+        }
+        // The others are inserted now, or the listing, which is complete while any wait, has left them out.
+        self.awaiting_parents.retain(|id, _| waiting.contains(id));
+        listed.retain(|shard| !waiting.contains(&shard.id));
+    }
+
     /// Adds the children that GetRecords reports at the end of a shard. A child with another parent that is not in the graph
-    /// is left to the next listing: that parent may be new rather than removed, and the child has to wait for it then.
+    /// is left to the next listing: that parent may be new rather than removed, and the child has to wait for it then. So is
+    /// a child without parents.
     pub(crate) fn reported(&mut self, children: Vec<ChildShard>) {
         for child in children {
-            if child.parents.iter().all(|parent| self.shards.contains_key(parent)) {
-                self.shards.entry(child.id).or_insert_with(|| Node {
-                    parents: child.parents.into_iter().collect(),
-                    hash_range: child.hash_range,
-                    state: State::Waiting(Begin::From(StartPosition::TrimHorizon)),
-                });
+            let are_known = child.parents.iter().all(|parent| self.shards.contains_key(parent));
+            if are_known && !child.parents.is_empty() {
+                let stored = self.unlisted.remove(&child.id).map(|unlisted| unlisted.state);
+                let state = stored.unwrap_or(State::Waiting(Begin::From(StartPosition::TrimHorizon)));
+                let node = Node::new(child.parents.into_iter().collect(), child.hash_range, state);
+                self.shards.entry(child.id).or_insert(node);
             }
         }
     }
 
-    /// Removes finished shards that a complete listing does not contain any more, and returns them.
+    /// Removes finished and stored shards that complete listings do not contain any more, and returns them.
     ///
-    /// The listing must have started after they were finished. An older one may have been made before the shard was created,
-    /// and forgetting the shard would let the next start read it from trim horizon.
-    pub(crate) fn forget_unlisted(&mut self, listing: ListingId, listed: &BTreeSet<ShardId>) -> Vec<ShardId> {
-        let removed = |id: &ShardId, node: &Node| match node.state {
-            State::Finished(when) => when < listing.0 && !listed.contains(id),
-            State::Waiting(_) | State::Reading => false,
+    /// A shard that is forgotten too early would be read again from trim horizon. So the listing must have started after
+    /// the shard was finished: an older one may have been made before the shard was created. And listings have to leave
+    /// it out for as long as `retention`. If it is finished, a shorter time is enough as soon as they name a child of it:
+    /// the ancestors of known shards are never read.
+    pub(crate) fn forget_unlisted(
+        &mut self,
+        now: Instant,
+        listing: ListingId,
+        listed: &[Shard],
+        retention: Duration,
+    ) -> Vec<ShardId> {
+        let ids: BTreeSet<&ShardId> = listed.iter().map(|shard| &shard.id).collect();
+        let parents: BTreeSet<&ShardId> = listed.iter().flat_map(Shard::parents).collect();
+        let is_over = |id: &ShardId, is_finished: bool, since: Instant| {
+            let limit = if is_finished && parents.contains(id) { LISTING_LAG.min(retention) } else { retention };
+            now.saturating_duration_since(since) >= limit
         };
-        let removed: Vec<ShardId> =
-            self.shards.iter().filter(|(id, node)| removed(id, node)).map(|(id, _)| id.clone()).collect();
+        let mut removed = Vec::new();
+        for (id, node) in &mut self.shards {
+            match node.state {
+                State::Finished(when) if when < listing.0 && !ids.contains(id) => {
+                    if is_over(id, true, *node.missed_since.get_or_insert(now)) {
+                        removed.push(id.clone());
+                    }
+                }
+                State::Finished(_) | State::Waiting(_) | State::Reading => node.missed_since = None,
+            }
+        }
         for id in &removed {
             self.shards.remove(id);
         }
+        for (id, unlisted) in &self.unlisted {
+            let is_finished = matches!(unlisted.state, State::Finished(_));
+            if !ids.contains(id) && is_over(id, is_finished, unlisted.since) {
+                removed.push(id.clone());
+            }
+        }
+        self.unlisted.retain(|id, _| !removed.contains(id));
         removed
     }
 
@@ -194,10 +316,11 @@ impl ShardGraph {
         self.last_listed = self.last_listed.take().max(greatest);
         for shard in listed {
             let parents: BTreeSet<ShardId> = shard.parents().cloned().collect();
+            let stored = self.unlisted.remove(&shard.id).map(|unlisted| unlisted.state);
             match self.shards.entry(shard.id) {
                 Entry::Vacant(place) => {
-                    let state = state(place.key());
-                    place.insert(Node { parents, hash_range: shard.hash_range, state });
+                    let state = stored.unwrap_or_else(|| state(place.key()));
+                    place.insert(Node::new(parents, shard.hash_range, state));
                 }
                 // Its report by GetRecords may have named only some of the parents. The child waits for all of them.
                 Entry::Occupied(mut known) => known.get_mut().parents.extend(parents),
@@ -257,7 +380,7 @@ mod tests {
         let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[])]));
         starts(&mut graph, &[(0, Begin::From(PINNED)), (1, Begin::From(PINNED))]);
         graph.finished(&id(0));
-        graph.listed(shards(&[(2, &[0]), (3, &[0])]));
+        graph.listed(Instant::now(), shards(&[(2, &[0]), (3, &[0])]));
         starts(&mut graph, &[(2, TRIM_HORIZON), (3, TRIM_HORIZON)]);
         starts(&mut graph, &[]);
     }
@@ -296,16 +419,15 @@ mod tests {
             (2, ShardPosition::Unread),
             (9, ShardPosition::Finished),
         ]);
-        let (mut graph, removed) = ShardGraph::resume(stored, shards(&[(0, &[]), (1, &[]), (2, &[]), (3, &[0])]));
-        assert_eq!(removed, [(id(9), ShardPosition::Finished)].into());
+        let listed = shards(&[(0, &[]), (1, &[]), (2, &[]), (3, &[0])]);
+        let mut graph = ShardGraph::resume(Instant::now(), stored, listed);
         starts(&mut graph, &[(1, Begin::Behind(position(7))), (2, Begin::From(PINNED)), (3, TRIM_HORIZON)]);
     }
 
     #[test]
     fn a_parent_with_a_stored_position_is_read_to_its_end_before_its_child() {
         let stored = checkpoint(&[(0, ShardPosition::At(position(7))), (1, ShardPosition::Unread)]);
-        let (mut graph, removed) = ShardGraph::resume(stored, shards(&[(0, &[]), (1, &[0])]));
-        assert_eq!(removed, [].into());
+        let mut graph = ShardGraph::resume(Instant::now(), stored, shards(&[(0, &[]), (1, &[0])]));
         starts(&mut graph, &[(0, Begin::Behind(position(7)))]);
         graph.finished(&id(0));
         starts(&mut graph, &[(1, Begin::From(PINNED))]);
@@ -315,7 +437,7 @@ mod tests {
     fn what_closed_before_the_first_start_is_not_read_when_a_listing_names_it_without_its_child() {
         let mut graph = ShardGraph::first(PINNED, shards(&[(3, &[1, 2])]));
         assert_eq!(graph.start().len(), 1);
-        graph.listed(shards(&[(0, &[]), (1, &[0]), (2, &[0])]));
+        graph.listed(Instant::now(), shards(&[(0, &[]), (1, &[0]), (2, &[0])]));
         starts(&mut graph, &[]);
     }
 
@@ -325,12 +447,12 @@ mod tests {
         let all: &[(usize, &[usize])] = &[(0, &[]), (1, &[0]), (2, &[0]), (3, &[1, 2]), (4, &[]), (5, &[4])];
         let mut graph = ShardGraph::first(PINNED, shards(&[(3, &[1, 2]), (4, &[])]));
         assert_eq!(graph.start().len(), 2);
-        graph.listed(shards(all));
+        graph.listed(Instant::now(), shards(all));
         graph.finished(&id(4));
         starts(&mut graph, &[(5, TRIM_HORIZON)]);
 
         let stored = checkpoint(&[(3, ShardPosition::At(position(1))), (4, ShardPosition::Finished)]);
-        let (mut graph, _) = ShardGraph::resume(stored, shards(all));
+        let mut graph = ShardGraph::resume(Instant::now(), stored, shards(all));
         starts(&mut graph, &[(3, Begin::Behind(position(1))), (5, TRIM_HORIZON)]);
     }
 
@@ -339,7 +461,7 @@ mod tests {
         let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[])]));
         assert_eq!(graph.start().len(), 1);
         graph.finished(&id(0));
-        graph.listed(shards(&[(0, &[]), (1, &[0]), (2, &[0]), (3, &[1]), (4, &[1]), (5, &[2, 3])]));
+        graph.listed(Instant::now(), shards(&[(0, &[]), (1, &[0]), (2, &[0]), (3, &[1]), (4, &[1]), (5, &[2, 3])]));
         starts(&mut graph, &[(1, TRIM_HORIZON), (2, TRIM_HORIZON)]);
         graph.finished(&id(1));
         starts(&mut graph, &[(3, TRIM_HORIZON), (4, TRIM_HORIZON)]);
@@ -360,7 +482,7 @@ mod tests {
         graph.finished(&id(0));
         starts(&mut graph, &[(1, TRIM_HORIZON), (2, TRIM_HORIZON)]);
         assert_eq!(graph.last_listed(), Some(&id(0)));
-        graph.listed(shards(&[(1, &[0]), (2, &[0])]));
+        graph.listed(Instant::now(), shards(&[(1, &[0]), (2, &[0])]));
         starts(&mut graph, &[]);
     }
 
@@ -372,7 +494,7 @@ mod tests {
         graph.reported(vec![child(4, &[1, 2])]);
         graph.finished(&id(1));
         starts(&mut graph, &[]);
-        graph.listed(shards(&[(2, &[0]), (3, &[0]), (4, &[1, 2])]));
+        graph.listed(Instant::now(), shards(&[(2, &[0]), (3, &[0]), (4, &[1, 2])]));
         starts(&mut graph, &[]);
         graph.finished(&id(0));
         starts(&mut graph, &[(2, TRIM_HORIZON), (3, TRIM_HORIZON)]);
@@ -385,7 +507,7 @@ mod tests {
         let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[])]));
         assert_eq!(graph.start().len(), 2);
         graph.reported(vec![child(2, &[0])]);
-        graph.listed(shards(&[(0, &[]), (1, &[]), (2, &[0, 1])]));
+        graph.listed(Instant::now(), shards(&[(0, &[]), (1, &[]), (2, &[0, 1])]));
         graph.finished(&id(0));
         assert!(graph.has_child(&id(1)));
         starts(&mut graph, &[]);
@@ -398,7 +520,7 @@ mod tests {
         let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[]), (1, &[])]));
         assert_eq!(graph.start().len(), 2);
         graph.reported(vec![child(2, &[0, 1])]);
-        graph.listed(shards(&[(2, &[1])]));
+        graph.listed(Instant::now(), shards(&[(2, &[1])]));
         graph.finished(&id(1));
         starts(&mut graph, &[]);
         graph.finished(&id(0));
@@ -410,7 +532,7 @@ mod tests {
         let mut graph = ShardGraph::first(PINNED, shards(&[(4, &[]), (1, &[]), (3, &[])]));
         assert_eq!(graph.last_listed(), Some(&id(4)));
         for (listing, expect) in [(&[2][..], 4), (&[6, 5], 6), (&[], 6)] {
-            graph.listed(listing.iter().map(|number| shard(*number, &[])).collect());
+            graph.listed(Instant::now(), listing.iter().map(|number| shard(*number, &[4])).collect());
             assert_eq!(graph.last_listed(), Some(&id(expect)), "{listing:?}");
         }
     }
@@ -423,10 +545,88 @@ mod tests {
         graph.reported(vec![child(1, &[0])]);
         graph.finished(&id(0));
         assert_eq!(graph.start().len(), 1);
-        assert_eq!(graph.forget_unlisted(older, &[].into()), []);
         let newer = graph.begin_listing();
-        assert_eq!(graph.forget_unlisted(newer, &[id(0), id(1)].into()), []);
-        assert_eq!(graph.forget_unlisted(newer, &[].into()), [id(0)], "a shard that is being read stays");
+        let start = Instant::now();
+        let late = start + LISTING_LAG;
+        let retention = Duration::from_secs(3_600);
+        let without_parent = shards(&[(1, &[0])]);
+        let mut forget = |now, listing, listed: &[Shard]| graph.forget_unlisted(now, listing, listed, retention);
+        assert_eq!(forget(start, older, &without_parent), []);
+        assert_eq!(forget(late, older, &without_parent), [], "it may be older than the shard's end");
+        assert_eq!(forget(start, newer, &shards(&[(0, &[]), (1, &[0])])), []);
+        assert_eq!(forget(start, newer, &without_parent), [], "the first time");
+        assert_eq!(forget(late, newer, &shards(&[(0, &[]), (1, &[0])])), [], "listed again");
+        assert_eq!(forget(late, newer, &[]), [], "nothing is listed, not even its child");
+        assert_eq!(forget(late + LISTING_LAG, newer, &[]), []);
+        assert_eq!(forget(late + LISTING_LAG, newer, &without_parent), [id(0)]);
+        assert_eq!(forget(late + retention, newer, &[]), [], "a shard that is being read stays");
+    }
+
+    #[test]
+    fn a_finished_shard_without_a_listed_child_is_remembered_until_retention_has_passed() {
+        let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[])]));
+        assert_eq!(graph.start().len(), 1);
+        graph.finished(&id(0));
+        let (start, listing, retention) = (Instant::now(), graph.begin_listing(), Duration::from_secs(3_600));
+        assert_eq!(graph.forget_unlisted(start, listing, &[], retention), []);
+        assert_eq!(graph.forget_unlisted(start + retention - LISTING_LAG, listing, &[], retention), []);
+        assert_eq!(graph.forget_unlisted(start + retention, listing, &[], retention), [id(0)]);
+    }
+
+    #[test]
+    fn a_stored_position_outlives_a_listing_that_leaves_out_its_shard() {
+        let stored = checkpoint(&[(0, ShardPosition::At(position(7))), (1, ShardPosition::Unread)]);
+        let (start, retention) = (Instant::now(), Duration::from_secs(3_600));
+        let resumed = || ShardGraph::resume(start, stored.clone(), shards(&[(1, &[0])]));
+        let mut graph = resumed();
+        starts(&mut graph, &[(1, Begin::From(PINNED))]);
+        let listing = graph.begin_listing();
+        assert_eq!(graph.forget_unlisted(start + retention / 2, listing, &shards(&[(1, &[0])]), retention), []);
+        graph.listed(start + retention / 2, shards(&[(0, &[]), (1, &[0])]));
+        starts(&mut graph, &[(0, Begin::Behind(position(7)))]);
+
+        let mut graph = resumed();
+        let listing = graph.begin_listing();
+        assert_eq!(graph.forget_unlisted(start + retention, listing, &shards(&[(1, &[0])]), retention), [id(0)]);
+    }
+
+    #[test]
+    fn an_open_shard_that_is_stored_as_finished_starts_again() {
+        let stored = checkpoint(&[(0, ShardPosition::Finished), (1, ShardPosition::Finished)]);
+        let mut listed = shards(&[(0, &[]), (1, &[])]);
+        listed[1].ending_sequence_number = Some(9_u64.into());
+        assert_eq!(ShardGraph::finished_but_open(&stored, &listed), [id(0)].into());
+        starts(&mut ShardGraph::resume(Instant::now(), stored, listed), &[(0, Begin::From(PINNED))]);
+    }
+
+    #[test]
+    fn new_shards_whose_parents_a_listing_leaves_out_wait_for_a_second_one() {
+        let reading = || {
+            let mut graph = ShardGraph::first(PINNED, shards(&[(0, &[])]));
+            assert_eq!(graph.start().len(), 1);
+            graph.finished(&id(0));
+            graph
+        };
+        let start = Instant::now();
+        // 0 was split into 1 and 2, and 1 into 3 and 4, of which 5 is made; 1 is left out.
+        let stale: &[(usize, &[usize])] = &[(2, &[0]), (3, &[1]), (4, &[1]), (5, &[3, 4])];
+        let mut graph = reading();
+        graph.listed(start, shards(stale));
+        assert!(graph.awaits_parents());
+        starts(&mut graph, &[(2, TRIM_HORIZON)]);
+        assert_eq!(graph.last_listed(), Some(&id(2)), "what waits is not behind the next listing");
+        graph.listed(start + LISTING_LAG / 2, shards(stale));
+        starts(&mut graph, &[]);
+        graph.listed(start + LISTING_LAG / 2, shards(&[(1, &[0]), (2, &[0]), (3, &[1]), (4, &[1]), (5, &[3, 4])]));
+        assert!(!graph.awaits_parents());
+        starts(&mut graph, &[(1, TRIM_HORIZON)]);
+
+        // Retention has removed 1.
+        let mut graph = reading();
+        graph.listed(start, shards(stale));
+        graph.listed(start + LISTING_LAG, shards(stale));
+        assert!(!graph.awaits_parents());
+        starts(&mut graph, &[(2, TRIM_HORIZON), (3, TRIM_HORIZON), (4, TRIM_HORIZON)]);
     }
 
     proptest! {
@@ -461,9 +661,9 @@ mod tests {
                     }
                     2 => {
                         let last = graph.last_listed().cloned();
-                        graph.listed(all.iter().filter(|s| last.as_ref().is_none_or(|last| s.id > *last)).cloned().collect());
+                        graph.listed(Instant::now(), all.iter().filter(|s| last.as_ref().is_none_or(|last| s.id > *last)).cloned().collect());
                     }
-                    3 | 4 => graph.listed(all.clone()),
+                    3 | 4 => graph.listed(Instant::now(), all.clone()),
                     _ => {
                         // A shard that is closed comes to its end.
                         let closed = |number: &usize| all.iter().any(|s| s.parents().any(|parent| *parent == id(*number)));

@@ -239,7 +239,7 @@ mod shuttle_tests;
 
 #[cfg(test)]
 mod tests {
-    use statefun_kinesis_types::{StreamArn, Timestamp};
+    use statefun_kinesis_types::{RETENTION_DEFAULT, StreamArn, Timestamp};
 
     use super::*;
     use crate::metrics::StreamCounters;
@@ -262,7 +262,8 @@ mod tests {
         let shard: ShardId = id.parse().unwrap();
         let of_shard = counters.shard(shard.clone());
         let reference = arn.clone().into();
-        let stream = Stream { index: 0, reference, arn, created: Timestamp::EPOCH, keys_decide: true };
+        let (created, retention) = (Timestamp::EPOCH, RETENTION_DEFAULT);
+        let stream = Stream { index: 0, reference, arn, created, retention, keys_decide: true };
         let (moved, finished) = (Arc::clone(moved), finished.clone());
         ShardProgress::new(Arc::new(stream), shard, counters, of_shard, moved, finished, CancellationToken::new())
     }

@@ -77,6 +77,7 @@ mod registration;
 mod saver;
 mod settings;
 mod shard;
+mod shard_end;
 mod shard_reader;
 mod startup;
 mod stream;

@@ -1,6 +1,6 @@
 //! The pages of one shard, read by polling or by enhanced fan-out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use statefun_kinesis_client::Error;
 
@@ -10,11 +10,12 @@ use crate::{
     poller::Poller,
     registration::Registration,
     subscriber::Subscriber,
+    time::now,
 };
 
 /// The pages of one shard. Switches between polling and enhanced fan-out as the stream's registration comes and goes.
 ///
-/// Retries whatever is retryable. A future may be dropped at any await; nothing is read after that.
+/// Retries what the table of [`Treatment`](statefun_kinesis_client::Treatment)s says. A future may be dropped at any await; nothing is read after that.
 #[derive(Debug)]
 pub(crate) struct Pages {
     context: Arc<ShardContext>,
@@ -47,7 +48,8 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// A failure that no retry will mend.
+    /// A failure that no retry will mend, or one that leaves open whether the shard has ended: then
+    /// [`doubt_since`](Self::doubt_since) says since when, and [`read_again`](Self::read_again) goes on.
     pub(crate) async fn next(&mut self) -> Result<Read, Error> {
         loop {
             let read = match &mut self.source {
@@ -62,6 +64,24 @@ impl Pages {
                 PageSource::Subscription(subscriber) => subscriber.machine.cursor(),
             };
             self.source = PageSource::new(&self.context, self.registration.as_ref(), cursor, self.random.fork());
+        }
+    }
+}
+
+impl Pages {
+    /// Since when all answers have left open whether the shard has ended.
+    pub(crate) fn doubt_since(&self) -> Option<Instant> {
+        match &self.source {
+            PageSource::Polling(poller) => poller.machine.doubt_since(),
+            PageSource::Subscription(subscriber) => subscriber.machine.doubt_since(),
+        }
+    }
+
+    /// The shard has not ended, or it is not certain: the next call reads on from where it was read to, a little later.
+    pub(crate) fn read_again(&mut self) {
+        match &mut self.source {
+            PageSource::Polling(poller) => poller.machine.read_again(now()),
+            PageSource::Subscription(subscriber) => subscriber.machine.read_again(now()),
         }
     }
 }

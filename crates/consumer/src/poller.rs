@@ -6,7 +6,7 @@ use statefun_kinesis_client::{Error, Operation};
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::{
-    context::{Read, ShardContext},
+    context::{Read, ShardContext, no_continuation},
     cursor::Cursor,
     prefetch::Amount,
     registration::Registration,
@@ -31,13 +31,16 @@ impl Poller {
     ///
     /// # Errors
     ///
-    /// A failure that no retry will mend.
+    /// A failure that no retry will mend, or one of kind [`Incomplete`](statefun_kinesis_client::ErrorKind::Incomplete)
+    /// or [`NotFound`](statefun_kinesis_client::ErrorKind::NotFound) that leaves open whether the shard has ended.
     pub(crate) async fn next(&mut self, registration: Option<&Registration>) -> Result<Option<Read>, Error> {
         let shared = &self.context.shared;
         loop {
             let step = self.machine.next(now());
-            if let Step::End(children) = step {
-                return Ok(Some(Read::End(children)));
+            match step {
+                Step::End(children) => return Ok(Some(Read::End(children))),
+                Step::CheckEnd => return Err(no_continuation(Operation::GetRecords)),
+                Step::Wait(_) | Step::GetIterator(_) | Step::GetRecords(..) => {}
             }
             if registration.is_some_and(|registration| registration.consumer().is_some()) {
                 return Ok(None);
@@ -58,13 +61,17 @@ impl Poller {
                     self.context.called(Operation::GetRecords, &result, self.machine.failures());
                     if let Ok(page) = &result {
                         self.context.counters.behind(page.behind_latest);
+                        if page.next_iterator.is_none() && page.child_shards.is_empty() {
+                            let error = no_continuation(Operation::GetRecords);
+                            self.context.failed(&error, self.machine.failures() + 1);
+                        }
                     }
                     if let Some(page) = self.machine.answer(now(), result)? {
                         room.resize(Amount { records: page.records.len(), bytes: page.contents.bytes });
                         return Ok(Some(Read::Page(page, room)));
                     }
                 }
-                Step::End(children) => return Ok(Some(Read::End(children))),
+                Step::End(_) | Step::CheckEnd => {}
             }
         }
     }

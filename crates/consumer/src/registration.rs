@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, error::Error as StdError, sync::Arc, time::Duration};
 
-use statefun_kinesis_client::{Backoff, ConsumerStatus, Error, ErrorKind, FanOutClient, Operation};
+use statefun_kinesis_client::{Backoff, ConsumerStatus, Error, ErrorKind, FanOutClient, Operation, Patience};
 use statefun_kinesis_types::{ConsumerArn, ErrorChain, StreamArn};
 use tokio::{
     sync::watch,
@@ -13,6 +13,7 @@ use crate::{
     ConsumerError, ReadingMode,
     fan_out::{FanOut, Lifecycle},
     metrics::StreamCounters,
+    time::now,
 };
 
 /// How long RegisterStreamConsumer has to answer LimitExceeded before the stream counts as full. The same error also means
@@ -176,7 +177,7 @@ impl Registration {
             let mut failures = 0;
             loop {
                 match self.remove().await {
-                    Err(error) if error.kind().is_retryable() => {
+                    Err(error) if error.kind().treatment().start_waits => {
                         sleep(self.backoff.delay(failures, random)).await;
                         failures = failures.saturating_add(1_u32);
                     }
@@ -217,7 +218,8 @@ impl Registration {
     /// Finds or registers the consumer, and returns its ARN once it is ACTIVE. The inner error means that the stream is
     /// full: LimitExceeded was the only answer for `full_after`.
     ///
-    /// `patience` bounds the wait for the service and for the consumer to become ACTIVE; `None` is without bound.
+    /// `patience` bounds the wait for the service and for the consumer to become ACTIVE. `None` is for a stream that is
+    /// read: without bound, and a failure is retried as long as it deserves.
     async fn find(
         &self,
         random: &mut fastrand::Rng,
@@ -228,6 +230,7 @@ impl Registration {
         let began = Instant::now();
         let mut failures = 0;
         let mut full_since = None;
+        let mut running = Patience::default();
         loop {
             let mut status = None;
             let failure = match client.describe_stream_consumer(stream, name).await {
@@ -255,8 +258,17 @@ impl Registration {
                 Err(error) => Some(error),
             };
             let failure = match failure {
-                Some(error) if !error.kind().is_retryable() => return Err(self.failed(error)),
-                failure => failure,
+                Some(error) => {
+                    let is_retried = match patience {
+                        Some(_) => error.kind().treatment().start_waits,
+                        None => running.allows_retry(now(), error.kind()),
+                    };
+                    if !is_retried {
+                        return Err(self.failed(error));
+                    }
+                    Some(error)
+                }
+                None => None,
             };
             let delay = self.backoff.delay(failures, random);
             let waited = began.elapsed();

@@ -39,6 +39,10 @@ pub struct Settings {
     /// Most bytes of the same records, keys included. Default: 64 MiB. An answer can be larger than expected, up to the
     /// service's 10 MiB; no call starts then until there is room again.
     pub prefetch_bytes: usize,
+    /// Whether to keep user records of aggregates that belong to another shard. Default: `false`, as in the KCL, because the
+    /// KPL sends them again. A writer that puts keys of several shards into one aggregate does not; with `true`, its records
+    /// are read where they are, and those of a KPL are read twice and out of order after a split.
+    pub keep_out_of_range_records: bool,
     /// Delays before a failed call is retried. Default: 100 ms to 10 s.
     pub backoff: Backoff,
     /// Least time between two saves of positions. Default: 1 s. After a crash, batches are read again that were acknowledged
@@ -62,6 +66,7 @@ impl Default for Settings {
             discovery_interval: Duration::from_secs(10),
             prefetch_records: 100_000,
             prefetch_bytes: 64 << 20,
+            keep_out_of_range_records: false,
             backoff: Backoff::default(),
             checkpoint_interval: Duration::from_secs(1),
             startup_timeout: Duration::from_secs(120),

@@ -31,11 +31,17 @@ pub(crate) enum Step {
     GetRecords(ShardIterator, Amount),
     /// The shard was read to its end.
     End(Vec<ChildShard>),
+    /// Find out whether the shard has ended: several answers in a row had neither an iterator nor children. If it has not,
+    /// [`ShardMachine::read_again`].
+    CheckEnd,
 }
 
 /// Whether the failure may mean that the service does not know the sequence number; emulators answer with any of these.
 fn is_rejection(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Unavailable | ErrorKind::Unexpected)
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidArgument | ErrorKind::Unavailable | ErrorKind::Unexpected | ErrorKind::Incomplete
+    )
 }
 
 /// Polls one shard: decides from where, how often and how much to read, and what follows a failure.
@@ -66,6 +72,8 @@ pub(crate) struct ShardMachine {
 enum Iterator {
     Missing,
     Ready(ShardIterator),
+    /// The service gave none, and no children either.
+    Absent,
     Ended(Vec<ChildShard>),
 }
 
@@ -103,6 +111,7 @@ impl ShardMachine {
     pub(crate) fn next(&self, now: Instant) -> Step {
         let pace = match &self.iterator {
             Iterator::Ended(children) => return Step::End(children.clone()),
+            Iterator::Absent => return Step::CheckEnd,
             Iterator::Missing => self.iterator_calls.ready_at(),
             Iterator::Ready(_) => self.calls.ready_at().max(self.bytes.ready_at()),
         };
@@ -114,7 +123,7 @@ impl ShardMachine {
         }
         match &self.iterator {
             Iterator::Ready(iterator) => Step::GetRecords(iterator.clone(), self.expected_answer()),
-            Iterator::Missing | Iterator::Ended(_) => Step::GetIterator(self.cursor.position()),
+            Iterator::Missing | Iterator::Absent | Iterator::Ended(_) => Step::GetIterator(self.cursor.position()),
         }
     }
 
@@ -158,6 +167,13 @@ impl ShardMachine {
                 self.retry(now, Duration::ZERO);
                 Ok(())
             }
+            Err(error) if error.kind() == ErrorKind::Incomplete => {
+                if self.failures.doubt(now) {
+                    return Err(error);
+                }
+                self.retry_doubt(now);
+                Ok(())
+            }
             Err(error) => {
                 if let Some(wait) = until_service_reaches(self.cursor.position(), &error, today) {
                     self.retry(now, wait);
@@ -188,15 +204,21 @@ impl ShardMachine {
             }
         };
         self.calls.succeeded();
-        self.failures.reset();
         self.expired = 0;
-        self.iterator = match next_iterator {
-            Some(iterator) => Iterator::Ready(iterator),
-            None => Iterator::Ended(child_shards),
-        };
-
         let contents = Contents::of(&records);
         self.bytes.take(now, contents.bytes as f64);
+        self.iterator = match next_iterator {
+            Some(iterator) => Iterator::Ready(iterator),
+            None if !child_shards.is_empty() => Iterator::Ended(child_shards),
+            // That something is missing proves nothing: the records behind an early end would be lost. So the same
+            // place is read again before anybody believes it.
+            None => {
+                self.iterator = if self.failures.doubt(now) { Iterator::Absent } else { Iterator::Missing };
+                self.retry_doubt(now);
+                return Ok(self.cursor.page(records, contents, behind_latest));
+            }
+        };
+        self.failures.reset();
         self.brought = Amount { records: records.len(), bytes: contents.bytes };
         // A full answer is followed by more, also where an emulator always answers that it is zero behind.
         self.at_tip = behind_latest.is_zero() && records.len() < self.limit;
@@ -211,6 +233,17 @@ impl ShardMachine {
         }
 
         Ok(self.cursor.page(records, contents, behind_latest))
+    }
+
+    /// Since when all answers have left open whether the shard has ended.
+    pub(crate) fn doubt_since(&self) -> Option<Instant> {
+        self.failures.doubt_since()
+    }
+
+    /// The shard has not ended, or it is not certain: reads it again from where it was read to.
+    pub(crate) fn read_again(&mut self, now: Instant) {
+        self.iterator = Iterator::Missing;
+        self.retry_doubt(now);
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
@@ -228,9 +261,14 @@ impl ShardMachine {
         if matches!(kind, ErrorKind::Throttled | ErrorKind::LimitExceeded) {
             self.calls.throttled();
         }
-        let at_least = self.failures.check(error)?;
+        let at_least = self.failures.check(now, error)?;
         self.retry(now, at_least);
         Ok(())
+    }
+
+    fn retry_doubt(&mut self, now: Instant) {
+        let delay = self.failures.doubt_delay(&mut self.random);
+        self.not_before = Some(now.saturating_add(delay));
     }
 
     fn retry(&mut self, now: Instant, at_least: Duration) {
@@ -242,15 +280,11 @@ impl ShardMachine {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use statefun_kinesis_client::Operation;
-    use statefun_kinesis_types::Record;
+    use statefun_kinesis_client::{Operation, PATIENCE, Retry};
+    use statefun_kinesis_types::{HashKeyRange, Record};
 
     use super::*;
-    use crate::{
-        Position,
-        cursor::Begin,
-        failures::{CLOCK_AHEAD_MAX, UNEXPECTED_MAX},
-    };
+    use crate::{Position, cursor::Begin, failures::CLOCK_AHEAD_MAX};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -297,7 +331,7 @@ mod tests {
                     machine.asking(now, amount.records);
                     return now;
                 }
-                Step::End(_) => panic!("the shard has ended"),
+                Step::End(_) | Step::CheckEnd => panic!("the shard has ended"),
             }
         }
     }
@@ -464,22 +498,92 @@ mod tests {
         assert_eq!(to_records(&mut machine, now) - now, 30 * SECOND);
     }
 
-    #[test]
-    fn failures_that_last_are_given_on() {
-        for kind in [ErrorKind::AccessDenied, ErrorKind::Encryption, ErrorKind::InvalidArgument, ErrorKind::NotFound] {
-            let mut machine = from_trim_horizon();
-            let now = to_records(&mut machine, Instant::now());
-            assert_eq!(machine.answer(now, Err(error(kind))).unwrap_err().kind(), kind);
-            let mut machine = from_trim_horizon();
-            assert_eq!(machine.iterator(now, Timestamp::EPOCH, Err(error(kind))).unwrap_err().kind(), kind);
-        }
+    /// Fails each call from now on in this way, and returns after how long that was given on; `None` if it never is.
+    fn given_on_after(kind: ErrorKind) -> Option<Duration> {
         let mut machine = from_trim_horizon();
-        let mut now = to_records(&mut machine, Instant::now());
-        for _ in 1..UNEXPECTED_MAX {
-            machine.answer(now, Err(error(ErrorKind::Unexpected))).unwrap();
+        let start = to_records(&mut machine, Instant::now());
+        let mut now = start;
+        while now - start < 4 * PATIENCE {
+            if let Err(given_on) = machine.answer(now, Err(error(kind))) {
+                assert_eq!(given_on.kind(), kind);
+                return Some(now - start);
+            }
             now = to_records(&mut machine, now);
         }
-        assert!(machine.answer(now, Err(error(ErrorKind::Unexpected))).is_err());
+        None
+    }
+
+    #[test]
+    fn failures_are_given_on_when_the_table_says_so() {
+        for kind in ErrorKind::ALL {
+            let given_on = given_on_after(kind);
+            match kind.treatment().retry {
+                // Another call finds out first what it means.
+                _ if kind == ErrorKind::NotFound => assert_eq!(given_on, Some(Duration::ZERO)),
+                Retry::Renewed | Retry::Unlimited => assert_eq!(given_on, None, "{kind}"),
+                Retry::For(limit) => {
+                    let given_on = given_on.unwrap();
+                    // The next attempt may be one delay later.
+                    assert!(limit <= given_on && given_on <= limit + 11 * SECOND, "{kind}: {given_on:?}");
+                }
+                Retry::Never => assert_eq!(given_on, Some(Duration::ZERO), "{kind}"),
+            }
+        }
+    }
+
+    fn child() -> ChildShard {
+        let parents = vec!["shardId-0".parse().unwrap()];
+        ChildShard::new("shardId-1".parse().unwrap(), parents, HashKeyRange::FULL)
+    }
+
+    /// An answer without a way to go on.
+    fn absent(numbers: &[u64]) -> RecordPage {
+        let mut page = page(numbers, Duration::ZERO);
+        page.next_iterator = None;
+        page
+    }
+
+    #[test]
+    fn an_answer_without_an_iterator_and_children_is_not_the_end_and_three_are_a_question() {
+        let mut machine = from_trim_horizon();
+        let now = to_records(&mut machine, Instant::now());
+        assert_eq!(numbers(machine.answer(now, Ok(absent(&[1, 2]))).unwrap()), [1, 2], "its records count");
+        assert_eq!(machine.doubt_since(), Some(now));
+        assert_eq!(asks_for(&machine, now), StartPosition::AfterSequenceNumber(2_u64.into()));
+        let later = to_records(&mut machine, now);
+        assert!(later > now);
+        assert_eq!(machine.answer(later, Ok(absent(&[]))).unwrap(), None);
+        let later = to_records(&mut machine, later);
+        assert_eq!(machine.answer(later, Ok(absent(&[]))).unwrap(), None);
+        assert_eq!((machine.next(later), machine.doubt_since()), (Step::CheckEnd, Some(now)));
+
+        machine.read_again(later);
+        let again = to_records(&mut machine, later);
+        assert!(again > later, "not at once");
+        assert_eq!(numbers(machine.answer(again, Ok(page(&[3], SECOND))).unwrap()), [3]);
+        assert_eq!((machine.doubt_since(), machine.failures()), (None, 0));
+    }
+
+    #[test]
+    fn no_iterator_is_asked_for_again_and_then_a_question() {
+        let mut machine = from_trim_horizon();
+        let now = Instant::now();
+        machine.iterator(now, Timestamp::EPOCH, Err(error(ErrorKind::Incomplete))).unwrap();
+        assert_eq!(asks_for(&machine, now), StartPosition::TrimHorizon);
+        machine.iterator(now, Timestamp::EPOCH, Err(error(ErrorKind::Incomplete))).unwrap();
+        let given_on = machine.iterator(now + SECOND, Timestamp::EPOCH, Err(error(ErrorKind::Incomplete)));
+        assert_eq!((given_on.unwrap_err().kind(), machine.doubt_since()), (ErrorKind::Incomplete, Some(now)));
+    }
+
+    #[test]
+    fn records_that_a_service_repeats_or_mixes_up_are_given_on_once_and_in_order() {
+        for records in [&[1, 1, 2, 2][..], &[2, 1], &[1, 2, 1, 2], &[2, 2, 1]] {
+            let mut machine = from_trim_horizon();
+            let now = to_records(&mut machine, Instant::now());
+            let page = machine.answer(now, Ok(page(records, SECOND))).unwrap().unwrap();
+            assert_eq!(page.contents, Contents::of(&page.records), "{records:?}");
+            assert_eq!(numbers(Some(page)), [1, 2], "{records:?}");
+        }
     }
 
     #[test]
@@ -498,10 +602,10 @@ mod tests {
     fn a_shard_ends_behind_its_last_records() {
         let mut machine = from_trim_horizon();
         let now = to_records(&mut machine, Instant::now());
-        let mut last = page(&[1, 2], Duration::ZERO);
-        last.next_iterator = None;
+        let mut last = absent(&[1, 2]);
+        last.child_shards.push(child());
         assert_eq!(numbers(machine.answer(now, Ok(last)).unwrap()), [1, 2]);
-        assert_eq!(machine.next(now), Step::End(Vec::new()));
+        assert_eq!(machine.next(now), Step::End(vec![child()]));
     }
 
     #[derive(Clone, Debug)]

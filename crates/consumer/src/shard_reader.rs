@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_client::{ChildShard, Error};
-use tokio::{sync::mpsc, task::yield_now};
+use statefun_kinesis_types::{ShardId, StreamArn};
+use tokio::{sync::mpsc, task::yield_now, time::Instant};
 
 use crate::{
     Acknowledgement, Batch, BatchOrigin, ConsumerError, InvalidKind,
@@ -34,7 +35,7 @@ pub(crate) type Output = mpsc::UnboundedSender<Result<Delivery, ConsumerError>>;
 /// Why a shard is not read any further.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// A call failed permanently.
+    /// A call failed permanently, or leaves open whether the shard has ended.
     Call(Error),
     Invalid(ConsumerError),
 }
@@ -46,6 +47,7 @@ pub(crate) struct ShardReader {
     pub(crate) progress: Arc<ShardProgress>,
     pub(crate) invalid: Arc<InvalidRecords>,
     pub(crate) unpacker: Unpacker,
+    pub(crate) out_of_range: OutOfRangeLog,
     pub(crate) output: Output,
     pub(crate) stream_counters: Arc<StreamCounters>,
     pub(crate) counters: Arc<ShardCounters>,
@@ -56,8 +58,9 @@ impl ShardReader {
     ///
     /// # Errors
     ///
-    /// When reading cannot go on.
-    pub(crate) async fn run(mut self, mut pages: Pages) -> Result<Vec<ChildShard>, Failure> {
+    /// When reading cannot go on, or it is open whether it can. All pages until then were handed over, so that a later
+    /// call goes on behind them.
+    pub(crate) async fn run(&mut self, pages: &mut Pages) -> Result<Vec<ChildShard>, Failure> {
         loop {
             match pages.next().await.map_err(Failure::Call)? {
                 Read::Page(page, room) => self.deliver(page, room).await?,
@@ -96,12 +99,7 @@ impl ShardReader {
         if aggregates > 0 {
             self.stream_counters.unpacked(aggregates, out_of_range);
         }
-        if out_of_range > 0 {
-            tracing::info!(
-                stream = %self.stream.arn, shard = %self.progress.shard, records = out_of_range,
-                "user records of an aggregate belong to another shard and are left out; their writer sends them again"
-            );
-        }
+        self.out_of_range.left_out(out_of_range, &self.stream.arn, &self.progress.shard);
         let hold = self.progress.issue(position);
         let count = match content {
             Content::Corrupt(record, corrupt) => {
@@ -129,5 +127,32 @@ impl ShardReader {
         };
         self.stream_counters.read(&self.counters, count, bytes);
         Ok(())
+    }
+}
+
+/// Logs the user records of a shard that are left out because they belong to another one: at once, and then at most one
+/// line per [interval](Self::INTERVAL) with their number. After a split of the shard they may be in many aggregates.
+#[derive(Debug, Default)]
+pub(crate) struct OutOfRangeLog {
+    logged: Option<Instant>,
+    not_logged: u64,
+}
+
+impl OutOfRangeLog {
+    /// Shortest time between two lines about one shard.
+    const INTERVAL: Duration = Duration::from_secs(60);
+
+    fn left_out(&mut self, records: u64, stream: &StreamArn, shard: &ShardId) {
+        self.not_logged += records;
+        if self.not_logged == 0 || self.logged.is_some_and(|logged| logged.elapsed() < Self::INTERVAL) {
+            return;
+        }
+        self.logged = Some(Instant::now());
+        tracing::warn!(
+            %stream, %shard, records = std::mem::take(&mut self.not_logged),
+            "user records of aggregates belong to another shard and are left out. A KPL sends them again after a split. If \
+             the writer is not a KPL, set `outOfRangeRecords: keep` in the ingress (`keep_out_of_range_records` in the \
+             settings of a consumer)"
+        );
     }
 }

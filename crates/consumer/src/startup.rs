@@ -1,11 +1,11 @@
 //! What a consumer finds out and stores about each stream before it is read.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use statefun_kinesis_client::{
-    Backoff, Error, FanOutClient, KinesisClient, PositionStore, ShardFilter, StreamStatus, StreamSummary,
+    Backoff, Error, ErrorKind, FanOutClient, KinesisClient, PositionStore, ShardFilter, StreamStatus, StreamSummary,
 };
-use statefun_kinesis_types::{Shard, StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp};
+use statefun_kinesis_types::{Shard, ShardId, StartPosition, StartupPosition, StreamArn, StreamRef, Timestamp};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -15,13 +15,14 @@ use crate::{
     ConsumerError, FanOut, Settings, ShardPosition, StreamCheckpoint,
     dead_letter::{DeadLetterWriter, Letter, Target},
     graph::ShardGraph,
-    hold::MovedPositions,
     invalid_handling::DeadLetters,
     metrics::StreamCounters,
     prefetch::{Amount, Prefetch},
     registration::Registration,
+    shard_end::{LISTING_LAG, covers_hash_keys},
     stream::Stream,
     stream_client::StreamClient,
+    time::now,
 };
 
 /// Most dead letters in flight, and most of their bytes.
@@ -143,12 +144,11 @@ impl Startup<'_> {
         &mut self,
         stream: &Stream,
         summary: &StreamSummary,
-        moved: &MovedPositions,
     ) -> Result<ShardGraph, ConsumerError> {
         let checkpoint = |source| ConsumerError::Checkpoint { stream: stream.arn.clone(), source };
         let stored = self.positions.load(&stream.arn).await.map_err(checkpoint)?;
         let (start, filter) = match stored {
-            Some(stored) if stored.created == summary.created => return self.resume(stream, stored, moved).await,
+            Some(stored) if stored.created == summary.created => return self.resume(stream, stored).await,
             Some(stored) => {
                 tracing::warn!(
                     stream = %stream.arn, created = %summary.created, before = %stored.created,
@@ -158,7 +158,8 @@ impl Startup<'_> {
             }
             None => self.first_start(stream, summary),
         };
-        let shards = self.list(stream, filter).await?;
+        let is_doubtful = |listed: &[Shard]| !ShardGraph::with_unknown_parents(|_| false, false, listed).is_empty();
+        let shards = self.list(stream, filter, is_doubtful).await?;
         let mut begin = StreamCheckpoint::new(summary.created, start);
         begin.shards = shards.iter().map(|shard| (shard.id.clone(), ShardPosition::Unread)).collect();
         self.positions.begin(&stream.arn, begin).await.map_err(checkpoint)?;
@@ -186,34 +187,68 @@ impl Startup<'_> {
     }
 
     /// The graph of a stream that was read before: stored positions win over the startup position.
-    async fn resume(
-        &mut self,
-        stream: &Stream,
-        stored: StreamCheckpoint,
-        moved: &MovedPositions,
-    ) -> Result<ShardGraph, ConsumerError> {
-        let shards = self.list(stream, ShardFilter::FromTrimHorizon).await?;
-        let (graph, removed) = ShardGraph::resume(stored, shards);
-        for (shard, _) in removed.iter().filter(|(_, position)| **position != ShardPosition::Finished) {
+    async fn resume(&mut self, stream: &Stream, stored: StreamCheckpoint) -> Result<ShardGraph, ConsumerError> {
+        let is_doubtful = |listed: &[Shard]| {
+            let missing = |(id, position): (&ShardId, &ShardPosition)| {
+                *position != ShardPosition::Finished && listed.iter().all(|shard| shard.id != *id)
+            };
+            stored.shards.iter().any(missing)
+                || !ShardGraph::finished_but_open(&stored, listed).is_empty()
+                || !ShardGraph::with_unknown_parents(|id| stored.shards.contains_key(id), true, listed).is_empty()
+        };
+        let shards = self.list(stream, ShardFilter::FromTrimHorizon, is_doubtful).await?;
+        for shard in ShardGraph::finished_but_open(&stored, &shards) {
             tracing::warn!(
-                stream = %stream.arn, %shard,
-                "the service does not list the shard any more: its records that were not read are older than the stream's retention"
+                stream = %stream.arn, %shard, start = ?stored.start,
+                "the shard is stored as finished, but it is open: it is read again from where the stream was read from \
+                 first, and its records that were processed before are repeated"
             );
         }
-        moved.forget(stream.index, removed.into_keys().collect());
-        Ok(graph)
+        for (shard, position) in &stored.shards {
+            if *position != ShardPosition::Finished && shards.iter().all(|listed| listed.id != *shard) {
+                tracing::warn!(
+                    stream = %stream.arn, %shard,
+                    "the service does not list the shard any more: its records that were not read are older than the stream's retention"
+                );
+            }
+        }
+        Ok(ShardGraph::resume(now(), stored, shards))
     }
 
-    async fn list(&mut self, stream: &Stream, filter: ShardFilter) -> Result<Vec<Shard>, ConsumerError> {
-        match self.client.list(&stream.reference, filter).await {
+    /// Lists shards, and lists them once more a little later if the listing contradicts what is known: listings lag
+    /// behind.
+    async fn list(
+        &mut self,
+        stream: &Stream,
+        filter: ShardFilter,
+        is_doubtful: impl Fn(&[Shard]) -> bool,
+    ) -> Result<Vec<Shard>, ConsumerError> {
+        let first = self.list_once(stream, filter.clone()).await?;
+        if covers_hash_keys(&first) && !is_doubtful(&first) {
+            return Ok(first);
+        }
+        tracing::debug!(stream = %stream.arn, ?first, "the shards are listed once more");
+        sleep(LISTING_LAG).await;
+        let mut shards = self.list_once(stream, filter).await?;
+        let ids: BTreeSet<ShardId> = shards.iter().map(|shard| shard.id.clone()).collect();
+        shards.extend(first.into_iter().filter(|shard| !ids.contains(&shard.id)));
+        Ok(shards)
+    }
+
+    async fn list_once(&mut self, stream: &Stream, filter: ShardFilter) -> Result<Vec<Shard>, ConsumerError> {
+        match self.client.list(&stream.reference, filter.clone()).await {
             Ok(listing) => Ok(listing.shards),
+            // The stream was described a moment ago.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Ok(self.client.list_again(stream, filter).await?.shards)
+            }
             Err(error) => Err(self.failed(&stream.reference, error)),
         }
     }
 
     /// The error for a call that failed permanently, or until the startup timeout.
     fn failed(&self, stream: &StreamRef, source: Error) -> ConsumerError {
-        if source.kind().is_retryable() {
+        if source.kind().treatment().start_waits {
             let (stream, waited) = (stream.clone(), self.settings.startup_timeout);
             return ConsumerError::Unavailable { stream, waited, source };
         }

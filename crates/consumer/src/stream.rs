@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use statefun_kinesis_types::{StreamArn, StreamRef, Timestamp};
 
 /// A stream that is read.
@@ -10,6 +12,8 @@ pub(crate) struct Stream {
     pub(crate) arn: StreamArn,
     /// Tells the stream from a later one of the same name.
     pub(crate) created: Timestamp,
+    /// How long records are kept.
+    pub(crate) retention: Duration,
     /// Whether partition keys decide on a record's shard. Where they do not, every user record of an aggregate belongs
     /// to the shard that it is in.
     pub(crate) keys_decide: bool,

@@ -3,13 +3,19 @@
 use std::{future::Future, sync::Arc};
 
 use statefun_kinesis_client::{
-    Backoff, Error, ErrorKind, InstantExt as _, KinesisClient, Operation, ShardFilter, ShardPageRequest, StreamStatus,
-    StreamSummary,
+    Backoff, Error, ErrorKind, InstantExt as _, KinesisClient, Operation, Patience, Retry, ShardFilter,
+    ShardPageRequest, StreamStatus, StreamSummary,
 };
 use statefun_kinesis_types::{ErrorChain, Shard, ShardId, StreamRef};
 use tokio::time::{Instant, sleep};
 
-use crate::{ConsumerError, metrics::StreamCounters, stream::Stream};
+use crate::{
+    ConsumerError,
+    metrics::StreamCounters,
+    shard_end::{Listed, Symptom, Verdict, judge},
+    stream::Stream,
+    time::now,
+};
 
 /// Shards of a stream.
 #[derive(Debug)]
@@ -19,11 +25,8 @@ pub(crate) struct Listing {
     pub(crate) complete: bool,
 }
 
-/// The service does not list a shard any more: its records are older than the stream's retention.
-#[derive(Debug)]
-pub(crate) struct Trimmed;
-
-/// Describes streams and lists their shards. Retries with backoff what is retryable.
+/// Describes streams and lists their shards. Retries with backoff, as the table of
+/// [`Treatment`](statefun_kinesis_client::Treatment)s says.
 #[derive(Debug)]
 pub(crate) struct StreamClient {
     client: Arc<dyn KinesisClient>,
@@ -35,12 +38,12 @@ pub(crate) struct StreamClient {
 }
 
 impl StreamClient {
-    /// Retries without a time limit.
+    /// For a stream that is read: retries as long as the failure deserves.
     pub(crate) fn new(client: Arc<dyn KinesisClient>, backoff: Backoff, random: fastrand::Rng) -> Self {
         Self { client, backoff, random, deadline: None, counters: None }
     }
 
-    /// Retries until `deadline`.
+    /// For a start: retries until `deadline` what a start waits for.
     pub(crate) fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
     }
@@ -75,7 +78,7 @@ impl StreamClient {
                 Err(error) if error.kind() == ErrorKind::InvalidArgument && !complete => {
                     tracing::debug!(%stream, ?filter, %error, "the shard filter was rejected; listing all shards");
                 }
-                Err(error) if error.kind() == ErrorKind::ExpiredToken => {
+                Err(error) if error.kind().treatment().retry == Retry::Renewed => {
                     // The first time at once and whatever the deadline: a long listing over a slow network is no failure.
                     // Then as a failure is retried, because tokens that expire at once would make this a hot loop.
                     if let Some(retries) = expired.checked_sub(1) {
@@ -105,7 +108,8 @@ impl StreamClient {
         }
     }
 
-    /// Finds out why a call about a shard failed permanently: the shard or the stream may be gone.
+    /// Finds out what the failure of a call about a shard means: the shard may have ended, or the stream may be gone.
+    /// `doubt_since` is since when all answers have left open whether the shard has ended.
     ///
     /// # Errors
     ///
@@ -114,17 +118,41 @@ impl StreamClient {
         &mut self,
         stream: &Stream,
         shard: &ShardId,
+        doubt_since: Option<std::time::Instant>,
         error: Error,
-    ) -> Result<Trimmed, ConsumerError> {
+    ) -> Result<Verdict, ConsumerError> {
         let error = self.check_stream(stream, error).await?;
-        if error.kind() == ErrorKind::NotFound {
-            let listing = self.list(&stream.reference, ShardFilter::FromTrimHorizon).await;
-            let listing = listing.map_err(|error| ConsumerError::from_call(&stream.reference, None, error))?;
-            if listing.shards.iter().all(|listed| listed.id != *shard) {
-                return Ok(Trimmed);
+        let (Some(symptom), Some(since)) = (Symptom::of(&error), doubt_since) else {
+            return Err(ConsumerError::from_call(&stream.reference, Some(shard), error));
+        };
+        let listing = self.list_again(stream, ShardFilter::FromTrimHorizon).await?;
+        let listed = Listed::find(shard, &listing.shards);
+        tracing::debug!(stream = %stream.arn, %shard, ?symptom, ?listed, "it is open whether the shard has ended");
+        let doubted = now().saturating_duration_since(since);
+        let verdict = judge(symptom, listed, doubted);
+        verdict.ok_or_else(|| ConsumerError::from_call(&stream.reference, Some(shard), error))
+    }
+
+    /// Lists shards of a stream that is read. A stream that is not found, and is there when it is described, is listed
+    /// again for a while.
+    ///
+    /// # Errors
+    ///
+    /// When reading cannot go on.
+    pub(crate) async fn list_again(&mut self, stream: &Stream, filter: ShardFilter) -> Result<Listing, ConsumerError> {
+        let (mut patience, mut failures) = (Patience::default(), 0);
+        loop {
+            let error = match self.list(&stream.reference, filter.clone()).await {
+                Ok(listing) => return Ok(listing),
+                Err(error) => self.check_stream(stream, error).await?,
+            };
+            if error.kind() != ErrorKind::NotFound || !patience.allows_retry(now(), error.kind()) {
+                return Err(ConsumerError::from_call(&stream.reference, None, error));
             }
+            let failed = |error| ConsumerError::from_call(&stream.reference, None, error);
+            self.wait_to_retry(&stream.reference, failures, error).await.map_err(failed)?;
+            failures = failures.saturating_add(1);
         }
-        Err(ConsumerError::from_call(&stream.reference, Some(shard), error))
     }
 
     /// Finds out why a call about a stream failed permanently.
@@ -166,18 +194,32 @@ impl StreamClient {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut failures = 0;
+        let (mut patience, mut failures) = (Patience::default(), 0);
         loop {
             let result = call().await;
             if let Some(counters) = &self.counters {
                 counters.called(operation);
             }
             let error = match result {
-                Err(error) if error.kind().is_retryable() => error,
+                Err(error) if self.is_retried(&mut patience, error.kind()) => error,
                 result => return result,
             };
             self.wait_to_retry(stream, failures, error).await?;
             failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Whether a call that failed so is repeated as it is.
+    fn is_retried(&self, patience: &mut Patience, kind: ErrorKind) -> bool {
+        let treatment = kind.treatment();
+        match (treatment.retry, self.deadline) {
+            // The caller has to make another call.
+            (Retry::Renewed | Retry::Never, _) => false,
+            (Retry::Unlimited | Retry::For(_), Some(_)) => treatment.start_waits,
+            // The caller first finds out whether the stream was deleted.
+            (Retry::Unlimited | Retry::For(_), None) => {
+                kind != ErrorKind::NotFound && patience.allows_retry(now(), kind)
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reads one stream: starts its shards when their parents are finished, and looks for new ones.
 
-use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
+use std::{ops::ControlFlow, sync::Arc};
 
 use statefun_kinesis_client::{ChildShard, Error, InstantExt as _, ShardFilter};
 use statefun_kinesis_types::ShardId;
@@ -20,9 +20,12 @@ use crate::{
     metrics::StreamCounters,
     pages::Pages,
     registration::Registration,
+    shard_end::{LISTING_LAG, Verdict, is_closed},
+    shard_reader::OutOfRangeLog,
     shard_reader::{Failure, Output, ShardReader},
     stream::Stream,
-    stream_client::{Listing, StreamClient, Trimmed},
+    stream_client::{Listing, StreamClient},
+    time::now,
     unpack::Unpacker,
 };
 
@@ -51,11 +54,18 @@ enum ListingKind {
     Final,
 }
 
+/// What reads a shard, while it does not read.
+#[derive(Debug)]
+struct PausedShard {
+    reader: ShardReader,
+    pages: Pages,
+}
+
 #[derive(Debug)]
 enum Event {
     Ended(ShardId, Vec<ChildShard>),
-    Failed(Arc<ShardProgress>, Failure),
-    Diagnosed(Arc<ShardProgress>, Result<Trimmed, ConsumerError>),
+    Failed(Box<PausedShard>, Failure),
+    Diagnosed(Box<PausedShard>, Result<Verdict, ConsumerError>),
     Finished(ShardId),
     Listed(ListingKind, ListingId, Result<(Listing, usize), ConsumerError>),
     Due,
@@ -137,37 +147,23 @@ impl StreamReader {
 
     fn handle(&mut self, event: Event) -> Result<ControlFlow<()>, ConsumerError> {
         match event {
-            Event::Ended(shard, children) => {
-                tracing::debug!(stream = %self.stream.arn, %shard, children = children.len(), "read to the end");
-                self.graph.reported(children);
-                if !self.graph.has_child(&shard) {
-                    self.list(ListingKind::Complete);
-                }
-                // `Finished` may have been handled before this event, when the children were not known.
-                self.start();
-            }
+            Event::Ended(shard, children) => self.ended(&shard, children),
             Event::Finished(shard) => {
                 self.source.counters.finished(&shard);
                 self.graph.finished(&shard);
                 self.start();
             }
             Event::Failed(_, Failure::Invalid(error)) => return Err(error),
-            Event::Failed(progress, Failure::Call(error)) => self.diagnose(progress, error),
-            Event::Diagnosed(progress, diagnosis) => {
-                let Trimmed = diagnosis?;
-                tracing::warn!(
-                    stream = %self.stream.arn, shard = %progress.shard,
-                    "the service does not list the shard any more: its records that were not read are older than the stream's retention"
-                );
-                progress.end();
-            }
+            Event::Failed(shard, Failure::Call(error)) => self.diagnose(shard, error),
+            Event::Diagnosed(shard, diagnosis) => self.diagnosed(shard, diagnosis?),
             Event::Listed(kind, id, result) => {
                 let (listing, open) = result?;
                 return Ok(self.listed(kind, id, listing, open));
             }
             Event::Due => {
                 self.periodic_listings += 1;
-                self.list(match self.periodic_listings.is_multiple_of(COMPLETE_EVERY) {
+                let is_complete = self.graph.awaits_parents() || self.periodic_listings.is_multiple_of(COMPLETE_EVERY);
+                self.list(match is_complete {
                     _ if self.graph.is_exhausted() => ListingKind::Final,
                     true => ListingKind::Complete,
                     false => ListingKind::New,
@@ -175,6 +171,38 @@ impl StreamReader {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// A shard was read to its end.
+    fn ended(&mut self, shard: &ShardId, children: Vec<ChildShard>) {
+        tracing::debug!(stream = %self.stream.arn, %shard, children = children.len(), "read to the end");
+        self.graph.reported(children);
+        if !self.graph.has_child(shard) {
+            self.list(ListingKind::Complete);
+        }
+        // `Finished` may have been handled before this event, when the children were not known.
+        self.start();
+    }
+
+    fn diagnosed(&mut self, mut paused: Box<PausedShard>, verdict: Verdict) {
+        let progress = Arc::clone(&paused.reader.progress);
+        match verdict {
+            Verdict::Ended(children) => {
+                progress.end();
+                self.ended(&progress.shard, children);
+            }
+            Verdict::Removed => {
+                tracing::warn!(
+                    stream = %self.stream.arn, shard = %progress.shard,
+                    "the service has removed the shard: its records that were not read are older than the stream's retention"
+                );
+                progress.end();
+            }
+            Verdict::ReadAgain => {
+                paused.pages.read_again();
+                self.read_on(paused);
+            }
+        }
     }
 
     /// Starts to read all shards whose parents are finished.
@@ -201,7 +229,8 @@ impl StreamReader {
             self.finished_sender.clone(),
             self.context.stop.clone(),
         );
-        let range = self.graph.hash_range(&shard).filter(|_| stream.keys_decide);
+        let keeps_all = self.context.settings.keep_out_of_range_records;
+        let range = self.graph.hash_range(&shard).filter(|_| stream.keys_decide && !keeps_all);
         let shard_context = ShardContext {
             shared: Arc::clone(&self.context),
             stream: stream.reference.clone(),
@@ -214,15 +243,22 @@ impl StreamReader {
             progress: Arc::clone(&progress),
             invalid,
             unpacker: Unpacker::new(range, begin.done()),
+            out_of_range: OutOfRangeLog::default(),
             output: self.output.clone(),
             stream_counters,
             counters,
         };
         let pages = Pages::new(Arc::new(shard_context), registration, begin, self.random.fork());
+        self.read_on(Box::new(PausedShard { reader, pages }));
+    }
+
+    /// Reads a shard from where it was read to.
+    fn read_on(&mut self, mut shard: Box<PausedShard>) {
         self.tasks.spawn(async move {
+            let PausedShard { reader, pages } = &mut *shard;
             match reader.run(pages).await {
-                Ok(children) => Event::Ended(shard, children),
-                Err(failure) => Event::Failed(progress, failure),
+                Ok(children) => Event::Ended(reader.progress.shard.clone(), children),
+                Err(failure) => Event::Failed(shard, failure),
             }
         });
     }
@@ -232,17 +268,18 @@ impl StreamReader {
             .counted(Arc::clone(&self.source.counters))
     }
 
-    /// Finds out in a task what a permanent failure to read a shard means.
-    fn diagnose(&mut self, progress: Arc<ShardProgress>, error: Error) {
+    /// Finds out in a task what the failure to read a shard means.
+    fn diagnose(&mut self, paused: Box<PausedShard>, error: Error) {
         let mut client = self.client();
         let stream = Arc::clone(&self.stream);
         let registration = self.source.registration.clone();
         self.tasks.spawn(async move {
-            let mut diagnosis = client.diagnose_shard_failure(&stream, &progress.shard, error).await;
+            let (shard, since) = (&paused.reader.progress.shard, paused.pages.doubt_since());
+            let mut diagnosis = client.diagnose_shard_failure(&stream, shard, since, error).await;
             if let Some(registration) = registration {
                 diagnosis = diagnosis.map_err(|error| registration.name_consumer(error));
             }
-            Event::Diagnosed(progress, diagnosis)
+            Event::Diagnosed(paused, diagnosis)
         });
     }
 
@@ -261,31 +298,34 @@ impl StreamReader {
         self.tasks.spawn(async move {
             let listed = async {
                 let open = match kind {
-                    ListingKind::Final => client.describe(&stream.reference).await?.open_shards,
+                    ListingKind::Final => match client.describe(&stream.reference).await {
+                        Ok(summary) => summary.open_shards,
+                        Err(error) => return Err(client.diagnose_stream_failure(&stream, error).await),
+                    },
                     ListingKind::New | ListingKind::Complete => 0,
                 };
-                Ok((client.list(&stream.reference, filter).await?, open))
+                Ok((client.list_again(&stream, filter).await?, open))
             };
-            let result = match listed.await {
-                Ok(listing) => Ok(listing),
-                Err(error) => Err(client.diagnose_stream_failure(&stream, error).await),
-            };
-            Event::Listed(kind, id, result)
+            Event::Listed(kind, id, listed.await)
         });
     }
 
     fn listed(&mut self, kind: ListingKind, id: ListingId, listing: Listing, open: usize) -> ControlFlow<()> {
         self.listing_in_flight = false;
-        self.listing_due = Instant::now().saturating_add(self.context.settings.discovery_interval);
+        // That the summary counts no open shard may be a missing field.
+        let all_closed =
+            kind == ListingKind::Final && listing.shards.iter().all(|shard| is_closed(shard, &listing.shards));
         if listing.complete {
-            let ids: BTreeSet<ShardId> = listing.shards.iter().map(|shard| shard.id.clone()).collect();
-            let forgotten = self.graph.forget_unlisted(id, &ids);
+            let forgotten = self.graph.forget_unlisted(now(), id, &listing.shards, self.stream.retention);
             self.context.moved.forget(self.stream.index, forgotten);
         }
-        self.graph.listed(listing.shards);
+        self.graph.listed(now(), listing.shards);
+        let wait = self.context.settings.discovery_interval;
+        let wait = if self.graph.awaits_parents() { wait.min(LISTING_LAG) } else { wait };
+        self.listing_due = Instant::now().saturating_add(wait);
         // Before `start`, which would request a final listing if nothing is left to read.
         let exhausted = self.graph.is_exhausted();
-        if exhausted && kind == ListingKind::Final && open == 0 {
+        if exhausted && all_closed && open == 0 {
             tracing::info!(stream = %self.stream.arn, "the stream is closed and was read to its end");
             return ControlFlow::Break(());
         }

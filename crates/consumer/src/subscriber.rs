@@ -9,7 +9,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::{
     ConsumerError,
-    context::{Read, ShardContext},
+    context::{Read, ShardContext, no_continuation},
     cursor::Cursor,
     registration::Registration,
     subscription::{Step, SubscriptionMachine},
@@ -45,7 +45,8 @@ impl Subscriber {
     ///
     /// # Errors
     ///
-    /// A failure that no retry will mend.
+    /// A failure that no retry will mend, or one of kind [`Incomplete`](ErrorKind::Incomplete) or
+    /// [`NotFound`](ErrorKind::NotFound) that leaves open whether the shard has ended.
     pub(crate) async fn next(&mut self) -> Result<Option<Read>, Error> {
         loop {
             match self.machine.next(now()) {
@@ -63,6 +64,7 @@ impl Subscriber {
                     }
                 }
                 Step::End(children) => return Ok(Some(Read::End(children))),
+                Step::CheckEnd => return Err(no_continuation(Operation::SubscribeToShard)),
             }
         }
     }
@@ -119,7 +121,13 @@ impl Subscriber {
 
     fn count_and_log(&self, event: &Option<Result<SubscriptionEvent, Error>>, consumer: &ConsumerArn) {
         match event {
-            Some(Ok(event)) => self.context.counters.behind(event.behind_latest),
+            Some(Ok(event)) => {
+                self.context.counters.behind(event.behind_latest);
+                if event.continuation.is_none() && event.children.is_empty() {
+                    let error = no_continuation(Operation::SubscribeToShard);
+                    self.context.failed(&error, self.machine.failures() + 1);
+                }
+            }
             Some(Err(error)) => {
                 if error.kind() == ErrorKind::InUse {
                     tracing::warn!(
@@ -139,6 +147,10 @@ impl Subscriber {
         if let Err(ConsumerError::FanOut { source, .. } | ConsumerError::NoFanOutConsumer { source, .. }) = registered {
             return Err(source);
         }
-        if matches!(registered, Ok(true)) { Ok(()) } else { Err(error) }
+        if matches!(registered, Ok(true)) {
+            return Ok(());
+        }
+        self.machine.not_found(now());
+        Err(error)
     }
 }

@@ -52,6 +52,9 @@ pub(crate) enum Step {
     Receive,
     /// The shard was read to its end.
     End(Vec<ChildShard>),
+    /// Find out whether the shard has ended: several events in a row had neither a continuation nor children. If it has not,
+    /// [`SubscriptionMachine::read_again`].
+    CheckEnd,
 }
 
 /// Subscribes to one shard: decides from where and when to subscribe, when to renew, and what follows a failure.
@@ -69,7 +72,12 @@ pub(crate) struct SubscriptionMachine {
 #[derive(Debug)]
 enum State {
     None,
-    Running { since: Instant, renew_at: Instant },
+    Running {
+        since: Instant,
+        renew_at: Instant,
+    },
+    /// The service gave no continuation, and no children either.
+    Absent,
     Ended(Vec<ChildShard>),
 }
 
@@ -99,6 +107,7 @@ impl SubscriptionMachine {
     pub(crate) fn next(&self, now: Instant) -> Step {
         match &self.state {
             State::Ended(children) => return Step::End(children.clone()),
+            State::Absent => return Step::CheckEnd,
             State::Running { renew_at, .. } if now < *renew_at => return Step::Receive,
             State::Running { .. } | State::None => {}
         }
@@ -149,7 +158,7 @@ impl SubscriptionMachine {
     pub(crate) fn receiving(&self, now: Instant) -> Instant {
         match self.state {
             State::Running { renew_at, .. } => renew_at.min(now + SILENCE_MAX),
-            State::None | State::Ended(_) => now,
+            State::None | State::Absent | State::Ended(_) => now,
         }
     }
 
@@ -180,12 +189,21 @@ impl SubscriptionMachine {
         }
         match event {
             Some(Ok(event)) => {
-                self.failures.reset();
                 let SubscriptionEvent { records, continuation, behind_latest, children, .. } = event;
                 // The continuation covers the records of the same event, and `Cursor::position` prefers whichever is later.
                 match continuation {
-                    Some(number) => self.cursor.set_continuation(number),
-                    None => self.state = State::Ended(children),
+                    Some(number) => {
+                        self.failures.reset();
+                        self.cursor.set_continuation(number);
+                    }
+                    None if !children.is_empty() => self.state = State::Ended(children),
+                    // That something is missing proves nothing: the records behind an early end would be lost. So the
+                    // same place is read again before anybody believes it.
+                    None => {
+                        self.state = if self.failures.doubt(now) { State::Absent } else { State::None };
+                        let delay = self.failures.doubt_delay(&mut self.random);
+                        self.wait(now, delay);
+                    }
                 }
                 let contents = Contents::of(&records);
                 return Ok(self.cursor.page(records, contents, behind_latest));
@@ -213,6 +231,23 @@ impl SubscriptionMachine {
         Ok(None)
     }
 
+    /// Since when all answers have left open whether the shard has ended.
+    pub(crate) fn doubt_since(&self) -> Option<Instant> {
+        self.failures.doubt_since()
+    }
+
+    /// The shard has not ended, or it is not certain: subscribes again behind where it was read to.
+    pub(crate) fn read_again(&mut self, now: Instant) {
+        self.state = State::None;
+        let delay = self.failures.doubt_delay(&mut self.random);
+        self.wait(now, delay);
+    }
+
+    /// SubscribeToShard does not find the shard, although it finds the consumer.
+    pub(crate) fn not_found(&mut self, now: Instant) {
+        self.failures.doubt(now);
+    }
+
     /// Another reader took over the shard. The last reader to subscribe should keep it, because it may be the replacement of
     /// this one. So this one waits, longer each time, instead of taking the shard back at once: two readers that do that
     /// would both make no progress.
@@ -225,7 +260,7 @@ impl SubscriptionMachine {
     }
 
     fn failed(&mut self, now: Instant, error: Error) -> Result<(), Error> {
-        let at_least = self.failures.check(error)?;
+        let at_least = self.failures.check(now, error)?;
         self.retry(now, at_least);
         Ok(())
     }
@@ -245,7 +280,7 @@ impl SubscriptionMachine {
 mod tests {
     use proptest::prelude::*;
     use statefun_kinesis_client::Operation;
-    use statefun_kinesis_types::Record;
+    use statefun_kinesis_types::{HashKeyRange, Record};
 
     use super::*;
     use crate::{Position, cursor::Begin};
@@ -388,20 +423,54 @@ mod tests {
     fn a_shard_ends_behind_its_last_records() {
         let mut machine = from_trim_horizon();
         let (now, _) = subscribe(&mut machine, Instant::now());
-        let last = SubscriptionEvent::end(vec![Record::new(1_u64.into(), None, Timestamp::EPOCH, "1".into())], vec![]);
+        let record = Record::new(1_u64.into(), None, Timestamp::EPOCH, "1".into());
+        let last = SubscriptionEvent::end(vec![record], vec![child()]);
         assert_eq!(numbers(machine.event(now, Some(Ok(last))).unwrap()), [1]);
-        assert_eq!(machine.next(now), Step::End(Vec::new()));
+        assert_eq!(machine.next(now), Step::End(vec![child()]));
+    }
+
+    fn child() -> ChildShard {
+        let parents = vec!["shardId-0".parse().unwrap()];
+        ChildShard::new("shardId-1".parse().unwrap(), parents, HashKeyRange::FULL)
     }
 
     #[test]
-    fn failures_that_last_are_given_on() {
-        for kind in [ErrorKind::AccessDenied, ErrorKind::Encryption, ErrorKind::InvalidArgument, ErrorKind::NotFound] {
+    fn failures_that_no_retry_mends_are_given_on() {
+        for kind in [ErrorKind::InvalidArgument, ErrorKind::NotFound] {
             let mut machine = from_trim_horizon();
             let (now, _) = subscribe(&mut machine, Instant::now());
             assert_eq!(machine.event(now, Some(Err(error(kind)))).unwrap_err().kind(), kind);
             let (now, _) = to_call(&mut machine, now);
             assert_eq!(machine.subscribed(now, Timestamp::EPOCH, Err(error(kind))).unwrap_err().kind(), kind);
         }
+    }
+
+    #[test]
+    fn an_event_without_a_continuation_and_children_is_not_the_end_and_three_are_a_question() {
+        let absent = |numbers: &[u64]| {
+            let Some(Ok(mut event)) = event(numbers, 1) else { unreachable!() };
+            event.continuation = None;
+            Some(Ok(event))
+        };
+        let mut machine = from_trim_horizon();
+        let (first, _) = subscribe(&mut machine, Instant::now());
+        assert_eq!(numbers(machine.event(first, absent(&[1, 2])).unwrap()), [1, 2], "its records count");
+        assert_eq!(machine.doubt_since(), Some(first));
+        let (now, from) = subscribe(&mut machine, first);
+        assert_eq!(from, StartPosition::AfterSequenceNumber(2_u64.into()));
+        machine.event(now, absent(&[])).unwrap();
+        let (now, _) = subscribe(&mut machine, now);
+        machine.event(now, absent(&[])).unwrap();
+        assert_eq!((machine.next(now), machine.doubt_since()), (Step::CheckEnd, Some(first)));
+
+        machine.read_again(now);
+        let (now, _) = subscribe(&mut machine, now);
+        machine.event(now, event(&[3], 3)).unwrap();
+        assert_eq!((machine.doubt_since(), machine.failures()), (None, 0));
+        let child =
+            ChildShard::new("shardId-1".parse().unwrap(), vec!["shardId-0".parse().unwrap()], HashKeyRange::FULL);
+        machine.event(now, Some(Ok(SubscriptionEvent::end(vec![], vec![child.clone()])))).unwrap();
+        assert_eq!(machine.next(now), Step::End(vec![child]));
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub(crate) fn code_of(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Encryption => "KMSDisabledException",
         ErrorKind::InvalidArgument => "InvalidArgumentException",
         ErrorKind::Unavailable => "InternalFailure",
-        ErrorKind::Timeout | ErrorKind::Unexpected => return None,
+        ErrorKind::ExpiredCredentials => "ExpiredTokenException",
+        ErrorKind::ClockSkew => "RequestExpired",
+        ErrorKind::Timeout | ErrorKind::Incomplete | ErrorKind::Unexpected => return None,
     })
 }

@@ -28,10 +28,10 @@ pub use runtime::{
     BlockReason, Blocked, DeadLetters, InvocationLatency, StartError, StatefulFunctions, StatefulFunctionsBuilder,
 };
 pub use statefun_kinesis_mailboxes::{
-    Answer, BoxError, Changes, Cut, Delayed, DuePlace, Effects, EgressMessage, Expiration, Found, FunctionCounts,
-    FunctionTotals, GroupId, GroupSettings, Image, Invoke, InvokeError, Limits, Mailboxes, Message, MessagePlace, Now,
-    Origin, Payload, Read, ReadId, Refused, Request, RequestId, Restored, StateChange, StateSpec, StoredCancellation,
-    StoredEgress, StoredKey, StoredMessage, StoredState, StoredTimer, TimerKey, Totals, UnknownFunction, Usage, Value,
-    ValueSpec,
+    Answer, BoxError, Changes, Cut, Delayed, DuePlace, Effects, EgressMessage, Expiration, Failure, Found,
+    FunctionCounts, FunctionTotals, GroupId, GroupSettings, Image, Invoke, InvokeError, InvokeErrorKind, Limits,
+    Mailboxes, Message, MessagePlace, Now, Origin, Payload, Read, ReadId, Refused, Request, RequestId, Restored,
+    StateChange, StateSpec, StoredCancellation, StoredEgress, StoredKey, StoredMessage, StoredState, StoredTimer,
+    TimerKey, Totals, UnknownFunction, Usage, Value, ValueSpec,
 };
 pub use statefun_kinesis_module::{EndpointSpec, FailureHandling, FunctionPattern, GiveUp};

@@ -60,11 +60,12 @@ impl Mailboxes {
             return Err(Refused::NothingMissing);
         }
         // The same messages are sent again, before those of other addresses.
-        let (place, group) = (mailbox.function, function.group);
+        let (place, group, number) = (mailbox.function, function.group, mailbox.request);
         for spec in missing {
             self.register(place, spec);
         }
         self.end_request(slot, false);
+        self.schedule[group].answered(number);
         let mailbox = &mut self.slots[slot];
         mailbox.phase = Phase::Ready;
         let place = mailbox.instance;
@@ -91,10 +92,10 @@ impl Mailboxes {
         }
 
         self.end_request(slot, false);
-        let mailbox = &mut self.slots[slot];
-        let own = mailbox.instance;
-        let batch = mailbox.batch.take().expect("a request in flight has a batch");
-        mailbox.reset_attempts();
+        let (own, number) = (self.slots[slot].instance, self.slots[slot].request);
+        let group = self.functions[sender_function].group;
+        self.schedule[group].answered(number);
+        let batch = self.take_batch(slot).expect("a request in flight has a batch");
         let id = Arc::clone(&self.instances.get(own).id);
         let sender = self.functions[sender_function].address(&id);
         let counts = &mut self.functions[sender_function].counts;

@@ -17,10 +17,11 @@ impl Mailboxes {
         [self.timers.next_at(), self.instances.next_expiry()].into_iter().flatten().min()
     }
 
-    /// When [`on_time`](Self::on_time) has to be called next by the monotonic clock: when the next retry is due.
+    /// When [`on_time`](Self::on_time) has to be called next by the monotonic clock: when the next retry is due, or the
+    /// pause of a group ends.
     pub fn next_retry(&self) -> Option<Duration> {
         let passes = self.functions.iter().filter_map(|function| function.stored_only.not_before);
-        passes.chain(self.schedule.next_retry()).min()
+        passes.chain(self.schedule.next_retry()).chain(self.schedule.next_pause_end()).min()
     }
 
     /// Handles what is due: delivers delayed messages, retries failed batches, removes expired values.
@@ -28,8 +29,10 @@ impl Mailboxes {
     /// Delivers at most 4096 delayed messages per call. If more are due, the next deadline is in the past.
     pub fn on_time(&mut self, now: impl Into<Now>) {
         let Now { time: now, elapsed } = now.into();
+        self.advance(elapsed);
+        self.schedule.end_pauses(elapsed);
         while let Some(slot) = self.schedule.pop_parked(elapsed) {
-            self.make_ready(slot);
+            self.retry(slot);
         }
         for function in self.functions.iter_mut() {
             function.stored_only.not_before = function.stored_only.not_before.filter(|at| *at > elapsed);

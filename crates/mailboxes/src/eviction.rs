@@ -49,6 +49,7 @@ impl Mailboxes {
             let of = &mut self.functions[function];
             mailbox.in_memory().for_each(|message| of.memory.remove(message.footprint()));
             of.mailboxes -= 1;
+            of.counts.failing -= u64::from(mailbox.failing_since.is_some());
             of.stored_only.add(hash, self.cuts.journal.number);
             of.stored_only.not_before = of.stored_only.not_before.max(Some(until + PAUSE));
             self.queue_for_eviction(mailbox.instance);

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     ops::{Index, IndexMut},
     sync::Arc,
+    time::Duration,
 };
 
 use statefun_kinesis_types::{Address, FunctionType};
@@ -59,6 +60,9 @@ pub(crate) struct Function {
     pub(crate) mailboxes: usize,
     /// Messages of its addresses without a mailbox.
     pub(crate) stored_only: StoredOnly,
+    /// Most bytes of messages that its server accepts in a request, and until when that is assumed; set when the server
+    /// rejected a request as too large.
+    accepted: Option<(usize, Duration)>,
 }
 
 /// The first request of a function since the start. It is sent alone, because only its answer declares the states that
@@ -132,7 +136,21 @@ impl Function {
             timers: 0,
             mailboxes: 0,
             stored_only: StoredOnly::default(),
+            accepted: None,
         }
+    }
+
+    /// Most bytes of messages that its server accepts in a request, as far as is known.
+    pub(crate) fn accepted_bytes(&mut self, elapsed: Duration) -> usize {
+        self.accepted = self.accepted.filter(|(_, until)| *until > elapsed);
+        self.accepted.map_or(usize::MAX, |(bytes, _)| bytes)
+    }
+
+    /// Notes that its server rejected a request with so many bytes of messages. The limit is forgotten some time later,
+    /// because it may be raised, and because some proxies reject requests of any size while they restart.
+    pub(crate) fn too_large(&mut self, bytes: usize, until: Duration) {
+        let known = self.accepted.map_or(usize::MAX, |(bytes, _)| bytes);
+        self.accepted = Some((known.min(bytes / 2), until));
     }
 
     pub(crate) fn address(&self, id: &Arc<str>) -> Address {
@@ -249,11 +267,14 @@ impl Functions {
         functions.map(of_function).collect()
     }
 
-    /// The counters of each function.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&FunctionType, FunctionCounts)> {
-        self.all.iter().map(|function| {
+    /// The counters of each function. `oldest` returns since when its oldest message waits.
+    pub(crate) fn counts(
+        &self,
+        oldest: impl Fn(u32) -> Option<Duration>,
+    ) -> impl Iterator<Item = (&FunctionType, FunctionCounts)> {
+        (0..).zip(&self.all).map(move |(place, function)| {
             let backlog = function.messages - function.messages_in_flight;
-            (&function.name, FunctionCounts { backlog, ..function.counts })
+            (&function.name, FunctionCounts { backlog, oldest: oldest(place), ..function.counts })
         })
     }
 
@@ -301,4 +322,14 @@ pub struct FunctionCounts {
     pub in_flight: u64,
     /// Requests that failed (`remoteInvocationFailures`).
     pub failures: u64,
+    /// Messages that were skipped because their requests failed.
+    pub skipped: u64,
+    /// Messages that were stored as dead letters because their requests failed.
+    pub dead_lettered: u64,
+    /// Addresses in memory whose last request failed.
+    pub failing: u64,
+    /// How long the oldest message has been waiting, including those in flight; `None` without messages. It may be
+    /// a second too much, or a fifth of the age if that is more. For messages of an earlier run it is the time
+    /// since the start.
+    pub oldest: Option<Duration>,
 }

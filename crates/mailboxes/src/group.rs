@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, num::NonZeroU32};
 
+use crate::breaker::Breaker;
+
 /// Identifies a group of functions that are called the same way, such as those of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupId(pub(crate) u32);
@@ -21,7 +23,8 @@ pub struct GroupSettings {
     /// Most messages of a request. An address keeps as many waiting messages in memory, but at least 100; the others
     /// are in the store. Default: 1000.
     pub max_batch_messages: NonZeroU32,
-    /// Most bytes of messages of a request. A single message may be larger. Default: 16 MiB.
+    /// Most bytes of a request: its messages, and the states up to half of it. A single message may be larger. Default:
+    /// 1 MiB.
     pub max_batch_bytes: usize,
     /// Whether failing batches are given up after some attempts or some time. If so, their addresses stay in memory
     /// while they wait for a retry, because the store does not have the number of attempts. Otherwise they may be
@@ -41,13 +44,13 @@ impl GroupSettings {
 }
 
 impl Default for GroupSettings {
-    /// StateFun's defaults of 1000 messages and 1024 requests, and 16 MiB per request, half of what StateFun's SDKs
-    /// accept.
+    /// StateFun's defaults of 1000 messages and 1024 requests, and 1 MiB per request, the default limit of aiohttp and
+    /// nginx.
     fn default() -> Self {
         Self {
             max_in_flight: const { NonZeroU32::new(1024).unwrap() },
             max_batch_messages: const { NonZeroU32::new(1000).unwrap() },
-            max_batch_bytes: 16 << 20,
+            max_batch_bytes: 1 << 20,
             gives_up: false,
         }
     }
@@ -67,6 +70,8 @@ pub(crate) struct Group {
     pub(crate) loads: usize,
     /// Requests in flight.
     pub(crate) in_flight: u32,
+    /// Holds requests back while the group's server takes none.
+    pub(crate) breaker: Breaker,
 }
 
 impl Group {
@@ -78,11 +83,17 @@ impl Group {
             loaded: VecDeque::new(),
             loads: 0,
             in_flight: 0,
+            breaker: Breaker::default(),
         }
+    }
+
+    /// Notes that the group's server answered a request, even if with an error.
+    pub(crate) fn answered(&mut self, request: u64) {
+        self.breaker.answered(request, self.settings.max_in_flight.get());
     }
 
     /// Whether another request may be sent.
     pub(crate) fn has_room(&self) -> bool {
-        self.in_flight < self.settings.max_in_flight.get()
+        self.in_flight < self.settings.max_in_flight.get() && self.breaker.has_room()
     }
 }

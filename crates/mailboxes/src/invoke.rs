@@ -19,14 +19,38 @@ pub trait Invoke: fmt::Debug + Send + Sync + 'static {
 /// Why a call of a function failed.
 #[derive(Debug)]
 pub struct InvokeError {
+    kind: InvokeErrorKind,
     message: String,
     source: Option<Box<dyn Error + Send + Sync>>,
+    retry_after: Option<Duration>,
+}
+
+/// What a failed call says about its request and about the function's server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum InvokeErrorKind {
+    /// The server answered, but not with a usable answer. One message of the request may be the cause.
+    #[default]
+    Rejected,
+    /// The server did not answer in time, or the connection broke. One message of the request may be the cause.
+    NoAnswer,
+    /// The server does not accept requests of this size.
+    TooLarge,
+    /// The server takes no requests now, whatever messages they have.
+    Unavailable,
 }
 
 impl InvokeError {
-    /// Creates an error. The message need not name the function or the address, which the log line has.
+    /// Creates an error of the kind [`Rejected`](InvokeErrorKind::Rejected). The message need not name the function or
+    /// the address, which the log line has.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None }
+        Self { kind: InvokeErrorKind::default(), message: message.into(), source: None, retry_after: None }
+    }
+
+    /// Sets the kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: InvokeErrorKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// Adds the cause.
@@ -34,6 +58,23 @@ impl InvokeError {
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Sets the time that the server asks callers to wait before they retry.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
+    /// What the failure says about the request and the server.
+    pub fn kind(&self) -> InvokeErrorKind {
+        self.kind
+    }
+
+    /// How long the server asks callers to wait before they retry.
+    pub fn wait(&self) -> Option<Duration> {
+        self.retry_after
     }
 }
 

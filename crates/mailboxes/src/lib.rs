@@ -29,6 +29,8 @@
 //! `statefun-kinesis-functions` is the runtime that connects them to a store, to streams and to functions.
 
 mod apply;
+mod arrivals;
+mod breaker;
 mod change;
 mod cuts;
 mod due;
@@ -74,11 +76,11 @@ pub use entry::{
 pub use functions::{FunctionCounts, UnknownFunction};
 pub use group::{GroupId, GroupSettings};
 pub use image::Image;
-pub use invoke::{Invoke, InvokeError};
+pub use invoke::{Invoke, InvokeError, InvokeErrorKind};
 pub use limits::{Limits, Usage};
 pub use machine::Mailboxes;
 pub use message::{Message, Origin, Value};
 pub use now::Now;
 pub use payload::{BoxError, Payload, ValueSpec};
 pub use reads::{DuePlace, Found, MessagePlace, Read, ReadId};
-pub use request::{Request, RequestId};
+pub use request::{Failure, Request, RequestId};

@@ -1,10 +1,11 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use statefun_kinesis_types::{Address, FunctionType, HashKey, Timestamp};
 
 use crate::{
     FunctionCounts, GroupId, GroupSettings, Limits, Message, StateSpec, StoredEgress, StoredMessage, UnknownFunction,
     Usage,
+    arrivals::Arrivals,
     cuts::Cuts,
     egress::Outgoing,
     entry::StoredKey,
@@ -23,8 +24,9 @@ use crate::{
 /// The mailboxes, states and delayed messages of all functions: a state machine without I/O.
 ///
 /// [`deliver`](Self::deliver) adds messages and [`next_request`](Self::next_request) returns requests. The caller
-/// reports the result of each request: an answer to [`answered`](Self::answered), a failure to [`park`](Self::park),
-/// [`split`](Self::split) or [`skip`](Self::skip). The caller also passes the time.
+/// reports the result of each request: an answer to [`answered`](Self::answered), a failure to [`failed`](Self::failed)
+/// and then to [`park`](Self::park), [`split`](Self::split), [`skip`](Self::skip) or
+/// [`dead_lettered`](Self::dead_lettered). The caller also passes the time.
 ///
 /// * An address has at most one request in flight; messages that arrive meanwhile are its next batch.
 /// * Messages of one sender to one address keep their order.
@@ -57,6 +59,7 @@ pub struct Mailboxes {
     pub(crate) timers: Timers,
     pub(crate) outgoing: Outgoing,
     pub(crate) cuts: Cuts,
+    pub(crate) arrivals: Arrivals,
     /// Bytes of all waiting messages that arrived since the start.
     waiting_bytes: usize,
     /// Arrival times of ingress records whose last message was handled since the last call of `take_done`.
@@ -78,6 +81,7 @@ impl Mailboxes {
             timers: Timers::default(),
             outgoing: Outgoing::default(),
             cuts: Cuts::default(),
+            arrivals: Arrivals::default(),
             waiting_bytes: 0,
             done: Vec::new(),
         }
@@ -201,9 +205,28 @@ impl Mailboxes {
         }
     }
 
-    /// Counters of each function since the start.
-    pub fn counts(&self) -> impl Iterator<Item = (&FunctionType, FunctionCounts)> {
-        self.functions.counts()
+    /// Counters of each function since the start. `elapsed` is the time now by the monotonic clock.
+    pub fn counts(&self, elapsed: Duration) -> impl Iterator<Item = (&FunctionType, FunctionCounts)> {
+        self.functions.counts(move |function| {
+            let since = self.arrivals.oldest(function)?;
+            Some(elapsed.saturating_sub(since))
+        })
+    }
+
+    /// The number of addresses of a function in memory whose last request failed.
+    pub fn failing(&self, function: &FunctionType) -> u64 {
+        self.functions.find(function).map_or(0, |function| self.functions[function].counts.failing)
+    }
+
+    /// Whether requests of a group are held back because its server was not available.
+    pub fn is_held_back(&self, group: GroupId) -> bool {
+        self.schedule[group].breaker.holds_back()
+    }
+
+    /// Notes the time by the monotonic clock, as the time of arrival of the next messages. Only the
+    /// [age](FunctionCounts::oldest) of messages depends on it.
+    pub fn advance(&mut self, elapsed: Duration) {
+        self.arrivals.advance(elapsed, self.cuts.next.message);
     }
 
     /// The index of a function, which is added when a group serves it.
@@ -232,6 +255,7 @@ impl Mailboxes {
         self.waiting_bytes = self.waiting_bytes.saturating_add(message.footprint());
         let of = &mut self.functions[function];
         of.counts.messages_in += 1;
+        self.arrivals.add(function, 1);
         of.messages += 1;
         let to = of.address(&id);
         self.cuts.journal.add_message(StoredMessage { id: number, to, message: message.clone() });
@@ -281,6 +305,7 @@ impl Mailboxes {
     pub(crate) fn finish(&mut self, function: u32, id: &Arc<str>, number: u64, message: &Message) {
         let footprint = message.footprint();
         self.waiting_bytes = self.waiting_bytes.saturating_sub(footprint);
+        self.arrivals.remove(function, number);
         let of = &mut self.functions[function];
         of.messages -= 1;
         of.memory.remove(footprint);
@@ -305,6 +330,7 @@ impl Mailboxes {
         self.cuts.check_invariants();
         let count = |knowledge| self.instances.iter().filter(|instance| instance.knowledge == knowledge).count();
         self.loads.check_invariants(count(Knowledge::Wanted), count(Knowledge::Loading));
+        self.arrivals.check_invariants(self.functions.iter().map(|function| function.messages));
         self.check_schedule();
         self.check_accounts();
     }
@@ -333,6 +359,8 @@ impl Mailboxes {
             let (requests, messages) = in_flight.fold((0, 0), |(requests, messages), (_, mailbox)| {
                 (requests + 1, messages + mailbox.batch_len() as u64)
             });
+            let failing = of_function().filter(|(_, mailbox)| mailbox.failing_since.is_some()).count() as u64;
+            assert_eq!(function.counts.failing, failing, "failing addresses of {name}");
             let expected = (function.counts.in_flight, function.messages_in_flight);
             assert_eq!(expected, (requests, messages), "requests of {name} in flight, and their messages");
         }

@@ -60,8 +60,19 @@ pub(crate) struct Mailbox {
     pub(crate) attempt: u32,
     /// When the batch was first sent.
     pub(crate) tried_since: Option<Duration>,
-    /// How many of the next messages are sent one by one, to find the one that fails.
-    pub(crate) one_by_one: usize,
+    /// When its requests began to fail; `None` when the last one was answered.
+    pub(crate) failing_since: Option<Duration>,
+    /// Set while a batch that failed is sent in parts.
+    split: Option<Split>,
+}
+
+/// A batch that failed and is sent in parts, to find the message that fails.
+#[derive(Clone, Copy, Debug)]
+struct Split {
+    /// How many of its messages are left, including those of the current part.
+    left: usize,
+    /// Most messages of the next part.
+    size: usize,
 }
 
 impl Mailbox {
@@ -79,7 +90,8 @@ impl Mailbox {
             states_sent: 0,
             attempt: 0,
             tried_since: None,
-            one_by_one: 0,
+            failing_since: None,
+            split: None,
         }
     }
 
@@ -183,11 +195,10 @@ impl Mailbox {
         if self.batch.is_some() {
             return;
         }
-        let max_messages = if self.one_by_one > 0 { 1 } else { max_messages };
-        self.one_by_one = self.one_by_one.saturating_sub(1);
+        let max_messages = self.split.map_or(max_messages, |split| split.size.min(max_messages));
         let mut bytes = 0;
         let fits = |envelope: &&Envelope| {
-            bytes += envelope.message.value.payload_len();
+            bytes += envelope.message.request_bytes();
             bytes <= max_bytes
         };
         let count = self.waiting.iter().take(max_messages).take_while(fits).count().max(1).min(self.waiting.len());
@@ -207,22 +218,34 @@ impl Mailbox {
         }
     }
 
-    /// Puts the batch back, so that its messages are sent one by one. Returns whether it had more than one.
+    /// Makes the first half of the batch its next batch. The other half waits again. Returns whether the batch had more
+    /// than one message.
     pub(crate) fn split_batch(&mut self) -> bool {
-        match self.batch.take() {
-            Some(batch) if batch.numbers.len() > 1 => {
-                self.one_by_one += batch.numbers.len();
-                let messages = batch.messages.iter().cloned().zip(batch.numbers);
-                for (message, number) in messages.rev() {
-                    self.waiting.push_front(Envelope { number, message });
-                }
-                true
-            }
-            batch => {
-                self.batch = batch;
-                false
-            }
+        let Some(batch) = self.batch.take_if(|batch| batch.numbers.len() > 1) else { return false };
+        let size = batch.numbers.len() / 2;
+        let left = self.split.map_or(batch.numbers.len(), |split| split.left);
+        self.split = Some(Split { left, size });
+        for (message, number) in batch.messages[size..].iter().zip(&batch.numbers[size..]).rev() {
+            self.waiting.push_front(Envelope { number: *number, message: message.clone() });
         }
+        let mut numbers = batch.numbers;
+        numbers.truncate(size);
+        self.batch = Some(Batch { messages: batch.messages[..size].into(), numbers });
+        true
+    }
+
+    /// Takes the batch, which was handled or given up. If it was a part of a batch that failed, the next part may be
+    /// twice as large: so a batch with one bad message takes few requests, however large it is.
+    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        let batch = self.batch.take()?;
+        let rest = |Split { left, size }: Split| {
+            let left = left.saturating_sub(batch.numbers.len());
+            (left > 0).then_some(Split { left, size: size.saturating_mul(2) })
+        };
+        self.split = self.split.and_then(rest);
+        self.reset_attempts();
+        self.failing_since = None;
+        Some(batch)
     }
 
     /// Checks the order of the messages, and that the phase fits them.

@@ -77,6 +77,15 @@ impl Message {
     /// About how many bytes its origin takes.
     const ORIGIN: usize = 144;
 
+    /// Most bytes that the tags and lengths of a message take in a request.
+    const FRAMING: usize = 40;
+
+    /// The bytes of the message in a request, or a few more.
+    pub(crate) fn request_bytes(&self) -> usize {
+        let caller = self.caller.as_ref().map_or(0, |caller| caller.function.as_str().len() + caller.id.len());
+        Self::FRAMING + self.value.typename.len() + self.value.payload_len() + caller
+    }
+
     /// About how many bytes of memory the message takes.
     pub fn footprint(&self) -> usize {
         Self::OVERHEAD + self.value.payload_len() + self.origin.as_ref().map_or(0, |_| Self::ORIGIN)

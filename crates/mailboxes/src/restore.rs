@@ -37,9 +37,10 @@ impl Mailboxes {
         }
         let mut timers = 0;
         for waiting in &totals.functions {
-            let function = self.function(&waiting.function)?;
-            let function = &mut self.functions[function];
+            let place = self.function(&waiting.function)?;
+            let function = &mut self.functions[place];
             (function.messages, function.timers) = (waiting.messages, waiting.timers);
+            self.arrivals.add(place, waiting.messages);
             if waiting.messages > 0 {
                 function.stored_only = StoredOnly::everything();
             }

@@ -47,6 +47,17 @@ impl Schedule {
         self.next_request - 1
     }
 
+    /// Ends the pauses of groups that are over.
+    pub(crate) fn end_pauses(&mut self, elapsed: Duration) {
+        let next = self.next_request;
+        self.groups.iter_mut().for_each(|group| group.breaker.on_time(elapsed, next));
+    }
+
+    /// When the next pause of a group ends.
+    pub(crate) fn next_pause_end(&self) -> Option<Duration> {
+        self.groups.iter().filter_map(|group| group.breaker.pause_ends()).min()
+    }
+
     /// Adds a mailbox that waits for a retry.
     pub(crate) fn park(&mut self, slot: u32, until: Duration) {
         self.parked.insert((until, slot));

@@ -90,6 +90,20 @@ impl Mailboxes {
         self.schedule[self.functions[mailbox.function].group].ready.push_back(slot);
     }
 
+    /// Queues a mailbox whose retry is due.
+    pub(crate) fn retry(&mut self, slot: u32) {
+        let mailbox = &mut self.slots[slot];
+        let group = &mut self.schedule[self.functions[mailbox.function].group];
+        if group.breaker.holds_back() {
+            // The same few addresses ask whether the server takes requests again. With a policy that gives up, each
+            // further address that fails would use up some of its attempts.
+            mailbox.phase = Phase::Ready;
+            group.ready.push_front(slot);
+        } else {
+            self.make_ready(slot);
+        }
+    }
+
     /// Queues a mailbox for its next turn, or removes it when it has no messages.
     pub(crate) fn requeue_or_remove(&mut self, slot: u32) {
         let mailbox = &self.slots[slot];

@@ -2,6 +2,8 @@ use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use statefun_kinesis_types::{FunctionType, LogLevel, Secret, StreamRef, TypeName};
 
+use crate::authority::{InvalidAuthority, check_authority};
+
 /// An endpoint of remote functions: an `io.statefun.endpoints.v2/http` document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
@@ -11,6 +13,8 @@ pub struct EndpointSpec {
     pub url_path_template: UrlTemplate,
     /// Most messages of one request.
     pub max_num_batch_requests: NonZeroU32,
+    /// Most bytes of one request. A single message may be larger.
+    pub max_request_bytes: NonZeroU32,
     /// The transport of requests.
     pub transport: TransportSpec,
     /// The handling of messages whose requests fail.
@@ -21,12 +25,16 @@ impl EndpointSpec {
     /// The default of [`EndpointSpec::max_num_batch_requests`], the same as StateFun's.
     pub const DEFAULT_MAX_NUM_BATCH_REQUESTS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
+    /// The default of [`EndpointSpec::max_request_bytes`]: 1 MiB, the default limit of aiohttp and nginx.
+    pub const DEFAULT_MAX_REQUEST_BYTES: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
+
     /// Creates an endpoint with StateFun's defaults for all other settings.
     pub fn new(functions: FunctionPattern, url_path_template: UrlTemplate) -> Self {
         Self {
             functions,
             url_path_template,
             max_num_batch_requests: Self::DEFAULT_MAX_NUM_BATCH_REQUESTS,
+            max_request_bytes: Self::DEFAULT_MAX_REQUEST_BYTES,
             transport: TransportSpec::default(),
             failures: FailureHandling::default(),
         }
@@ -35,7 +43,7 @@ impl EndpointSpec {
 
 /// The handling of messages whose requests fail: an endpoint's `failureHandling`.
 ///
-/// During retries only the messages of the failing address wait; other addresses continue.
+/// During retries only the message that fails and those behind it at the same address wait; other addresses continue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FailureHandling {
     /// Retries until a request succeeds, with growing delays.
@@ -52,7 +60,7 @@ pub enum FailureHandling {
     DeadLetter {
         /// When to give up.
         after: GiveUp,
-        /// The stream. A short name means a stream in the region and account of the AWS default chain.
+        /// The stream.
         stream: StreamRef,
         /// The level at which it is logged.
         log: LogLevel,
@@ -209,9 +217,14 @@ impl FromStr for UrlTemplate {
         if rest.is_empty() || (!is_unix && rest.starts_with(['/', '?', '#', ':'])) {
             return Err(InvalidUrlTemplate::Host);
         }
-        let without = text.replace(Self::PLACEHOLDER, "");
-        if without.contains(['{', '}']) {
+        if text.replace(Self::PLACEHOLDER, "").contains(['{', '}']) {
             return Err(InvalidUrlTemplate::Placeholder);
+        }
+        if !is_unix {
+            // A name of a function in the host is as good as any letter.
+            let server = rest.replace(Self::PLACEHOLDER, "x");
+            let authority = server.split(['/', '?', '#']).next().unwrap_or_default();
+            check_authority(authority).map_err(InvalidUrlTemplate::Server)?;
         }
         Ok(Self(text.to_owned()))
     }
@@ -236,11 +249,14 @@ pub enum InvalidUrlTemplate {
     Blank,
     /// It has a placeholder other than `{function.name}`.
     Placeholder,
+    /// Its host or its port is not valid.
+    Server(InvalidAuthority),
 }
 
 impl fmt::Display for InvalidUrlTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Server(error) => return error.fmt(f),
             Self::Scheme => "expected an address that starts with http://, https://, http+unix:// or https+unix://",
             Self::Host => "expected a host after `://`, or the path of a socket",
             Self::User => "an address must not have a user or a password",
@@ -318,6 +334,8 @@ mod tests {
             "HTTPS://functions.example/{function.name}",
             "http+unix:///var/run/functions.sock/serve",
             "https+unix:///var/run/functions.sock",
+            "http://{function.name}.functions.svc:8080/",
+            "http://[::1]:8000/serve?x={function.name}",
         ] {
             assert_eq!(good.parse::<UrlTemplate>().unwrap().as_str(), good);
         }
@@ -330,6 +348,11 @@ mod tests {
             ("https+unix://me@/run/f.sock", InvalidUrlTemplate::User),
             ("http://host/a b", InvalidUrlTemplate::Blank),
             ("http://host/{function}", InvalidUrlTemplate::Placeholder),
+            ("https://fns.example:99999/x", InvalidUrlTemplate::Server(InvalidAuthority::Port)),
+            ("https://fns.example:/x", InvalidUrlTemplate::Server(InvalidAuthority::Port)),
+            ("https://fns.bücher.example/", InvalidUrlTemplate::Server(InvalidAuthority::Host)),
+            ("http://$FN:1108/", InvalidUrlTemplate::Server(InvalidAuthority::Host)),
+            ("http://[::1/", InvalidUrlTemplate::Server(InvalidAuthority::Host)),
         ] {
             assert_eq!(bad.parse::<UrlTemplate>(), Err(why), "{bad}");
         }

@@ -23,6 +23,8 @@ pub struct IngressSpec {
     pub consumer: ConsumerSpec,
     /// The handling of records that cannot become messages, for streams without their own.
     pub invalid_records: InvalidRecordHandling,
+    /// The handling of user records of aggregates that are in another shard than the one that they belong to.
+    pub out_of_range_records: OutOfRangeRecords,
     /// The connection settings of the AWS client.
     pub client: ClientSpec,
     /// The file's `clientConfigProperties` that have no effect here.
@@ -41,6 +43,7 @@ impl IngressSpec {
             streams,
             consumer: ConsumerSpec::default(),
             invalid_records: InvalidRecordHandling::default(),
+            out_of_range_records: OutOfRangeRecords::default(),
             client: ClientSpec::default(),
             client_properties: ClientProperties::default(),
         }
@@ -50,6 +53,21 @@ impl IngressSpec {
     pub fn invalid_records_of<'s>(&'s self, route: &'s StreamRoute) -> &'s InvalidRecordHandling {
         route.invalid_records.as_ref().unwrap_or(&self.invalid_records)
     }
+}
+
+/// The handling of user records of an aggregate whose hash keys belong to another shard than the one that the aggregate is
+/// in.
+///
+/// A writer such as the KPL makes an aggregate for one shard. When the shard is split meanwhile, the aggregate is in one of
+/// the children, and the writer sends the user records of the other child again. Writers that put keys of several shards
+/// into one aggregate never send them again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OutOfRangeRecords {
+    /// Leaves them out, as the Kinesis Client Library does. Records of the KPL are then read once.
+    #[default]
+    Skip,
+    /// Reads them where they are. After a split, records of the KPL are then read twice and out of order.
+    Keep,
 }
 
 /// One stream of an ingress: the type of its records and the functions that get them.

@@ -1,7 +1,7 @@
 //! The declarations of a Stateful Functions module: ingresses, egresses and endpoints, as plain values.
 //!
 //! ```
-//! use statefun_kinesis_module::{EgressSpec, IngressSpec, StreamRoute};
+//! use statefun_kinesis_module::{EgressSpec, IngressSpec, OutOfRangeRecords, StreamRoute};
 //!
 //! let orders = StreamRoute::new(
 //!     "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse::<statefun_kinesis_types::StreamArn>()?,
@@ -20,18 +20,20 @@
 //!
 //! A field that is `None` uses the default of the consumer or the producer.
 
+mod authority;
 mod client;
 mod egress;
 mod endpoint;
 mod ingress;
 mod module;
 
+pub use authority::{InvalidAuthority, check_authority};
 pub use client::{ClientProperties, ClientSpec};
 pub use egress::{AggregationSpec, EgressOrder, EgressSpec, FailedRecordHandling};
 pub use endpoint::{
     EndpointSpec, FailureHandling, FunctionPattern, GiveUp, InvalidPattern, InvalidUrlTemplate, TransportSpec,
     UrlTemplate,
 };
-pub use ingress::{ConsumerLifecycle, ConsumerSpec, IngressSpec, StreamRoute};
+pub use ingress::{ConsumerLifecycle, ConsumerSpec, IngressSpec, OutOfRangeRecords, StreamRoute};
 pub use module::Module;
 pub use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, StartupPosition};

@@ -1,5 +1,5 @@
 //! What cannot be told per item: the producer's share of the time on a busy machine, latency at a low rate, memory per
-//! queued record, and how full requests are.
+//! queued record, how full requests are, what shards at their limits take, and what many shards cost.
 //!
 //! Prints a few lines and takes a few seconds. Memory is read from `/proc` and left out where there is none. With
 //! arguments, only what they name: `latency`, or `"overhead, 100 B"`.
@@ -20,13 +20,20 @@ use statefun_kinesis_producer::{Aggregation, Order, Producer, Settings};
 use statefun_kinesis_types::{PutRecord, StreamName, StreamRef};
 use tokio::{runtime::Runtime, time::sleep};
 
+#[path = "../tests/limits/load.rs"]
+mod load;
+
+use self::load::Load;
+
 fn main() {
-    let parts: [(&str, fn()); 4] = [
+    let parts: [(&str, fn()); 6] = [
         // First, while there is no memory that others have used and given back.
         ("memory", memory),
         ("overhead", overhead),
         ("latency", latency),
         ("fill", fill),
+        ("limits", limits),
+        ("shards", shards),
     ];
     for (_, part) in parts.into_iter().filter(|(name, _)| is_wanted(name)) {
         part();
@@ -239,5 +246,49 @@ fn fill() {
                 );
             });
         }
+    }
+}
+
+/// Shards that are written at their limits, by records of 100 bytes. One record of a key is in flight, so that 64 shards need
+/// more than 1 000 keys.
+fn limits() {
+    for (shards, keys, records) in [(1, 1_000, 10_000), (8, 1_000, 50_000), (64, 1_000, 150_000), (64, 12_800, 150_000)]
+    {
+        for throttled in [0.0, 0.005] {
+            let load = Load { throttled, ..Load::new(shards, keys, records) };
+            let start = Instant::now();
+            let figures = load.run();
+            let cpu = start.elapsed().as_secs_f64() / records as f64 * 1e6;
+            println!(
+                "limits, {shards} shards, {keys} keys, {} % throttled at random: {figures}; {cpu:.1} µs a record",
+                throttled * 100.0
+            );
+        }
+    }
+}
+
+/// Records of 100 bytes, aggregated by shard: each step of the producer finds those that are due among so many shards.
+fn shards() {
+    const RECORDS: usize = 20_000;
+    for shards in [100, 1_000, 10_000, 20_000] {
+        runtime(false).block_on(async {
+            let kinesis = FakeKinesis::new();
+            kinesis.create_stream(&orders(), shards).await.unwrap();
+            let many = NonZeroU32::new(RECORDS as u32).unwrap();
+            let aggregation = Some(Aggregation::default());
+            let producer =
+                producer(&kinesis, Settings { aggregation, max_outstanding_records: many, ..Settings::default() })
+                    .await;
+            let records: Vec<_> = (0..RECORDS).map(|number| record(number, 100)).collect();
+            let start = Instant::now();
+            drop(producer.send_all(records).await.unwrap().await.unwrap());
+            let metrics = producer.metrics();
+            println!(
+                "shards, {shards}: {} ns a record in {} aggregates and {} requests",
+                start.elapsed().as_nanos() as usize / RECORDS,
+                metrics.request_records,
+                metrics.requests,
+            );
+        });
     }
 }

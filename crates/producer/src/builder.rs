@@ -12,6 +12,7 @@ use crate::{
     driver::{Driver, no_answer},
     inner::{Event, ProducerInner},
     machine::Limits,
+    shard_map::ShardMap,
 };
 
 /// Builds a [`Producer`].
@@ -79,7 +80,7 @@ impl ProducerBuilder {
         // No request has room for a larger record, whatever the stream says.
         let max_record_bytes = summary.max_record_bytes.min(PUT_RECORDS_MAX_BYTES);
         let shards = match settings.aggregation {
-            Some(_) => Some(shards(&*client, &stream, &settings).await?),
+            Some(_) => Some(ShardMap::new(shards(&*client, &stream, &settings).await?)),
             None => None,
         };
         let limits = Limits { max_record_bytes, hash_decides };
@@ -116,7 +117,7 @@ async fn ready(
             Err(source) if source.kind() == ErrorKind::NotFound => {
                 return Err(ProducerError::NotFound { stream: stream(), source });
             }
-            Err(source) if over || !source.kind().is_retryable() => {
+            Err(source) if over || !source.kind().treatment().start_waits => {
                 return Err(ProducerError::Describe { stream: stream(), source });
             }
             Ok(summary) => tracing::info!(stream = %stream(), status = %summary.status, "waiting for the stream"),
@@ -142,7 +143,7 @@ async fn shards(
         let (delay, over) = attempts.next(start.elapsed());
         match answer.unwrap_or_else(|_| Err(no_answer(Operation::ListShards, limit))) {
             Ok(shards) => return Ok(shards),
-            Err(source) if over || !source.kind().is_retryable() => {
+            Err(source) if over || !source.kind().treatment().start_waits => {
                 return Err(ProducerError::ListShards { stream: stream.clone(), source });
             }
             Err(error) => {

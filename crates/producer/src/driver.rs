@@ -8,8 +8,10 @@ use std::{
 };
 
 use statefun_kinesis_aggregation::Unsealed;
-use statefun_kinesis_client::{Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, PutOutcome, ShardFilter};
-use statefun_kinesis_types::{ErrorChain, Shard};
+use statefun_kinesis_client::{
+    Error, ErrorKind, KinesisClient, KinesisClientExt, Operation, PutOutcome, Retry, ShardFilter,
+};
+use statefun_kinesis_types::ErrorChain;
 use tokio::{
     task::{Id, JoinError, JoinSet, yield_now},
     time::{Instant, sleep_until, timeout},
@@ -22,6 +24,7 @@ use crate::{
     machine::PendingDeadLetter,
     receipt::Resolved,
     request::Request,
+    shard_map::ShardMap,
     task_failure::panic_message,
 };
 
@@ -51,7 +54,7 @@ enum Purpose {
 /// The result of a call.
 enum CallResult {
     Put(Answer),
-    ListShards(Result<Vec<Shard>, Error>),
+    ListShards(Result<ShardMap, Error>),
     DeadLetter(Result<(), SendError>),
 }
 
@@ -150,7 +153,9 @@ impl Driver {
         let (client, inner, limit) = (Arc::clone(&self.client), Arc::clone(&self.inner), self.settings.request_timeout);
         let call = async move {
             let shards = timeout(limit, client.all_shards(inner.stream(), ShardFilter::AtLatest)).await;
-            CallResult::ListShards(shards.unwrap_or_else(|_| Err(no_answer(Operation::ListShards, limit))))
+            let shards = shards.unwrap_or_else(|_| Err(no_answer(Operation::ListShards, limit)));
+            // Here, since it takes a while for a stream of many shards, and the machine is used under its lock.
+            CallResult::ListShards(shards.map(ShardMap::new))
         };
         let id = self.calls.spawn(call).id();
         self.purposes.insert(id, Purpose::ListShards);
@@ -229,7 +234,7 @@ impl Driver {
                     tracing::debug!(%stream, records = request.len(), failed, "some records were not stored");
                 }
             }
-            Err(error) if error.kind().is_retryable() => {
+            Err(error) if error.kind().treatment().retry != Retry::Never => {
                 self.failures = self.failures.saturating_add(1);
                 let failures = self.failures;
                 if failures >= Self::FAILURES_WARN && failures.is_power_of_two() {

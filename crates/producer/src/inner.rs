@@ -4,7 +4,7 @@ use std::{
 };
 
 use statefun_kinesis_client::{Error, PutOutcome};
-use statefun_kinesis_types::{PUT_RECORDS_MAX_RECORDS, PutRecord, Shard, StreamArn, StreamRef};
+use statefun_kinesis_types::{PUT_RECORDS_MAX_RECORDS, PutRecord, StreamArn, StreamRef};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     policy::Policy,
     receipt::{Batches, ReplyTo, Resolved},
     request::Request,
+    shard_map::ShardMap,
     status::Status,
 };
 
@@ -69,7 +70,7 @@ pub(crate) enum Pause {
 pub(crate) enum Event {
     Answer(Request, Result<Vec<PutOutcome>, Error>),
     /// The shards, unless they could not be listed.
-    Shards(Option<Vec<Shard>>),
+    Shards(Option<ShardMap>),
     /// A record that failed permanently, and whether it is in the dead-letter stream.
     DeadLetter(PendingDeadLetter, bool),
 }

@@ -75,7 +75,8 @@
 //! # Throttling
 //!
 //! The program does not have to do anything about it. A record that its shard throttles is retried at the rate of that
-//! shard, which adapts to what the service takes; other shards are not held up. When the queue is full
+//! shard, which adapts to what the service takes. The records of all such shards are sent together, at most ten times per
+//! second and shard, so that a shard at its limit is written by few large requests; other shards are not held up. When the queue is full
 //! ([`Settings::max_outstanding_records`]), `send` waits. A record that is not stored in time fails, and [`OnFailure`] says
 //! what is done about it:
 //!

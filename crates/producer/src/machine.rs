@@ -27,7 +27,11 @@ mod listing;
 mod request_builder;
 mod timing;
 
-use self::{in_flight::InFlight, listing::Listing, timing::Linger};
+use self::{
+    in_flight::InFlight,
+    listing::Listing,
+    timing::{Linger, Releases},
+};
 
 /// See the module's documentation.
 ///
@@ -42,6 +46,7 @@ pub(crate) struct Machine<T, W> {
     queue: Queue<T>,
     flushes: Flushes<W>,
     linger: Linger,
+    releases: Releases,
     in_flight: InFlight<T>,
     /// Parts of requests that were rejected as a whole. Each is sent by itself, to find the record that is the cause.
     probes: VecDeque<Vec<EntryId>>,
@@ -106,12 +111,13 @@ impl<T: Token, W> Machine<T, W> {
         Self {
             stream,
             random: settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
-            queue: Queue::new(settings.order, aggregator.is_some(), limits.max_record_bytes),
+            queue: Queue::new(settings.order, settings.aggregation, limits.max_record_bytes),
             settings,
             policy,
             limits,
             flushes: Flushes::new(),
             linger: Linger::default(),
+            releases: Releases::default(),
             in_flight: InFlight::new(),
             probes: VecDeque::new(),
             listing: Listing::default(),
@@ -128,7 +134,7 @@ impl<T: Token, W> Machine<T, W> {
         }
     }
 
-    /// Whether a record of this size may be queued now. When it may not, a sender waits for room, and nothing lingers.
+    /// Whether a record of this size may be queued now. When it may not, a sender waits for room.
     #[inline]
     pub(crate) fn admits(&mut self, size: usize) -> bool {
         let records = self.settings.max_outstanding_records.get() as usize;
@@ -155,7 +161,7 @@ impl<T: Token, W> Machine<T, W> {
         // Only the first record of all counts from its arrival: nothing was sent before it.
         self.linger.last_sent.get_or_insert(now);
         let generation = self.flushes.queued(1);
-        self.queue.push(now, record, token, generation)
+        self.queue.push(record, token, generation)
     }
 
     /// Queues the next records of a batch, as far as there is room and they do not wait for others; `token` is that of the
@@ -169,7 +175,7 @@ impl<T: Token, W> Machine<T, W> {
         let records = self.settings.max_outstanding_records.get() as usize;
         let bytes = self.settings.max_outstanding_bytes.get() as usize;
         let room = (records.saturating_sub(self.queue.len()), bytes.saturating_sub(self.queue.bytes()));
-        let count = self.queue.push_run(now, rest, room, token, self.flushes.current());
+        let count = self.queue.push_run(rest, room, token, self.flushes.current());
         if count > 0 {
             self.linger.last_sent.get_or_insert(now);
             self.linger.sender_waits = false;
@@ -180,7 +186,8 @@ impl<T: Token, W> Machine<T, W> {
 
     /// Sends everything that is queued now without lingering, and reports when all of it is completed.
     pub(crate) fn flush(&mut self, waiter: W) {
-        self.linger.flush_before = self.queue.next_arrival();
+        // What is ready now goes with the next request.
+        self.linger.is_over = true;
         self.output.flushed.extend(self.flushes.wait(waiter));
     }
 
@@ -210,7 +217,6 @@ impl<T: Token, W> Machine<T, W> {
             Some(ids) => self.build_probe(now, ids),
             None => self.build_request(now)?,
         };
-        self.linger.last_sent = Some(now);
         self.in_flight.requests += 1;
         self.metrics.requests += 1;
         self.metrics.request_records += request.len() as u64;

@@ -3,9 +3,11 @@ use statefun_kinesis_types::LogLevel;
 use crate::{Producer, policy::Policy};
 
 /// What is done about a record that failed permanently: it is too large, the service rejects it, or it was retried for too
-/// long or too often.
+/// long or too often because of its own outcomes, such as throttling.
 ///
-/// Records that were not stored because the producer was closed or dropped always fail.
+/// It is for what is wrong with a record. Records whose whole calls failed until the time was over always fail, because
+/// credentials, a clock, the network or an endpoint that is not Kinesis say nothing about a record; see
+/// [`Treatment`](statefun_kinesis_client::Treatment). Records that were not stored because the producer was closed or dropped always fail.
 #[derive(Clone, Debug, Default)]
 pub enum OnFailure {
     /// Its receipt resolves to the error, and the records of its key that wait behind it fail as well

@@ -5,46 +5,70 @@ use statefun_kinesis_types::{SHARD_WRITE_BYTES_PER_SECOND, SHARD_WRITE_RECORDS_P
 
 /// The rate at which one shard is written after it has throttled records: a token bucket for records and one for bytes.
 ///
-/// The buckets are filled at a share of the service's limits. The share falls by a factor when the shard throttles again,
-/// and grows by a fixed amount per second while it does not: other producers may write to the shard too, and how much they
-/// leave changes.
+/// The buckets are filled at a share of the service's limits. Of what was sent, the part that the shard throttles is taken
+/// off the share, so that the share is what the shard has taken. It grows by a fixed amount per second: other producers
+/// may write to the shard too, and how much they leave changes. A few records that are throttled at random therefore cost
+/// little, and a shard of which others take half is soon written at the other half.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// The share of the service's limits that this producer takes.
     share: f64,
-    /// Tokens for records. Negative after a throttling.
+    /// Tokens for records.
     records: f64,
     /// Tokens for bytes. Negative after a record that is larger than a full bucket.
     bytes: f64,
     /// When the buckets were filled last.
     filled: Instant,
-    /// When the share was reduced last.
+    /// What was sent, and what was throttled, since the share was adapted last.
+    sent: Cost,
+    throttled: Cost,
+    /// When the share was adapted last.
+    adapted: Instant,
+    /// When the share was reduced last. What was sent before that says nothing about the new share.
     reduced: Instant,
-    /// When the shard throttled last.
-    throttled: Instant,
+    /// When the shard throttled last, or a record had to wait for tokens.
+    limited: Instant,
+}
+
+/// For how many seconds records take up a shard, by the limit that is reached first.
+type Cost = f64;
+
+fn cost(bytes: usize) -> Cost {
+    let by_bytes = bytes as f64 / SHARD_WRITE_BYTES_PER_SECOND as f64;
+    by_bytes.max(1.0 / f64::from(SHARD_WRITE_RECORDS_PER_SECOND))
 }
 
 impl Pace {
-    /// A shard that has just throttled probably gets only little more than it takes.
-    const SHARE_FIRST: f64 = 0.9;
     const SHARE_MIN: f64 = 0.01;
-    /// A little over the limit: otherwise it would never be found out that other producers leave more.
-    const SHARE_MAX: f64 = 1.1;
-    /// The factor by which a throttled record reduces the share.
+    /// A shard never takes more than its limits for long.
+    const SHARE_MAX: f64 = 1.0;
+    /// The most by which the share is reduced at a time: one answer may be an exception.
     const REDUCTION: f64 = 0.7;
-    /// By how much the share grows per second without throttling.
+    /// By how much the share grows per second.
     const GROWTH_PER_SECOND: f64 = 0.1;
-    /// One answer throttles many records, and the requests in flight are throttled as well: that is one event.
-    const REDUCE_EVERY: Duration = Duration::from_millis(200);
-    /// How many seconds' tokens a bucket holds: the fewer, the smoother.
+    /// How often the share is adapted.
+    const ADAPT_EVERY: Duration = Duration::from_millis(100);
+    /// How many seconds' tokens a bucket holds. It is more than passes between two releases, or tokens would be lost.
     const HOLDS_SECONDS: f64 = 0.2;
     /// How many seconds' tokens a large record may take in advance.
     const OWES_SECONDS: f64 = 10.0;
-    /// How long a shard must not throttle until it is written without a limit again.
+    /// How long a shard must not have been at its limit until it is written without a limit again.
     const FORGET_AFTER: Duration = Duration::from_secs(5);
 
+    /// The pace of a shard that has just throttled: until now it has taken all that it can, so that the buckets are empty.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { share: Self::SHARE_FIRST, records: 0.0, bytes: 0.0, filled: now, reduced: now, throttled: now }
+        Self {
+            share: Self::SHARE_MAX,
+            records: 0.0,
+            bytes: 0.0,
+            filled: now,
+            sent: 0.0,
+            throttled: 0.0,
+            adapted: now,
+            // A request that was sent just now was sent without a pace, and says nothing about it either.
+            reduced: now.saturating_add(Duration::from_nanos(1)),
+            limited: now,
+        }
     }
 
     fn records_per_second(&self) -> f64 {
@@ -61,13 +85,27 @@ impl Pace {
     }
 
     fn fill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.filled);
+        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = self.filled.max(now);
-        let quiet = now.saturating_duration_since(self.throttled).min(passed).as_secs_f64();
-        self.share = (self.share + quiet * Self::GROWTH_PER_SECOND).min(Self::SHARE_MAX);
+        self.adapt(now, passed);
         let (records, bytes) = self.full();
-        self.records = (self.records + self.records_per_second() * passed.as_secs_f64()).min(records);
-        self.bytes = (self.bytes + self.bytes_per_second() * passed.as_secs_f64()).min(bytes);
+        self.records = (self.records + self.records_per_second() * passed).min(records);
+        self.bytes = (self.bytes + self.bytes_per_second() * passed).min(bytes);
+    }
+
+    fn adapt(&mut self, now: Instant, passed: f64) {
+        self.share = (self.share + passed * Self::GROWTH_PER_SECOND).min(Self::SHARE_MAX);
+        if now.saturating_duration_since(self.adapted) < Self::ADAPT_EVERY {
+            return;
+        }
+        self.adapted = now;
+        let (sent, throttled) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.throttled));
+        if throttled > 0.0 {
+            self.reduced = now;
+            // An answer comes after what it is about was sent. So it is measured by what is sent in the same time at least.
+            let taken = 1.0 - throttled / sent.max(self.share * Self::ADAPT_EVERY.as_secs_f64());
+            self.share = (self.share * taken.max(Self::REDUCTION)).max(Self::SHARE_MIN);
+        }
     }
 
     /// When a record of so many bytes may be sent. One that is larger than a full bucket is sent when the bucket is full.
@@ -85,27 +123,27 @@ impl Pace {
         self.fill(now);
         let admitted = self.ready_at(bytes) <= now;
         if admitted {
+            self.sent += cost(bytes);
             self.records -= 1.0;
             self.bytes = (self.bytes - bytes as f64).max(-self.bytes_per_second() * Self::OWES_SECONDS);
+        } else {
+            self.limited = now;
         }
         admitted
     }
 
-    /// Takes note that the shard has throttled a record.
-    pub(crate) fn throttled(&mut self, now: Instant) {
-        self.fill(now);
-        self.throttled = now;
-        if now.saturating_duration_since(self.reduced) >= Self::REDUCE_EVERY {
-            self.reduced = now;
-            self.share = (self.share * Self::REDUCTION).max(Self::SHARE_MIN);
-            self.records = self.records.min(0.0);
-            self.bytes = self.bytes.min(0.0);
+    /// Takes note that the shard has throttled a record of so many bytes, in a request that was sent at that time.
+    pub(crate) fn throttled(&mut self, now: Instant, sent: Instant, bytes: usize) {
+        self.limited = now;
+        // Otherwise all requests that were sent at one share would reduce it one after the other.
+        if sent >= self.reduced {
+            self.throttled += cost(bytes);
         }
     }
 
     /// Whether the shard needs no pace any more, provided that no record waits for it.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.throttled) >= Self::FORGET_AFTER
+        now.saturating_duration_since(self.limited) >= Self::FORGET_AFTER
     }
 }
 
@@ -126,33 +164,98 @@ mod tests {
         count
     }
 
-    #[test]
-    fn a_throttled_shard_gets_most_of_its_limit_and_finds_the_rest_by_and_by() {
-        let start = Instant::now();
-        let mut pace = Pace::new(start);
-        let first = passed(&mut pace, start, 1_000, 10);
-        assert!((850..=960).contains(&first), "{first}");
-        let later = passed(&mut pace, start + Duration::from_secs(9), 1_000, 10);
-        assert!((1_000..=1_400).contains(&later), "{later}");
-        let bytes = passed(&mut pace, start + Duration::from_secs(20), 1_000, 100_000);
-        assert!((10..=14).contains(&bytes), "{bytes}");
+    /// A second of records of ten bytes, sent every 100 ms. Of each step, the shard throttles as many as `throttles` says.
+    /// Returns how many were sent and how many throttled.
+    fn second(pace: &mut Pace, now: &mut Instant, mut throttles: impl FnMut(u32) -> u32) -> (u32, u32) {
+        let (mut sent, mut throttled) = (0, 0);
+        for _ in 0..10 {
+            *now += 100 * MILLI;
+            let count = passed(pace, *now, 1, 10);
+            let refused = throttles(count);
+            (0..refused).for_each(|_| pace.throttled(*now + 20 * MILLI, *now, 10));
+            sent += count;
+            throttled += refused;
+        }
+        (sent, throttled)
     }
 
     #[test]
-    fn each_throttling_cuts_the_rate_once_and_never_to_nothing() {
+    fn a_throttled_shard_gets_its_limit_and_no_more() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for seconds in [0, 1, 9] {
+            let records = passed(&mut pace, start + Duration::from_secs(seconds), 1_000, 10);
+            let saved = if seconds == 9 { 200 } else { 0 };
+            assert!((990..=1_002 + saved).contains(&records), "{records}");
+        }
+        let bytes = passed(&mut pace, start + Duration::from_secs(20), 1_000, 100_000);
+        assert!((10..=13).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn the_share_is_what_the_shard_takes() {
+        for per_step in [5, 20, 50, 90] {
+            let mut now = Instant::now();
+            let mut pace = Pace::new(now);
+            (0..5).for_each(|_| _ = second(&mut pace, &mut now, |sent| sent.saturating_sub(per_step)));
+            let (sent, throttled) = second(&mut pace, &mut now, |sent| sent.saturating_sub(per_step));
+            // The share grows by ten records per second and step, and this much is throttled again.
+            assert!(sent - throttled >= per_step * 95 / 10, "{per_step}: {sent} sent, {throttled} throttled");
+            assert!(throttled <= 20, "{per_step}: {sent} sent, {throttled} throttled");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_others_leave_is_found_out_within_seconds() {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
-        for _ in 0..100 {
-            pace.throttled(now);
+        (0..5).for_each(|_| _ = second(&mut pace, &mut now, |sent| sent.saturating_sub(50)));
+        (0..6).for_each(|_| _ = second(&mut pace, &mut now, |_| 0));
+        assert!(second(&mut pace, &mut now, |_| 0).0 >= 990);
+    }
+
+    #[test]
+    fn records_that_are_throttled_at_random_cost_little() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        let mut number = 0;
+        let mut throttles = |sent| {
+            // Every two hundredth record.
+            let before = number / 200;
+            number += sent;
+            number / 200 - before
+        };
+        let sent: u32 = (0..60).map(|_| second(&mut pace, &mut now, &mut throttles).0).sum();
+        assert!(sent >= 60 * 970, "{sent}");
+    }
+
+    #[test]
+    fn what_was_sent_before_a_reduction_does_not_reduce_the_share_again() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        // Ten steps are in flight when the first answer comes back, and half of each is throttled.
+        let mut now = start;
+        let steps: Vec<_> = (0..10)
+            .map(|_| {
+                now += 100 * MILLI;
+                (now, passed(&mut pace, now, 1, 10))
+            })
+            .collect();
+        for (sent, count) in steps {
+            now += 100 * MILLI;
+            (0..count / 2).for_each(|_| pace.throttled(now, sent, 10));
+            pace.fill(now);
         }
-        let first = passed(&mut pace, now, 1_000, 10);
-        assert!((850..=960).contains(&first), "{first}");
-        for _ in 0..50 {
-            now += Pace::REDUCE_EVERY;
-            pace.throttled(now);
-        }
-        let least = passed(&mut pace, now, 1_000, 10);
-        assert!((40..200).contains(&least), "{least}");
+        assert!(pace.share >= Pace::REDUCTION, "{}", pace.share);
+    }
+
+    #[test]
+    fn a_share_is_never_nothing() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        (0..60).for_each(|_| _ = second(&mut pace, &mut now, |sent| sent));
+        let (sent, _) = second(&mut pace, &mut now, |sent| sent);
+        assert!((10..100).contains(&sent), "{sent}");
     }
 
     #[test]

@@ -333,7 +333,7 @@ mod tests {
         end.await.expect("nothing waits for ever");
         // The answer to a request that was in flight means nothing to the queue that took the place of the broken one.
         let (content, ids) = (Content::Plain(Vec::new()), Vec::new());
-        let late = Request { content, untracked: None, ids, map_version: 0 };
+        let late = Request { content, untracked: None, ids, map_version: 0, sent: now() };
         assert!(producer.handle.inner.step([Event::Answer(late, Ok(Vec::new()))]).done);
         assert_eq!(producer.metrics().in_flight_requests, 0);
     }

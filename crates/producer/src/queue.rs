@@ -13,11 +13,12 @@
 
 use std::time::Instant;
 
-use statefun_kinesis_types::{PutRecord, Shard};
+use statefun_kinesis_types::PutRecord;
 
 use crate::{
-    Order,
+    Aggregation, Order,
     record_meta::{RecordMeta, RecordMetas, Token},
+    shard_map::ShardMap,
     untracked::Untracked,
 };
 
@@ -31,9 +32,10 @@ mod shard_queues;
 
 #[cfg(any(test, debug_assertions))]
 pub(crate) use self::entry::EntrySet;
-use self::{delayed::Delayed, entry::Entries, key_order::KeyOrder};
+use self::{delayed::Delayed, entry::Entries, key_order::KeyOrder, shard_queues::Ready};
 pub(crate) use self::{
     entry::{Entry, EntryId},
+    shard_queue::Waiting,
     shard_queues::{ANY_SHARD, ShardQueues},
 };
 
@@ -75,14 +77,14 @@ pub(crate) struct Undelivered {
 }
 
 impl<T: Token> Queue<T> {
-    pub(crate) fn new(order: Order, is_aggregating: bool, max_record_bytes: usize) -> Self {
+    pub(crate) fn new(order: Order, aggregation: Option<Aggregation>, max_record_bytes: usize) -> Self {
         Self {
             entries: Entries::new(),
             keys: KeyOrder::new(order),
             untracked: Untracked::new(),
-            shard_queues: ShardQueues::new(),
+            shard_queues: ShardQueues::new(aggregation),
             delayed: Delayed::default(),
-            is_aggregating,
+            is_aggregating: aggregation.is_some(),
             max_record_bytes,
             arrivals: 0,
             records: 0,
@@ -98,11 +100,6 @@ impl<T: Token> Queue<T> {
     /// Bytes of the outstanding records.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// The arrival number that the next record will get.
-    pub(crate) fn next_arrival(&self) -> u64 {
-        self.arrivals
     }
 
     #[inline]
@@ -125,7 +122,7 @@ impl<T: Token> Queue<T> {
     /// Queues a record. Returns the shard queue that has more to send because of it; none when the record has to wait for
     /// another one of its key.
     #[inline]
-    pub(crate) fn push(&mut self, now: Instant, record: PutRecord, token: T, generation: u64) -> Option<usize> {
+    pub(crate) fn push(&mut self, record: PutRecord, token: T, generation: u64) -> Option<usize> {
         let size = record.size();
         let arrival = self.arrivals;
         self.arrivals += 1;
@@ -138,7 +135,7 @@ impl<T: Token> Queue<T> {
         if self.keys.is_kept() {
             // Before all else: a record that went beside the entries of its key could be stored before them.
             if self.keys.has_queue(key_hash) {
-                return self.push_behind(now, record, meta);
+                return self.push_behind(record, meta);
             }
             let is_first = if may_be_untracked {
                 self.keys.insert_untracked(key_hash)
@@ -147,16 +144,16 @@ impl<T: Token> Queue<T> {
             };
             if !is_first {
                 // It waits behind an untracked record, as the first one that does.
-                let id = self.insert(now, record, meta);
+                let id = self.insert(record, meta);
                 self.keys.start_queue(key_hash, id);
                 return None;
             }
         }
         if may_be_untracked {
-            self.untracked.push(now, record, size, meta);
+            self.untracked.push(record, size, meta);
             return Some(ANY_SHARD);
         }
-        let id = self.insert(now, record, meta);
+        let id = self.insert(record, meta);
         if self.keys.is_kept() {
             self.keys.start_queue(key_hash, id);
         }
@@ -167,7 +164,6 @@ impl<T: Token> Queue<T> {
     /// and bytes. `token` is that of the first. Returns how many they are; [`push`](Self::push) takes any others.
     pub(crate) fn push_run(
         &mut self,
-        now: Instant,
         rest: &mut std::vec::IntoIter<PutRecord>,
         room: (usize, usize),
         token: T,
@@ -189,7 +185,7 @@ impl<T: Token> Queue<T> {
             (!keys.has_queue(key_hash) && keys.insert_untracked(key_hash)).then_some(key_hash)
         };
         let first = RecordMeta { token, key_hash: 0, arrival: self.arrivals, generation };
-        let (records, bytes) = untracked.push_run(now, rest, room, first, admit);
+        let (records, bytes) = untracked.push_run(rest, room, first, admit);
         self.arrivals += records as u64;
         self.records += records;
         self.bytes += bytes;
@@ -198,9 +194,9 @@ impl<T: Token> Queue<T> {
 
     /// Queues a record behind the entries of its key. Returns the shard queue of the first of them, if it may now send a
     /// larger aggregate.
-    fn push_behind(&mut self, now: Instant, record: PutRecord, meta: RecordMeta<T>) -> Option<usize> {
+    fn push_behind(&mut self, record: PutRecord, meta: RecordMeta<T>) -> Option<usize> {
         let (size, key_hash) = (record.size(), meta.key_hash);
-        let id = self.insert(now, record, meta);
+        let id = self.insert(record, meta);
         let queue = self.keys.push_back(key_hash, id)?;
         self.entries[queue.last].next = Some(id);
         // Only an aggregate can take it along. Otherwise it is sent when those before it are stored.
@@ -210,21 +206,21 @@ impl<T: Token> Queue<T> {
         let first = &mut self.entries[queue.first];
         first.waiting_bytes += size;
         let shard_queue = first.is_ready.then_some(first.shard_queue as usize)?;
-        self.shard_queues[shard_queue].waiting_bytes += size;
+        self.shard_queues.add_waiting_bytes(shard_queue, size);
         Some(shard_queue)
     }
 
     /// Makes an entry, which is not ready and not linked to others of its key.
-    fn insert(&mut self, arrived: Instant, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
+    fn insert(&mut self, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
         let RecordMeta { token, key_hash, arrival, generation } = meta;
         self.entries.insert(Entry {
             size: record.size(),
             record: Some(record),
             token: Some(token),
             generation,
-            arrived,
             first_sent: None,
             attempts: 0,
+            failed_calls: 0,
             may_be_stored: false,
             in_flight: false,
             shard_queue: ANY_SHARD as u32,
@@ -238,9 +234,9 @@ impl<T: Token> Queue<T> {
 
     /// Makes an entry for an untracked record, which is not ready. It stays the first of its key: those of its key that
     /// arrived meanwhile are linked behind it.
-    pub(crate) fn track(&mut self, arrived: Instant, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
+    pub(crate) fn track(&mut self, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
         let key_hash = meta.key_hash;
-        let id = self.insert(arrived, record, meta);
+        let id = self.insert(record, meta);
         if self.keys.is_kept() {
             // All entries of its key arrived after it, or the record would not have been untracked.
             self.keys.remove_untracked(key_hash);
@@ -253,7 +249,7 @@ impl<T: Token> Queue<T> {
     pub(crate) fn track_oldest_chunk(&mut self) {
         let Some(chunk) = self.untracked.pop() else { return };
         for (record, meta) in chunk.records.into_iter().zip(chunk.metas.into_records()) {
-            let id = self.track(chunk.arrived, record, meta);
+            let id = self.track(record, meta);
             // As a returned record, since older ones than those in the queue may come this way. Its shard is looked up when
             // it is sent.
             self.push_ready_to(ANY_SHARD, id, true);
@@ -283,7 +279,7 @@ impl<T: Token> Queue<T> {
             return ANY_SHARD;
         }
         match self.known_shard_queue_of(id) {
-            Some(index) if self.is_aggregating || self.shard_queues[index].pace.is_some() => index,
+            Some(index) if self.is_aggregating || self.shard_queues.is_paced(index) => index,
             _ => ANY_SHARD,
         }
     }
@@ -304,14 +300,8 @@ impl<T: Token> Queue<T> {
         let entry = &mut self.entries[id];
         entry.shard_queue = index as u32;
         entry.is_ready = true;
-        let (arrival, size) = (entry.arrival, entry.size);
-        let shard_queue = &mut self.shard_queues[index];
-        shard_queue.waiting_bytes += entry.waiting_bytes;
-        if is_returned {
-            shard_queue.push_returned(arrival, id, size);
-        } else {
-            shard_queue.push_new(arrival, id, size);
-        }
+        let Entry { arrival, size, waiting_bytes, .. } = *entry;
+        self.shard_queues.push(index, Ready { arrival, id, size, waiting_bytes }, is_returned);
     }
 
     /// Makes a record ready that has waited for something. It must be the first of its key and not in flight.
@@ -325,8 +315,7 @@ impl<T: Token> Queue<T> {
     pub(crate) fn take_ready(&mut self, index: usize, id: EntryId, is_returned: bool) -> &mut Entry<T> {
         let entry = &mut self.entries[id];
         // The bytes leave together with the record: they decide when the queue has enough for a full request.
-        self.shard_queues[index].pop(is_returned, entry.size);
-        self.shard_queues[index].waiting_bytes -= entry.waiting_bytes;
+        self.shard_queues.pop(index, is_returned, entry.size, entry.waiting_bytes);
         entry.in_flight = true;
         entry.is_ready = false;
         entry
@@ -449,7 +438,7 @@ impl<T: Token> Queue<T> {
         while self.untracked.len() > 0 {
             self.track_oldest_chunk();
         }
-        self.shard_queues.iter_mut().for_each(|queue| _ = queue.drain());
+        self.shard_queues.clear();
         self.delayed.clear();
         let mut queued: Vec<_> = self.entries.ids();
         queued.retain(|id| !self.entries[*id].in_flight);
@@ -482,9 +471,8 @@ impl<T: Token> Queue<T> {
     }
 
     /// Replaces the shards of the stream.
-    pub(crate) fn set_map(&mut self, shards: Vec<Shard>) {
-        // Only for aggregation do all records belong to a shard.
-        for id in self.shard_queues.set_map(shards, self.is_aggregating) {
+    pub(crate) fn set_map(&mut self, map: ShardMap) {
+        for id in self.shard_queues.set_map(map) {
             self.make_ready(id);
         }
     }

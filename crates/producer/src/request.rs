@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use statefun_kinesis_aggregation::Unsealed;
 use statefun_kinesis_types::PutRecord;
 
@@ -16,6 +18,8 @@ pub(crate) struct Request {
     pub(crate) ids: Vec<EntryId>,
     /// The version of the shard map with which it was made.
     pub(crate) map_version: u32,
+    /// When it was sent.
+    pub(crate) sent: Instant,
 }
 
 #[derive(Clone, Debug)]

@@ -17,8 +17,12 @@ use statefun_kinesis_client::Backoff;
 pub struct Settings {
     /// Most records that are queued or in flight at a time. Further senders wait.
     ///
+    /// Records of a batch that are not queued yet do not count: they are still in the batch, and
+    /// [`send_all`](crate::Producer::send_all) returns when all of them are queued. All shards share the bound. A shard that
+    /// takes less than it is sent fills it in the end, and then the others are written at its rate too.
+    ///
     /// Default: 1 000, as StateFun's `maxOutstandingRecords`. It bounds throughput too: no more than this many records are
-    /// stored per round trip.
+    /// stored per round trip. Some 150 records per shard are enough to write shards at their limits.
     pub max_outstanding_records: NonZeroU32,
 
     /// Most bytes, data and partition keys together, that are queued or in flight at a time. Further senders wait. A single
@@ -28,14 +32,15 @@ pub struct Settings {
     /// first.
     pub max_outstanding_bytes: NonZeroU32,
 
-    /// How long a record waits for others to share its request or its aggregate: until so much time has passed since the
-    /// last request was sent. A record that arrives later than that is sent at once.
+    /// How long records wait at most for others that share their request or their aggregate, while requests are in flight.
     ///
-    /// It does not wait either when a request is full, during a flush or a close, when the queue is full and a sender waits
-    /// for room, or when it has waited for a record of its own key or for a retry already.
+    /// When no request is in flight, records are sent at once. Otherwise they wait until the answers have come back or so
+    /// much time has passed since the last request was sent. They do not wait either when they fill a request, or an
+    /// aggregate, or when a flush or a close begins. Records of shards that throttle are sent together every 5 to 100 ms
+    /// instead, as many as their shards take.
     ///
     /// Default: 5 ms. That is little beside the round trip of a request, and enough for the records of several callers to
-    /// come together. The very first record waits as well.
+    /// come together.
     pub linger: Duration,
 
     /// Which records keep their order.
@@ -73,8 +78,8 @@ pub struct Settings {
     /// Default: 2 minutes.
     pub give_up_after: Duration,
 
-    /// Most attempts to store a record before it fails. Requests that were rejected because of another record in them do not
-    /// count.
+    /// Most attempts to store a record before it fails. A request that failed as a whole does not use them up: only
+    /// [`give_up_after`](Self::give_up_after) bounds those.
     ///
     /// Default: none, so that [`give_up_after`](Self::give_up_after) alone decides.
     pub max_attempts: Option<NonZeroU32>,

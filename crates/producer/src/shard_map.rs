@@ -1,12 +1,15 @@
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashMap};
 
 use statefun_kinesis_types::{HashKey, HashKeyRange, Shard, ShardId};
 
 /// The open shards of a stream as they were listed last: to which of them a record goes.
+///
+/// A stream may have thousands. So a map is made outside the producer's lock, and nothing in it is searched shard by shard.
 #[derive(Debug, Default)]
 pub(crate) struct ShardMap {
     /// By the start of their ranges.
     shards: Vec<(HashKeyRange, ShardId)>,
+    indices: HashMap<ShardId, usize>,
 }
 
 impl ShardMap {
@@ -14,12 +17,22 @@ impl ShardMap {
         let mut shards: Vec<_> =
             shards.into_iter().filter(Shard::is_open).map(|shard| (shard.hash_range, shard.id)).collect();
         shards.sort_unstable_by_key(|(range, _)| range.start());
-        Self { shards }
+        let indices = shards.iter().enumerate().map(|(index, (_, id))| (id.clone(), index)).collect();
+        Self { shards, indices }
     }
 
-    /// The ids of the shards, in the order of their ranges.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &ShardId> {
-        self.shards.iter().map(|(_, id)| id)
+    pub(crate) fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The shard with an index, in the order of the ranges.
+    pub(crate) fn get(&self, index: usize) -> Option<&ShardId> {
+        self.shards.get(index).map(|(_, id)| id)
+    }
+
+    /// The index of a shard, if it is one of the open ones.
+    pub(crate) fn index(&self, id: &ShardId) -> Option<usize> {
+        self.indices.get(id).copied()
     }
 
     /// The index of the shard whose range has a hash key. None when the stream was listed in the middle of a split or merge.
@@ -34,7 +47,7 @@ impl ShardMap {
 
     /// The range of a shard, if it is one of the open ones.
     pub(crate) fn range(&self, id: &ShardId) -> Option<HashKeyRange> {
-        self.shards.iter().find(|(_, shard)| shard == id).map(|(range, _)| *range)
+        self.shards.get(self.index(id)?).map(|(range, _)| *range)
     }
 }
 
@@ -64,6 +77,10 @@ mod tests {
         assert_eq!([found(100), found(199), found(301)], [None, None, None]);
         assert!(map.range(&"shardId-000000000000".parse().unwrap()).is_none());
         assert_eq!(map.range(&"shardId-000000000003".parse().unwrap()).unwrap().start(), HashKey::new(200));
-        assert_eq!(map.ids().count(), 3);
+        assert_eq!(map.len(), 3);
+        for index in 0..map.len() {
+            assert_eq!(map.index(map.get(index).unwrap()), Some(index));
+        }
+        assert_eq!((map.get(3), map.index(&"shardId-000000000000".parse().unwrap())), (None, None));
     }
 }

@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, time::Instant};
+use std::collections::VecDeque;
 
 use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PutRecord};
 
@@ -23,8 +23,6 @@ pub(crate) struct Chunk<T> {
     pub(crate) metas: RecordMetas<T>,
     /// Bytes of the records.
     pub(crate) bytes: usize,
-    /// When the first of them arrived.
-    pub(crate) arrived: Instant,
 }
 
 impl<T: Token> Untracked<T> {
@@ -42,7 +40,7 @@ impl<T: Token> Untracked<T> {
 
     /// Queues a record, which must not be larger than a request.
     #[inline]
-    pub(crate) fn push(&mut self, now: Instant, record: PutRecord, size: usize, meta: RecordMeta<T>) {
+    pub(crate) fn push(&mut self, record: PutRecord, size: usize, meta: RecordMeta<T>) {
         self.records += 1;
         self.bytes += size;
         let has_room = |chunk: &&mut Chunk<T>| {
@@ -56,7 +54,7 @@ impl<T: Token> Untracked<T> {
         }
         let mut metas = RecordMetas::with_capacity(1);
         metas.push(meta);
-        self.chunks.push_back(Chunk { records: vec![record], metas, bytes: size, arrived: now });
+        self.chunks.push_back(Chunk { records: vec![record], metas, bytes: size });
     }
 
     /// Moves neighbours of a batch from `rest` into one chunk: at most as many records and bytes as `room` says, and only
@@ -64,7 +62,6 @@ impl<T: Token> Untracked<T> {
     /// records and bytes were moved.
     pub(crate) fn push_run(
         &mut self,
-        now: Instant,
         rest: &mut std::vec::IntoIter<PutRecord>,
         room: (usize, usize),
         first: RecordMeta<T>,
@@ -77,7 +74,7 @@ impl<T: Token> Untracked<T> {
         if self.chunks.back().is_none_or(is_full) {
             let expected = rest.as_slice().len().min(PUT_RECORDS_MAX_RECORDS);
             let (records, metas) = (Vec::with_capacity(expected), RecordMetas::with_capacity(expected));
-            self.chunks.push_back(Chunk { records, metas, bytes: 0, arrived: now });
+            self.chunks.push_back(Chunk { records, metas, bytes: 0 });
         }
         let Some(chunk) = self.chunks.back_mut() else { return (0, 0) };
         let (most_records, most_bytes) = room;
@@ -111,11 +108,6 @@ impl<T: Token> Untracked<T> {
     #[inline]
     pub(crate) fn first_arrival(&self) -> Option<u64> {
         self.chunks.front()?.metas.first_arrival()
-    }
-
-    /// When the oldest record arrived, or an earlier record of its chunk that has been sent already.
-    pub(crate) fn first_arrived(&self) -> Option<Instant> {
-        Some(self.chunks.front()?.arrived)
     }
 
     /// Moves the oldest records into `request`, as far as they arrived before the record with the arrival number `until`
@@ -188,8 +180,8 @@ impl<T: Token> Untracked<T> {
 }
 
 impl<T: Token> Chunk<T> {
-    pub(crate) fn empty(now: Instant) -> Self {
-        Self { records: Vec::new(), metas: RecordMetas::with_capacity(0), bytes: 0, arrived: now }
+    pub(crate) fn empty() -> Self {
+        Self { records: Vec::new(), metas: RecordMetas::with_capacity(0), bytes: 0 }
     }
 }
 
@@ -214,7 +206,7 @@ mod tests {
     fn pushed(sizes: &[usize]) -> Untracked<u64> {
         let mut untracked = Untracked::new();
         for (arrival, size) in (0..).zip(sizes) {
-            untracked.push(Instant::now(), record(*size), *size, meta(arrival));
+            untracked.push(record(*size), *size, meta(arrival));
             untracked.check_invariants(|_| ());
         }
         untracked
@@ -242,7 +234,7 @@ mod tests {
             let mut arrival = 0;
             while rest.len() > 0 {
                 let room = (usize::MAX, usize::MAX);
-                let (count, _) = untracked.push_run(Instant::now(), &mut rest, room, meta(arrival), |_, _| Some(1));
+                let (count, _) = untracked.push_run(&mut rest, room, meta(arrival), |_, _| Some(1));
                 assert!(count > 0, "it must go on");
                 arrival += count as u64;
                 untracked.check_invariants(|_| ());
@@ -264,7 +256,7 @@ mod tests {
                 (asked <= admitted).then_some(7)
             };
             let first = meta(before.len() as u64);
-            assert_eq!(untracked.push_run(Instant::now(), &mut rest, room, first, admit), expect);
+            assert_eq!(untracked.push_run(&mut rest, room, first, admit), expect);
             assert_eq!((untracked.len(), rest.len()), (before.len() + expect.0, run.len() - expect.0));
             assert_eq!(untracked.bytes(), before.iter().sum::<usize>() + expect.1);
             untracked.check_invariants(|_| ());
@@ -293,7 +285,7 @@ mod tests {
             let mut untracked = pushed(before);
             let mut rest = run.iter().map(|size| record(*size)).collect::<Vec<_>>().into_iter();
             let (room, first) = ((usize::MAX, usize::MAX), meta(before.len() as u64));
-            untracked.push_run(Instant::now(), &mut rest, room, first, |_, _| Some(7));
+            untracked.push_run(&mut rest, room, first, |_, _| Some(7));
             untracked.check_invariants(|_| ());
             assert_eq!(chunks(untracked), expect);
         }
@@ -319,7 +311,7 @@ mod tests {
             expect: (usize, bool),
         ) {
             let mut untracked = pushed(sizes);
-            let mut request = pushed(own).pop().unwrap_or_else(|| Chunk::empty(Instant::now()));
+            let mut request = pushed(own).pop().unwrap_or_else(Chunk::empty);
             let is_full = untracked.take(until, others, other_bytes, &mut request);
             let (taken, left) = (request.records.len() - own.len(), untracked.len());
             assert_eq!((taken, is_full), expect, "{sizes:?}");

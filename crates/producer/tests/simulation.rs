@@ -217,8 +217,9 @@ async fn simulate(seed: u64) -> Seen {
     let name: StreamName = "orders".parse().unwrap();
     let orders = StreamRef::from(name.clone());
     let letters: StreamName = "letters".parse().unwrap();
-    let kinesis = FakeKinesis::new();
-    kinesis.create_stream(&name, random.usize(1..=4)).await.unwrap();
+    let kinesis = FakeKinesis::builder().enforce_throughput(true).build();
+    let shards = [1, 1, 2, 3, 4, 8, 64][random.usize(0..7)];
+    kinesis.create_stream(&name, shards).await.unwrap();
     kinesis.create_stream(&letters, 1).await.unwrap();
 
     let aggregation = random.bool().then(|| Aggregation {

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderValue, Method, Response, Uri,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Uri,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT},
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -21,10 +21,10 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use statefun_kinesis_mailboxes::{Answer, Invoke, InvokeError, Request, Value};
+use statefun_kinesis_mailboxes::{Answer, Invoke, InvokeError, InvokeErrorKind, Request, Value};
 use statefun_kinesis_module::{EndpointSpec, FunctionPattern, TransportSpec, UrlTemplate};
 use statefun_kinesis_protocol::{AddressRef, BatchRequest, InvocationRef, StateRef, ValueRef};
-use statefun_kinesis_types::{Address, FunctionType};
+use statefun_kinesis_types::{Address, FunctionType, Timestamp};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -111,7 +111,14 @@ impl RemoteEndpoint {
     pub fn new(spec: &EndpointSpec) -> Result<Self, EndpointError> {
         // Names each field, so that a new field does not compile until somebody decides what it does here. Fields bound
         // to `_` are settings of the runtime that makes the requests.
-        let EndpointSpec { functions, url_path_template, max_num_batch_requests: _, transport, failures: _ } = spec;
+        let EndpointSpec {
+            functions,
+            url_path_template,
+            max_num_batch_requests: _,
+            max_request_bytes: _,
+            transport,
+            failures: _,
+        } = spec;
         let TransportSpec {
             call_timeout: _,
             connect_timeout,
@@ -173,7 +180,8 @@ impl RemoteEndpoint {
         Ok((client, target.uri))
     }
 
-    async fn post(&self, function: &FunctionType, body: Bytes) -> Result<Bytes, InvokeError> {
+    /// Sends a request, and returns the head of its answer.
+    pub(crate) async fn send(&self, function: &FunctionType, body: Bytes) -> Result<Response<Incoming>, InvokeError> {
         let (client, uri) = self.route(function).map_err(|error| InvokeError::new("cannot connect").because(error))?;
         let progress = Arc::new(Progress::default());
         let request = http::Request::builder()
@@ -185,17 +193,39 @@ impl RemoteEndpoint {
             .header(USER_AGENT, concat!("statefun-kinesis/", env!("CARGO_PKG_VERSION")))
             .body(Upload::new(body, Arc::clone(&progress)))
             .map_err(|error| InvokeError::new("cannot make a request").because(error))?;
-        let response = self.response(client.request(request), &progress).await?;
+        self.response(client.request(request), &progress).await
+    }
+
+    async fn post(&self, function: &FunctionType, body: Bytes) -> Result<Bytes, InvokeError> {
+        let bytes = body.len();
+        let response = self.send(function, body).await?;
         let status = response.status();
         if !status.is_success() {
+            let wait = retry_after(response.headers());
             let beginning = self.error_text(response).await;
-            return Err(InvokeError::new(format!("the function's server answered {status}: {beginning}")));
+            let message = match status {
+                StatusCode::PAYLOAD_TOO_LARGE => format!(
+                    "the function's server, or a proxy before it, does not accept a request of {bytes} bytes ({status}). \
+                     Set `maxRequestBytes` of the endpoint to its limit, or raise its limit: {beginning}"
+                ),
+                _ => format!("the function's server answered {status}: {beginning}"),
+            };
+            return Err(InvokeError::new(message).of_kind(kind_of(status)).retry_after(wait));
         }
+        self.octets(response).await
+    }
+
+    /// Reads the body of an answer, which has to be of the protocol's media type.
+    pub(crate) async fn octets(&self, response: Response<Incoming>) -> Result<Bytes, InvokeError> {
         let (headers, body) = self.body(response).await?;
         let is_octets = |kind: &HeaderValue| {
             let kind = kind.as_bytes();
             kind.len() >= OCTETS.len() && kind[..OCTETS.len()].eq_ignore_ascii_case(OCTETS.as_bytes())
         };
+        if body.is_empty() {
+            // It has no effects. Its content type does not matter, and some servers set one by themselves.
+            return Ok(body);
+        }
         // An answer without a content type may be valid. Decoding it will show that.
         if let Some(kind) = headers.get(CONTENT_TYPE).filter(|kind| !is_octets(kind)) {
             let beginning = shown(&body);
@@ -220,7 +250,10 @@ impl RemoteEndpoint {
             };
             tokio::select! {
                 response = &mut request => {
-                    return response.map_err(|error| InvokeError::new("the connection failed").because(error));
+                    return response.map_err(|error| {
+                        let kind = if error.is_connect() { InvokeErrorKind::Unavailable } else { InvokeErrorKind::NoAnswer };
+                        InvokeError::new("the connection failed").of_kind(kind).because(error)
+                    });
                 }
                 () = progress.advanced() => {}
                 () = expiry(limit) => return Err(timed_out(what, limit)),
@@ -252,7 +285,14 @@ impl RemoteEndpoint {
         if !chunks.is_empty() {
             whole = chunks.freeze();
         }
-        match head.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        if whole.is_empty() {
+            // Whatever its encoding is: some servers name one for each answer, also for those without a body.
+            return Ok((head.headers, whole));
+        }
+        // The names of encodings are not case-sensitive (RFC 9110, section 8.4.1).
+        let coding =
+            head.headers.get(CONTENT_ENCODING).map(|coding| coding.as_bytes().trim_ascii().to_ascii_lowercase());
+        match coding.as_deref() {
             None | Some(b"identity") => {}
             Some(b"gzip" | b"x-gzip") => {
                 let mut decompressed = Vec::new();
@@ -279,13 +319,14 @@ impl RemoteEndpoint {
             frame = body.frame() => frame,
             () = expiry(limit) => return Err(timed_out("read", limit)),
         };
-        frame
-            .transpose()
-            .map_err(|error| InvokeError::new("the connection failed in the middle of the answer").because(error))
+        frame.transpose().map_err(|error| {
+            let message = "the connection failed in the middle of the answer";
+            InvokeError::new(message).of_kind(InvokeErrorKind::NoAnswer).because(error)
+        })
     }
 
     /// Reads the beginning of an error's body, which usually has the cause.
-    async fn error_text(&self, response: Response<Incoming>) -> String {
+    pub(crate) async fn error_text(&self, response: Response<Incoming>) -> String {
         /// Longest wait for the text.
         const READ_MAX: Duration = Duration::from_secs(1);
         let mut body = response.into_body();
@@ -314,14 +355,43 @@ impl Invoke for RemoteEndpoint {
         });
         // A module may have many endpoints, so the message names the address.
         answered.map_err(|error| match Target::parse(&self.template.url_for(function)) {
-            Ok(target) => InvokeError::new(format!("POST {} failed", target.shown())).because(error),
+            Ok(target) => InvokeError::new(format!("POST {} failed", target.shown()))
+                .of_kind(error.kind())
+                .retry_after(error.wait())
+                .because(error),
             Err(_) => error,
         })
     }
 }
 
-fn timed_out(what: &str, limit: Option<Duration>) -> InvokeError {
+pub(crate) fn timed_out(what: &str, limit: Option<Duration>) -> InvokeError {
     InvokeError::new(format!("no answer within the timeout `{what}` of {:?}", limit.unwrap_or_default()))
+        .of_kind(InvokeErrorKind::NoAnswer)
+}
+
+/// What the status of an answer without success says about the request and the server.
+fn kind_of(status: StatusCode) -> InvokeErrorKind {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => InvokeErrorKind::TooLarge,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => InvokeErrorKind::Unavailable,
+        _ => InvokeErrorKind::Rejected,
+    }
+}
+
+/// How long the server asks to wait before the next request: a number of seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let date = |name| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok();
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        // The caller has a limit, which larger numbers than these exceed too.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    // The server's own clock, if it tells its time: this machine's may differ.
+    let now = date(DATE).unwrap_or_else(|| Timestamp::now().into());
+    date(RETRY_AFTER)?.duration_since(now).ok()
 }
 
 async fn expiry(limit: Option<Duration>) {

@@ -18,8 +18,10 @@
 mod answer;
 mod connect;
 mod endpoint;
+mod probe;
 mod tls;
 mod upload;
 mod url;
 
 pub use endpoint::{EndpointError, RemoteEndpoint};
+pub use probe::Probed;

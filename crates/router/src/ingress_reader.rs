@@ -6,7 +6,7 @@ use statefun_kinesis_client::Clock;
 use statefun_kinesis_consumer::{
     Acknowledgement, Batch, Consumer, ConsumerBuilder, ConsumerError, FanOut, InvalidKind, Metrics, Positions, Settings,
 };
-use statefun_kinesis_module::{ConsumerLifecycle, ConsumerSpec, IngressSpec, StreamRoute};
+use statefun_kinesis_module::{ConsumerLifecycle, ConsumerSpec, IngressSpec, OutOfRangeRecords, StreamRoute};
 use statefun_kinesis_types::{ErrorChain, Record, ShardId, StreamArn, TypeName};
 use tokio_util::sync::CancellationToken;
 
@@ -185,12 +185,13 @@ fn consumer_of(ingress: Ingress) -> Result<ConsumerBuilder, BuildError> {
         streams,
         consumer,
         invalid_records,
+        out_of_range_records,
         client: _,
         client_properties: _,
     } = spec;
     let mut builder = Consumer::builder(client)
         .start(startup)
-        .settings(settings_of(&consumer, settings))
+        .settings(settings_of(&consumer, out_of_range_records, settings))
         .invalid_records(invalid_records);
     if let Some(consumer) = fan_out_of(&consumer) {
         let Some(client) = fan_out else { return Err(BuildError::NoFanOut { ingress: id }) };
@@ -221,7 +222,11 @@ fn fan_out_of(consumer: &ConsumerSpec) -> Option<FanOut> {
 }
 
 /// The consumer settings, with those of the module file applied.
-fn settings_of(consumer: &ConsumerSpec, mut settings: Settings) -> Settings {
+fn settings_of(consumer: &ConsumerSpec, out_of_range: OutOfRangeRecords, mut settings: Settings) -> Settings {
+    settings.keep_out_of_range_records |= match out_of_range {
+        OutOfRangeRecords::Skip => false,
+        OutOfRangeRecords::Keep => true,
+    };
     let discovery = match consumer {
         ConsumerSpec::Polling { max_records, idle_interval, discovery_interval } => {
             if let Some(records) = max_records {

@@ -85,6 +85,8 @@ codes! {
     UnknownRegion = "SFK0044", "a region is unknown";
     AmbiguousText = "SFK0045", "an unquoted text is a boolean in YAML 1.1";
     IncompleteSettings = "SFK0046", "a client property needs another one that is missing";
+    Unreadable = "SFK0047", "a module file cannot be read";
+    TypographicQuotes = "SFK0048", "a text is in quotes that YAML does not know";
 }
 
 impl fmt::Display for Code {
@@ -93,12 +95,21 @@ impl fmt::Display for Code {
     }
 }
 
-/// Reads the code as it is printed; small letters do as well.
+/// Reads the code as it is printed, in any case, and also its number alone: `SFK0007`, `sfk7` and `7` are the same code.
 impl FromStr for Code {
     type Err = UnknownCode;
 
     fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        let code = Self::ALL.iter().find(|code| code.as_str().eq_ignore_ascii_case(text));
+        const PREFIX: &str = "SFK";
+        const MAX_DIGITS: usize = 4;
+        let digits = match text.split_at_checked(PREFIX.len()) {
+            Some((prefix, digits)) if prefix.eq_ignore_ascii_case(PREFIX) => digits,
+            Some(_) | None => text,
+        };
+        let is_number = (1..=MAX_DIGITS).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.parse::<usize>().ok().filter(|_| is_number);
+        // The codes are numbered from 1 without a gap.
+        let code = number.and_then(|number| Self::ALL.get(number.checked_sub(1)?));
         code.copied().ok_or_else(|| UnknownCode { shown: text.chars().take(UnknownCode::SHOWN_MAX_CHARS).collect() })
     }
 }
@@ -148,12 +159,32 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_read_as_it_is_printed() {
-        for &code in Code::ALL {
+    fn a_code_is_read_as_it_is_printed_and_by_its_number() {
+        for (index, &code) in Code::ALL.iter().enumerate() {
             assert_eq!(code.as_str().parse(), Ok(code));
             assert_eq!(code.as_str().to_lowercase().parse(), Ok(code));
+            let number = index + 1;
+            for text in [format!("{number}"), format!("{number:04}"), format!("SFK{number}"), format!("sfk{number}")] {
+                assert_eq!(text.parse(), Ok(code), "{text}");
+            }
         }
-        for text in ["", "7", "SFK7", "SFK0000", "SFK00001", " SFK0001", "SFK0001 ", &"S".repeat(1 << 20)] {
+        let beyond = (Code::ALL.len() + 1).to_string();
+        let long = "S".repeat(1 << 20);
+        for text in [
+            "",
+            "0",
+            &beyond,
+            "+7",
+            "-7",
+            "7.0",
+            "SFK",
+            "SFK0000",
+            "SFK00001",
+            " SFK0001",
+            "SFK0001 ",
+            "SF\u{fc}7",
+            &long,
+        ] {
             let error = text.parse::<Code>().unwrap_err().to_string();
             assert!(error.contains("SFK0001 to SFK") && error.len() < 100, "{error}");
         }

@@ -90,6 +90,7 @@ impl Finding {
         match self.code {
             // These quote no value of a field that may have one.
             Code::Syntax
+            | Code::Unreadable
             | Code::NotText
             | Code::TooLarge
             | Code::MissingField
@@ -152,7 +153,8 @@ impl Findings {
         self.count(Severity::Error) > 0
     }
 
-    fn count(&self, severity: Severity) -> usize {
+    /// How many of a severity were found, kept or not.
+    pub(crate) fn count(&self, severity: Severity) -> usize {
         self.found.get(&severity).copied().unwrap_or(0)
     }
 

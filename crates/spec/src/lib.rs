@@ -61,9 +61,9 @@ pub use schema::{FieldExample, assert_fields_arrive, field_examples, json_schema
 pub use source::{Position, SourceFile};
 pub use statefun_kinesis_module::{
     AggregationSpec, ClientProperties, ClientSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EgressSpec,
-    EndpointSpec, FailedRecordHandling, FailureHandling, FunctionPattern, GiveUp, IngressSpec, InvalidPattern,
-    InvalidRecordHandling, InvalidUrlTemplate, LogLevel, Module, StartupPosition, StreamRoute, TransportSpec,
-    UrlTemplate,
+    EndpointSpec, FailedRecordHandling, FailureHandling, FunctionPattern, GiveUp, IngressSpec, InvalidAuthority,
+    InvalidPattern, InvalidRecordHandling, InvalidUrlTemplate, LogLevel, Module, OutOfRangeRecords, StartupPosition,
+    StreamRoute, TransportSpec, UrlTemplate,
 };
 pub use variables::Variables;
 pub use yaml::MODULE_MAX_BYTES;

@@ -18,8 +18,10 @@ pub struct SourceFile {
 }
 
 /// Why the text is not what the file has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Damage {
+    /// The file could not be read, for this reason and with this remedy.
+    Unreadable { why: String, help: Option<String> },
     /// There were more bytes than a module file has, and none was kept.
     Cut,
     /// The byte is the first one that is not UTF-8; replacement characters stand in place of all such.
@@ -30,6 +32,22 @@ impl SourceFile {
     /// A file by name and text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { name: name.into(), text: text.into(), damage: None }
+    }
+
+    /// A file that could not be read: [`read_module`](crate::read_module) reports it beside the problems of the other
+    /// files. `why` is the reason, such as the error of the system; `help` says what to do about it.
+    ///
+    /// ```
+    /// use statefun_kinesis_spec::{Code, Options, SourceFile, read_module};
+    ///
+    /// let file = SourceFile::unreadable("modul.yaml", "No such file or directory", Some("check the path".to_owned()));
+    /// let checked = read_module(&[file], &Options::default());
+    /// assert_eq!(checked.diagnostics[0].code, Code::Unreadable);
+    /// assert_eq!(checked.module, None);
+    /// ```
+    pub fn unreadable(name: impl Into<String>, why: impl Into<String>, help: Option<String>) -> Self {
+        let damage = Damage::Unreadable { why: why.into(), help };
+        Self { name: name.into(), text: String::new(), damage: Some(damage) }
     }
 
     /// A file by name and content, which may be anything.
@@ -74,11 +92,19 @@ impl SourceFile {
         self.damage == Some(Damage::Cut)
     }
 
+    /// Why the file could not be read, and what to do about it.
+    pub(crate) fn not_read(&self) -> Option<(&str, Option<&str>)> {
+        match &self.damage {
+            Some(Damage::Unreadable { why, help }) => Some((why, help.as_deref())),
+            Some(Damage::Cut | Damage::NotUtf8(_)) | None => None,
+        }
+    }
+
     /// The first byte of the content that was not UTF-8: up to it, the text is the content.
     pub(crate) fn not_utf8(&self) -> Option<usize> {
         match self.damage {
             Some(Damage::NotUtf8(at)) => Some(at),
-            Some(Damage::Cut) | None => None,
+            Some(Damage::Unreadable { .. } | Damage::Cut) | None => None,
         }
     }
 

@@ -8,8 +8,8 @@ use proptest::{option, prelude::*};
 use serde_yaml::{Mapping, Value};
 use statefun_kinesis_spec::{
     AggregationSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EgressSpec, EndpointSpec, FailedRecordHandling,
-    FailureHandling, GiveUp, IngressSpec, InvalidRecordHandling, LogLevel, Module, Options, SourceFile,
-    StartupPosition, StreamRoute, read_module,
+    FailureHandling, GiveUp, IngressSpec, InvalidRecordHandling, LogLevel, Module, Options, OutOfRangeRecords,
+    SourceFile, StartupPosition, StreamRoute, read_module,
 };
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamName, StreamRef, Timestamp, TypeName};
 
@@ -200,6 +200,13 @@ fn ingress(ingress: &IngressSpec, dialect: Dialect) -> Document {
     spec.startup(ingress.startup, dialect);
     spec.consumer(&ingress.consumer, dialect);
     spec.field("invalidRecordHandling", handling(&ingress.invalid_records, GiveUp::default()));
+    spec.field(
+        "outOfRangeRecords",
+        match ingress.out_of_range_records {
+            OutOfRangeRecords::Skip => "skip",
+            OutOfRangeRecords::Keep => "keep",
+        },
+    );
     // One stream has its ARN above the list in one of the dialects.
     let outer = match &ingress.streams[..] {
         [only] if dialect != Dialect::Ours => only.stream.arn(),
@@ -266,6 +273,7 @@ fn endpoint(endpoint: &EndpointSpec, dialect: Dialect) -> Document {
     spec.field("functions", endpoint.functions.to_string());
     spec.field("urlPathTemplate", endpoint.url_path_template.as_str());
     spec.field("maxNumBatchRequests", endpoint.max_num_batch_requests.get());
+    spec.field("maxRequestBytes", endpoint.max_request_bytes.get());
     let call = ("call", millis(endpoint.transport.call_timeout));
     let failures = match &endpoint.failures {
         FailureHandling::KeepTrying => mapping([("type", "keep-trying".into())]),
@@ -413,7 +421,8 @@ fn invalid_records() -> impl Strategy<Value = InvalidRecordHandling> {
 fn an_ingress() -> impl Strategy<Value = IngressSpec> {
     let route = (typename(), prop::collection::vec(typename(), 1..4), option::of(invalid_records()));
     let routes = prop::collection::btree_map(stream(), route, 1..4);
-    let rest = (region(), credentials(), startup(), consumer(), invalid_records(), option::of(time()));
+    let out_of_range = prop::sample::select(vec![OutOfRangeRecords::Skip, OutOfRangeRecords::Keep]);
+    let rest = (region(), credentials(), startup(), consumer(), invalid_records(), option::of(time()), out_of_range);
     (typename(), routes, rest).prop_map(|(id, routes, rest)| {
         let route = |(stream, (value_type, targets, invalid_records)): (StreamRef, _)| {
             let mut route = StreamRoute::new(stream, value_type, targets);
@@ -423,6 +432,7 @@ fn an_ingress() -> impl Strategy<Value = IngressSpec> {
         let mut ingress = IngressSpec::new(id, routes.into_iter().map(route).collect());
         (ingress.region, ingress.credentials, ingress.startup) = (rest.0, rest.1, rest.2);
         (ingress.consumer, ingress.invalid_records, ingress.client.read_timeout) = (rest.3, rest.4, rest.5);
+        ingress.out_of_range_records = rest.6;
         ingress
     })
 }

@@ -106,6 +106,7 @@ mod table {
     mod fields;
     mod handling;
     mod legacy;
+    mod mistakes;
     mod properties;
     mod startup;
     mod streams;

@@ -5,8 +5,8 @@ use std::{num::NonZeroU32, time::Duration};
 use serde_json::Value;
 use statefun_kinesis_spec::{
     AggregationSpec, ClientSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EndpointSpec, FailureHandling,
-    FieldExample, GiveUp, InvalidRecordHandling, LogLevel, Module, Options, SourceFile, StartupPosition, TransportSpec,
-    field_examples, read_module,
+    FieldExample, GiveUp, InvalidRecordHandling, LogLevel, Module, Options, OutOfRangeRecords, SourceFile,
+    StartupPosition, TransportSpec, field_examples, read_module,
 };
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamRef};
 
@@ -49,6 +49,7 @@ fn set(module: &mut Module, kind: &str, path: &[&str], value: &Value) {
                 }
                 ["consumer", ref rest @ ..] => consumer(&mut ingress.consumer, rest, text(value)),
                 ["invalidRecordHandling", ref rest @ ..] => ingress.invalid_records = handling(rest, text(value)),
+                ["outOfRangeRecords"] => ingress.out_of_range_records = OutOfRangeRecords::Keep,
                 ["clientConfigProperties", name] => client(&mut ingress.client, name),
                 _ => panic!("what does {path:?} of an ingress change?"),
             }
@@ -205,6 +206,7 @@ fn endpoint(endpoint: &mut EndpointSpec, path: &[&str], value: &str) {
         ["functions"] => endpoint.functions = value.parse().unwrap(),
         ["urlPathTemplate"] => endpoint.url_path_template = value.parse().unwrap(),
         ["maxNumBatchRequests"] => endpoint.max_num_batch_requests = seven(),
+        ["maxRequestBytes"] => endpoint.max_request_bytes = seven(),
         ["transport", .., name] | ["timeouts", name] => transport(&mut endpoint.transport, name, value),
         ["failureHandling", ref rest @ ..] => endpoint.failures = failures(rest, value),
         _ => panic!("what does {path:?} of an endpoint change?"),

@@ -97,6 +97,18 @@ fn every_example_names_the_schema() {
     }
 }
 
+#[test]
+fn the_schema_has_an_id_and_each_definition_a_title() {
+    let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
+    assert_eq!(schema["$id"], "urn:statefun-kinesis:module");
+    let definitions = schema["$defs"].as_object().unwrap();
+    let titles: Vec<&str> = definitions.values().filter_map(|definition| definition["title"].as_str()).collect();
+    assert_eq!(titles.len(), definitions.len(), "{titles:?}");
+    for title in ["The spec of io.statefun.kinesis.v1/ingress", "awsRegion", "A module of Stateful Functions 3.0"] {
+        assert!(titles.contains(&title), "{title}: {titles:?}");
+    }
+}
+
 #[track_caller]
 fn check_refused(text: &str) {
     let problems = agreement::problems(text).expect("it is YAML");

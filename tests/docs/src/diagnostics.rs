@@ -11,27 +11,30 @@ struct ShownAsText {
     code: Code,
     reason: &'static str,
     /// What the page describes; it yields the code.
-    example: String,
+    example: SourceFile,
 }
 
-fn shown_as_text() -> [ShownAsText; 2] {
+fn shown_as_text() -> [ShownAsText; 3] {
     [
         ShownAsText {
             code: Code::NotText,
             reason: "a control character is invisible on a page, and no page may have one",
-            example: "kind: io.statefun.kinesis.v1/egress\nspec: {id: example/notifications, streamName: a\0b}\n"
-                .into(),
+            example: SourceFile::new(
+                "example",
+                "kind: io.statefun.kinesis.v1/egress\nspec: {id: example/notifications, streamName: a\0b}\n",
+            ),
         },
         ShownAsText {
             code: Code::TooManyProblems,
             reason: "it takes more than a thousand problems",
-            example: "kind: io.statefun.kinesis/egress\n---\n".repeat(1001),
+            example: SourceFile::new("example", "kind: io.statefun.kinesis/egress\n---\n".repeat(1001)),
+        },
+        ShownAsText {
+            code: Code::Unreadable,
+            reason: "it is about a file that has no text",
+            example: SourceFile::unreadable("modul.yaml", "No such file or directory", None),
         },
     ]
-}
-
-fn read(text: &str) -> Checked {
-    read_module(&[SourceFile::new("example", text)], &Options::default())
 }
 
 /// Reads an example of a code as those would who know what the code is about.
@@ -86,7 +89,7 @@ fn wrong_example(code: Code, part: &str) {
             let Some(shown) = shown_as_text().into_iter().find(|shown| shown.code == code) else {
                 panic!("{code}: a wrong example is YAML, unless it is among those shown as text");
             };
-            let found = read(&shown.example).diagnostics;
+            let found = read_module(&[shown.example], &Options::default()).diagnostics;
             assert!(found.iter().any(|found| found.code == code), "{code} is shown as text: {}", shown.reason);
         }
         _ => panic!("{code}: the page has exactly one wrong example"),

@@ -312,7 +312,7 @@ async fn a_token_that_is_not_there_is_missed_at_once_and_later() {
     drop(file);
     let error = client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AccessDenied, "{}", ErrorChain(&error));
-    assert!(error.to_string().contains("mount it where `tokenFile` says"), "{error}");
+    assert!(error.to_string().contains("mount it where `tokenFile` or AWS_WEB_IDENTITY_TOKEN_FILE says"), "{error}");
     let error = builder.build().await.unwrap_err();
     assert!(error.to_string().contains("statefun-kinesis-token-"), "{error}");
     assert!(error.to_string().contains("mount it there"), "{error}");

@@ -1,8 +1,8 @@
 use std::io;
 
 use aws_sdk_kinesis::config::{Config, Credentials};
-use statefun_kinesis_client::{KinesisClient, ShardIterator};
-use statefun_kinesis_types::{ErrorChain, StreamRef};
+use statefun_kinesis_client::{KinesisClient, ShardFilter, ShardIterator, ShardPageRequest};
+use statefun_kinesis_types::{ErrorChain, PutRecord, StartPosition, StreamRef};
 
 use super::*;
 use crate::{
@@ -45,10 +45,12 @@ const MODELLED: [(&str, u16, ErrorKind); 17] = [
 ];
 
 /// Errors that any service of AWS may give, and some that none gives.
-const SHARED: [(&str, u16, ErrorKind); 20] = [
+const SHARED: [(&str, u16, ErrorKind); 22] = [
     ("UnrecognizedClientException", 400, ErrorKind::AccessDenied),
     ("InvalidSignatureException", 400, ErrorKind::AccessDenied),
-    ("ExpiredTokenException", 400, ErrorKind::AccessDenied),
+    ("ExpiredTokenException", 400, ErrorKind::ExpiredCredentials),
+    ("RequestExpired", 400, ErrorKind::ClockSkew),
+    ("RequestTimeTooSkewed", 403, ErrorKind::ClockSkew),
     ("MissingAuthenticationTokenException", 400, ErrorKind::AccessDenied),
     ("IncompleteSignatureException", 400, ErrorKind::AccessDenied),
     ("SomethingAboutRights", 403, ErrorKind::AccessDenied),
@@ -139,12 +141,31 @@ async fn the_delay_that_the_service_asks_for_is_kept() {
 }
 
 #[tokio::test]
+async fn a_redirect_says_where_it_leads() {
+    for (location, shown) in [
+        ("https://login.example/portal?session=secret#top", "https://login.example/portal"),
+        ("http://user:password@proxy.example:8080/", "http://proxy.example:8080/"),
+        ("/login", "/login"),
+    ] {
+        let error = describe(Reply::Http(302, vec![("location", location)], String::new())).await;
+        let chain = chain(&error);
+        assert!(chain.contains(&format!("HTTP 302, a redirect to {shown}")), "{chain}");
+        assert!(!chain.contains("secret") && !chain.contains("password"), "{chain}");
+    }
+    let error = describe(Reply::Http(200, vec![("location", "/login")], "<html>".to_owned())).await;
+    assert!(!chain(&error).contains("redirect"), "{}", chain(&error));
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_from_kinesis_is_judged_by_its_status() {
     let html = "<html><body>Bad gateway</body></html>";
     for (status, body, kind) in [
         (502, html, ErrorKind::Unavailable),
         (503, "", ErrorKind::Unavailable),
-        (403, html, ErrorKind::AccessDenied),
+        (302, html, ErrorKind::Unexpected),
+        (401, "", ErrorKind::Unexpected),
+        (403, html, ErrorKind::Unexpected),
+        (413, html, ErrorKind::Unexpected),
         (407, html, ErrorKind::Unexpected),
         (404, html, ErrorKind::Unexpected),
         (404, "{}", ErrorKind::Unexpected),
@@ -155,6 +176,42 @@ async fn an_answer_that_is_not_from_kinesis_is_judged_by_its_status() {
         assert_eq!(error.kind(), kind, "{status} {body}: {error}");
         assert_eq!(error.code(), None, "{error}");
         assert!(chain(&error).contains(&format!("HTTP {status}")), "{}", chain(&error));
+    }
+}
+
+/// What every call answers when something that is not Kinesis, or half of it, is on the way.
+#[tokio::test]
+async fn an_answer_without_its_fields_is_incomplete_and_never_an_empty_success() {
+    let iterator = ShardIterator::new("i");
+    let record = || PutRecord::new("k".parse().unwrap(), "v");
+    let shard: ShardId = "shardId-0".parse().unwrap();
+    let first = || ShardPageRequest::First { filter: ShardFilter::FromTrimHorizon, max_results: None };
+    for body in ["", "{}", r#"{"Unknown": 7}"#] {
+        let client = Replay::new((0..5).map(|_| Reply::json(body))).kinesis();
+        let errors = [
+            client.get_records(&iterator, 1).await.map(drop).unwrap_err(),
+            client.put_records(&stream(), &[record()]).await.map(drop).unwrap_err(),
+            client.describe_stream_summary(&stream()).await.map(drop).unwrap_err(),
+            client.list_shards(&stream(), first()).await.map(drop).unwrap_err(),
+            client.get_shard_iterator(&stream(), &shard, StartPosition::TrimHorizon).await.map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::Incomplete, "{body}: {error}");
+            assert!(error.to_string().contains("the answer has no `"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signature_that_is_too_old_or_too_new_is_the_fault_of_a_clock() {
+    for (words, kind) in [
+        ("Signature expired: 20261130T120000Z is now earlier than 20261130T120500Z", ErrorKind::ClockSkew),
+        ("Signature not yet current: 20261130T121000Z is still later than 20261130T120500Z", ErrorKind::ClockSkew),
+        ("The request signature we calculated does not match the signature you provided.", ErrorKind::AccessDenied),
+    ] {
+        let body = serde_json::json!({"__type": "InvalidSignatureException", "message": words}).to_string();
+        let error = describe(Reply::Http(400, vec![], body)).await;
+        assert_eq!(error.kind(), kind, "{error}");
     }
 }
 
@@ -227,9 +284,14 @@ impl aws_sdk_kinesis::config::ProvideCredentials for NoCredentials {
 #[tokio::test]
 async fn credentials_that_are_not_there_say_how_to_give_some() {
     type Case = (fn() -> CredentialsError, ErrorKind, &'static str);
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         (CredentialsError::not_loaded_no_source, ErrorKind::AccessDenied, "set AWS_ACCESS_KEY_ID"),
-        (|| CredentialsError::provider_error("the token file is gone"), ErrorKind::AccessDenied, "could not be loaded"),
+        (
+            || CredentialsError::provider_error("exit status 1"),
+            ErrorKind::Unavailable,
+            "the source of the AWS credentials failed",
+        ),
+        (|| CredentialsError::provider_error("the SSO token has expired"), ErrorKind::AccessDenied, "`aws sso login`"),
         (|| CredentialsError::invalid_configuration("no role"), ErrorKind::AccessDenied, "could not be loaded"),
         (|| CredentialsError::provider_timed_out(Duration::from_secs(5)), ErrorKind::Timeout, "in time"),
     ];

@@ -154,9 +154,7 @@ impl RunSnapshot {
 
 impl FunctionsSnapshot {
     fn take(functions: &StatefulFunctions) -> Self {
-        let (mut counts, mut latencies) = (functions.counts(), functions.latencies());
-        counts.sort_by(|(a, _), (b, _)| a.cmp(b));
-        latencies.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let (counts, latencies) = (functions.counts(), functions.latencies());
         Self { usage: functions.usage(), counts, latencies, blocked: functions.blocked() }
     }
 }

@@ -1,4 +1,5 @@
 use clap::{Args, ValueEnum};
+use statefun_kinesis_spec::Code;
 
 use super::{endpoint::endpoint_url, module::ModuleArguments};
 
@@ -15,6 +16,11 @@ pub(crate) struct CheckArguments {
     #[arg(long)]
     pub(crate) deny_warnings: bool,
 
+    /// With --deny-warnings: accept warnings with this code, such as SFK0038 or 38; may be given several times, or take
+    /// a list with commas
+    #[arg(long, value_name = "CODE", requires = "deny_warnings", value_delimiter = ',')]
+    pub(crate) allow: Vec<Code>,
+
     /// Call AWS with the module's regions and credentials: check that the streams exist and that access is allowed
     #[arg(long)]
     pub(crate) live: bool,
@@ -26,6 +32,15 @@ pub(crate) struct CheckArguments {
     /// Print only the minimum IAM policy that the module needs, as JSON
     #[arg(long, conflicts_with_all = ["live", "format"])]
     pub(crate) iam_policy: bool,
+}
+
+impl CheckArguments {
+    /// Whether a warning with this code fails the check.
+    pub(crate) fn denies(&self, code: Code) -> bool {
+        // Who asks for documents to be skipped accepts that they are.
+        let is_skipped = self.module.ignore_unsupported && code == Code::KindNotServed;
+        self.deny_warnings && !is_skipped && !self.allow.contains(&code)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done, or stopped by a signal with no unfinished work
-    2  a module file has errors, or it has warnings and --deny-warnings is set
+    2  a module file has errors or cannot be read, or it has warnings that --deny-warnings rejects
     3  a stream, a region, credentials or a permission is missing, or Kinesis cannot be reached
     4  Kinesis failed permanently
     5  a function failed permanently
@@ -29,7 +29,7 @@ Exit codes:
 pub(crate) enum Command {
     /// Check module files and list all problems
     Check(CheckArguments),
-    /// Explain a diagnostic code, with a wrong and a correct example
+    /// Explain a diagnostic code, with a wrong and a correct example; or list all codes
     Explain(ExplainArguments),
     /// Run a module: read its ingresses, route records to functions, write to its egresses
     Run(RunArguments),

@@ -52,9 +52,14 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<AdminAddress>,
 
-    /// Filter for log lines on stderr, such as `warn` or `info,statefun_kinesis_consumer=debug`
+    /// Filter for log lines on stderr, such as `warn` or `info,statefun_kinesis_consumer=debug`. A level alone is that of
+    /// this program; of libraries, only warnings and errors are shown
     #[arg(long, value_name = "FILTER", env = "STATEFUN_KINESIS_LOG", default_value = "info")]
     pub(crate) log: String,
+
+    /// Format of log lines, and of everything else on stderr
+    #[arg(long, value_enum, env = "STATEFUN_KINESIS_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
 
     #[command(flatten)]
     pub(crate) allowed: AllowedChanges,
@@ -92,6 +97,14 @@ pub(crate) enum Functions {
     Echo,
     /// Print each message to stdout as one line of JSON
     Log,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text for people
+    Text,
+    /// One JSON object per line, for programs
+    Json,
 }
 
 #[cfg(test)]

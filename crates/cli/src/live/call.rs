@@ -28,12 +28,14 @@ pub(super) async fn call<T>(operation: Operation, make: impl AsyncFn() -> Result
         };
         let attempts = match error.kind() {
             ErrorKind::Throttled | ErrorKind::LimitExceeded => ATTEMPTS,
-            ErrorKind::Unavailable => 2,
+            ErrorKind::Unavailable | ErrorKind::Incomplete => 2,
             ErrorKind::NotFound
             | ErrorKind::InUse
             | ErrorKind::ExpiredIterator
             | ErrorKind::ExpiredToken
             | ErrorKind::AccessDenied
+            | ErrorKind::ExpiredCredentials
+            | ErrorKind::ClockSkew
             | ErrorKind::Encryption
             | ErrorKind::InvalidArgument
             | ErrorKind::Timeout

@@ -5,7 +5,8 @@ use statefun_kinesis_client::{StreamMode, StreamSummary};
 
 use super::{
     consumer::CONSUMERS_MAX,
-    finding::{Answer, Verdict},
+    endpoint::EndpointAnswer,
+    finding::{Answer, Problem, Verdict},
     findings::Findings,
 };
 use crate::{needs, policy};
@@ -15,6 +16,18 @@ use crate::{needs, policy};
 pub(crate) struct LiveJson {
     passed: bool,
     uses: Vec<UseJson>,
+    endpoints: Vec<EndpointJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointJson {
+    functions: String,
+    function: String,
+    address: String,
+    found: String,
+    problem: Option<ProblemJson>,
+    note: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,7 +84,30 @@ struct ProblemJson {
 impl Findings {
     /// The results for the JSON report.
     pub(crate) fn for_programs(&self) -> LiveJson {
-        LiveJson { passed: self.passed(), uses: self.answers.iter().map(UseJson::new).collect() }
+        LiveJson {
+            passed: self.passed(),
+            uses: self.answers.iter().map(UseJson::new).collect(),
+            endpoints: self.endpoints.iter().map(EndpointJson::new).collect(),
+        }
+    }
+}
+
+impl EndpointJson {
+    fn new(answer: &EndpointAnswer) -> Self {
+        Self {
+            functions: answer.functions.to_string(),
+            function: answer.function.to_string(),
+            address: answer.address.clone(),
+            found: answer.found.clone(),
+            problem: answer.problem.clone().map(ProblemJson::new),
+            note: answer.note.clone(),
+        }
+    }
+}
+
+impl ProblemJson {
+    fn new(problem: Problem) -> Self {
+        Self { message: problem.message, because: problem.because, help: problem.help }
     }
 }
 
@@ -97,12 +133,7 @@ impl UseJson {
             found: answer.summary.as_ref().map(StreamJson::new),
             consumers: answer.consumers.map(|registered| ConsumersJson { registered, limit: CONSUMERS_MAX }),
             permissions: answer.permissions.iter().map(permission).collect(),
-            problems: answer
-                .problems
-                .iter()
-                .cloned()
-                .map(|problem| ProblemJson { message: problem.message, because: problem.because, help: problem.help })
-                .collect(),
+            problems: answer.problems.iter().cloned().map(ProblemJson::new).collect(),
             notes: answer.notes.clone(),
         }
     }

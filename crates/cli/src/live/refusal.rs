@@ -20,7 +20,7 @@ impl Refusal {
                 ErrorKind::AccessDenied,
                 Some("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized"),
             ) => Self::Denied,
-            (ErrorKind::AccessDenied, _) => Self::Credentials,
+            (ErrorKind::AccessDenied | ErrorKind::ExpiredCredentials | ErrorKind::ClockSkew, _) => Self::Credentials,
             // Requests that violate the API's model may be rejected before permissions are checked.
             (ErrorKind::InvalidArgument, None | Some("ValidationException" | "SerializationException")) => {
                 Self::Unknown
@@ -41,6 +41,7 @@ impl Refusal {
                 | ErrorKind::LimitExceeded
                 | ErrorKind::Unavailable
                 | ErrorKind::Timeout
+                | ErrorKind::Incomplete
                 | ErrorKind::Unexpected,
                 _,
             ) => Self::Unknown,

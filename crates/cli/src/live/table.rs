@@ -22,14 +22,25 @@ impl Findings {
         let mut text = self.table();
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
-        for (answer, problem) in self.problems() {
+        for endpoint in &self.endpoints {
+            text.push_str(&endpoint.line());
             text.push('\n');
-            text.push_str(&renderer.render(&[group(&title(answer, problem), problem)]));
+        }
+        for (document, problem) in self.problems() {
+            text.push('\n');
+            text.push_str(&renderer.render(&[group(&title(&document, problem), problem)]));
             text.push('\n');
         }
         for answer in &self.answers {
             for note in answer.notes.iter().cloned().chain(untested(answer)) {
                 let title = format!("{}, {}: {note}", answer.need.document, answer.need.stream.name());
+                text.push('\n');
+                text.push_str(&renderer.render(&[Group::with_title(Level::NOTE.primary_title(title.as_str()))]));
+            }
+        }
+        for endpoint in &self.endpoints {
+            if let Some(note) = &endpoint.note {
+                let title = format!("endpoint {}: {note}", endpoint.functions);
                 text.push('\n');
                 text.push_str(&renderer.render(&[Group::with_title(Level::NOTE.primary_title(title.as_str()))]));
             }
@@ -42,8 +53,8 @@ impl Findings {
 
     /// The problems as workflow commands.
     pub(crate) fn for_github(&self) -> String {
-        let command = |(answer, problem): (&Answer, &Problem)| {
-            let message = format!("{}\nhelp: {}", title(answer, problem), problem.help);
+        let command = |(document, problem): (String, &Problem)| {
+            let message = format!("{}\nhelp: {}", title(&document, problem), problem.help);
             github::error("check --live", &message)
         };
         self.problems().map(command).collect()
@@ -62,7 +73,11 @@ impl Findings {
             0 => String::new(),
             untested => format!(", {} not tested", count(untested, "permission")),
         };
-        format!("{} of streams checked: {problems}{untested}", count(self.answers.len(), "use"))
+        let endpoints = match self.endpoints.len() {
+            0 => String::new(),
+            number => format!(" and {}", count(number, "function")),
+        };
+        format!("{} of streams{endpoints} checked: {problems}{untested}", count(self.answers.len(), "use"))
     }
 
     fn table(&self) -> String {
@@ -132,8 +147,8 @@ fn untested(answer: &Answer) -> Vec<String> {
     reasons.iter().map(|(why, actions)| format!("not tested, because {why}: {}", actions.join(", "))).collect()
 }
 
-fn title(answer: &Answer, problem: &Problem) -> String {
-    format!("{}: {}", answer.need.document, problem.message)
+fn title(document: &str, problem: &Problem) -> String {
+    format!("{document}: {}", problem.message)
 }
 
 fn group<'a>(title: &'a str, problem: &'a Problem) -> Group<'a> {

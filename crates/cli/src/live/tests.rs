@@ -10,6 +10,7 @@ use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamArn, Strea
 
 use super::{
     connect::Connect,
+    endpoint::EndpointAnswer,
     finding::{Answer, Permission, Verdict},
     findings::Findings,
     json::LiveJson,
@@ -368,7 +369,17 @@ pub(crate) async fn examples() -> [LiveJson; 2] {
     let mut elsewhere = need(Purpose::Write, name("missing"));
     elsewhere.region = AwsRegion::Default;
     let needs = vec![need(Purpose::Poll, arn("orders")), need(fan_out(true), arn("orders")), elsewhere];
-    let found = gather(&kinesis, needs).await;
+    let mut found = gather(&kinesis, needs).await;
+    let answer = |problem, note: Option<&str>| EndpointAnswer {
+        functions: "example/*".parse().unwrap(),
+        function: "example/orders".parse().unwrap(),
+        address: "http://localhost:8000/statefun".to_owned(),
+        found: "served".to_owned(),
+        problem,
+        note: note.map(str::to_owned),
+    };
+    let problem = found.answers.iter().flat_map(|answer| &answer.problems).find(|problem| !problem.because.is_empty());
+    found.endpoints = vec![answer(problem.cloned(), None), answer(None, Some("requests become smaller"))];
     let connection = Connection { kinesis: None, is_aws: true };
     let unconnected = Findings::gather(vec![need(Purpose::Write, arn("orders"))], &connection).await;
     [found.for_programs(), unconnected.for_programs()]

@@ -9,13 +9,14 @@ use crate::{
     ExitCode,
     args::{Client, RunArguments},
     failure::Failure,
+    log,
     module::ReadModule,
     terminal,
 };
 
 /// Runs a module until it is asked to stop, or until all input is processed.
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
-    terminal::start_log(&arguments.log)?;
+    log::start(&arguments.log, arguments.log_format)?;
     check_arguments(arguments)?;
     let read = ReadModule::read(&arguments.module, stored_positions(arguments))?;
     terminal::tell_if_any(&read.render_as_text(terminal::colour_on_stderr()));

@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Instant};
 
-use statefun_kinesis_router::{Progress, RunError, Unfinished};
+use statefun_kinesis_router::{EgressError, Progress, RunError, Unfinished};
 
 use crate::{
     ExitCode,
@@ -46,11 +46,36 @@ pub(super) fn not_started(error: &dyn Error, arguments: &RunArguments) -> Failur
     }
 }
 
+/// The failure of a run that ended with an error. The hint names the setting that decides whether such an error ends a
+/// run, where there is one.
 fn run_failure(error: &RunError) -> Failure {
-    let code = match error {
-        RunError::Functions(_) | RunError::Dropped { .. } => ExitCode::Functions,
-        RunError::InvalidRecord(_) => ExitCode::InvalidRecord,
-        RunError::Ingress { .. } | RunError::NoRoute { .. } | RunError::Egress(_) => ExitCode::Kinesis,
+    let (code, hint) = match error {
+        RunError::InvalidRecord(_) => (
+            ExitCode::InvalidRecord,
+            Some(
+                "to read on after such a record, set `invalidRecordHandling` of the ingress or of its stream to the type \
+                 `skip` or `dead-letter`",
+            ),
+        ),
+        RunError::Functions(_) | RunError::Dropped { .. } => (ExitCode::Functions, None),
+        RunError::Egress(EgressError::NotStored { .. } | EgressError::Refused { .. }) => (
+            ExitCode::Kinesis,
+            Some(
+                "`failedRecordHandling` of the egress decides what happens to a record that cannot be stored; \
+                 `statefun-kinesis check --live` checks the stream and the permissions",
+            ),
+        ),
+        RunError::Ingress { .. } => {
+            (ExitCode::Kinesis, Some("`statefun-kinesis check --live` checks the stream and the permissions"))
+        }
+        RunError::NoRoute { .. }
+        | RunError::Egress(
+            EgressError::Unknown { .. } | EgressError::NoStream { .. } | EgressError::NotAllowed { .. },
+        ) => (ExitCode::Kinesis, None),
     };
-    Failure::from_error(code, error)
+    let failure = Failure::from_error(code, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }

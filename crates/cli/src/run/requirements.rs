@@ -1,10 +1,12 @@
 //! What can be checked before a run starts anything.
 
+use std::path::PathBuf;
+
 use statefun_kinesis_spec::Module;
 
 use crate::{
     ExitCode,
-    args::{Client, Functions, RunArguments},
+    args::{Client, Functions, RunArguments, is_standard_stream},
     failure::Failure,
 };
 
@@ -42,6 +44,13 @@ pub(super) fn check_functions(functions: Functions, module: &Module) -> Result<(
 /// Checks that the options fit together, as far as the command line cannot tell by itself.
 pub(super) fn check_arguments(arguments: &RunArguments) -> Result<(), Failure> {
     let usage = |message: &str, hint: &str| Err(Failure::new(ExitCode::Usage, message).hint(hint));
+    let is_stdin = |path: &PathBuf| is_standard_stream(path);
+    if arguments.input.as_ref().is_some_and(is_stdin) && arguments.module.files.iter().any(is_stdin) {
+        return usage(
+            "the module and --input both name stdin, which can be read only once",
+            "name the module file or the file of --input by its path",
+        );
+    }
     match arguments.client {
         Client::Aws if arguments.input.is_some() => {
             usage("--input works only with streams in memory", "add --client memory, or remove --input")

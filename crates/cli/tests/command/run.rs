@@ -57,6 +57,65 @@ fn log_prints_a_line_per_message_with_where_it_came_from() {
 }
 
 #[test]
+fn each_line_on_stderr_is_json_on_demand() {
+    let folder = folder("log-format");
+    let module = folder.join("module.yaml");
+    fs::write(&module, INGRESS).unwrap();
+    let module = module.to_str().unwrap();
+    let record = r#"{"stream":"orders-stream","partitionKey":"a","data":"b"}"#;
+    let arguments = ["run", module, "--client", "memory", "--functions", "log", "--input", "-", "--log-format", "json"];
+    let lines = |ran: &Ran| -> Vec<Value> {
+        let line = |line: &str| {
+            let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            for field in ["timestamp", "level", "message", "target"] {
+                assert!(value[field].is_string(), "{field}: {line}");
+            }
+            value
+        };
+        ran.err.lines().map(line).collect()
+    };
+    let message = |line: &Value| line["message"].as_str().unwrap().to_owned();
+    let ran = run_with_input(&arguments, record);
+    ran.ended(ExitCode::Done);
+    let told = lines(&ran);
+    assert!(told.iter().any(|line| message(line).starts_with("ready: ")), "{}", ran.err);
+    assert!(message(told.last().unwrap()).starts_with("done after "), "{}", ran.err);
+    let ran = run_with_input(&arguments, "nothing");
+    ran.ended(ExitCode::InvalidInput);
+    let told = lines(&ran);
+    let last = told.last().unwrap();
+    assert!(last["level"] == "ERROR" && message(last).starts_with("error: "), "{}", ran.err);
+
+    fs::write(module, INGRESS.replace("v1/egress", "v1/egres")).unwrap();
+    let ran = run_with_input(&arguments, record);
+    ran.ended(ExitCode::InvalidModule);
+    let told = lines(&ran);
+    assert!(told.len() == 2 && message(&told[0]).contains("SFK0007"), "{}", ran.err);
+    let mut by_variable = command(&arguments[..arguments.len() - 2]);
+    let output = by_variable.env("STATEFUN_KINESIS_LOG_FORMAT", "json").output().unwrap();
+    assert!(output.stderr.starts_with(b"{"), "{}", String::from_utf8_lossy(&output.stderr));
+    run(&["run", module, "--log-format", "xml"]).ended(ExitCode::Usage).said(&["text", "json"]);
+}
+
+#[test]
+fn an_invalid_record_ends_a_run_with_a_hint_to_the_setting() {
+    let module = folder("invalid-record").join("module.yaml");
+    fs::write(&module, INGRESS).unwrap();
+    // The magic bytes of an aggregate and the MD5 of a message that is not one.
+    let record = r#"{"stream":"orders-stream","partitionKey":"a","dataBase64":"84mawhq+vkOhPWMgtMZ1GVi/U5in"}"#;
+    let arguments = ["run", module.to_str().unwrap(), "--client", "memory", "--functions", "log", "--input", "-"];
+    run_with_input(&arguments, record).ended(ExitCode::InvalidRecord).said(&[
+        "orders-stream",
+        "hint: ",
+        "invalidRecordHandling",
+        "`skip` or `dead-letter`",
+    ]);
+    let skip = INGRESS.replace("  startup", "  invalidRecordHandling: {type: skip}\n  startup");
+    fs::write(&module, skip).unwrap();
+    run_with_input(&arguments, record).ended(ExitCode::Done);
+}
+
+#[test]
 fn streams_by_name_and_pushed_records_are_read_in_memory_too() {
     let folder = folder("by-name");
     let module = folder.join("module.yaml");

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use statefun_kinesis_client::{ErrorKind, KinesisAdmin, Operation};
+use statefun_kinesis_client::{ErrorKind, KinesisAdmin, Operation, Retry};
 use statefun_kinesis_consumer::ConsumerError;
 use statefun_kinesis_types::StartupPosition;
 use tokio::time::{sleep, timeout};
@@ -34,8 +34,7 @@ async fn a_permanent_failure_is_reported_once_with_place_and_remedy() {
         (Operation::GetShardIterator, ErrorKind::InvalidArgument, "rejected"),
     ] {
         let scene = Scene::with_shards(3).await;
-        // All three shards meet it.
-        scene.fake.faults().fail_next_n(operation, kind, 3);
+        scene.fake.faults().randomly(1, 1.0, &[operation], &[kind]);
         let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
         let error = failure(&mut consumer).await;
         let text = error.to_string();
@@ -55,7 +54,7 @@ async fn a_permanent_failure_is_reported_once_with_place_and_remedy() {
 async fn a_listing_that_is_not_permitted_is_reported_too() {
     let scene = Scene::with_shards(1).await;
     let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
-    scene.fake.faults().fail_next(Operation::ListShards, ErrorKind::AccessDenied);
+    scene.fake.faults().randomly(1, 1.0, &[Operation::ListShards], &[ErrorKind::AccessDenied]);
     let error = failure(&mut consumer).await;
     assert!(matches!(error, ConsumerError::AccessDenied { shard: None, .. }), "{error:?}");
 }
@@ -98,12 +97,34 @@ async fn a_service_that_is_away_for_an_hour_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whatever_is_not_the_reader_s_fault_may_last_a_minute_in_any_call() {
+    let operations = [Operation::GetRecords, Operation::GetShardIterator, Operation::ListShards];
+    for kind in ErrorKind::ALL.into_iter().filter(|kind| kind.treatment().retry != Retry::Never) {
+        for operation in operations {
+            let scene = Scene::with_shards(2).await;
+            let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+            scene.put("before").await;
+            assert_eq!(take(&mut consumer, 1).await, ["before"]);
+            scene.fake.faults().randomly(1, 1.0, &[operation], &[kind]);
+            // New iterators are needed meanwhile, too.
+            scene.fake.faults().expire_iterators();
+            let came = timeout(Duration::from_secs(60), consumer.next()).await;
+            assert!(came.is_err(), "{operation}, {kind}: {came:?}");
+            scene.fake.faults().clear();
+            scene.put("after").await;
+            assert_eq!(take(&mut consumer, 1).await, ["after"], "{operation}, {kind}");
+            consumer.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn batches_that_were_read_come_before_the_error_and_can_be_acknowledged_after_it() {
     let scene = Scene::with_shards(1).await;
     let place = scene.put("read before").await;
     let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
     sleep(Duration::from_secs(2)).await;
-    scene.fake.faults().fail_next(Operation::GetRecords, ErrorKind::AccessDenied);
+    scene.fake.faults().fail_next(Operation::GetRecords, ErrorKind::InvalidArgument);
     sleep(Duration::from_secs(2)).await;
     let batch = consumer.next().await.unwrap().unwrap();
     assert!(consumer.next().await.unwrap().is_err());

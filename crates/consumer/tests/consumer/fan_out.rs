@@ -104,7 +104,7 @@ async fn what_is_not_permitted_is_told_with_the_remedy() {
         let error = builder(&scene, FanOut::managed(name())).build().await.unwrap_err();
         assert!(error.to_string().contains("allow kinesis:RegisterStreamConsumer"), "{error}");
     }
-    scene.fake.faults().fail_next_n(Operation::SubscribeToShard, ErrorKind::AccessDenied, 2);
+    scene.fake.faults().randomly(1, 1.0, &[Operation::SubscribeToShard], &[ErrorKind::AccessDenied]);
     let mut consumer = managed(&scene).await;
     let error = failure(&mut consumer).await;
     assert!(matches!(error, ConsumerError::FanOut { .. }), "{error:?}");
@@ -376,7 +376,7 @@ async fn a_consumer_that_may_not_be_looked_up_again_is_told_with_the_remedy() {
     let scene = Scene::with_shards(1).await;
     let mut consumer = managed(&scene).await;
     sleep(Duration::from_secs(10)).await;
-    scene.fake.faults().fail_next(Operation::DescribeStreamConsumer, ErrorKind::AccessDenied);
+    scene.fake.faults().randomly(1, 1.0, &[Operation::DescribeStreamConsumer], &[ErrorKind::AccessDenied]);
     scene.fake.deregister_stream_consumer(&consumers(&scene).await[0].arn).await.unwrap();
     let error = failure(&mut consumer).await;
     assert!(matches!(error, ConsumerError::FanOut { .. }), "{error:?}");

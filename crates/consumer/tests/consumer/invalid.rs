@@ -5,12 +5,13 @@ use std::{error::Error as _, time::Duration};
 use statefun_kinesis_aggregation::Aggregator;
 use statefun_kinesis_client::{ErrorKind, KinesisAdmin, KinesisClientExt, Operation, Placement, RecordDistribution};
 use statefun_kinesis_consumer::{
-    Batch, Consumer, ConsumerBuilder, ConsumerError, InvalidKind, Position, ShardPosition,
+    Batch, Consumer, ConsumerBuilder, ConsumerError, InvalidKind, Position, Settings, ShardPosition,
 };
 use statefun_kinesis_dead_letter::{DeadLetter, DeadLetterReader, IngressOrigin, Origin};
 use statefun_kinesis_types::{HashKey, InvalidRecordHandling, LogLevel, PutRecord, StartupPosition, StreamRef};
 use tokio::time::{sleep, timeout};
 
+use crate::log::Warnings;
 use crate::scene::{
     LONG, Scene, corrupt_aggregate, corrupt_aggregate_of, failure, next, nothing_more, settings, shard_id, take, texts,
 };
@@ -127,6 +128,46 @@ async fn after_a_split_what_belongs_here_stays_and_what_does_not_is_left_out() {
     assert_eq!((metrics.records, metrics.aggregates, metrics.out_of_range), (3, 2, 3));
     consumer.close().await.unwrap();
     assert_eq!(stored(&scene).await, Some(ShardPosition::At(Position::behind(place.sequence_number))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_belong_elsewhere_are_kept_on_demand() {
+    let scene = Scene::with_shards(2).await;
+    let texts = ["a", "other b", "c", "other d"];
+    put_aggregate(&scene, &texts).await;
+    let warnings = Warnings::collect();
+    let settings = Settings { keep_out_of_range_records: true, ..settings() };
+    let mut consumer = scene.builder(StartupPosition::TrimHorizon).settings(settings).build().await.unwrap();
+    assert_eq!(take(&mut consumer, 4).await, texts);
+    let metrics = &consumer.metrics().snapshot()[0];
+    assert_eq!((metrics.records, metrics.aggregates, metrics.out_of_range), (4, 1, 0));
+    assert_eq!(warnings.lines(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_left_out_are_warned_about_once_a_minute() {
+    let scene = Scene::with_shards(2).await;
+    let warnings = Warnings::collect();
+    let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
+    let about = |warnings: &Warnings| -> Vec<String> {
+        warnings.lines().into_iter().filter(|line| line.contains("belong to another shard")).collect()
+    };
+    for _ in 0..3 {
+        put_aggregate(&scene, &["a", "other b", "other c"]).await;
+        assert_eq!(take(&mut consumer, 1).await, ["a"]);
+    }
+    let first = about(&warnings);
+    let [line] = &first[..] else { panic!("one line: {first:?}") };
+    for part in
+        ["WARN", "records=2", "shard=shardId-000000000000", "outOfRangeRecords: keep", scene.arn().await.as_str()]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    put_aggregate(&scene, &["a", "other b"]).await;
+    assert_eq!(take(&mut consumer, 1).await, ["a"]);
+    let lines = about(&warnings);
+    assert!(lines.len() == 2 && lines[1].contains("records=5"), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,7 +396,7 @@ async fn a_dead_letter_stream_that_takes_nothing_is_told_once_and_the_record_com
     let scene = Scene::with_shards(1).await;
     let builder = dead_lettering(&scene).await;
     scene.put("unreadable").await;
-    scene.fake.faults().fail_next(Operation::PutRecords, ErrorKind::AccessDenied);
+    scene.fake.faults().randomly(1, 1.0, &[Operation::PutRecords], &[ErrorKind::AccessDenied]);
     let mut consumer = builder.build().await.unwrap();
     let batch = next(&mut consumer).await;
     batch.reject(0, InvalidKind::Undecodable, "no").await.unwrap();

@@ -1,5 +1,6 @@
 //! How a consumer behaves on the in-memory Kinesis, under paused time.
 
+mod absence;
 mod api;
 mod failure;
 mod fan_out;

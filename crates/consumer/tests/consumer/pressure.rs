@@ -9,7 +9,7 @@ use statefun_kinesis_types::{HashKey, PutRecord, StartupPosition};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    scene::{LONG, Scene, next, settings, take, texts},
+    scene::{Scene, next, settings, take, texts},
     tap::Tap,
 };
 
@@ -68,7 +68,7 @@ async fn an_idle_shard_is_polled_about_once_a_second() {
     let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
     sleep(Duration::from_secs(5)).await;
     let before = scene.fake.calls(Operation::GetRecords);
-    assert!(timeout(LONG, consumer.next()).await.is_err());
+    assert!(timeout(Duration::from_secs(120), consumer.next()).await.is_err());
     let polls = scene.fake.calls(Operation::GetRecords) - before;
     assert!((120..=160).contains(&polls), "{polls} polls in 120 s");
 

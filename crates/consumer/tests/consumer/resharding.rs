@@ -79,8 +79,10 @@ async fn children_are_found_at_once_when_a_shard_ends() {
         scene.split(0).await;
         scene.put_into(2, "left").await;
         assert_eq!(take(&mut consumer, 1).await, ["left"]);
-        // At most one wait of an idle shard until its end is met.
-        assert!(split.elapsed() <= Duration::from_millis(1_500), "{hides_children}: {:?}", split.elapsed());
+        // At most one wait of an idle shard until its end is met. Where the end names no children, it is met for some
+        // seconds before it is believed.
+        let most = Duration::from_millis(if hides_children { 9_000 } else { 1_500 });
+        assert!(split.elapsed() <= most, "{hides_children}: {:?}", split.elapsed());
     }
 }
 
@@ -150,10 +152,10 @@ async fn a_finished_parent_is_remembered_until_it_is_no_longer_listed() {
     scene.split(0).await;
     let arn = scene.arn().await;
     let stored = || scene.checkpoints.get(&arn).unwrap().shards.get(&shard_id(0)).copied();
-    // Complete listings come every ten minutes.
+    // Complete listings come every ten minutes. Two have to leave the parent out.
     let _ = timeout(Duration::from_secs(2_000), consumer.next()).await;
     assert_eq!(stored(), Some(ShardPosition::Finished));
-    let _ = timeout(Duration::from_secs(2_000), consumer.next()).await;
+    let _ = timeout(Duration::from_secs(2_700), consumer.next()).await;
     assert_eq!(stored(), None);
     scene.put_into(1, "left").await;
     assert_eq!(take(&mut consumer, 1).await, ["left"]);
@@ -226,7 +228,8 @@ async fn quiet_streams_are_listed_at_the_interval_and_not_more() {
     let scene = Scene::with_shards(4).await;
     let mut consumer = scene.consumer(StartupPosition::TrimHorizon).await;
     let before = scene.fake.calls(Operation::ListShards);
-    nothing_more(&mut consumer).await;
+    let came = timeout(Duration::from_secs(120), consumer.next()).await;
+    assert!(came.is_err(), "{came:?}");
     let listings = scene.fake.calls(Operation::ListShards) - before;
     assert!((11..=12).contains(&listings), "{listings} listings in 120 s");
 }

@@ -10,8 +10,8 @@ use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_types::{HashKey, PutRecord, Shard, ShardId, StartupPosition, StreamArn, StreamRef};
 use tokio::time::{sleep, timeout};
 
-/// Longer than anything takes that is going to happen.
-pub(crate) const LONG: Duration = Duration::from_secs(120);
+/// Longer than anything takes that is going to happen, with failures that are retried for two minutes.
+pub(crate) const LONG: Duration = Duration::from_secs(180);
 
 pub(crate) struct Scene {
     pub(crate) fake: FakeKinesis,

@@ -209,7 +209,7 @@ async fn batches_that_are_dropped_after_reading_has_stopped_are_not_reported() {
                 Ok(())
             }
             End::Failure => {
-                scene.fake.faults().fail_next(Operation::GetRecords, ErrorKind::AccessDenied);
+                scene.fake.faults().fail_next(Operation::GetRecords, ErrorKind::InvalidArgument);
                 sleep(Duration::from_secs(5)).await;
                 drop(batch);
                 consumer.close().await

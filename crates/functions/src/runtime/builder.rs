@@ -1,4 +1,5 @@
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -103,6 +104,8 @@ pub trait DeadLetters: std::fmt::Debug + Send + Sync + 'static {
 pub struct StatefulFunctions {
     shared: Arc<Shared>,
     driver: Mutex<Option<Driver>>,
+    /// Functions that are counted before they have messages.
+    expected: BTreeSet<FunctionType>,
 }
 
 /// The task that makes checkpoints. It ends with the functions.
@@ -118,6 +121,7 @@ impl StatefulFunctions {
             dead_letters: None,
             store: None,
             interval: StatefulFunctionsBuilder::CHECKPOINT_INTERVAL,
+            expected: BTreeSet::new(),
         }
     }
 
@@ -126,14 +130,27 @@ impl StatefulFunctions {
         self.shared.lock().mailboxes.usage()
     }
 
-    /// Counters of each function since the start.
+    /// Counters of each function since the start, in the order of their names. The functions are those that had messages,
+    /// and the [expected](StatefulFunctionsBuilder::expected) ones.
     pub fn counts(&self) -> Vec<(FunctionType, FunctionCounts)> {
-        self.shared.lock().mailboxes.counts().map(|(function, counts)| (function.clone(), counts)).collect()
+        let elapsed = self.shared.elapsed();
+        let inner = self.shared.lock();
+        self.with_expected(inner.mailboxes.counts(elapsed).map(|(function, counts)| (function.clone(), counts)))
     }
 
-    /// Latency of the requests of each function since the start.
+    /// Latency of the requests of each function since the start, in the order of their names. The functions are those that
+    /// had requests, and the [expected](StatefulFunctionsBuilder::expected) ones.
     pub fn latencies(&self) -> Vec<(FunctionType, InvocationLatency)> {
-        self.shared.lock().latencies.all()
+        self.with_expected(self.shared.lock().latencies.all())
+    }
+
+    fn with_expected<T: Default>(
+        &self,
+        counted: impl IntoIterator<Item = (FunctionType, T)>,
+    ) -> Vec<(FunctionType, T)> {
+        let expected = self.expected.iter().map(|function| (function.clone(), T::default()));
+        // Of two values for one function, the later one stays.
+        expected.chain(counted).collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
     /// The status of the checkpoints.
@@ -177,12 +194,13 @@ impl Drop for StatefulFunctions {
 #[derive(Debug)]
 pub struct StatefulFunctionsBuilder {
     limits: Limits,
-    groups: Vec<(FunctionPattern, GroupSettings, Group)>,
+    groups: Vec<(GroupSettings, Group)>,
     /// States of functions in process. These need no request to declare them.
     declared: Vec<(FunctionType, StateSpec)>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
     store: Option<Arc<dyn Store>>,
     interval: Duration,
+    expected: BTreeSet<FunctionType>,
 }
 
 impl StatefulFunctionsBuilder {
@@ -239,14 +257,30 @@ impl StatefulFunctionsBuilder {
     pub fn endpoint(mut self, spec: &EndpointSpec, invoke: Arc<dyn Invoke>) -> Self {
         // Names each field, so that a new field does not compile until somebody decides what it does here. The other
         // fields of the transport are settings of `invoke`.
-        let EndpointSpec { functions, url_path_template: _, max_num_batch_requests, transport, failures } = spec;
+        let EndpointSpec {
+            functions,
+            url_path_template: _,
+            max_num_batch_requests,
+            max_request_bytes,
+            transport,
+            failures,
+        } = spec;
         let settings = GroupSettings {
             max_in_flight: transport.pool_size,
             max_batch_messages: *max_num_batch_requests,
+            max_batch_bytes: max_request_bytes.get() as usize,
             ..GroupSettings::default()
         };
-        let group = Group { invoke, call: transport.call_timeout, failures: failures.clone() };
-        self.groups.push((functions.clone(), settings, group));
+        let group = Group::new(functions.clone(), invoke, transport.call_timeout, failures.clone());
+        self.groups.push((settings, group));
+        self
+    }
+
+    /// Names functions that are counted from the start, with zeros until they get messages: the targets of ingresses, for
+    /// example. Functions that an endpoint or a [registry](Self::in_process) names are among them.
+    #[must_use]
+    pub fn expected(mut self, functions: impl IntoIterator<Item = FunctionType>) -> Self {
+        self.expected.extend(functions);
         self
     }
 
@@ -272,7 +306,7 @@ impl StatefulFunctionsBuilder {
         failures: FailureHandling,
         invoke: Arc<dyn Invoke>,
     ) -> Self {
-        self.groups.push((functions, settings, Group { invoke, call: Self::CALL, failures }));
+        self.groups.push((settings, Group::new(functions, invoke, Self::CALL, failures)));
         self
     }
 
@@ -291,7 +325,9 @@ impl StatefulFunctionsBuilder {
         }
         let mut mailboxes = Mailboxes::new(limits);
         let mut groups = Vec::with_capacity(self.groups.len());
-        for (functions, settings, group) in self.groups {
+        let mut expected = self.expected;
+        for (settings, group) in self.groups {
+            let functions = group.functions.clone();
             if let FailureHandling::DeadLetter { stream, .. } = &group.failures
                 && self.dead_letters.is_none()
             {
@@ -300,7 +336,10 @@ impl StatefulFunctionsBuilder {
             let gives_up = group.failures != FailureHandling::KeepTrying;
             let id = mailboxes.add_group(GroupSettings { gives_up, ..settings });
             match functions {
-                FunctionPattern::Function(function) => mailboxes.serve_function(function, id),
+                FunctionPattern::Function(function) => {
+                    expected.insert(function.clone());
+                    mailboxes.serve_function(function, id);
+                }
                 FunctionPattern::Namespace(namespace) => mailboxes.serve_namespace(namespace, id),
             }
             groups.push(group);
@@ -314,7 +353,7 @@ impl StatefulFunctionsBuilder {
         }
         let dead_letters = self.dead_letters;
         let shared = Shared::new(Parts { mailboxes, groups, dead_letters, store, is_durable, checkpoint });
-        Ok(StatefulFunctions { shared: Arc::new(shared), driver: Mutex::new(None) })
+        Ok(StatefulFunctions { shared: Arc::new(shared), driver: Mutex::new(None), expected })
     }
 }
 

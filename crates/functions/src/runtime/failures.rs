@@ -1,21 +1,12 @@
-//! Decides when to retry a failed request and when to give up, and limits how often failures are logged.
+//! Decides when to retry a failed request and when to give up.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use statefun_kinesis_client::Backoff;
 use statefun_kinesis_module::{FailureHandling, GiveUp};
-use statefun_kinesis_types::{ErrorChain, FunctionType, LogLevel};
-use tokio::time::Instant;
-use tracing::{info, warn};
+use statefun_kinesis_types::{ErrorChain, LogLevel};
 
-use crate::{InvokeError, Request};
+use crate::{InvokeError, Origin, Request};
 
 /// The delays between attempts.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(30));
@@ -47,13 +38,23 @@ pub(super) fn is_over(
     too_often || longest.is_some_and(|longest| elapsed.saturating_add(wait) >= longest)
 }
 
+/// The record of the oldest message of a request that came from an ingress. Log lines name it, so that the record can be
+/// found; messages of functions have none.
+pub(super) fn origin(request: &Request) -> Option<&Origin> {
+    request.messages.iter().find_map(|message| message.origin.as_deref())
+}
+
 /// Logs a message that is given up, at a level chosen at run time.
 pub(super) fn log_given_up(level: LogLevel, request: &Request, what: &str, error: &InvokeError) {
+    let origin = origin(request);
     macro_rules! line {
         ($log:ident) => {
             tracing::$log!(
                 function = %request.target.function,
                 id = %request.target.id,
+                stream = origin.map(|origin| display(&origin.stream)),
+                shard = origin.map(|origin| display(&origin.shard)),
+                sequence_number = origin.map(|origin| display(origin.sequence_number)),
                 attempts = request.attempt + 1,
                 "{what}: {}",
                 ErrorChain(error),
@@ -66,72 +67,6 @@ pub(super) fn log_given_up(level: LogLevel, request: &Request, what: &str, error
         LogLevel::Info => line!(info),
         LogLevel::Debug => line!(debug),
         LogLevel::Trace => line!(trace),
-    }
-}
-
-/// Logs failed requests: the first one of each function, then at most one per [interval](Self::INTERVAL) with the
-/// number of those that were not logged.
-#[derive(Debug, Default)]
-pub(super) struct FailureLog {
-    /// Whether any function is failing. While none is, a success takes no lock.
-    any: AtomicBool,
-    functions: Mutex<HashMap<FunctionType, Failing>>,
-}
-
-#[derive(Debug)]
-struct Failing {
-    logged: Instant,
-    /// Failures since the last success.
-    count: u64,
-    /// Failures that were not logged since the last line.
-    not_logged: u64,
-}
-
-impl FailureLog {
-    /// Shortest time between two lines about one function.
-    const INTERVAL: Duration = Duration::from_secs(10);
-
-    pub(super) fn failed(&self, request: &Request, error: &InvokeError) {
-        let now = Instant::now();
-        self.any.store(true, Ordering::Release);
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let function = &request.target.function;
-        let failing = functions.entry(function.clone()).or_insert_with(|| Failing {
-            logged: now.checked_sub(Self::INTERVAL).unwrap_or(now),
-            count: 0,
-            not_logged: 0,
-        });
-        failing.count += 1;
-        if failing.count > 1 && now.duration_since(failing.logged) < Self::INTERVAL {
-            failing.not_logged += 1;
-            return;
-        }
-        let not_logged = std::mem::take(&mut failing.not_logged);
-        failing.logged = now;
-        warn!(
-            %function,
-            id = %request.target.id,
-            attempt = request.attempt + 1,
-            messages = request.messages.len(),
-            not_logged,
-            "a request failed and will be retried: {}",
-            ErrorChain(error),
-        );
-    }
-
-    pub(super) fn succeeded(&self, function: &FunctionType) {
-        if !self.any.load(Ordering::Acquire) {
-            return;
-        }
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(failing) = functions.get_mut(function)
-            && failing.logged.elapsed() >= Self::INTERVAL
-        {
-            // Waiting for the interval keeps a function that fails now and then from being logged at each success.
-            info!(%function, failures = failing.count, "the function answers again");
-            functions.remove(function);
-            self.any.store(!functions.is_empty(), Ordering::Release);
-        }
     }
 }
 

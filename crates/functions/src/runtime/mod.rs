@@ -2,6 +2,7 @@ mod blocked;
 mod builder;
 mod egress;
 mod error;
+mod failure_log;
 mod failures;
 mod latency;
 mod lock;

@@ -14,7 +14,10 @@ use super::{
     failures::{backoff, is_over, log_given_up},
     shared::{Shared, panic_text},
 };
-use crate::{Answer, BoxError, InvokeError, Request};
+use crate::{Answer, BoxError, Failure, InvokeError, InvokeErrorKind, Request};
+
+/// The longest wait that a server may ask for. A wrong value of a proxy must not stop a function for hours.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
 impl Shared {
     /// Runs a request and applies its answer. After a failure, schedules a retry or gives up, as the endpoint says.
@@ -27,7 +30,7 @@ impl Shared {
             Err(error) => Err(error),
         };
         match applied {
-            Ok(()) => self.log.succeeded(&request.target.function),
+            Ok(()) => self.log.answered(&request.target),
             Err(error) => self.failed(&request, error, took).await,
         }
         self.pump();
@@ -62,30 +65,36 @@ impl Shared {
             // sends them again.
             return Ok(());
         }
+        inner.mailboxes.advance(self.elapsed());
         let answered = inner.mailboxes.answered(request.id, answer, self.now());
+        let held_back = inner.mailboxes.is_held_back(request.group);
         if answered.is_ok() {
             // Recorded here because the lock is held here anyway.
             inner.latencies.record(&request.target.function, took);
         }
+        drop(inner);
+        let group = &self.groups[request.group.index()];
+        group.held_back.is(held_back, &group.functions, None);
         answered.map_err(|refused| InvokeError::new("the answer cannot be used").because(refused))
     }
 
     async fn failed(&self, request: &Request, error: InvokeError, took: Duration) {
-        self.lock().latencies.record(&request.target.function, took);
         let group = &self.groups[request.group.index()];
         let now = self.elapsed();
         let attempts = request.attempt + 1;
-        let wait = backoff(attempts);
+        let asked = error.wait().unwrap_or_default().min(RETRY_AFTER_MAX);
+        let wait = backoff(attempts).max(asked);
         let elapsed = now.saturating_sub(request.tried_since);
         let over = is_over(&group.failures, attempts, elapsed, wait, group.call);
-        // One bad message may make a whole batch fail, so the batch is split before a message is given up.
-        if over && !matches!(group.failures, FailureHandling::Fail { .. }) && self.lock().mailboxes.split(request.id) {
-            return;
+        self.note_failure(request, &error, Failure { kind: error.kind(), elapsed: now, wait: asked }, took);
+        if self.split(request, &error, over, now, asked) {
+            return self.log_failure(request, &error);
         }
         match &group.failures {
-            _ if !over => self.log.failed(request, &error),
+            _ if !over => self.log_failure(request, &error),
             FailureHandling::Skip { log, .. } => {
                 log_given_up(*log, request, "skipped a message", &error);
+                self.log.forget(&request.target);
                 return self.lock().mailboxes.skip(request.id);
             }
             FailureHandling::DeadLetter { stream, log, .. } => {
@@ -103,11 +112,12 @@ impl Shared {
                             &format!("wrote a message to the dead letters in {stream}"),
                             &error,
                         );
-                        return self.lock().mailboxes.skip(request.id);
+                        self.log.forget(&request.target);
+                        return self.lock().mailboxes.dead_lettered(request.id);
                     }
                     Err(why) => {
                         let error = InvokeError::new(format!("cannot put a dead letter into {stream}")).because(why);
-                        self.log.failed(request, &error);
+                        self.log_failure(request, &error);
                     }
                 }
             }
@@ -116,9 +126,45 @@ impl Shared {
                 // The messages of the request stay in the store as not handled.
                 return self.fail(FunctionError::new(message).because(error));
             }
-            FailureHandling::KeepTrying => self.log.failed(request, &error),
+            FailureHandling::KeepTrying => self.log_failure(request, &error),
         }
-        self.lock().mailboxes.park(request.id, now + wait);
+        self.lock().mailboxes.park(request.id, now.saturating_add(wait));
+    }
+
+    /// Counts a failed request.
+    fn note_failure(&self, request: &Request, error: &InvokeError, failure: Failure, took: Duration) {
+        let group = &self.groups[request.group.index()];
+        let held_back = {
+            let mut inner = self.lock();
+            inner.latencies.record(&request.target.function, took);
+            inner.mailboxes.failed(request.id, failure);
+            inner.mailboxes.is_held_back(request.group)
+        };
+        group.held_back.is(held_back, &group.functions, Some(error));
+    }
+
+    fn log_failure(&self, request: &Request, error: &InvokeError) {
+        let failing_for = request.failing_since.map_or(Duration::ZERO, |since| self.elapsed().saturating_sub(since));
+        let failing = self.lock().mailboxes.failing(&request.target.function);
+        self.log.failed(request, error, self.now().before(failing_for), failing);
+    }
+
+    /// Sends the messages of a failed request in parts, to find the one that fails. Only that one, and those behind it
+    /// at the same address, have to wait. Returns `false` when the request is not split; it is then still in flight.
+    fn split(&self, request: &Request, error: &InvokeError, over: bool, now: Duration, asked: Duration) -> bool {
+        let group = &self.groups[request.group.index()];
+        let wait = match error.kind() {
+            // A smaller request may be accepted at once.
+            InvokeErrorKind::TooLarge => Duration::ZERO,
+            InvokeErrorKind::Rejected | InvokeErrorKind::NoAnswer => backoff(1),
+            // Smaller requests would fail as well. But a message that is given up has failed alone, in case that it is
+            // the cause, as when it crashes the server behind a proxy.
+            InvokeErrorKind::Unavailable if over && !matches!(group.failures, FailureHandling::Fail { .. }) => {
+                backoff(1)
+            }
+            InvokeErrorKind::Unavailable => return false,
+        };
+        self.lock().mailboxes.split(request.id, now.saturating_add(wait.max(asked)))
     }
 }
 

@@ -78,6 +78,7 @@ impl StatefulHandler for StatefulFunctions {
                 }
                 match shared.blocked_by(&inner) {
                     None => {
+                        inner.mailboxes.advance(shared.elapsed());
                         let taken = inner.mailboxes.deliver(std::mem::take(&mut messages));
                         taken.map_err(|unknown| {
                             let stream = batch.stream();

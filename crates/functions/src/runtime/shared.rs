@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use statefun_kinesis_module::FailureHandling;
+use statefun_kinesis_module::{FailureHandling, FunctionPattern};
 use statefun_kinesis_router::{FunctionError, Positions, RunHandle};
 use statefun_kinesis_store::{Commit, Store, positions};
 use statefun_kinesis_types::{Timestamp, TypeName};
@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     blocked::BlockedLog,
     builder::DeadLetters,
-    failures::FailureLog,
+    failure_log::{FailureLog, HeldBackLog},
     latency::Latencies,
     lock::{self, Mutex, MutexGuard},
 };
@@ -37,10 +37,23 @@ const ALARM_SLEEP_MAX: Duration = Duration::from_secs(60);
 /// The functions of one endpoint, or of one registration in process.
 #[derive(Debug)]
 pub(super) struct Group {
+    pub(super) functions: FunctionPattern,
     pub(super) invoke: Arc<dyn Invoke>,
     /// Time limit of a request.
     pub(super) call: Duration,
     pub(super) failures: FailureHandling,
+    pub(super) held_back: HeldBackLog,
+}
+
+impl Group {
+    pub(super) fn new(
+        functions: FunctionPattern,
+        invoke: Arc<dyn Invoke>,
+        call: Duration,
+        failures: FailureHandling,
+    ) -> Self {
+        Self { functions, invoke, call, failures, held_back: HeldBackLog::default() }
+    }
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ mod cuts;
 mod delayed;
 mod eviction;
 mod expiry;
+mod failures;
 mod loading;
 mod requests;
 mod restart;

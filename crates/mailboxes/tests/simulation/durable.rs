@@ -12,7 +12,7 @@ use statefun_kinesis_mailboxes::{
 };
 use statefun_kinesis_types::{Address, Timestamp};
 
-use crate::function::{FUNCTIONS, SOURCES, Sources, invoke, sources};
+use crate::function::{FUNCTIONS, SOURCES, Sources, failure, invoke, sources};
 
 /// Time does not advance within a phase, so that expiry does not depend on the schedule.
 const PHASES: usize = 5;
@@ -281,11 +281,14 @@ impl World {
             }
             Event::Park => {
                 let Some(at) = pick(self.in_flight.len()) else { return };
-                self.mailboxes.park(self.in_flight.swap_remove(at).id, self.elapsed);
+                let request = self.in_flight.swap_remove(at);
+                self.mailboxes.failed(request.id, failure(choice, self.elapsed));
+                self.mailboxes.park(request.id, self.elapsed);
             }
             Event::Split => {
                 let Some(at) = pick(self.in_flight.len()) else { return };
-                if self.mailboxes.split(self.in_flight[at].id) {
+                self.mailboxes.failed(self.in_flight[at].id, failure(choice, self.elapsed));
+                if self.mailboxes.split(self.in_flight[at].id, self.elapsed) {
                     self.in_flight.swap_remove(at);
                 }
             }

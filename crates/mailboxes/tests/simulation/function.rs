@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use statefun_kinesis_mailboxes::{
-    Answer, Delayed, Effects, EgressMessage, Expiration, Message, Request, StateChange, StateSpec, Value,
+    Answer, Delayed, Effects, EgressMessage, Expiration, Failure, InvokeErrorKind, Message, Request, StateChange,
+    StateSpec, Value,
 };
 use statefun_kinesis_types::{Address, PutRecord};
 
@@ -161,4 +162,11 @@ pub(crate) fn sources(rng: &mut Rng, deliveries: usize) -> Sources {
         (0..deliveries).map(|_| (0..rng.usize(0..9)).map(|_| message(rng)).collect()).collect()
     };
     (0..SOURCES).map(|number| source(number, rng)).collect()
+}
+
+/// A failure of one of all kinds.
+pub(crate) fn failure(choice: usize, elapsed: Duration) -> Failure {
+    use InvokeErrorKind::{NoAnswer, Rejected, TooLarge, Unavailable};
+    let kind = [Rejected, NoAnswer, TooLarge, Unavailable][choice % 4];
+    Failure { kind, elapsed, wait: Duration::ZERO }
 }

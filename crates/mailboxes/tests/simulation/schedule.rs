@@ -7,7 +7,7 @@ use fastrand::Rng;
 use statefun_kinesis_mailboxes::{GroupSettings, Image, Limits, Mailboxes, Request};
 use statefun_kinesis_types::Timestamp;
 
-use crate::function::{FUNCTIONS, SOURCES, Sources, expected, invoke, read_counts, sources};
+use crate::function::{FUNCTIONS, SOURCES, Sources, expected, failure, invoke, read_counts, sources};
 
 const DELIVERIES: usize = 12;
 
@@ -93,11 +93,13 @@ impl World {
         match self.rng.u32(0..10) {
             0 => {
                 let wait = Duration::from_millis(self.rng.u64(0..2_000));
-                let until = self.now.since(Timestamp::EPOCH) + wait;
+                let elapsed = self.now.since(Timestamp::EPOCH);
+                self.mailboxes.failed(request.id, failure(self.rng.usize(0..4), elapsed));
+                let until = elapsed + wait;
                 self.mailboxes.park(request.id, until);
             }
             1 => {
-                if !self.mailboxes.split(request.id) {
+                if !self.mailboxes.split(request.id, self.now.since(Timestamp::EPOCH)) {
                     self.in_flight.push(request);
                 }
             }
@@ -229,7 +231,7 @@ impl World {
         }
         let usage = self.mailboxes.usage();
         assert_eq!((usage.messages, usage.bytes, usage.mailboxes), (0, 0, 0), "seed {seed}");
-        assert!(self.mailboxes.counts().all(|(_, counts)| counts.backlog == 0 && counts.in_flight == 0));
+        assert!(self.mailboxes.counts(Duration::ZERO).all(|(_, counts)| counts.backlog == 0 && counts.in_flight == 0));
     }
 }
 

@@ -3,7 +3,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use statefun_kinesis_client::{Error, ErrorKind, InstantExt as _, Operation, Placement, PutFailure, PutOutcome};
+use statefun_kinesis_client::{
+    self as client, Error, ErrorKind, Fault, InstantExt as _, Operation, Placement, PutFailure, PutOutcome,
+};
 use statefun_kinesis_types::PutRecord;
 
 use super::{Machine, Outcome, in_flight::UntrackedInFlight};
@@ -24,12 +26,12 @@ impl<T: Token, W> Machine<T, W> {
     pub(crate) fn answered(&mut self, now: Instant, request: Request, answer: Result<Vec<PutOutcome>, Error>) {
         self.in_flight.requests -= 1;
         self.queue.shard_queues.remove_old_paces(now);
-        let (count, mut retries) = (request.len(), Retries::default());
+        let (count, mut retries) = (request.len(), Retries::new(request.sent));
         let answer = match answer {
             Ok(outcomes) if outcomes.len() != count => Err(wrong_count(count, outcomes.len())),
             answer => answer,
         };
-        let Request { content, untracked, ids, map_version } = request;
+        let Request { content, untracked, ids, map_version, sent } = request;
         let untracked = untracked.and_then(|untracked| self.in_flight.untracked.try_remove(untracked));
         // With another map, the shard queue of a record means another shard: then it says nothing that its shard differs.
         let is_same_map = map_version == self.queue.shard_queues.map_version();
@@ -45,9 +47,9 @@ impl<T: Token, W> Machine<T, W> {
                 // Each record gets an entry: from now on each has its own attempts and its own retry.
                 let mut records = records.into_iter();
                 let mut all = Vec::with_capacity(count);
-                if let Some(UntrackedInFlight { metas, arrived, sent, .. }) = untracked {
+                if let Some(UntrackedInFlight { metas, .. }) = untracked {
                     for (meta, record) in metas.into_records().zip(&mut records) {
-                        all.push(self.track_in_flight(arrived, sent, record, meta));
+                        all.push(self.track_in_flight(sent, record, meta));
                     }
                 }
                 for (id, record) in ids.iter().zip(records) {
@@ -58,7 +60,7 @@ impl<T: Token, W> Machine<T, W> {
             }
             (Content::Aggregates(_), Err(error)) => {
                 for id in &ids {
-                    self.queue.get_mut(*id).may_be_stored |= may_be_carried_out(&error);
+                    self.queue.get_mut(*id).may_be_stored |= error.kind().may_be_carried_out();
                 }
                 // With others in its aggregate, it is not known yet which record is rejected.
                 let is_single = ids.len() == 1;
@@ -135,9 +137,9 @@ impl<T: Token, W> Machine<T, W> {
         outcomes: Vec<PutOutcome>,
         retries: &mut Retries,
     ) {
-        let UntrackedInFlight { metas, arrived, sent, .. } = untracked;
+        let UntrackedInFlight { metas, .. } = untracked;
         for ((meta, outcome), record) in metas.into_records().zip(outcomes).zip(records) {
-            let id = self.track_in_flight(arrived, sent, record, meta);
+            let id = self.track_in_flight(retries.sent, record, meta);
             match outcome {
                 Ok(placement) => self.stored(id, placement),
                 Err(failure) => self.not_stored(now, id, &Cause::Record(failure), retries),
@@ -146,8 +148,8 @@ impl<T: Token, W> Machine<T, W> {
     }
 
     /// Makes an entry for an untracked record that was sent. It is still in flight.
-    fn track_in_flight(&mut self, arrived: Instant, sent: Instant, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
-        let id = self.queue.track(arrived, record, meta);
+    fn track_in_flight(&mut self, sent: Instant, record: PutRecord, meta: RecordMeta<T>) -> EntryId {
+        let id = self.queue.track(record, meta);
         let entry = self.queue.get_mut(id);
         entry.in_flight = true;
         entry.sent(sent);
@@ -166,8 +168,7 @@ impl<T: Token, W> Machine<T, W> {
     /// Has the shards listed again when a record was stored on another shard than expected.
     #[inline]
     fn check_shard(&mut self, id: EntryId, placement: &Placement) {
-        let shard_queue = self.queue.get(id).shard_queue as usize;
-        let expected = self.queue.shard_queues.get(shard_queue).and_then(|queue| queue.shard.as_ref());
+        let expected = self.queue.shard_queues.shard(self.queue.get(id).shard_queue as usize);
         if expected.is_some_and(|shard| *shard != placement.shard) {
             self.listing.is_wanted = true;
         }
@@ -188,8 +189,8 @@ impl<T: Token, W> Machine<T, W> {
             rest = others;
             match outcome {
                 Ok(placement) => {
-                    let expected = self.queue.shard_queues.get(aggregate.shard_queue).filter(|_| is_same_map);
-                    let is_as_expected = expected.is_some_and(|queue| queue.shard.as_ref() == Some(&placement.shard));
+                    let expected = self.queue.shard_queues.shard(aggregate.shard_queue).filter(|_| is_same_map);
+                    let is_as_expected = expected == Some(&placement.shard);
                     // A single record travels as it is, and belongs wherever it is stored.
                     if is_as_expected || ids.len() == 1 {
                         self.listing.is_wanted |= is_same_map && !is_as_expected;
@@ -261,7 +262,8 @@ impl<T: Token, W> Machine<T, W> {
         let entry = self.queue.get_mut(id);
         entry.in_flight = false;
         entry.may_be_stored |= cause.may_be_stored();
-        let attempts = entry.attempts;
+        entry.failed_calls += u32::from(!cause.is_about_record());
+        let own_attempts = entry.attempts - entry.failed_calls;
         // From the first request on: the time in the queue depends on others and does not count.
         let first_sent = entry.first_sent.unwrap_or(now);
         if self.is_abandoned {
@@ -270,51 +272,77 @@ impl<T: Token, W> Machine<T, W> {
         }
         let elapsed = now.saturating_duration_since(first_sent);
         let Some(timing) = timing else {
-            return self.give_up(id, Reason::Rejected { last: cause.failure() });
+            return self.give_up(id, Reason::Rejected { last: cause.failure() }, cause.is_about_record());
         };
-        if self.settings.max_attempts.is_none_or(|most| attempts < most.get()) {
-            if cause.is_throttled_record() && self.wait_for_shard(now, id, elapsed) {
-                self.metrics.retried_records += 1;
-                return;
-            }
-            let (backoff, random) = (self.settings.backoff, &mut self.random);
-            let group = retries.group(now, timing, attempts, |failures| match (timing, failures) {
-                (RetryTiming::Now, _) => Duration::ZERO,
-                (RetryTiming::FirstNow, 0) => FIRST_RETRY_WITHIN.mul_f64(random.f64()),
-                (RetryTiming::FirstNow, _) => backoff.delay(failures - 1, random),
-                (RetryTiming::Backoff, _) => backoff.delay(failures, random),
-            });
-            // Waiting for a retry that comes too late would only delay the error, and the records behind.
-            if group.due.saturating_duration_since(first_sent) <= self.settings.give_up_after {
-                self.metrics.retried_records += 1;
-                if timing == RetryTiming::Now {
-                    self.queue.make_ready(id);
-                } else {
-                    group.ids.push(id);
-                }
-                return;
-            }
+        // A limit of attempts is about the record. What fails its calls is only bounded by time.
+        let may_retry =
+            !cause.is_about_record() || self.settings.max_attempts.is_none_or(|most| own_attempts < most.get());
+        let wait = match cause.is_throttled_record() && may_retry {
+            true => self.wait_for_shard(now, id, elapsed, retries.sent),
+            false => ShardWait::NoPace,
+        };
+        let is_retried = match wait {
+            ShardWait::Queued => true,
+            ShardWait::TooLong => false,
+            ShardWait::NoPace => may_retry && self.delay_retry(now, id, timing, retries),
+        };
+        if is_retried {
+            self.metrics.retried_records += 1;
+        } else {
+            self.give_up(id, Reason::GaveUp { elapsed, last: cause.failure() }, cause.is_about_record());
         }
-        self.give_up(id, Reason::GaveUp { elapsed, last: cause.failure() });
     }
 
-    /// Puts a throttled record back into the queue of its shard, whose pace decides when it is retried. Returns false when
-    /// the shard is not known, or when that would be too late.
-    fn wait_for_shard(&mut self, now: Instant, id: EntryId, elapsed: Duration) -> bool {
-        let Some(shard_queue) = self.queue.known_shard_queue_of(id) else {
-            // Without a map there is no pace. On a stream with record distribution AUTO there never is one.
-            self.listing.is_wanted |= !self.queue.shard_queues.has_map() && self.limits.hash_decides;
-            return false;
-        };
-        let size = self.queue.get(id).size;
-        let pace = self.queue.shard_queues.throttled(shard_queue, now);
-        let wait = pace.ready_at(size).saturating_duration_since(now);
-        let is_in_time = elapsed.saturating_add(wait) <= self.settings.give_up_after;
-        if is_in_time {
-            self.queue.make_ready(id);
+    /// Delays a retry, as long as the timing says. Returns false when it would be too late.
+    fn delay_retry(&mut self, now: Instant, id: EntryId, timing: RetryTiming, retries: &mut Retries) -> bool {
+        let entry = self.queue.get(id);
+        let (attempts, first_sent) = (entry.attempts, entry.first_sent.unwrap_or(now));
+        let (backoff, random) = (self.settings.backoff, &mut self.random);
+        let group = retries.group(now, timing, attempts, |failures| match (timing, failures) {
+            (RetryTiming::Now, _) => Duration::ZERO,
+            (RetryTiming::FirstNow, 0) => FIRST_RETRY_WITHIN.mul_f64(random.f64()),
+            (RetryTiming::FirstNow, _) => backoff.delay(failures - 1, random),
+            (RetryTiming::Backoff, _) => backoff.delay(failures, random),
+        });
+        // Waiting for a retry that comes too late would only delay the error, and the records behind.
+        let is_in_time = group.due.saturating_duration_since(first_sent) <= self.settings.give_up_after;
+        match timing {
+            _ if !is_in_time => {}
+            RetryTiming::Now => self.queue.make_ready(id),
+            RetryTiming::FirstNow | RetryTiming::Backoff => group.ids.push(id),
         }
         is_in_time
     }
+
+    /// Puts a record that was throttled in a request of the time `sent` back into the queue of its shard, whose pace decides
+    /// when it is retried.
+    fn wait_for_shard(&mut self, now: Instant, id: EntryId, elapsed: Duration, sent: Instant) -> ShardWait {
+        let Some(shard_queue) = self.queue.known_shard_queue_of(id) else {
+            // There is no map, or it was listed in the middle of a split. On a stream with record distribution AUTO there never
+            // is one.
+            self.listing.is_wanted |= self.limits.hash_decides;
+            return ShardWait::NoPace;
+        };
+        let size = self.queue.get(id).size;
+        let ready_at = self.queue.shard_queues.throttled(shard_queue, now, sent, size);
+        let wait = ready_at.max(self.postpone_release(now)).saturating_duration_since(now);
+        if elapsed.saturating_add(wait) > self.settings.give_up_after {
+            return ShardWait::TooLong;
+        }
+        self.queue.make_ready(id);
+        ShardWait::Queued
+    }
+}
+
+/// How a throttled record waits for its shard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ShardWait {
+    /// In the queue of its shard.
+    Queued,
+    /// Its shard is not known, and has no pace.
+    NoPace,
+    /// Not at all: by the pace of its shard, it would be retried too late.
+    TooLong,
 }
 
 /// A request with records as they are, and the outcome of each.
@@ -339,8 +367,22 @@ impl Cause {
     /// Whether the record may be stored nevertheless.
     fn may_be_stored(&self) -> bool {
         match self {
-            Self::Call(error) => may_be_carried_out(error),
+            Self::Call(error) => error.kind().may_be_carried_out(),
             Self::Record(_) => false,
+            Self::Misplaced(_) => true,
+        }
+    }
+
+    /// Whether the policy for records decides when the record is given up. It is not for what is wrong with the
+    /// credentials, a clock, the network or whatever else fails a whole call: that ends the run, and no good record is
+    /// dropped because of it.
+    fn is_about_record(&self) -> bool {
+        match self {
+            Self::Call(error) => error.kind().treatment_of_single_record().fault == Fault::Record,
+            Self::Record(failure) => match failure.kind.treatment().fault {
+                Fault::Record | Fault::Call | Fault::Network | Fault::Service => true,
+                Fault::Stream | Fault::Credentials | Fault::Clock | Fault::NotKinesis => false,
+            },
             Self::Misplaced(_) => true,
         }
     }
@@ -352,8 +394,8 @@ impl Cause {
     /// When the record is retried; none when it is not.
     fn retry_timing(&self) -> Option<RetryTiming> {
         match self {
-            Self::Call(error) => error.kind().is_retryable().then_some(RetryTiming::Backoff),
-            Self::Record(failure) if !failure.kind.is_retryable() => None,
+            Self::Call(error) => is_retried(error.kind()).then_some(RetryTiming::Backoff),
+            Self::Record(failure) if !is_retried(failure.kind) => None,
             Self::Record(failure) if matches!(failure.kind, ErrorKind::Unavailable | ErrorKind::Timeout) => {
                 Some(RetryTiming::FirstNow)
             }
@@ -383,8 +425,9 @@ pub(super) enum RetryTiming {
 
 /// The records of one answer that are retried. Those that failed in the same way and equally often share a delay, so that
 /// they share a request again.
-#[derive(Default)]
 pub(super) struct Retries {
+    /// When they were sent.
+    sent: Instant,
     at_least: Duration,
     groups: Vec<Retry>,
 }
@@ -397,6 +440,10 @@ struct Retry {
 }
 
 impl Retries {
+    pub(super) fn new(sent: Instant) -> Self {
+        Self { sent, at_least: Duration::ZERO, groups: Vec::new() }
+    }
+
     fn group(
         &mut self,
         now: Instant,
@@ -419,7 +466,10 @@ fn wrong_count(records: usize, outcomes: usize) -> Error {
     Error::new(Operation::PutRecords, ErrorKind::Unexpected, message)
 }
 
-/// Whether a call that failed so may have been carried out.
-fn may_be_carried_out(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Unexpected)
+/// Whether a call or a record that failed so is sent again.
+fn is_retried(kind: ErrorKind) -> bool {
+    match kind.treatment().retry {
+        client::Retry::Renewed | client::Retry::Unlimited | client::Retry::For(_) => true,
+        client::Retry::Never => false,
+    }
 }

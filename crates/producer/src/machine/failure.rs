@@ -26,14 +26,15 @@ impl<T: Token, W> Machine<T, W> {
         }
     }
 
-    /// Gives up on a record, as the policy says. The record must be the first of its key, and not in flight, ready or
+    /// Gives up on a record: as the policy says where it is about the record, and else with an error. The record must be the first of its key, and not in flight, ready or
     /// delayed.
-    pub(super) fn give_up(&mut self, id: EntryId, reason: Reason) {
+    pub(super) fn give_up(&mut self, id: EntryId, reason: Reason, is_about_record: bool) {
         let stream = &self.stream;
         let entry = self.queue.get_mut(id);
         let Some(record) = &entry.record else { return };
         let error = SendError::new(stream, record, reason).tried(entry.attempts, entry.may_be_stored);
-        match self.policy {
+        let policy = if is_about_record { self.policy } else { Policy::Fail };
+        match policy {
             Policy::Fail => self.fail_with_waiting(id, error),
             Policy::Skip { .. } => self.complete_handled(id, error, Handling::Skipped),
             Policy::DeadLetter { .. } => {

@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use slab::Slab;
 
 use crate::record_meta::{RecordMetas, Token};
@@ -17,8 +15,6 @@ pub(super) struct InFlight<T> {
 pub(super) struct UntrackedInFlight<T> {
     pub(super) metas: RecordMetas<T>,
     pub(super) bytes: usize,
-    pub(super) arrived: Instant,
-    pub(super) sent: Instant,
 }
 
 impl<T: Token> InFlight<T> {

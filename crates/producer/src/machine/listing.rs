@@ -1,13 +1,12 @@
 use std::time::{Duration, Instant};
 
 use statefun_kinesis_client::{InstantExt as _, Placement};
-use statefun_kinesis_types::Shard;
 
 use super::{
     Machine,
     answer::{Cause, Retries},
 };
-use crate::{queue::EntryId, record_meta::Token};
+use crate::{queue::EntryId, record_meta::Token, shard_map::ShardMap};
 
 /// The shortest time between two listings of the shards. A listing may be older than what made it necessary.
 pub(super) const LIST_EVERY: Duration = Duration::from_millis(200);
@@ -58,7 +57,7 @@ impl<T: Token, W> Machine<T, W> {
     }
 
     /// Takes the open shards of the stream; none when they could not be listed.
-    pub(crate) fn listed(&mut self, now: Instant, shards: Option<Vec<Shard>>) {
+    pub(crate) fn listed(&mut self, now: Instant, shards: Option<ShardMap>) {
         self.listing.is_running = false;
         let misplaced = self.listing.take_misplaced();
         let Some(shards) = shards else {
@@ -106,7 +105,7 @@ impl<T: Token, W> Machine<T, W> {
             self.queue.get_mut(*id).may_be_stored = true;
         }
         let cause = Cause::Misplaced(placement);
-        let mut retries = Retries::default();
+        let mut retries = Retries::new(now);
         for first in self.queue.put_back_waiting(&ids) {
             self.not_stored(now, first, &cause, &mut retries);
         }

@@ -1,12 +1,12 @@
-use std::time::Instant;
+use std::{ops::Range, time::Instant};
 
 use statefun_kinesis_aggregation::Aggregator;
 use statefun_kinesis_types::{PUT_RECORDS_MAX_BYTES, PUT_RECORDS_MAX_RECORDS, PutRecord};
 
-use super::{Machine, in_flight::UntrackedInFlight};
+use super::{Machine, in_flight::UntrackedInFlight, timing::Due};
 use crate::{
     Reason,
-    queue::{ANY_SHARD, EntryId},
+    queue::{ANY_SHARD, EntryId, Waiting},
     record_meta::Token,
     request::{AggregateInFlight, Content, Request},
     untracked::Chunk,
@@ -24,14 +24,41 @@ struct RequestBuilder<T> {
 }
 
 impl<T: Token> RequestBuilder<T> {
-    fn new(now: Instant) -> Self {
+    fn new() -> Self {
         let (records, aggregates, ids) = (Vec::new(), Vec::new(), Vec::new());
-        Self { untracked: Chunk::empty(now), records, aggregates, ids, bytes: 0 }
+        Self { untracked: Chunk::empty(), records, aggregates, ids, bytes: 0 }
     }
 
     /// Records that are sent as they are.
     fn plain_records(&self) -> usize {
         self.untracked.records.len() + self.records.len()
+    }
+}
+
+/// The order in which shard queues are looked at: each once, from where the last full request ended, so that no shard is
+/// left out for long.
+struct Turn {
+    range: Range<usize>,
+    /// What comes after it.
+    rest: Range<usize>,
+}
+
+impl Turn {
+    fn new(start: usize, shard_queues: usize) -> Self {
+        // There may be fewer than when the last request was built.
+        let start = if start < shard_queues { start } else { 0 };
+        Self { range: start..shard_queues, rest: 0..start }
+    }
+
+    /// The next shard queue; `find` finds the first one in a range.
+    fn next(&mut self, find: impl Fn(Range<usize>) -> Option<usize>) -> Option<usize> {
+        let mut found = find(self.range.clone());
+        if found.is_none() {
+            self.range = std::mem::take(&mut self.rest);
+            found = find(self.range.clone());
+        }
+        self.range.start = found? + 1;
+        found
     }
 }
 
@@ -48,45 +75,65 @@ impl<T: Token, W> Machine<T, W> {
             records.extend(entry.record.take());
         }
         let map_version = self.queue.shard_queues.map_version();
-        Request { content: Content::Plain(records), untracked: None, ids, map_version }
+        Request { content: Content::Plain(records), untracked: None, ids, map_version, sent: now }
     }
 
     /// A request with what is due: aggregates, or records as they are, never both.
     pub(super) fn build_request(&mut self, now: Instant) -> Option<Request> {
-        let shard_queues = self.queue.shard_queues.len();
-        let mut builder = RequestBuilder::new(now);
-        for step in 0..shard_queues {
-            // It begins behind where the last full request ended, so that no shard is left out for long.
-            let shard_queue = (self.next_shard_queue + step) % shard_queues;
-            if self.send_at(shard_queue).is_none_or(|at| at > now) {
+        let mut builder = RequestBuilder::new();
+        let mut due = self.due(now);
+        let (mut is_full, mut leaves_others, mut takes_waiting) = (false, false, due.for_others);
+        let mut turn = Turn::new(self.next_shard_queue, self.queue.shard_queues.len());
+        while !is_full && let Some(shard_queue) = turn.next(|range| self.next_due(range, due)) {
+            let aggregates = self.aggregates(shard_queue);
+            let is_other_kind = if aggregates { builder.plain_records() > 0 } else { !builder.aggregates.is_empty() };
+            if is_other_kind {
+                leaves_others = true;
                 continue;
             }
-            let is_full = if self.aggregates(shard_queue) {
-                if builder.plain_records() > 0 {
-                    continue;
-                }
+            is_full = if aggregates {
                 self.add_aggregates(now, shard_queue, &mut builder)
             } else {
-                if !builder.aggregates.is_empty() {
-                    continue;
-                }
                 self.add_records(now, shard_queue, &mut builder)
             };
             if is_full {
                 self.next_shard_queue = shard_queue;
-                break;
+            }
+            if shard_queue == ANY_SHARD {
+                takes_waiting = true;
+                // Some of its records may have gone to shards with a pace.
+                due.for_release |= self.begin_release(now);
             }
         }
+        self.end_turn(due, is_full || leaves_others);
         let RequestBuilder { untracked, records, aggregates, ids, .. } = builder;
         if untracked.metas.len() == 0 && ids.is_empty() {
             return None;
         }
-        let Chunk { records: mut plain, metas, bytes, arrived } = untracked;
+        let Chunk { records: mut plain, metas, bytes } = untracked;
         plain.extend(records);
         let content = if aggregates.is_empty() { Content::Plain(plain) } else { Content::Aggregates(aggregates) };
-        let untracked = UntrackedInFlight { metas, bytes, arrived, sent: now };
+        let untracked = UntrackedInFlight { metas, bytes };
         let untracked = (untracked.metas.len() > 0).then(|| self.in_flight.untracked.insert(untracked));
-        Some(Request { content, untracked, ids, map_version: self.queue.shard_queues.map_version() })
+        if takes_waiting {
+            self.linger.last_sent = Some(now);
+        }
+        Some(Request { content, untracked, ids, map_version: self.queue.shard_queues.map_version(), sent: now })
+    }
+
+    /// The first shard queue in a range whose records are due.
+    fn next_due(&self, range: Range<usize>, due: Due) -> Option<usize> {
+        if range.is_empty() {
+            return None;
+        }
+        let shard_queues = &self.queue.shard_queues;
+        if range.contains(&ANY_SHARD) && self.is_any_shard_due(due) {
+            return Some(ANY_SHARD);
+        }
+        let first = |waiting| shard_queues.waiting(waiting).range(range.clone()).next().copied();
+        let for_others = if due.for_others { first(Waiting::ForOthers) } else { None };
+        let for_release = if due.for_release { first(Waiting::ForRelease) } else { None };
+        [for_others, first(Waiting::Full), for_release].into_iter().flatten().min()
     }
 
     /// Adds records of a shard queue as they are, the oldest first, as far as the limits go. Returns whether the request is
@@ -126,9 +173,7 @@ impl<T: Token, W> Machine<T, W> {
             if records == PUT_RECORDS_MAX_RECORDS || (records > 0 && bytes > PUT_RECORDS_MAX_BYTES) {
                 return true;
             }
-            if let Some(pace) = &mut self.queue.shard_queues[shard_queue].pace
-                && !pace.admit(now, size)
-            {
+            if !self.queue.shard_queues.admits(shard_queue, now, size) {
                 return false;
             }
             builder.bytes += size;
@@ -158,9 +203,7 @@ impl<T: Token, W> Machine<T, W> {
                 break;
             }
             let bytes = self.next_bytes(shard_queue, size);
-            if let Some(pace) = &mut self.queue.shard_queues[shard_queue].pace
-                && !pace.admit(now, bytes)
-            {
+            if !self.queue.shard_queues.admits(shard_queue, now, bytes) {
                 break;
             }
             let before = builder.ids.len();
@@ -212,6 +255,6 @@ impl<T: Token, W> Machine<T, W> {
 
     fn give_up_too_large(&mut self, shard_queue: usize, id: EntryId, is_returned: bool) {
         self.queue.take_ready(shard_queue, id, is_returned).in_flight = false;
-        self.give_up(id, Reason::TooLarge { limit: self.limits.max_record_bytes });
+        self.give_up(id, Reason::TooLarge { limit: self.limits.max_record_bytes }, true);
     }
 }

@@ -5,6 +5,7 @@ mod handling;
 mod lingering;
 mod metrics;
 mod model;
+mod releases;
 mod requests;
 mod retries;
 mod scene;

@@ -32,14 +32,14 @@ pub(crate) struct Entry<T> {
     pub(crate) token: Option<T>,
     /// The flush generation that the record belongs to.
     pub(crate) generation: u64,
-    /// When the record was queued.
-    pub(crate) arrived: Instant,
     /// When the first request with the record was sent.
     pub(crate) first_sent: Option<Instant>,
     /// Bytes of data and partition key.
     pub(crate) size: usize,
     /// How many requests have carried the record.
     pub(crate) attempts: u32,
+    /// How many of these failed as a whole, not because of the record.
+    pub(crate) failed_calls: u32,
     /// Whether one of them may have stored it although the answer did not say so.
     pub(crate) may_be_stored: bool,
     /// Whether the record is in a request, in an aggregate whose shard is being looked up, or is being written to

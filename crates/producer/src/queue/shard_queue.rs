@@ -3,18 +3,16 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
-use statefun_kinesis_types::ShardId;
-
 use super::entry::EntryId;
 use crate::pace::Pace;
 
 /// The ready records of one shard, or of any: those that may be sent as soon as the shard's pace lets them, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct ShardQueue {
-    /// `None` for the queue of records whose shard does not matter or is not known.
-    pub(crate) shard: Option<ShardId>,
     /// Only while the shard throttles.
-    pub(crate) pace: Option<Pace>,
+    pub(super) pace: Option<Pace>,
+    /// In which set of [`ShardQueues`](super::ShardQueues) the queue is.
+    pub(super) listed: Option<Waiting>,
     /// Records that came here when they were sent by the program. They arrive in order, so that no heap is needed.
     new: VecDeque<(u64, EntryId)>,
     /// Records that have waited for something: a retry, or a record of their key. They are older than most new ones.
@@ -25,11 +23,18 @@ pub(crate) struct ShardQueue {
     pub(crate) waiting_bytes: usize,
 }
 
-impl ShardQueue {
-    pub(crate) fn of(shard: ShardId) -> Self {
-        Self { shard: Some(shard), ..Self::default() }
-    }
+/// For what the records of a shard queue wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// For others that share their request.
+    ForOthers,
+    /// For nothing: they fill an aggregate.
+    Full,
+    /// For the next release of the shards that have a pace.
+    ForRelease,
+}
 
+impl ShardQueue {
     pub(crate) fn len(&self) -> usize {
         self.new.len() + self.returned.len()
     }
@@ -46,11 +51,6 @@ impl ShardQueue {
     pub(super) fn push_returned(&mut self, arrival: u64, id: EntryId, size: usize) {
         self.returned.push(Reverse((arrival, id)));
         self.bytes += size;
-    }
-
-    /// Whether any of the records has waited for something already.
-    pub(crate) fn has_returned(&self) -> bool {
-        !self.returned.is_empty()
     }
 
     /// The oldest record, and whether it is a returned one.

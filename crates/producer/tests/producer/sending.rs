@@ -108,6 +108,9 @@ async fn a_flush_waits_for_what_was_sent_before_it_and_for_nothing_else() {
     let producer = producer(&kinesis, Settings { linger: 3_600 * SECOND, ..settings() }).await;
     producer.flush().await;
     kinesis.faults().delay(Operation::PutRecords, SECOND);
+    let first = producer.send(record("c", "first")).await.unwrap();
+    tokio::time::sleep(SECOND / 10).await;
+    // The first one is in flight, so that this one would wait for others.
     let mut before = producer.send(record("a", "before")).await.unwrap();
     assert!(is_open(&mut before).await);
     let start = Instant::now();
@@ -121,7 +124,8 @@ async fn a_flush_waits_for_what_was_sent_before_it_and_for_nothing_else() {
     assert_eq!(start.elapsed(), SECOND);
     assert!(!is_open(&mut before).await);
     assert!(is_open(&mut after).await);
-    assert_eq!(stored(&kinesis), ["before"]);
+    assert_eq!(stored(&kinesis), ["first", "before"]);
+    first.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use prost::Message as _;
 use statefun_kinesis_mailboxes::{
-    Answer, Delayed, Effects, EgressMessage, Expiration, Invoke, StateChange, StateSpec, Value,
+    Answer, Delayed, Effects, EgressMessage, Expiration, Invoke, InvokeErrorKind, StateChange, StateSpec, Value,
 };
 use statefun_kinesis_protocol::{
     egress::{KINESIS_EGRESS_RECORD, KinesisEgressRecord},
@@ -153,18 +153,71 @@ async fn an_answer_names_missing_states() {
 
 #[tokio::test]
 async fn an_empty_answer_has_no_effects() {
-    for (status, kind) in
-        [(200, Some("application/octet-stream")), (204, None), (200, Some("Application/Octet-Stream; x=1"))]
-    {
+    let octets = "application/octet-stream";
+    for (status, kind, encoding) in [
+        (200, Some(octets), None),
+        (204, None, None),
+        (200, Some("Application/Octet-Stream; x=1"), None),
+        (204, Some("text/html"), None),
+        (200, Some("text/html; charset=utf-8"), Some("br")),
+        // A7: what a compressing proxy makes of an empty body.
+        (204, None, Some("gzip")),
+        (200, Some(octets), Some("gzip")),
+        (200, Some(octets), Some("GZIP")),
+    ] {
         let server = Server::start(move |_| {
             let mut response = Response::builder().status(status);
-            if let Some(kind) = kind {
-                response = response.header("content-type", kind);
+            for (name, value) in [("content-type", kind), ("content-encoding", encoding)] {
+                if let Some(value) = value {
+                    response = response.header(name, value);
+                }
             }
             response.body(full("")).unwrap()
         });
         assert_eq!(server.endpoint().invoke(&request(), LONG).await.unwrap(), no_effects());
     }
+}
+
+/// What the runtime does next depends on the kind of a failure, and on the wait that the server asks for.
+#[tokio::test]
+async fn a_status_says_what_failed_and_how_long_to_wait() {
+    use InvokeErrorKind::{Rejected, TooLarge, Unavailable};
+    let secs = |secs| Some(Duration::from_secs(secs));
+    let (now, later) = ("Mon, 30 Nov 2026 10:00:00 GMT", "Mon, 30 Nov 2026 10:00:09 GMT");
+    for (status, date, wait, expect) in [
+        (500, None, None, (Rejected, None)),
+        (404, None, Some("7"), (Rejected, secs(7))),
+        (413, None, None, (TooLarge, None)),
+        (429, None, Some(" 120 "), (Unavailable, secs(120))),
+        (502, None, None, (Unavailable, None)),
+        (503, None, Some("0"), (Unavailable, secs(0))),
+        (503, None, Some("99999999999999999999999"), (Unavailable, secs(u64::MAX))),
+        (503, Some(now), Some(later), (Unavailable, secs(9))),
+        (503, Some(later), Some(now), (Unavailable, None)),
+        (503, None, Some("soon"), (Unavailable, None)),
+        (503, None, Some("-5"), (Unavailable, None)),
+        (504, None, Some(""), (Unavailable, None)),
+    ] {
+        let server = Server::start(move |_| {
+            let mut response = Response::builder().status(status);
+            for (name, value) in [("date", date), ("retry-after", wait)] {
+                if let Some(value) = value {
+                    response = response.header(name, value);
+                }
+            }
+            response.body(full("")).unwrap()
+        });
+        let error = server.endpoint().invoke(&request(), LONG).await.unwrap_err();
+        assert_eq!((error.kind(), error.wait()), expect, "{status} {wait:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_names_the_setting() {
+    let server =
+        Server::start(|_| Response::builder().status(413).body(full("Maximum request body size 1048576")).unwrap());
+    let expect = ["does not accept a request of ", "`maxRequestBytes`", "Maximum request body size 1048576"];
+    says(server.endpoint().invoke(&request(), LONG).await, &expect);
 }
 
 #[tokio::test]
@@ -249,15 +302,20 @@ fn answer_of(bytes: usize) -> FromFunction {
 #[tokio::test]
 async fn an_answer_may_be_packed_and_is_bounded() {
     const LIMIT: u32 = 100_000;
-    for (bytes, packed, fits) in
-        [(99_900, false, true), (100_000, false, false), (99_900, true, true), (100_000, true, false)]
-    {
+    for (bytes, coding, fits) in [
+        (99_900, "", true),
+        (100_000, "", false),
+        (99_900, "gzip", true),
+        (99_900, "GZip", true),
+        (100_000, "gzip", false),
+    ] {
+        let packed = !coding.is_empty();
         let server = Server::start(move |request| {
             assert_eq!(request.headers()["accept-encoding"], "gzip");
             let body = answer_of(bytes).encode_to_vec();
             let response = Response::builder().header("content-type", "application/octet-stream");
             if packed {
-                return response.header("content-encoding", "gzip").body(full(gzip(&body))).unwrap();
+                return response.header("content-encoding", coding).body(full(gzip(&body))).unwrap();
             }
             // In chunks, without a content length.
             let pieces: Vec<_> =

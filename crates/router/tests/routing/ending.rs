@@ -22,7 +22,7 @@ use crate::scene::{arn, echo, ingress, kept_in, kinesis_with, payloads, record, 
 async fn a_position_does_not_move_before_the_egress_has_acknowledged() {
     let kinesis = kinesis_with(&[("orders", 1), ("out", 1)]).await;
     kinesis.put_record(&stream("orders"), record("k", "1")).await.unwrap();
-    kinesis.faults().fail_next(Operation::PutRecords, ErrorKind::AccessDenied);
+    kinesis.faults().fail_next(Operation::PutRecords, ErrorKind::InvalidArgument);
     let checkpoints = Arc::new(MemoryCheckpoints::default());
     let spec = ingress(vec![route("orders", &["example/a"])]);
     let build = |spec: IngressSpec| {

@@ -2,9 +2,9 @@ use std::collections::{HashMap, HashSet};
 
 use statefun_kinesis_types::{FunctionType, TypeName};
 
-use super::{Decoder, Placed, listed};
+use super::{Decoder, Placed, listed, lookalike::with_lookalike, suggest};
 use crate::{
-    Code, FunctionPattern,
+    Code, FunctionPattern, Severity,
     findings::{Finding, Place},
 };
 
@@ -79,10 +79,16 @@ impl Decoder<'_> {
         for target in targets {
             if !functions.contains(target.value.as_str()) && !namespaces.contains(target.value.namespace()) {
                 let message = format!("no endpoint serves `{}`", target.shown(target.value.as_str()));
+                let is_kept = self.findings.keeps(Severity::Error);
+                let meant = if is_kept { meant(target, endpoints) } else { None };
+                let help = match meant {
+                    Some(function) => format!("did you mean `{function}`? {served}"),
+                    None => served.clone(),
+                };
                 self.findings.push(
                     Finding::error(Code::UnservedTarget, target.place, message)
                         .label(endpoints[0].place, "functions of an endpoint")
-                        .help(served.clone()),
+                        .help(with_lookalike(help, target.shown(target.value.as_str()))),
                 );
             }
         }
@@ -128,4 +134,28 @@ impl Decoder<'_> {
             });
         }
     }
+}
+
+/// The function that a target was probably meant to be: one that an endpoint names, or the one of that name in the
+/// namespace of an endpoint.
+fn meant(target: &Placed<FunctionType>, endpoints: &[Placed<FunctionPattern>]) -> Option<String> {
+    // The values of variables may be secrets; and a module has few endpoints, so that more of them are not compared.
+    const COMPARED: usize = 100;
+    if target.written.is_some() {
+        return None;
+    }
+    let known = || endpoints.iter().take(COMPARED).filter(|endpoint| endpoint.written.is_none());
+    let functions = known().filter_map(|endpoint| match &endpoint.value {
+        FunctionPattern::Function(function) => Some(function.as_str()),
+        FunctionPattern::Namespace(_) => None,
+    });
+    let namespaces = known().filter_map(|endpoint| match &endpoint.value {
+        FunctionPattern::Function(_) => None,
+        FunctionPattern::Namespace(namespace) => Some(namespace.as_str()),
+    });
+    let function = suggest::nearest(target.value.as_str(), functions).map(str::to_owned);
+    function.or_else(|| {
+        let namespace = suggest::nearest(target.value.namespace(), namespaces)?;
+        Some(format!("{namespace}/{}", target.value.name()))
+    })
 }

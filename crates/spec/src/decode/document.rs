@@ -1,9 +1,15 @@
+use std::rc::Rc;
+
+use statefun_kinesis_types::TypeName;
+
 use super::{
-    Decoder, Entry, STATEFUN, egress, endpoint, ingress, listed, suggest,
+    Decoder, Entry, STATEFUN, egress, endpoint, ingress, listed,
+    lookalike::with_lookalike,
+    shown, suggest,
     table::{Alias, Field, Kind, Reads, Shape, Takes, Text},
 };
 use crate::{
-    Code,
+    Code, Severity,
     findings::{Finding, Place},
     yaml::{self, Node, Value},
 };
@@ -12,12 +18,14 @@ const KIND: Field =
     Field::new("kind", Takes::Text(Text::Any), "kind: io.statefun.kinesis.v1/ingress", "What the document declares.")
         .required();
 
+const SPEC: &str = "spec";
+
 const DOCUMENT: Shape = Shape::new(
     "a document",
     "",
     &[
         KIND,
-        Field::new("spec", Takes::Object(&NO_FIELDS), "spec:\n  id: example/orders", "What the kind is about.")
+        Field::new(SPEC, Takes::Object(&NO_FIELDS), "spec:\n  id: example/orders", "What the kind is about.")
             .required(),
     ],
 );
@@ -74,6 +82,11 @@ impl Decoder<'_> {
             self.findings.push(Finding::error(Code::NotADocument, node.place, message).help(help));
             return;
         };
+        if self.divided(node, entries) {
+            return;
+        }
+        self.spec_shape = None;
+        self.errors_before = self.findings.count(Severity::Error);
         let find =
             |name: &str| entries.iter().find(|(key, _)| matches!(&key.value, Value::Scalar(key) if key.text == name));
         let at = entries.first().map_or(node.place, |(key, _)| key.place);
@@ -87,20 +100,16 @@ impl Decoder<'_> {
         };
         let entry = Entry::of(&KIND, kind_key.place, kind);
         let Some(text) = self.text(entry) else { return };
-        let Some(found) = self.kind(entry, KINDS.iter().find(|kind| kind.name == text), text) else { return };
-        let spec = find("spec");
-        let lost = spec_fields(entries.iter().map(|(key, _)| key.as_ref()));
-        let has_spec = spec
-            .is_some_and(|(_, spec)| !matches!(&spec.value, Value::Scalar(scalar) if scalar.kind == yaml::Kind::Null));
-        if !has_spec && !lost.is_empty() {
-            let (place, message) = match spec {
-                Some((key, _)) => (key.place, "`spec` is empty: its fields are not indented"),
-                None => (kind_key.place, "the document has no `spec`"),
-            };
-            let help = format!("write {} indented below `spec:`", listed(lost, "and"));
-            self.findings.push(Finding::error(Code::MissingField, place, message).help(help));
+        if find("apiVersion").is_some() && !KINDS.iter().any(|kind| kind.name == text) {
+            self.kubernetes_object(entry, text);
             return;
         }
+        let Some(found) = self.kind(entry, KINDS.iter().find(|kind| kind.name == text), text) else { return };
+        let spec = find(SPEC).map(|(key, value)| (key.as_ref(), value.as_ref()));
+        if self.spec_is_lost(spec, entries.iter().map(|(key, _)| key.as_ref()), kind_key.place) {
+            return;
+        }
+        self.spec_shape = found.reads.shape();
         let whole = Entry {
             name: "document",
             is_item: false,
@@ -120,8 +129,80 @@ impl Decoder<'_> {
         self.spec(found.reads, spec);
     }
 
+    /// Reports a document of Kubernetes, which has an `apiVersion` beside its `kind`.
+    fn kubernetes_object(&mut self, kind: Entry<'_>, text: &str) {
+        let message = format!("unknown kind {}", kind.quoted(text));
+        let help = if text == "ConfigMap" {
+            "this is a Kubernetes ConfigMap: the module is a text in its `data`; check that text by itself"
+        } else {
+            "this is a Kubernetes object and no part of a module"
+        };
+        self.findings.push(Finding::error(Code::UnknownKind, kind.node.place, message).help(help.to_owned()));
+    }
+
+    /// Reports fields of a `spec` that are beside it, because their indentation was lost.
+    fn spec_is_lost<'n>(
+        &mut self,
+        spec: Option<(&Node<'n>, &Node<'n>)>,
+        keys: impl Iterator<Item = &'n Node<'n>>,
+        kind: Place,
+    ) -> bool {
+        let lost = spec_fields(keys);
+        let is_empty = |spec: &Node<'_>| matches!(&spec.value, Value::Scalar(text) if text.kind == yaml::Kind::Null);
+        if lost.is_empty() || spec.is_some_and(|(_, spec)| !is_empty(spec)) {
+            return false;
+        }
+        let (place, message) = match spec {
+            Some((key, _)) => (key.place, "`spec` is empty: its fields are not indented"),
+            None => (kind, "the document has no `spec`"),
+        };
+        let help = format!("write {} indented below `spec:`", listed(lost, "and"));
+        self.findings.push(Finding::error(Code::MissingField, place, message).help(help));
+        true
+    }
+
+    /// Whether the document has several kinds, because a `---` is missing. Then it was read as the documents that it would
+    /// be with that mark.
+    fn divided<'n>(&mut self, node: &Node<'n>, entries: &[(Rc<Node<'n>>, Rc<Node<'n>>)]) -> bool {
+        let name = |key: &Node<'n>| match &key.value {
+            Value::Scalar(scalar) => [KIND.name, SPEC].into_iter().find(|name| scalar.text == *name),
+            Value::Sequence(_) | Value::Mapping(_) => None,
+        };
+        if entries.iter().filter(|(key, _)| name(key) == Some(KIND.name)).count() < 2 {
+            return false;
+        }
+        let mut parts: Vec<Vec<(Rc<Node<'n>>, Rc<Node<'n>>)>> = vec![Vec::new()];
+        for (key, value) in entries {
+            let part = parts.last().map_or(&[][..], Vec::as_slice);
+            if let Some(again) = name(key)
+                && let Some((first, _)) = part.iter().find(|(key, _)| name(key) == Some(again))
+            {
+                let message = format!("a document has the field `{again}` twice");
+                let finding = Finding::error(Code::DuplicateField, key.place, message).label(first.place, "first here");
+                let help = "begin another document with `---` on the line before this one";
+                self.findings.push(finding.help(help.to_owned()));
+                parts.push(Vec::new());
+            }
+            if let Some(part) = parts.last_mut() {
+                part.push((Rc::clone(key), Rc::clone(value)));
+            }
+        }
+        for part in parts {
+            if self.gives_up() {
+                break;
+            }
+            let has_spec = part.iter().any(|(key, _)| name(key) == Some(SPEC));
+            let mut part = node.with_value(Value::Mapping(part));
+            // One without a `spec` was hardly meant to be a document, so that nothing is missing in it.
+            part.is_complete &= has_spec;
+            self.document(&part);
+        }
+        true
+    }
+
     /// Reads the `spec` of a document of some kind.
     pub(super) fn spec(&mut self, reads: Reads, spec: Entry<'_>) {
+        self.spec_shape = reads.shape();
         match reads {
             Reads::Ingress(_) => self.ingress(spec),
             Reads::Egress(_) => self.egress(spec),
@@ -130,41 +211,69 @@ impl Decoder<'_> {
         }
     }
 
-    /// The kind that was found for a text; reports one that is unknown or not served.
+    /// The kind that was found for a text; reports one that is unknown or not supported.
     pub(super) fn kind(&mut self, entry: Entry<'_>, found: Option<&'static Kind>, text: &str) -> Option<&'static Kind> {
         let place = entry.node.place;
         match found {
-            Some(Kind { reads: Reads::Elsewhere, .. }) => {
-                let message = format!("the kind {} is not supported", entry.quoted(text));
-                self.across.has_skipped = true;
-                let finding = if self.options.ignore_unsupported {
-                    Finding::warning(Code::KindNotServed, place, format!("{message}: the document is skipped"))
-                } else {
-                    let help = "only Kinesis is supported: remove the document, or skip documents of other transports";
-                    Finding::error(Code::KindNotServed, place, message).help(help.to_owned())
-                };
-                self.findings.push(finding);
-                None
+            Some(Kind { reads: Reads::Elsewhere, .. }) => self.unsupported_kind(entry, text),
+            Some(kind @ Kind { reads: Reads::Ingress(_) | Reads::Egress(_) | Reads::Endpoint(_), .. }) => {
+                return Some(kind);
             }
-            Some(kind @ Kind { reads: Reads::Ingress(_) | Reads::Egress(_) | Reads::Endpoint(_), .. }) => Some(kind),
-            None if self.findings.is_full() => {
+            // A document that is skipped is a warning, not one more error.
+            None if self.findings.is_full() && !(self.options.ignore_unsupported && is_third_party(text)) => {
                 self.findings.push(Finding::error(Code::UnknownKind, place, ""));
-                None
             }
             None => {
-                let message = format!("unknown kind {}", entry.quoted(text));
                 let written = entry.written().unwrap_or(text);
-                let help = match suggest::nearest(written, KINDS.iter().map(|kind| kind.name)) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None => format!("the kinds are {}", listed(served_kinds(), "and")),
-                };
-                self.findings.push(Finding::error(Code::UnknownKind, place, message).help(help));
-                None
+                match suggest::nearest(written, KINDS.iter().map(|kind| kind.name)) {
+                    None if is_third_party(text) => self.unsupported_kind(entry, text),
+                    nearest => {
+                        let message = format!("unknown kind {}", entry.quoted(text));
+                        let help = match nearest {
+                            Some(name) => format!("did you mean `{name}`?"),
+                            None if text.contains("${") => format!(
+                                "variables are replaced only in values of `spec`: write the kind itself, one of {}",
+                                listed(served_kinds(), "or")
+                            ),
+                            None => format!("the kinds are {}", listed(served_kinds(), "and")),
+                        };
+                        let help = with_lookalike(help, written);
+                        self.findings.push(Finding::error(Code::UnknownKind, place, message).help(help));
+                    }
+                }
             }
         }
+        None
     }
 
-    fn missing_kind<'n>(&mut self, keys: impl Iterator<Item = &'n Node<'n>>, at: Place) {
+    /// Reports a kind that other runtimes read. With the option, its document is skipped.
+    fn unsupported_kind(&mut self, entry: Entry<'_>, text: &str) {
+        let place = entry.node.place;
+        let message = format!("the kind {} is not supported", entry.quoted(text));
+        self.across.has_skipped = true;
+        let finding = if self.options.ignore_unsupported {
+            Finding::warning(Code::KindNotServed, place, format!("{message}: the document is skipped"))
+        } else {
+            let help = format!(
+                "remove the document, or skip documents of other transports; the kinds are {}",
+                listed(served_kinds(), "and")
+            );
+            Finding::error(Code::KindNotServed, place, message).help(help)
+        };
+        self.findings.push(finding);
+    }
+
+    fn missing_kind<'n>(&mut self, keys: impl Iterator<Item = &'n Node<'n>> + Clone, at: Place) {
+        let misspelt = keys.clone().find_map(|key| match &key.value {
+            Value::Scalar(name) => suggest::nearest(&name.text, [KIND.name]).map(|_| (key.place, &name.text)),
+            Value::Sequence(_) | Value::Mapping(_) => None,
+        });
+        if let Some((place, name)) = misspelt {
+            let message = format!("the document has no `kind`, but `{}`", shown(name));
+            let help = with_lookalike("did you mean `kind`?".to_owned(), name);
+            self.findings.push(Finding::error(Code::MissingKind, place, message).help(help));
+            return;
+        }
         let fields = spec_fields(keys);
         let help = if fields.is_empty() {
             format!("the kinds are {}", listed(served_kinds(), "and"))
@@ -178,6 +287,14 @@ impl Decoder<'_> {
         let finding = Finding::error(Code::MissingKind, at, "the document has no `kind`");
         self.findings.push(finding.help(help));
     }
+}
+
+/// Whether the name of an unknown kind is that of somebody else's: `<namespace>/<name>`, of a namespace that is not about
+/// Kinesis or endpoints. Kinds of those are misspelt, and skipping their documents would lose records.
+fn is_third_party(kind: &str) -> bool {
+    let Ok(name) = kind.parse::<TypeName>() else { return false };
+    let namespace = name.namespace().to_ascii_lowercase();
+    !kind.contains("${") && !["kinesis", "statefun.endpoints"].iter().any(|own| namespace.contains(own))
 }
 
 /// Those of the names that are fields of a `spec` of some kind, each once.

@@ -60,7 +60,8 @@ pub(super) static EGRESS: Shape = Shape::new(
             "The stream of records that name none themselves: its short name, not its ARN. Without it, as in files of \
              Apache StateFun, each record has to name its stream.",
         )
-        .expected(),
+        .expected()
+        .mistaken_for(&["streams", "topic"]),
         Field::new(
             "allowedStreams",
             Takes::List(&Takes::Text(Text::StreamRef)),
@@ -73,7 +74,10 @@ pub(super) static EGRESS: Shape = Shape::new(
             "maxOutstandingRecords",
             Takes::Integer { min: 1, max: u32::MAX },
             "maxOutstandingRecords: 1000",
-            "Maximum number of records that wait for the service. When it is reached, functions are slowed down.",
+            "Maximum number of records of one stream that are queued to be written or are being written. Further records \
+             that functions send wait in memory: functions are called until 100 000 records, or 64 MiB, of all egresses are \
+             not stored, and what they send in their last calls comes on top. All shards of the stream share the maximum. \
+             About 150 per shard are enough to write shards at their limits.",
         )
         .in_units("records")
         .default("1000")
@@ -94,13 +98,15 @@ pub(super) static EGRESS: Shape = Shape::new(
 
 impl Decoder<'_> {
     pub(super) fn egress(&mut self, spec: Entry<'_>) {
+        // With an error outside of the `spec`, a field may be out of its place and not missing.
+        let is_doubtful = self.document_has_errors();
         let Some(object) = self.object_of(spec, &EGRESS) else { return };
         let id = self.id(&object, "egresses");
         let (settings, settings_are_right) = self.settings(object.get(properties::EGRESS_FIELD.name));
         let region = self.region(object.get("awsRegion"), &settings);
         let credentials = self.credentials(object.get("awsCredentials"), region.as_ref(), &settings);
         let stream_name: Option<Option<Placed<StreamName>>> = self.optional(object.get("streamName"), Self::value);
-        if object.is_missing("streamName") {
+        if object.is_missing("streamName") && !is_doubtful {
             let message = "the egress has no `streamName`, as in Apache StateFun: each record has to name its stream";
             let help = "for records that name none, write for example\nstreamName: notifications-stream";
             let finding = Finding::note(Code::OtherDialect, object.at(), message);

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::{
     Decoder, Entry, Object, Placed, STATEFUN,
     handling::FAILURES_FIELD,
+    lookalike::lookalike,
     shown,
     table::{Field, Presence, Shape, TYPE, Tagged, Takes, Text, Variant},
 };
@@ -36,6 +37,18 @@ const BATCH: Field = Field::new(
 .default("1000")
 .source("StateFun's default");
 
+const REQUEST_BYTES: Field = Field::new(
+    "maxRequestBytes",
+    Takes::Integer { min: 1, max: u32::MAX },
+    "maxRequestBytes: 1048576",
+    "Maximum size of a request: its messages, and the states up to half of it. A message that is larger goes alone. Set \
+     it to the limit of the function's server, or of a proxy before it. Requests that the server rejects with 413 become \
+     smaller by themselves.",
+)
+.in_units("bytes")
+.default("1048576")
+.source("the default limit of aiohttp and nginx");
+
 const fn time(name: &'static str, example: &'static str, doc: &'static str) -> Field {
     Field::new(name, Takes::Duration { may_be_zero: true }, example, doc)
 }
@@ -59,6 +72,7 @@ pub(super) static V2: Shape = Shape::new(
         FUNCTIONS,
         URL,
         BATCH,
+        REQUEST_BYTES,
         Field::new("transport", Takes::Tagged(&TRANSPORT), TRANSPORT.example, "How requests are made."),
         FAILURES_FIELD,
     ],
@@ -68,8 +82,12 @@ pub(super) static V2: Shape = Shape::new(
 pub(super) static V1: Shape = Shape::new(
     "an endpoint",
     "The older form of an endpoint, with `timeouts` in the place of `transport`.",
-    &[FUNCTIONS, URL, BATCH, TIMEOUTS_FIELD, FAILURES_FIELD],
-);
+    &[FUNCTIONS, URL, BATCH, REQUEST_BYTES, TIMEOUTS_FIELD, FAILURES_FIELD],
+)
+.with_hints(&[(
+    "transport",
+    "`transport` needs the kind `io.statefun.endpoints.v2/http`; an endpoint of this kind has `timeouts`",
+)]);
 
 const ASYNC: &str = "io.statefun.transports.v1/async";
 
@@ -178,6 +196,7 @@ impl Decoder<'_> {
         self.serves(functions.as_ref());
         let url = object.get(URL.name).and_then(|entry| self.url(entry));
         let batch = self.optional(object.get(BATCH.name), Self::integer);
+        let request_bytes = self.optional(object.get(REQUEST_BYTES.name), Self::integer);
         let transport = if object.has(TIMEOUTS_FIELD.name) {
             let mut transport = TransportSpec::default();
             self.timeouts(object.get(TIMEOUTS_FIELD.name), &mut transport).then_some(transport)
@@ -188,6 +207,7 @@ impl Decoder<'_> {
         let endpoint = (|| {
             let mut endpoint = EndpointSpec::new(functions?.value, url?);
             endpoint.max_num_batch_requests = batch?.unwrap_or(EndpointSpec::DEFAULT_MAX_NUM_BATCH_REQUESTS);
+            endpoint.max_request_bytes = request_bytes?.unwrap_or(EndpointSpec::DEFAULT_MAX_REQUEST_BYTES);
             endpoint.transport = transport?;
             endpoint.failures = failures?.unwrap_or_default();
             Some(endpoint)
@@ -209,7 +229,8 @@ impl Decoder<'_> {
                 error @ (InvalidUrlTemplate::Scheme
                 | InvalidUrlTemplate::Host
                 | InvalidUrlTemplate::Blank
-                | InvalidUrlTemplate::Placeholder),
+                | InvalidUrlTemplate::Placeholder
+                | InvalidUrlTemplate::Server(_)),
             ) => {
                 self.not_an_endpoint(entry, Code::InvalidEndpoint, text, "an address of functions", &error);
                 return None;
@@ -230,7 +251,15 @@ impl Decoder<'_> {
 
     fn not_an_endpoint(&mut self, entry: Entry<'_>, code: Code, text: &str, what: &str, error: &dyn std::fmt::Display) {
         let message = format!("{} does not name {what}: {error}", entry.quoted(text));
-        self.findings.push(Finding::error(code, entry.place(), message));
+        let written = entry.written().unwrap_or(text);
+        let help = if written.contains("://$") {
+            Some("a variable of the environment is written `${NAME}`".to_owned())
+        } else if code == Code::InvalidEndpoint && !written.is_ascii() {
+            Some("write an international name in its ASCII form, which begins with `xn--`".to_owned())
+        } else {
+            lookalike(written)
+        };
+        self.findings.push(Finding::error(code, entry.place(), message).help(help));
     }
 
     fn transport(&mut self, entry: Option<Entry<'_>>) -> Option<TransportSpec> {

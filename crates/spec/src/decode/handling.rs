@@ -115,8 +115,8 @@ const FAILURES: Tagged = Tagged {
         Variant::new(
             "keep-trying",
             "`failureHandling` of type `keep-trying`",
-            "The messages of the address wait and are retried with growing delays. Messages of other addresses are \
-             not affected.",
+            "The message that fails, and those behind it at the same address, wait and are retried with growing delays. \
+             Messages of other addresses are not affected.",
             &[TYPE],
         ),
         Variant::new(
@@ -128,8 +128,8 @@ const FAILURES: Tagged = Tagged {
         Variant::new(
             "dead-letter",
             "`failureHandling` of type `dead-letter`",
-            "The messages are put into a stream, logged and counted. A short name is one of the region and account that \
-             the AWS default chain finds.",
+            "The messages are put into a stream, logged and counted. The region and the credentials are those of the egress \
+             that writes to this stream, or else of the module's first ingress.",
             &[TYPE, DEAD_LETTERS, LOG_LEVEL, MAX_ATTEMPTS, TIMEOUT],
         ),
         Variant::new(
@@ -145,8 +145,9 @@ pub(super) const FAILURES_FIELD: Field = Field::new(
     "failureHandling",
     Takes::Tagged(&FAILURES),
     FAILURES.example,
-    "What happens to messages for which no request succeeds. An attempt is one call, with all its retries within \
-     `call`. Without `maxAttempts` and `timeout` there is one attempt.",
+    "What happens to messages for which no request succeeds. A request of several messages that fails is sent in parts, \
+     until the message that fails is alone; then its attempts are counted. Without `maxAttempts` and `timeout`, the \
+     attempts end after `call`.",
 )
 .default("{type: keep-trying}");
 

@@ -10,10 +10,10 @@ use super::{
     properties,
     region::{REGION_FIELD, Region},
     startup::STARTUP,
-    table::{Field, Presence, Shape, Takes, Text},
+    table::{Field, Presence, Shape, Takes, Text, Word},
 };
 use crate::{
-    Code, IngressSpec, StartupPosition, StreamRoute,
+    Code, IngressSpec, OutOfRangeRecords, StartupPosition, StreamRoute,
     findings::{Finding, Place},
 };
 
@@ -44,7 +44,8 @@ pub(super) static INGRESS: Shape = Shape::new(
             STREAMS_EXAMPLE,
             "The streams, each with the type of its records and the functions that get them.",
         )
-        .required(),
+        .required()
+        .mistaken_for(&["topics"]),
         Field::new(
             "streamArn",
             Takes::Text(Text::StreamArn),
@@ -54,9 +55,29 @@ pub(super) static INGRESS: Shape = Shape::new(
         .of(KZMLABS, "streamArn in the entry of streams"),
         CONSUMER_FIELD,
         Field { presence: Presence::Default("{type: fail}"), ..INVALID_RECORDS_FIELD },
+        Field::new(
+            "outOfRangeRecords",
+            Takes::Word(OUT_OF_RANGE),
+            "outOfRangeRecords: keep",
+            "What happens to user records of an aggregate that is in another shard than the one that their keys belong \
+             to. The Kinesis Producer Library causes them only when a shard is split, and sends them again.",
+        )
+        .default("skip")
+        .source("the Kinesis Client Library"),
         properties::INGRESS_FIELD,
     ],
 );
+
+const OUT_OF_RANGE: &[Word] = &[
+    Word {
+        name: "skip",
+        doc: "They are counted and left out, with a warning. This is right for the Kinesis Producer Library.",
+    },
+    Word {
+        name: "keep",
+        doc: "They are read where they are. This is right for writers that put keys of several shards into one aggregate.",
+    },
+];
 
 const STREAM: Shape = Shape::new(
     "a stream",
@@ -82,7 +103,8 @@ const STREAM: Shape = Shape::new(
             "valueType: example/Order",
             "The type name that every message carries. Any name does; nothing checks it against the bytes.",
         )
-        .required(),
+        .required()
+        .mistaken_for(&["typeUrl"]),
         Field::new(
             "targets",
             Takes::List(&Takes::Text(Text::TypeName)),
@@ -118,6 +140,7 @@ impl Decoder<'_> {
         let streams = self.streams(&object, region.as_ref());
         let consumer = self.consumer(object.get("consumer"), &settings);
         let invalid_records = self.optional(object.get("invalidRecordHandling"), Self::invalid_records);
+        let out_of_range_records = self.optional(object.get("outOfRangeRecords"), Self::out_of_range_records);
         let client = self.client(&settings);
         if let (Some(id), Some(StartupPosition::Latest), Some(false)) = (&id, startup, self.options.stored_positions) {
             self.check_latest(&object, id);
@@ -132,11 +155,20 @@ impl Decoder<'_> {
                 streams: streams?,
                 consumer: consumer?,
                 invalid_records: invalid_records?.unwrap_or_default(),
+                out_of_range_records: out_of_range_records?.unwrap_or_default(),
                 client: client?,
                 client_properties: settings.rest,
             })
         })();
         self.module.ingresses.extend(ingress);
+    }
+
+    fn out_of_range_records(&mut self, entry: Entry<'_>) -> Option<OutOfRangeRecords> {
+        Some(match self.word(entry)? {
+            "skip" => OutOfRangeRecords::Skip,
+            "keep" => OutOfRangeRecords::Keep,
+            name => unreachable!("the table has the word `{name}` that is not read"),
+        })
     }
 
     /// The `id` of an ingress or egress.

@@ -11,6 +11,7 @@ mod endpoint;
 mod handling;
 mod ingress;
 mod legacy;
+mod lookalike;
 mod object;
 mod properties;
 mod region;
@@ -19,6 +20,7 @@ mod startup;
 mod suggest;
 pub(crate) mod table;
 mod tagged;
+mod unknown;
 mod variable;
 
 use std::ops::Range;
@@ -27,9 +29,10 @@ use across::Across;
 pub(crate) use document::KINDS;
 pub(crate) use legacy::FILE as LEGACY;
 use object::{Entry, Object};
+use table::Shape;
 
 use crate::{
-    MODULE_MAX_BYTES, Module, Options, SourceFile,
+    MODULE_MAX_BYTES, Module, Options, Severity, SourceFile,
     findings::{Findings, Place},
     yaml::user_of,
 };
@@ -49,6 +52,10 @@ pub(crate) struct Decoder<'d> {
     /// How many bytes values with variables may still have, all together; nothing once they had too many.
     variable_bytes_left: Option<usize>,
     findings: &'d mut Findings,
+    /// What the `spec` of the document has in it that is being read.
+    spec_shape: Option<&'static Shape>,
+    /// How many errors there were before this document.
+    errors_before: usize,
     module: Module,
     across: Across,
 }
@@ -66,6 +73,8 @@ impl<'d> Decoder<'d> {
             secret_spans,
             variable_bytes_left: Some(MODULE_MAX_BYTES),
             findings,
+            spec_shape: None,
+            errors_before: 0,
             module: Module::default(),
             across: Across::default(),
         }
@@ -74,6 +83,11 @@ impl<'d> Decoder<'d> {
     /// Whether so much is wrong that the rest is not worth reading; it then is not read.
     pub(crate) fn gives_up(&mut self) -> bool {
         self.findings.gives_up()
+    }
+
+    /// Whether the document that is being read has an error. What seems to be missing in it may be what is wrong.
+    fn document_has_errors(&self) -> bool {
+        self.findings.count(Severity::Error) > self.errors_before
     }
 
     /// The module, after the checks that need all of it. It is whole only if there were no errors.

@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 
 use super::{
-    Decoder, Placed, listed, shown, suggest,
+    Decoder, Placed, shown,
     table::{Field, Presence, Shape, Takes, Variant},
 };
 use crate::{
-    Code, Severity,
+    Code,
     findings::{Finding, Place},
     yaml::{Node, Value},
 };
@@ -179,7 +179,8 @@ impl Decoder<'_> {
                 }
                 None => {
                     if unknown.insert(text) {
-                        object.suggested.extend(self.unknown_field(what, shape, variants, text, key.place));
+                        let meant = self.unknown_field(entry, what, shape, variants, (text, key.place));
+                        object.suggested.extend(meant);
                     }
                 }
             }
@@ -226,49 +227,6 @@ impl Decoder<'_> {
     pub(super) fn other_dialect(&mut self, place: Place, name: &str, dialect: &str, here: &str) {
         let message = format!("`{name}` is {dialect}'s name for `{here}`");
         self.findings.push(Finding::note(Code::OtherDialect, place, message));
-    }
-
-    /// Reports a field that is in no row, and returns the one that it was probably meant to be.
-    fn unknown_field(
-        &mut self,
-        what: &'static str,
-        shape: &'static Shape,
-        variants: &'static [Variant],
-        text: &str,
-        place: Place,
-    ) -> Option<&'static str> {
-        let severity = if self.options.lenient { Severity::Warning } else { Severity::Error };
-        if !self.findings.keeps(severity) {
-            // It is only counted, and its text is not shown.
-            let finding = if self.options.lenient { Finding::warning } else { Finding::error };
-            self.findings.push(finding(Code::UnknownField, place, String::new()));
-            return None;
-        }
-        let names = || shape.fields.iter().map(|field| field.name);
-        let owner = variants.iter().find(|variant| variant.shape.fields.iter().any(|field| field.name == text));
-        // A misspelt name of another dialect means the same field.
-        let by_alias = || {
-            let aliases =
-                || shape.fields.iter().flat_map(|field| field.aliases.iter().map(move |alias| (alias, field)));
-            let nearest = suggest::nearest(text, aliases().map(|(alias, _)| alias.name))?;
-            aliases().find(|(alias, _)| alias.name == nearest).map(|(_, field)| field.name)
-        };
-        let nearest = if owner.is_some() { None } else { suggest::nearest(text, names()).or_else(by_alias) };
-        let help = match (nearest, owner) {
-            (Some(name), _) => format!("did you mean `{name}`?"),
-            (None, Some(owner)) => format!("`{text}` belongs to type `{}`", owner.name),
-            (None, None) if text == "<<" => "merge keys are not supported: write the fields out".to_owned(),
-            (None, None) => format!("the fields of {what} are {}", listed(names(), "and")),
-        };
-        let message = format!("{what} has no field `{}`", shown(text));
-        let finding = if self.options.lenient {
-            Finding::warning(Code::UnknownField, place, message)
-        } else {
-            Finding::error(Code::UnknownField, place, message)
-        };
-        self.findings.push(finding.help(help));
-        // With a mere warning the absence of the right name must be an error of its own.
-        nearest.filter(|_| !self.options.lenient)
     }
 
     /// The entries of a list that needs at least one.

@@ -1,7 +1,9 @@
+use statefun_kinesis_module::check_authority;
 use statefun_kinesis_types::AwsRegion;
 
 use super::{
     Decoder, Entry, Object, Placed,
+    lookalike::with_lookalike,
     properties::Settings,
     suggest,
     table::{Field, Setting, TYPE, Tagged, Takes, Text, Variant},
@@ -78,6 +80,7 @@ const REGIONS: &[&str] = &[
     "cn-northwest-1",
     "eu-central-1",
     "eu-central-2",
+    "eu-isoe-west-1",
     "eu-north-1",
     "eu-south-1",
     "eu-south-2",
@@ -94,6 +97,12 @@ const REGIONS: &[&str] = &[
     "us-east-2",
     "us-gov-east-1",
     "us-gov-west-1",
+    "us-iso-east-1",
+    "us-iso-west-1",
+    "us-isob-east-1",
+    "us-isob-west-1",
+    "us-isof-east-1",
+    "us-isof-south-1",
     "us-west-1",
     "us-west-2",
 ];
@@ -212,10 +221,12 @@ impl Decoder<'_> {
             return Some(entry.placed(id.to_owned()));
         }
         let message = format!("{} is not the id of a region: it has small letters, digits and `-`", entry.quoted(id));
-        let help = match suggest::nearest(entry.written().unwrap_or(id), REGIONS.iter().copied()) {
+        let written = entry.written().unwrap_or(id);
+        let help = match suggest::nearest(written, REGIONS.iter().copied()) {
             Some(region) => format!("did you mean `{region}`?"),
             None => "for example `us-east-1`".to_owned(),
         };
+        let help = with_lookalike(help, written);
         self.findings.push(Finding::error(Code::InvalidRegion, entry.place(), message).help(help));
         None
     }
@@ -274,23 +285,8 @@ fn check_uri(text: &str) -> Result<(), UriProblem> {
     if authority.contains('@') {
         return Err(UriProblem::User);
     }
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => {
-            let address: Result<std::net::Ipv6Addr, _> = address.parse();
-            address.map_err(|_| UriProblem::Rest)?;
-            ("[]", port)
-        }
-        None => match authority.find(':') {
-            Some(colon) => authority.split_at(colon),
-            None => (authority, ""),
-        },
-    };
-    let is_port =
-        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0));
-    let is_host = host == "[]"
-        || !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
     let is_plain = rest.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    if is_port && is_host && is_plain { Ok(()) } else { Err(UriProblem::Rest) }
+    if is_plain && check_authority(authority).is_ok() { Ok(()) } else { Err(UriProblem::Rest) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@ use std::{num::NonZeroU32, time::Duration};
 use statefun_kinesis_types::{LogLevel, Secret, StreamArn, StreamName};
 
 use super::{
-    Decoder, Entry, Placed, shown, suggest,
+    Decoder, Entry, Placed,
+    lookalike::{lookalike, with_lookalike},
+    shown, suggest,
     table::{OfText, Takes, Text, Word},
 };
 use crate::{
@@ -75,6 +77,14 @@ impl Decoder<'_> {
             self.findings.push(Finding::error(Code::WrongType, entry.place(), message));
             return None;
         }
+        // A password may begin with any character.
+        if !is_secret && text.starts_with(['“', '”', '„', '‘', '’', '‚', '«', '»', '‹', '›']) {
+            let message =
+                format!("{} is in quotes that YAML does not know, so that they are part of it", entry.words());
+            let help = "put it in straight quotes, \"…\", or in none".to_owned();
+            self.findings.push(Finding::error(Code::TypographicQuotes, entry.place(), message).help(help));
+            return None;
+        }
         Some(text)
     }
 
@@ -106,7 +116,8 @@ impl Decoder<'_> {
             Err(error) => {
                 let (what, expected) = (error.what(), error.expected());
                 let message = format!("{} is not a valid {what}: expected {expected}", entry.quoted(text));
-                let help = help(entry, T::TEXT, entry.written().unwrap_or(text));
+                let written = entry.written().unwrap_or(text);
+                let help = help(entry, T::TEXT, written).or_else(|| lookalike(written));
                 self.findings.push(Finding::error(T::TEXT.code(), entry.place(), message).help(help));
                 None
             }
@@ -142,10 +153,12 @@ impl Decoder<'_> {
         }
         let message = format!("{} cannot be {}", entry.words(), entry.quoted(text));
         let names = || words.iter().map(|word| word.name);
-        let help = match suggest::nearest(entry.written().unwrap_or(text), names()) {
+        let written = entry.written().unwrap_or(text);
+        let help = match suggest::nearest(written, names()) {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("it is {}", super::listed(names(), "or")),
         };
+        let help = with_lookalike(help, written);
         self.findings.push(Finding::error(Code::UnknownWord, entry.place(), message).help(help));
         None
     }

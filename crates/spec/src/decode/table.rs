@@ -51,15 +51,21 @@ pub(crate) struct Shape {
     pub(crate) fields: &'static [Field],
     /// Fields of which at least one has to be there.
     pub(crate) one_of: &'static [&'static str],
+    /// Names that people look for here and that are elsewhere, each with what to do.
+    pub(crate) hints: &'static [(&'static str, &'static str)],
 }
 
 impl Shape {
     pub(super) const fn new(what: &'static str, doc: &'static str, fields: &'static [Field]) -> Self {
-        Self { what, doc, fields, one_of: &[] }
+        Self { what, doc, fields, one_of: &[], hints: &[] }
     }
 
     pub(super) const fn with_one_of(self, one_of: &'static [&'static str]) -> Self {
         Self { one_of, ..self }
+    }
+
+    pub(super) const fn with_hints(self, hints: &'static [(&'static str, &'static str)]) -> Self {
+        Self { hints, ..self }
     }
 }
 
@@ -90,6 +96,8 @@ pub(crate) struct Field {
     pub(crate) about: Option<&'static str>,
     /// Other names for the same field.
     pub(crate) aliases: &'static [Alias],
+    /// Names that people write in its place, which are errors. Spelling alone does not lead from them to the field.
+    pub(crate) mistaken: &'static [&'static str],
     /// Set when the field itself belongs to another dialect, and says where its value belongs here.
     pub(crate) dialect: Option<Alias>,
 }
@@ -106,6 +114,7 @@ impl Field {
             example,
             about: None,
             aliases: &[],
+            mistaken: &[],
             dialect: None,
         }
     }
@@ -138,6 +147,10 @@ impl Field {
 
     pub(super) const fn or(self, aliases: &'static [Alias]) -> Self {
         Self { aliases, ..self }
+    }
+
+    pub(super) const fn mistaken_for(self, mistaken: &'static [&'static str]) -> Self {
+        Self { mistaken, ..self }
     }
 
     pub(super) const fn of(self, dialect: &'static str, here: &'static str) -> Self {

@@ -1,5 +1,7 @@
 use super::{
-    Decoder, Entry, Object, listed, shown, suggest,
+    Decoder, Entry, Object, listed,
+    lookalike::with_lookalike,
+    shown, suggest,
     table::{TYPE, Tagged, Takes, Variant},
 };
 use crate::{Code, findings::Finding, yaml::Value};
@@ -43,10 +45,12 @@ impl Decoder<'_> {
                 Some(written) => format!("{} has no type like the value of `{}`", tagged.what, shown(written)),
                 None => format!("{} has no type `{}`", tagged.what, shown(name)),
             };
-            let help = match suggest::nearest(value.written().unwrap_or(name), own_names()) {
+            let written = value.written().unwrap_or(name);
+            let help = match suggest::nearest(written, own_names()) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => format!("the types are {}", listed(own_names(), "and")),
             };
+            let help = with_lookalike(help, written);
             self.findings.push(Finding::error(Code::UnknownType, value.node.place, message).help(help));
             return None;
         };

@@ -30,6 +30,14 @@ impl Json {
         Self::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
+    /// An object with a title in front of its fields.
+    pub(super) fn titled(mut self, title: String) -> Self {
+        if let Self::Object(fields) = &mut self {
+            fields.insert(0, ("title".to_owned(), Self::text(title)));
+        }
+        self
+    }
+
     /// Adds a field to an object.
     pub(super) fn set(&mut self, name: &str, value: Self) {
         if let Self::Object(fields) = self {

@@ -4,6 +4,15 @@ use crate::decode::{
     table::{Alias, Effect, Field, Kind, Presence, Property, Reads, Shape, Tagged, Takes, Text, Variant, Word},
 };
 
+/// The name of the schema, which identifies it wherever it is copied to. It is not an address.
+const ID: &str = "urn:statefun-kinesis:module";
+
+/// The definition of documents of version 3.0.
+const LEGACY_DEFINITION: &str = "legacy";
+
+/// How the names of definitions of client properties begin.
+const PROPERTIES_DEFINITION: &str = "properties";
+
 /// A regular expression for a text with a variable, whose value is not known here.
 const VARIABLE: &str = r"\$\{";
 
@@ -31,7 +40,7 @@ pub fn json_schema() -> String {
         ));
     }
     let legacy = definitions.shape(&LEGACY, &Place { is_legacy: true, ..Place::default() });
-    definitions.0.push(("legacy".to_owned(), legacy));
+    definitions.0.push((LEGACY_DEFINITION.to_owned(), legacy));
 
     let any_kind = Json::List(served().map(|(kind, _)| named_kind(kind)).collect());
     let kind = Json::object([
@@ -47,6 +56,7 @@ pub fn json_schema() -> String {
     let is_legacy = Json::object([("anyOf", Json::List(vec![requires("version"), requires("module")]))]);
     let mut schema = Json::object([
         ("$schema", Json::text("https://json-schema.org/draft/2020-12/schema")),
+        ("$id", Json::text(ID)),
         ("title", Json::text("A document of a module file of Stateful Functions on Kinesis")),
         (
             "description",
@@ -71,11 +81,29 @@ pub fn json_schema() -> String {
         ("then", document),
     ]);
     let no_kind = Json::object([("required", Json::texts(["kind"]))]);
-    let mut other = if_then(is_legacy, reference_to("legacy"));
+    let mut other = if_then(is_legacy, reference_to(LEGACY_DEFINITION));
     other.set("else", no_kind);
     schema.set("else", other);
-    schema.set("$defs", Json::Object(definitions.0));
+    let definitions = definitions.0.into_iter().map(|(name, definition)| {
+        let title = title(&name);
+        (name, definition.titled(title))
+    });
+    schema.set("$defs", Json::Object(definitions.collect()));
     schema.to_string() + "\n"
+}
+
+/// What editors call a definition.
+fn title(definition: &str) -> String {
+    if KINDS.iter().any(|kind| kind.name == definition) {
+        format!("The spec of {definition}")
+    } else if definition == LEGACY_DEFINITION {
+        "A module of Stateful Functions 3.0".to_owned()
+    } else if definition.starts_with(PROPERTIES_DEFINITION) {
+        "Client properties".to_owned()
+    } else {
+        // The field that has it.
+        definition.to_owned()
+    }
 }
 
 fn named_kind(kind: &Kind) -> Json {
@@ -257,7 +285,7 @@ impl Definitions {
         let name = match self.0.iter().find(|(_, definition)| *definition == mapping) {
             Some((name, _)) => name.clone(),
             None => {
-                let name = format!("properties{}", self.0.len());
+                let name = format!("{PROPERTIES_DEFINITION}{}", self.0.len());
                 self.0.push((name.clone(), mapping));
                 name
             }

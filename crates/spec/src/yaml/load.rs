@@ -1,4 +1,4 @@
-use std::{borrow::Cow, rc::Rc};
+use std::{borrow::Cow, ops::Range, rc::Rc};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use zeroize::Zeroize;
@@ -11,6 +11,7 @@ use super::{
     node::{Kind, Node, Scalar, Value},
     offsets::Offsets,
     secrets::{NameOf, Secrets},
+    syntax::{Explanation, explain},
 };
 use crate::{
     Code, SourceFile,
@@ -40,6 +41,12 @@ pub(crate) fn load<'a>(
     secrets: &mut Secrets,
 ) -> Loaded<'a> {
     let text = source.text.as_str();
+    if let Some((why, help)) = source.not_read() {
+        let message = format!("cannot read the file: {why}");
+        let finding = Finding::error(Code::Unreadable, Place::start_of(file), message);
+        findings.push(finding.help(help.map(str::to_owned)));
+        return Loaded::BROKEN;
+    }
     if source.is_cut() || text.len() > MODULE_MAX_BYTES {
         let size = if source.is_cut() { format!("more than {MODULE_MAX_BYTES}") } else { text.len().to_string() };
         findings.push(Finding::error(
@@ -76,6 +83,7 @@ pub(crate) fn load<'a>(
         let at = match stop {
             Stop::At(at) => {
                 loader.drop_value_before(at);
+                loader.cut_off_last();
                 Some(at)
             }
             Stop::Limit => None,
@@ -303,7 +311,8 @@ impl<'a> Loader<'a, '_> {
             Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Kind::String,
             Some(tag) => {
                 self.unsupported_tag(tag, place);
-                Kind::String
+                // What the tag would make of the text is unknown, so nothing more is said about it.
+                Kind::Unknown
             }
             None if style == ScalarStyle::Plain => Kind::of_plain(text),
             None => Kind::String,
@@ -321,7 +330,8 @@ impl<'a> Loader<'a, '_> {
     fn unsupported_tag(&mut self, tag: &Tag, place: Place) {
         let shown: String = tag.to_string().chars().take(60).collect();
         let message = format!("the YAML tag `{}` is not supported", shown.escape_debug());
-        self.findings.push(Finding::error(Code::UnsupportedTag, place, message));
+        let help = "remove the tag; for a variable of the environment write `${NAME}`, or `${NAME:-default}`";
+        self.findings.push(Finding::error(Code::UnsupportedTag, place, message).help(help.to_owned()));
     }
 
     fn open(&mut self, place: Place, value: Value<'a>, anchor: usize) -> Result<(), Stop> {
@@ -474,7 +484,31 @@ impl<'a> Loader<'a, '_> {
             Some(Value::Mapping(entries)) => {
                 entries.pop_if(|(_, value)| is_doubtful(value));
             }
-            Some(Value::Scalar(_)) | None => {}
+            Some(Value::Scalar(_)) => {}
+            None => {
+                self.documents.pop_if(|document| is_doubtful(document));
+            }
+        }
+    }
+
+    /// Marks what ends right before a syntax error as cut off: with the wrong line, something is missing in one of these
+    /// collections, and what is missing only follows from the error.
+    fn cut_off_last(&mut self) {
+        let last = match self.open.last_mut().map(|open| &mut open.value) {
+            Some(Value::Sequence(items)) => items.last_mut(),
+            Some(Value::Mapping(entries)) => entries.last_mut().map(|(_, value)| value),
+            Some(Value::Scalar(_)) | None => None,
+        };
+        let mut next = last.and_then(Rc::get_mut);
+        // A node with an anchor belongs to its aliases too, and stays as it is.
+        while let Some(node) = next {
+            node.is_complete = false;
+            next = match &mut node.value {
+                Value::Sequence(items) => items.last_mut(),
+                Value::Mapping(entries) => entries.last_mut().map(|(_, value)| value),
+                Value::Scalar(_) => None,
+            }
+            .and_then(Rc::get_mut);
         }
     }
 
@@ -492,44 +526,17 @@ impl<'a> Loader<'a, '_> {
             let what = format!("more than {MAX_DEPTH} levels of lists and mappings");
             return self.limit(place(self.file, at, at), &what);
         }
-        let tab = tab_in_indentation(self.text, at);
-        let shown = match tab {
-            Some(tab) => place(self.file, tab, tab + 1),
-            None => {
-                let end =
-                    self.text[at..].chars().next().filter(|c| !c.is_whitespace()).map_or(at, |c| at + c.len_utf8());
-                place(self.file, at, end)
-            }
-        };
-        let mut finding = Finding::error(Code::Syntax, shown, format!("not YAML: {}", error.info()));
-        if tab.is_some() {
-            finding = Finding::error(Code::Syntax, shown, "not YAML: a tab in the indentation")
-                .help("indent with spaces".to_owned());
-        } else if error.info().contains("mapping values are not allowed") {
-            finding = finding.help("put a value that contains `: ` in quotes, or correct the indentation".to_owned());
-        } else if error.info().contains("unexpected character") {
-            finding = finding.help("put a value that starts with this character in quotes".to_owned());
+        let Explanation { span, message, help, label } = explain(self.text, at, error.info());
+        let place_of = |span: Range<usize>| place(self.file, span.start, span.end);
+        let mut finding = Finding::error(Code::Syntax, place_of(span), message);
+        if let Some((span, words)) = label {
+            finding = finding.label(place_of(span), words);
         } else if error.info().contains("flow")
             && let Some(open) = self.open.last()
         {
             finding = finding.label(open.place, "opened here");
         }
-        self.findings.push(finding);
+        self.findings.push(finding.help(help));
         Stop::At(at)
     }
-}
-
-/// The first tab that indents the line of an error or one of the two behind it: the parser sometimes blames the value
-/// before the tab.
-fn tab_in_indentation(text: &str, at: usize) -> Option<usize> {
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let mut line_start = start;
-    for line in text[start..].split_inclusive('\n').take(3) {
-        let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
-        if let Some(tab) = line[..blank].find('\t') {
-            return Some(line_start + tab);
-        }
-        line_start += line.len();
-    }
-    None
 }

@@ -6,6 +6,7 @@ mod load;
 mod node;
 mod offsets;
 mod secrets;
+mod syntax;
 
 pub use limits::MODULE_MAX_BYTES;
 pub(crate) use load::{Loaded, load};

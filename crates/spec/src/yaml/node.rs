@@ -64,7 +64,7 @@ pub(crate) enum Kind {
     Boolean,
     Number,
     String,
-    /// A text with a variable that could not be replaced, which was reported.
+    /// A text with a variable that could not be replaced, or with a tag that is not supported. Either was reported.
     Unknown,
 }
 

@@ -96,7 +96,7 @@ fn kafka_is_not_served() {
         &[yaml],
         "
         f:1:7: error[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not supported
-          help: only Kinesis is supported: remove the document, or skip documents of other transports
+          help: remove the document, or skip documents of other transports; the kinds are `io.statefun.kinesis.v1/ingress`, `io.statefun.kinesis.v1/egress` and `io.statefun.endpoints.v2/http`
         ",
     );
     let mut options = Options::default();
@@ -106,6 +106,33 @@ fn kafka_is_not_served() {
         yaml,
         "f:1:7: warning[SFK0008]: the kind `io.statefun.kafka.v1/ingress` is not supported: the document is skipped",
     );
+}
+
+#[test]
+fn a_kind_of_another_namespace_is_skipped_like_kafka() {
+    let mut options = Options::default();
+    options.ignore_unsupported = true;
+    for kind in ["com.example.pulsar.v1/ingress", "io.example/egress", "statefun.rabbitmq.io/ingress"] {
+        let yaml = format!("kind: {kind}\nspec:\n  topic: orders\n");
+        check(&yaml, &format!("f:1:7: error[SFK0008]: the kind `{kind}` is not supported"));
+        let skipped = format!("f:1:7: warning[SFK0008]: the kind `{kind}` is not supported: the document is skipped");
+        check_with(&options, &yaml, &skipped);
+    }
+    // A misspelt kind of this program must not be skipped, and what has no namespace is nobody's kind.
+    for kind in [
+        "io.statefun.kinesis.v1/egres",
+        "io.statefun.kinesis.v2/ingress",
+        "com.amazonaws.kinesis/source",
+        "io.statefun.endpoints.v3/grpc",
+        "io.statefun.kafca.v1/ingress",
+        "Deployment",
+        "http",
+    ] {
+        let yaml = format!("kind: {kind}\nspec:\n  topic: orders\n");
+        let unknown = format!("f:1:7: error[SFK0007]: unknown kind `{kind}`");
+        check(&yaml, &unknown);
+        check_with(&options, &yaml, &unknown);
+    }
 }
 
 #[test]

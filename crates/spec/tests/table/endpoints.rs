@@ -20,7 +20,7 @@ fn an_endpoint_with_defaults() {
     let endpoint = read(endpoint(MINIMAL));
     assert_eq!(endpoint.functions, FunctionPattern::Namespace("example".to_owned()));
     assert_eq!(endpoint.url_path_template.as_str(), "http://localhost:8000/{function.name}");
-    assert_eq!(endpoint.max_num_batch_requests.get(), 1000);
+    assert_eq!((endpoint.max_num_batch_requests.get(), endpoint.max_request_bytes.get()), (1000, 1 << 20));
     assert_eq!(endpoint.transport, TransportSpec::default());
 }
 
@@ -29,6 +29,7 @@ fn an_endpoint_with_everything() {
     let endpoint = read(endpoint(&format!(
         "{MINIMAL}
 maxNumBatchRequests: 50
+maxRequestBytes: 4096
 transport:
   type: io.statefun.transports.v1/async
   call: 1 min
@@ -42,7 +43,7 @@ transport:
   client_key_password: hunter2
   timeouts: {{read: 2m, connect: 3 s}}"
     )));
-    assert_eq!(endpoint.max_num_batch_requests.get(), 50);
+    assert_eq!((endpoint.max_num_batch_requests.get(), endpoint.max_request_bytes.get()), (50, 4096));
     let transport = endpoint.transport;
     assert_eq!(transport.call_timeout, Duration::from_secs(60));
     assert_eq!(transport.connect_timeout, Duration::from_secs(3), "`timeouts` comes last");

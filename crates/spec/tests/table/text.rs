@@ -120,7 +120,7 @@ fn a_syntax_error_hides_neither_what_is_before_it_nor_the_next_document() {
         "
         f:1:7: error[SFK0007]: unknown kind `io.statefun.kinesis.v1/egres`
         f:6:3: error[SFK0011]: an egress has no field `ident`
-        f:7:7: error[SFK0001]: not YAML: while scanning a quoted scalar, found unexpected document indicator
+        f:7:7: error[SFK0001]: not YAML: the quote `\"` is not closed on its line
         f:10:1: note[SFK0033]: the egress has no `streamName`, as in Apache StateFun: each record has to name its stream
         ",
     );

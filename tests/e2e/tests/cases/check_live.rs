@@ -5,7 +5,11 @@ use serde_json::Value;
 use statefun_kinesis_e2e::{Case, Ended, StreamReader, Suite};
 use statefun_kinesis_types::StreamArn;
 
-use super::template::{Orders, simple};
+use super::{
+    counter::Counter,
+    functions::Language,
+    template::{Orders, replaced, simple},
+};
 
 /// The exit codes, `statefun-kinesis --help`.
 const DONE: i32 = 0;
@@ -18,6 +22,11 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.program_case("check_live::a_stream_that_is_missing", a_stream_that_is_missing);
     suite.program_case("check_live::an_arn_of_another_account", an_arn_of_another_account);
     suite.program_case("check_live::an_endpoint_where_nobody_is", an_endpoint_where_nobody_is);
+    for (language, name) in
+        Language::each(suite, |name| format!("check_live::{name}_functions_are_asked_for_and_not_called"))
+    {
+        suite.program_case(&name, async move |case: &Case| functions_are_asked_for(case, language).await);
+    }
 }
 
 async fn streams_that_are_there(case: &Case) -> Result<()> {
@@ -79,6 +88,26 @@ async fn an_endpoint_where_nobody_is(case: &Case) -> Result<()> {
     ensure!(report["live"]["passed"] == false && report["live"]["uses"][0]["found"].is_null(), "{report}");
     let none = check(case, &module, &["--endpoint-url", "localhost:4566"], USAGE).await?.stderr;
     says(&none, &["`localhost:4566` is not an endpoint"])
+}
+
+async fn functions_are_asked_for(case: &Case, language: Language) -> Result<()> {
+    let Counter { commands, results, functions, .. } = Counter::new(case, language, 1).await?;
+    let module = |function: &str, url: &str| -> Result<String> {
+        let ingress = replaced(&simple(case, "type: latest", &commands, None), &[("example/fn", function)])?;
+        let endpoint = format!("  functions: {function}\n  urlPathTemplate: {url}\n");
+        Ok(format!("{ingress}---\nkind: io.statefun.endpoints.v2/http\nspec:\n{endpoint}"))
+    };
+    let url = functions.url();
+    let table = check(case, &module("counter.kinesis/fn", &url)?, &[], DONE).await?.stdout.join("\n");
+    says(&table, &["counter.kinesis/fn at ", ": served", "1 use of streams and 1 function checked: no problems"])?;
+    let table = check(case, &module("counter.kinesis/wrong", &url)?, &[], SETUP).await?.stdout.join("\n");
+    says(&table, &["answered 500", "a function of exactly this name", "1 problem"])?;
+    // Nobody listens on the first port of any machine.
+    let table = check(case, &module("counter.kinesis/fn", "http://127.0.0.1:1/")?, &[], SETUP).await?.stdout.join("\n");
+    says(&table, &["cannot be reached", "start the function's server"])?;
+    let stored = StreamReader::new(case, &results).read_to_tip().await?;
+    ensure!(stored.is_empty(), "the function was called: {} results", stored.len());
+    Ok(())
 }
 
 /// Checks a module with `--live`, which has to end with this code.

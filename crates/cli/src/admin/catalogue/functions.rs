@@ -70,6 +70,43 @@ pub(super) const FAMILIES: &[Family] = &[
     .known_as("remoteInvocationFailures"),
     family(
         Section::Function,
+        "statefun_function_failing_addresses",
+        GAUGE,
+        FUNCTION,
+        "Addresses of the function whose last request failed. Their messages wait for a retry; other addresses continue.",
+        |all, to| per_function(all, to, |counts| counts.failing),
+    ),
+    family(
+        Section::Function,
+        "statefun_function_oldest_message_age",
+        Kind::Gauge(Some(Unit::Seconds)),
+        FUNCTION,
+        "How long the oldest unprocessed message of the function has been waiting, in this run; 0 without messages. It may \
+         be a second too much, or a fifth of the age if that is more.",
+        |all, to| {
+            for (function, counts) in all.functions().iter().flat_map(|functions| &functions.counts) {
+                to.real([function.as_str()], counts.oldest.unwrap_or_default().as_secs_f64());
+            }
+        },
+    ),
+    family(
+        Section::Function,
+        "statefun_function_skipped_messages",
+        COUNTER,
+        FUNCTION,
+        "Messages that `failureHandling` of type `skip` gave up.",
+        |all, to| per_function(all, to, |counts| counts.skipped),
+    ),
+    family(
+        Section::Function,
+        "statefun_function_dead_lettered_messages",
+        COUNTER,
+        FUNCTION,
+        "Messages that `failureHandling` of type `dead-letter` gave up, after their dead letters were stored.",
+        |all, to| per_function(all, to, |counts| counts.dead_lettered),
+    ),
+    family(
+        Section::Function,
         "statefun_function_remote_invocation_latency",
         Kind::Histogram,
         FUNCTION,
@@ -189,7 +226,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_checkpoint_age",
         Kind::Gauge(Some(Unit::Seconds)),
         &[],
-        "Age of the last durable checkpoint. After a crash, the next run repeats the work of this time.",
+        "Age of the last durable checkpoint; missing before the first one. After a crash, the next run repeats the work of this \
+         time.",
         |all, to| seconds_of_checkpoint(all, to, |durable| durable.age),
     ),
     family(Section::Checkpoint, "statefun_checkpoints", COUNTER, &[], "Written checkpoints.", |all, to| {

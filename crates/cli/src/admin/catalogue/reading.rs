@@ -1,6 +1,7 @@
 //! Metrics of ingresses, and of records from arrival to completion.
 
-use statefun_kinesis_consumer::{ReadingMode, StreamMetrics};
+use statefun_kinesis_client::ErrorKind;
+use statefun_kinesis_consumer::{InvalidKind, ReadingMode, StreamMetrics};
 
 use super::{
     family::{COUNTER, Family, GAUGE, Section, family},
@@ -102,11 +103,9 @@ pub(super) const FAMILIES: &[Family] = &[
         "Calls and subscriptions that were retried, by error.",
         |all, to| {
             for (ingress, stream) in all.streams() {
-                for (error, retries) in &stream.retries {
-                    to.count(
-                        [ingress.as_str(), stream.stream.as_str(), &error.to_string().replace(' ', "_")],
-                        *retries,
-                    );
+                for error in ErrorKind::ALL {
+                    let name = error.to_string().replace(' ', "_");
+                    to.count([ingress.as_str(), stream.stream.as_str(), &name], of_kind(&stream.retries, error));
                 }
             }
         },
@@ -124,7 +123,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_ingress_out_of_range_records",
         COUNTER,
         STREAM,
-        "User records that were skipped because they belong to another shard; their producer sends them again.",
+        "User records of aggregates that were left out because they belong to another shard. A KPL sends them again after a \
+         split; for other writers, see `outOfRangeRecords`.",
         |all, to| per_stream(all, to, |stream| stream.out_of_range),
     ),
     family(
@@ -135,8 +135,9 @@ pub(super) const FAMILIES: &[Family] = &[
         "Invalid records, by reason: corrupt-aggregate, missing-partition-key or undecodable.",
         |all, to| {
             for (ingress, stream) in all.streams() {
-                for (reason, records) in &stream.invalid {
-                    to.count([ingress.as_str(), stream.stream.as_str(), reason.as_str()], *records);
+                for reason in InvalidKind::ALL {
+                    let records = of_kind(&stream.invalid, reason);
+                    to.count([ingress.as_str(), stream.stream.as_str(), reason.as_str()], records);
                 }
             }
         },
@@ -186,6 +187,12 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
 ];
+
+/// The count of a kind. Kinds that were never counted are 0, so that their series exist before their first event, and a
+/// query sees the increase that it makes.
+fn of_kind<K: PartialEq>(counts: &[(K, u64)], kind: K) -> u64 {
+    counts.iter().find(|(counted, _)| *counted == kind).map_or(0, |(_, count)| *count)
+}
 
 fn per_run(all: &Snapshot, to: &mut Samples<'_>, number: fn(&RunSnapshot) -> u64) {
     if let Some(run) = &all.run {

@@ -19,6 +19,12 @@ impl Exposition {
         }
     }
 
+    /// The samples with a name, whatever their labels.
+    pub(super) fn samples(&self, name: &str) -> Vec<(&str, f64)> {
+        let has_name = |sample: &str| sample.split('{').next() == Some(name);
+        self.0.iter().filter(|(sample, _)| has_name(sample)).map(|(sample, value)| (sample.as_str(), *value)).collect()
+    }
+
     /// The value of a sample as it is written in front of its value.
     #[track_caller]
     pub(super) fn value(&self, sample: &str) -> f64 {

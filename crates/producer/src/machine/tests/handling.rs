@@ -10,7 +10,7 @@ fn a_record_that_is_skipped_lets_those_behind_it_go_on() {
     let mut rig = Rig::with_policy(plain(), SKIP, 1_000);
     rig.send(&["a1", "a2"]);
     let request = rig.request_of("a");
-    rig.answer(request, [Err(PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled"))]);
+    rig.answer(request, [Err(PutFailure::new(ErrorKind::InvalidArgument, "InvalidArgumentException", "invalid"))]);
     assert_eq!(rig.outcomes(), ["a1 skipped"]);
     let request = rig.request_of("a");
     rig.answer(request, [stored()]);

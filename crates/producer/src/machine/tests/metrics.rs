@@ -12,7 +12,7 @@ use crate::{Metrics, machine::listing::LIST_EVERY, request::Request};
 const SIZE: usize = 11;
 
 fn rejected() -> PutOutcome {
-    Err(PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled"))
+    Err(PutFailure::new(ErrorKind::InvalidArgument, "InvalidArgumentException", "invalid"))
 }
 
 /// A rig of which each count is checked at each step.
@@ -228,6 +228,9 @@ fn a_machine_that_is_reset_keeps_its_counts_and_has_failed_all_records_that_were
     rig.wait();
     let request = rig.request();
     rig.fail(request, call_error(ErrorKind::Unavailable));
+    // For the retry, and then for the shard.
+    rig.wait();
+    rig.nothing_to_send();
     rig.wait();
     rig.request();
     let before = rig.machine.metrics();

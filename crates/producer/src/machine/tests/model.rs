@@ -142,7 +142,7 @@ impl Model {
                     }
                     6 | 7 => throttled(),
                     8 => internal(),
-                    _ => Err(PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled")),
+                    _ => Err(PutFailure::new(ErrorKind::InvalidArgument, "InvalidArgumentException", "invalid")),
                 };
                 Ok(tokens.iter().zip(outcomes.iter().cycle()).map(outcome).collect())
             }

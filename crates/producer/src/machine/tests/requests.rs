@@ -155,7 +155,7 @@ fn without_order_records_of_a_key_share_a_request_and_do_not_wait_for_each_other
     rig.send(&["a4"]);
     let second = rig.request_of("a");
     rig.answer(second, [stored()]);
-    let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "disabled");
+    let refused = PutFailure::new(ErrorKind::InvalidArgument, "InvalidArgumentException", "invalid");
     rig.answer(first, [throttled(), Err(refused), stored()]);
     assert_eq!(rig.outcomes(), ["a4 stored", "a2 rejected", "a3 stored"]);
     rig.wait();

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use statefun_kinesis_client::{ErrorKind, PutFailure, PutOutcome};
+use statefun_kinesis_client::{ErrorKind, Fault, PutFailure, PutOutcome};
 
-use super::scene::{MILLI, Rig, all_outcomes, call_error, count, internal, plain, stored, throttled};
-use crate::{Failure, Reason, Settings};
+use super::scene::{
+    DEAD_LETTER, MILLI, Rig, SKIP, all_outcomes, call_error, count, internal, plain, stored, throttled,
+};
+use crate::{Failure, Reason, Settings, policy::Policy};
 
 #[test]
 fn a_throttled_record_backs_off_and_an_internal_failure_is_tried_at_once() {
@@ -118,19 +120,91 @@ fn records_of_one_answer_that_failed_not_equally_often_are_retried_apart() {
     rig.request_of("a");
 }
 
+/// Fails the calls of one record in this way until it has an outcome. Returns the outcome and after how long it came.
+fn outcome_of_failing_calls(kind: ErrorKind, policy: Policy, settings: Settings) -> (Vec<String>, Duration) {
+    let mut rig = Rig::with_policy(settings, policy, 1_000);
+    rig.send(&["a1", "a2"]);
+    let start = rig.now;
+    let mut request = Some(rig.request_of("a"));
+    loop {
+        let sent = request.take().or_else(|| rig.machine.next_request(rig.now));
+        let Some(sent) = sent else {
+            rig.wait();
+            continue;
+        };
+        rig.fail(sent, call_error(kind));
+        let outcomes = rig.outcomes();
+        if !outcomes.is_empty() {
+            return (outcomes, rig.now - start);
+        }
+        assert!(rig.machine.take_dead_letters().is_empty(), "{kind}: a good record must have no dead letter");
+    }
+}
+
 #[test]
-fn a_refused_call_fails_its_records_and_those_behind_them_and_no_others() {
-    for kind in [ErrorKind::AccessDenied, ErrorKind::NotFound, ErrorKind::Encryption] {
-        let mut rig = Rig::new(plain());
-        rig.send(&["a1", "b1", "a2", "a3"]);
-        let request = rig.request_of("ab");
-        rig.send(&["c1"]);
-        rig.fail(request, call_error(kind));
-        assert_eq!(rig.outcomes(), ["a1 rejected", "a2 predecessor failed", "a3 predecessor failed", "b1 rejected"]);
-        rig.send(&["a4"]);
-        let request = rig.request_of("ca");
-        rig.answer(request, [stored(), stored()]);
-        assert_eq!(rig.outcomes(), ["c1 stored", "a4 stored"]);
+fn whatever_fails_a_call_is_retried_until_the_time_is_over_and_then_an_error_whatever_the_policy() {
+    let settings = Settings { max_attempts: Some(count(1)), ..plain() };
+    for kind in ErrorKind::ALL.into_iter().filter(|kind| kind.treatment_of_single_record().fault != Fault::Record) {
+        for policy in [Policy::Fail, SKIP, DEAD_LETTER] {
+            let (outcomes, elapsed) = outcome_of_failing_calls(kind, policy, settings.clone());
+            assert_eq!(outcomes, ["a1 gave up", "a2 predecessor failed"], "{kind}, {policy:?}");
+            let limit = settings.give_up_after;
+            // The next attempt would be later than the limit.
+            let least = limit - Duration::from_secs(2);
+            assert!((least..=limit).contains(&elapsed), "{kind}, {policy:?}: {elapsed:?}");
+        }
+    }
+}
+
+#[test]
+fn failed_calls_do_not_use_up_the_attempts_of_a_record() {
+    let mut rig = Rig::with_policy(Settings { max_attempts: Some(count(2)), ..plain() }, SKIP, 1_000);
+    rig.send(&["a1"]);
+    let mut next = |answer: Option<PutOutcome>| {
+        let request = rig.request_of("a");
+        match answer {
+            Some(outcome) => rig.answer(request, [outcome]),
+            None => rig.fail(request, call_error(ErrorKind::AccessDenied)),
+        }
+        let outcomes = rig.outcomes();
+        if outcomes.is_empty() {
+            rig.wait();
+        }
+        outcomes
+    };
+    for answer in [None, None, None, Some(throttled()), None, None] {
+        assert_eq!(next(answer), [""; 0]);
+    }
+    assert_eq!(next(Some(throttled())), ["a1 skipped"]);
+}
+
+#[test]
+fn a_record_that_is_at_fault_itself_is_left_to_the_policy_at_once() {
+    let kinds = ErrorKind::ALL.into_iter().filter(|kind| kind.treatment_of_single_record().fault == Fault::Record);
+    let mut found = 0;
+    for kind in kinds {
+        found += 1;
+        for (policy, name) in [(Policy::Fail, "a1 rejected"), (SKIP, "a1 skipped")] {
+            let (outcomes, elapsed) = outcome_of_failing_calls(kind, policy, plain());
+            assert_eq!((outcomes[0].as_str(), elapsed), (name, Duration::ZERO), "{kind}, {policy:?}");
+        }
+    }
+    assert_eq!(found, 1);
+}
+
+#[test]
+fn an_outcome_that_is_not_about_the_record_is_an_error_whatever_the_policy() {
+    for kind in ErrorKind::ALL {
+        let mut rig = Rig::with_policy(Settings { give_up_after: Duration::ZERO, ..plain() }, SKIP, 1_000);
+        rig.send(&["a1"]);
+        let request = rig.request_of("a");
+        rig.answer(request, [Err(PutFailure::new(kind, "Code", "words"))]);
+        let is_dropped = rig.outcomes() == ["a1 skipped"];
+        let expected = match kind.treatment().fault {
+            Fault::Record | Fault::Call | Fault::Network | Fault::Service => true,
+            Fault::Stream | Fault::Credentials | Fault::Clock | Fault::NotKinesis => false,
+        };
+        assert_eq!(is_dropped, expected, "{kind}");
     }
 }
 
@@ -139,7 +213,7 @@ fn a_record_that_the_service_refuses_for_good_is_not_tried_again() {
     let mut rig = Rig::new(plain());
     rig.send(&["a", "b"]);
     let request = rig.request();
-    let refused = PutFailure::new(ErrorKind::Encryption, "KMSDisabledException", "the key is disabled");
+    let refused = PutFailure::new(ErrorKind::InvalidArgument, "InvalidArgumentException", "the key is invalid");
     rig.answer(request, [Err(refused.clone()), stored()]);
     let (_, result) = all_outcomes(&mut rig.machine).remove(0);
     let error = result.unwrap_err();
@@ -151,13 +225,13 @@ fn a_record_that_the_service_refuses_for_good_is_not_tried_again() {
 #[test]
 fn a_wrong_number_of_outcomes_is_an_error_for_all_records_of_the_request() {
     for outcomes in [0, 1, 3] {
-        let mut rig = Rig::new(plain());
+        let mut rig = Rig::new(Settings { give_up_after: Duration::ZERO, ..plain() });
         rig.send(&["a", "b"]);
         let request = rig.request();
         rig.answer(request, vec![stored(); outcomes]);
         for (token, result) in all_outcomes(&mut rig.machine) {
             let error = result.expect_err(token);
-            let Reason::Rejected { last } = error.reason() else { panic!("{error:?}") };
+            let Reason::GaveUp { last, .. } = error.reason() else { panic!("{error:?}") };
             assert!(error.may_be_stored());
             assert_eq!(last.kind(), ErrorKind::Unexpected);
             let says = format!("2 records were answered with {outcomes} outcomes");

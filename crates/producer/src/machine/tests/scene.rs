@@ -15,6 +15,7 @@ use crate::{
     policy::Policy,
     record_meta::Token,
     request::{Content, Request},
+    shard_map::ShardMap,
 };
 
 pub(super) const MIB: usize = 1 << 20;
@@ -206,12 +207,17 @@ impl Rig {
     /// Tells the machine which shards are open; they are numbered from `first` on.
     pub(super) fn list(&mut self, starts: &[u128], first: usize) {
         let ends = starts[1..].iter().map(|start| start - 1).chain([u128::MAX]);
-        let shard = |(number, (start, end)): (usize, (&u128, u128))| {
-            let range = HashKeyRange::new(HashKey::new(*start), HashKey::new(end)).unwrap();
-            Shard::new(shard_id(number), range, 1_u64.into())
-        };
-        let shards = (first..).zip(starts.iter().zip(ends)).map(shard).collect();
-        self.machine.listed(self.now, Some(shards));
+        let shards = (first..).zip(starts.iter().zip(ends)).map(|(number, (start, end))| (number, *start, end));
+        self.list_ranges(&shards.collect::<Vec<_>>());
+    }
+
+    /// Tells the machine which shards are open: their numbers and the first and last hash keys of their ranges.
+    pub(super) fn list_ranges(&mut self, shards: &[(usize, u128, u128)]) {
+        let shards = shards.iter().map(|(number, start, end)| {
+            let range = HashKeyRange::new(HashKey::new(*start), HashKey::new(*end)).unwrap();
+            Shard::new(shard_id(*number), range, 1_u64.into())
+        });
+        self.machine.listed(self.now, Some(ShardMap::new(shards)));
         self.machine.check_invariants();
     }
 

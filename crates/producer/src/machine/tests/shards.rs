@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use statefun_kinesis_client::ErrorKind;
 use statefun_kinesis_types::HashKey;
 
-use super::scene::{HALF, MILLI, Rig, aggregated, all_outcomes, plain, record, stored_in, throttled, with_shards};
+use super::scene::{
+    HALF, MILLI, Rig, aggregated, all_outcomes, call_error, plain, record, stored_in, throttled, with_shards,
+};
 use crate::{
     Failure, Reason, SendError, Settings,
     machine::{
@@ -39,7 +42,7 @@ fn the_shards_are_asked_for_when_one_throttles_and_then_it_has_a_pace() {
     let others = rig.request();
     assert_eq!(others.len(), 500);
     assert!(others.plain().iter().all(|record| record.hash_key().get() == HALF));
-    assert!(rig.wait() < 5 * MILLI);
+    assert!(rig.wait() <= 100 * MILLI);
     let (start, mut sent) = (rig.now, 0);
     while sent < 501 {
         while let Some(request) = rig.machine.next_request(rig.now) {
@@ -98,6 +101,8 @@ fn records_of_a_key_for_different_shards_travel_one_after_the_other() {
 fn a_full_aggregate_does_not_linger_and_others_do() {
     let linger = Settings { linger: Duration::from_secs(1), ..aggregated() };
     let mut rig = with_shards(Rig::new(linger), &[0, HALF]);
+    rig.send_to(0, &["0"]);
+    rig.aggregates(&[1]);
     rig.send_to(HALF, &["b1"]);
     let large = record("a", 30_000).with_explicit_hash_key(HashKey::MIN);
     rig.machine.submit(rig.now, large.clone(), "a1");
@@ -224,4 +229,68 @@ fn a_misplaced_aggregate_does_not_wait_for_ever_for_the_shards() {
     let errors: Vec<_> = all_outcomes(&mut rig.machine).into_iter().map(|(_, result)| result.unwrap_err()).collect();
     assert!(errors.iter().all(SendError::may_be_stored), "{errors:?}");
     assert!(matches!(errors[0].reason(), Reason::GaveUp { last: Failure::WrongShard { .. }, .. }));
+}
+
+#[test]
+fn a_record_on_another_shard_than_listed_has_the_shards_listed_again_unless_they_were_meanwhile() {
+    for is_listed_again in [false, true] {
+        let mut rig = with_shards(Rig::new(plain()), &[0, HALF]);
+        rig.send_to(0, &["a1"]);
+        let request = rig.request_of("a");
+        rig.answer(request, [throttled()]);
+        rig.wait();
+        // It is sent as one of the first shard.
+        let request = rig.request_of("a");
+        if is_listed_again {
+            rig.list(&[0, HALF], 7);
+        }
+        rig.now += LIST_EVERY;
+        rig.answer(request, [stored_in(1)]);
+        assert_eq!(rig.outcomes(), ["a1 stored"]);
+        assert_eq!(rig.machine.wants_shards(rig.now), !is_listed_again);
+    }
+}
+
+#[test]
+fn the_shards_are_listed_again_when_a_throttled_record_belongs_to_none() {
+    for (hash, is_wanted) in [(0, true), (HALF, false)] {
+        let mut rig = Rig::new(plain());
+        // As it may look in the middle of a split.
+        rig.list_ranges(&[(0, HALF, u128::MAX)]);
+        rig.now += LIST_EVERY;
+        rig.send_to(hash, &["a"]);
+        let request = rig.request_of("a");
+        rig.answer(request, [throttled()]);
+        assert_eq!(rig.machine.wants_shards(rig.now), is_wanted);
+    }
+}
+
+#[test]
+fn an_aggregate_of_one_key_that_is_rejected_is_tried_record_by_record() {
+    let mut rig = with_shards(Rig::new(aggregated()), &[0]);
+    rig.send_to(0, &["a1", "a2"]);
+    let request = rig.aggregates(&[2]);
+    rig.fail(request, call_error(ErrorKind::InvalidArgument));
+    let request = rig.request_of("a");
+    rig.answer(request, [stored_in(0)]);
+    assert_eq!(rig.outcomes(), ["a1 stored"]);
+    let request = rig.aggregates(&[1]);
+    rig.answer(request, [stored_in(0)]);
+    assert_eq!(rig.outcomes(), ["a2 stored"]);
+}
+
+#[test]
+fn all_records_of_an_aggregate_may_be_stored_after_a_call_that_may_have_been_carried_out() {
+    for (kind, may_be_stored) in
+        [(ErrorKind::Timeout, true), (ErrorKind::Unavailable, true), (ErrorKind::Throttled, false)]
+    {
+        let mut rig = with_shards(Rig::new(aggregated()), &[0]);
+        rig.send_to(0, &["a1", "a2", "b1"]);
+        let request = rig.aggregates(&[3]);
+        rig.fail(request, call_error(kind));
+        rig.machine.abandon();
+        let failed = all_outcomes(&mut rig.machine).into_iter().map(|(token, result)| (token, result.unwrap_err()));
+        let found: Vec<_> = failed.map(|(token, error)| (token, error.may_be_stored())).collect();
+        assert_eq!(found, ["a1", "a2", "b1"].map(|token| (token, may_be_stored)), "{kind:?}");
+    }
 }
