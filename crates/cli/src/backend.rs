@@ -12,7 +12,7 @@ use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn, StreamName, T
 use crate::{
     ExitCode,
     args::Client,
-    clients::{AwsClients, StreamClient, region_of},
+    clients::{AwsClients, ClientCredentials, StreamClient, region_of},
     failure::Failure,
     needs,
 };
@@ -73,6 +73,14 @@ impl Backend {
                 poll_idle_max: Duration::from_millis(100),
                 ..Settings::default()
             },
+        }
+    }
+
+    /// How the credentials of the clients are doing. Kinesis in memory needs none.
+    pub(crate) fn credentials(&self) -> Vec<ClientCredentials> {
+        match self {
+            Self::Aws(aws) => aws.credentials(),
+            Self::Memory(_) => Vec::new(),
         }
     }
 

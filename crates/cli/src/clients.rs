@@ -1,8 +1,11 @@
 //! The AWS clients of a module.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+};
 
-use statefun_kinesis_aws::{AwsKinesis, AwsKinesisBuilder, BuildError};
+use statefun_kinesis_aws::{AwsKinesis, AwsKinesisBuilder, BuildError, CredentialsStatus};
 use statefun_kinesis_client::{FanOutClient, KinesisClient};
 use statefun_kinesis_spec::ClientSpec;
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn};
@@ -21,6 +24,17 @@ impl<T: KinesisClient + FanOutClient> StreamClient for T {}
 pub(crate) struct AwsClients {
     endpoint_url: Option<String>,
     clients: Mutex<HashMap<Key, Arc<dyn StreamClient>>>,
+    /// The same clients with what they get their credentials from, for monitoring.
+    credentials: std::sync::Mutex<Vec<(&'static str, AwsKinesis)>>,
+}
+
+/// How credentials that clients share a source and a region for are doing.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientCredentials {
+    pub(crate) region: String,
+    /// What they come from: the name of the field of `awsCredentials`.
+    pub(crate) source: &'static str,
+    pub(crate) status: CredentialsStatus,
 }
 
 /// The configuration of a client.
@@ -29,7 +43,7 @@ type Key = (AwsRegion, AwsCredentials, ClientSpec);
 impl AwsClients {
     /// Clients of AWS, or of one server instead of all regions.
     pub(crate) fn new(endpoint_url: Option<String>) -> Self {
-        Self { endpoint_url, clients: Mutex::default() }
+        Self { endpoint_url, clients: Mutex::default(), credentials: std::sync::Mutex::default() }
     }
 
     /// A client. Does not call AWS yet, except for the instance's region when nothing names one.
@@ -44,10 +58,27 @@ impl AwsClients {
         if let Some(client) = clients.get(&key) {
             return Ok(Arc::clone(client));
         }
-        let builder = self.builder(region, credentials, spec);
-        let client: Arc<dyn StreamClient> = Arc::new(builder.build().await?);
+        let kinesis = self.builder(region, credentials, spec).build().await?;
+        let mut all = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((source_of(credentials), kinesis.clone()));
+        let client: Arc<dyn StreamClient> = Arc::new(kinesis);
         clients.insert(key, Arc::clone(&client));
         Ok(client)
+    }
+
+    /// How the credentials of the clients are doing, once for each region and source. Of several clients with the same
+    /// ones, the one that is worst off counts.
+    pub(crate) fn credentials(&self) -> Vec<ClientCredentials> {
+        let mut found: Vec<ClientCredentials> = Vec::new();
+        for (source, kinesis) in self.credentials.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let Some(status) = kinesis.credentials() else { continue };
+            let region = kinesis.region().unwrap_or_default();
+            match found.iter_mut().find(|other| other.region == region && other.source == *source) {
+                Some(other) => other.status = worse(other.status, status),
+                None => found.push(ClientCredentials { region: region.to_owned(), source, status }),
+            }
+        }
+        found
     }
 
     fn builder(&self, region: &AwsRegion, credentials: &AwsCredentials, spec: &ClientSpec) -> AwsKinesisBuilder {
@@ -73,6 +104,7 @@ impl AwsClients {
         }
         builder
     }
+
     /// Whether calls for a region go to AWS itself, according to the module, the command line and the environment.
     pub(crate) fn is_aws(&self, region: &AwsRegion) -> bool {
         let of_region = match region {
@@ -89,6 +121,27 @@ impl AwsClients {
             let host = authority.split(['/', ':']).next().unwrap_or_default();
             host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
         })
+    }
+}
+
+/// What credentials come from, as a label of metrics.
+fn source_of(credentials: &AwsCredentials) -> &'static str {
+    match credentials {
+        AwsCredentials::Default => "default",
+        AwsCredentials::Profile { .. } => "profile",
+        AwsCredentials::Basic { .. } => "basic",
+        AwsCredentials::WebIdentity { .. } => "web-identity",
+        AwsCredentials::AssumeRole { .. } => "assume-role",
+    }
+}
+
+/// Of two clients: the older load, the earlier expiry, all failures, and the longer outage.
+fn worse(a: CredentialsStatus, b: CredentialsStatus) -> CredentialsStatus {
+    CredentialsStatus {
+        loaded_at: a.loaded_at.into_iter().chain(b.loaded_at).min(),
+        expires_at: a.expires_at.into_iter().chain(b.expires_at).min(),
+        failures: a.failures + b.failures,
+        failing_since: a.failing_since.into_iter().chain(b.failing_since).min(),
     }
 }
 

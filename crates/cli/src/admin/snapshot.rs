@@ -11,9 +11,10 @@ use statefun_kinesis_functions::{
     Blocked, CheckpointStatus, FunctionCounts, InvocationLatency, StatefulFunctions, Usage,
 };
 use statefun_kinesis_router::{Counts, EgressMetrics, EgressStreamMetrics, LatencyHistogram, Progress, Router};
-use statefun_kinesis_types::{FunctionType, TypeName};
+use statefun_kinesis_types::{FunctionType, Timestamp, TypeName};
 
 use super::process::Process;
+use crate::{backend::Backend, clients::ClientCredentials};
 
 /// Where the numbers of a run come from.
 #[derive(Debug)]
@@ -25,18 +26,32 @@ pub(crate) struct Sources {
     functions: Weak<StatefulFunctions>,
     /// The clock of the run's checkpoints.
     clock: Arc<dyn Clock>,
+    /// The clients and their credentials.
+    backend: Arc<Backend>,
 }
 
 impl Sources {
     /// The numbers of a router, and of its functions if they are stateful.
-    pub(crate) fn new(router: &Router, functions: Weak<StatefulFunctions>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        router: &Router,
+        functions: Weak<StatefulFunctions>,
+        clock: Arc<dyn Clock>,
+        backend: Arc<Backend>,
+    ) -> Self {
         Self {
             progress: router.progress(),
             consumers: router.consumer_metrics(),
             egresses: router.egress_metrics(),
             functions,
             clock,
+            backend,
         }
+    }
+
+    /// The credentials of the clients, and the time of day.
+    pub(super) fn credentials(&self) -> (Vec<ClientCredentials>, Timestamp) {
+        // They expire by the system's clock, which may not be the clock of the run.
+        (self.backend.credentials(), Timestamp::now())
     }
 
     /// Why reading is paused, if it is.
@@ -106,6 +121,9 @@ pub(super) struct RunSnapshot {
     pub(super) functions: Option<FunctionsSnapshot>,
     /// `None` without a durable store.
     pub(super) checkpoint: Option<Durable>,
+    pub(super) credentials: Vec<ClientCredentials>,
+    /// The time of day at which the credentials were looked at.
+    pub(super) now: Timestamp,
 }
 
 /// The numbers of stateful functions.
@@ -141,6 +159,7 @@ impl RunSnapshot {
         };
         let mut egresses = sources.egresses.snapshot();
         egresses.sort_by(|a, b| (&a.egress, &a.stream).cmp(&(&b.egress, &b.stream)));
+        let (credentials, now) = sources.credentials();
         Self {
             counts: sources.progress.counts(),
             latency: sources.progress.latency_histogram(&Self::BOUNDS),
@@ -148,6 +167,8 @@ impl RunSnapshot {
             egresses,
             functions: sources.functions.upgrade().map(|functions| FunctionsSnapshot::take(&functions)),
             checkpoint: sources.checkpoint(),
+            credentials,
+            now,
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn run_module(arguments: &RunArguments, module: &Module) -> Res
     let started = Instant::now();
     let progress = router.progress();
     if let Some(admin) = &admin {
-        admin.reading(Sources::new(&router, handler.functions(), backend.clock()));
+        admin.reading(Sources::new(&router, handler.functions(), backend.clock(), Arc::clone(&backend)));
     }
     stop.reading_begins();
     terminal::tell(&ready(module, arguments));

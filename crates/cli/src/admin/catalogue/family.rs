@@ -32,6 +32,7 @@ pub(crate) enum Section {
     Mailboxes,
     Checkpoint,
     Egress,
+    Credentials,
 }
 
 impl Family {

@@ -1,5 +1,6 @@
 //! All families of metrics. The page of the documentation is generated from these tables.
 
+mod credentials;
 mod egress;
 mod families;
 mod family;

@@ -22,6 +22,7 @@ fn tables() -> String {
                 Section::Mailboxes => "Mailboxes",
                 Section::Checkpoint => "The checkpoint",
                 Section::Egress => "Egresses",
+                Section::Credentials => "Credentials for AWS",
             };
             write!(text, "\n### {heading}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n").unwrap();
         }

@@ -3,19 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use statefun_kinesis_client::{KinesisAdmin, KinesisClientExt};
+use statefun_kinesis_client::{KinesisAdmin, KinesisClient, KinesisClientExt};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::{
     BoxError, Context, Function, Message, Registry, StateSpec, StatefulFunctions, ValueSpec,
 };
 use statefun_kinesis_router::{Handler, Ingress, Progress, Router, RunError, Unfinished};
-use statefun_kinesis_spec::{EgressSpec, IngressSpec, StartupPosition, StreamRoute};
+use statefun_kinesis_spec::{ClientSpec, EgressSpec, IngressSpec, StartupPosition, StreamRoute};
 use statefun_kinesis_store::MemoryDisk;
-use statefun_kinesis_types::{PutRecord, StreamArn};
+use statefun_kinesis_types::{AwsCredentials, AwsRegion, PutRecord, Secret, StreamArn};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Sources;
+use crate::{admin::Sources, backend::Backend, clients::AwsClients};
 
 /// Counts messages and sends the count to an egress. Fails at the first message of the address `fail`.
 struct Counter {
@@ -63,6 +63,20 @@ pub(super) struct Scene {
     running: Option<JoinHandle<Result<Unfinished, RunError>>>,
 }
 
+/// A client of AWS that has loaded its keys, and that no run uses. No server listens at its address.
+async fn aws() -> Backend {
+    let aws = AwsClients::new(Some("http://127.0.0.1:9".to_owned()));
+    let region = AwsRegion::Specific { id: "us-east-1".to_owned() };
+    let keys = AwsCredentials::Basic {
+        access_key_id: Secret::new("AKIDBASIC"),
+        secret_access_key: Secret::new("hunter2"),
+        session_token: None,
+    };
+    let client = aws.get(&region, &keys, &ClientSpec::default()).await.unwrap();
+    client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
+    Backend::Aws(aws)
+}
+
 impl Scene {
     /// Starts the run, with a checkpoint on this disk if there is one.
     pub(super) async fn start(disk: Option<&MemoryDisk>) -> Self {
@@ -96,7 +110,7 @@ impl Scene {
             .await
             .unwrap();
         let shutdown = CancellationToken::new();
-        let sources = Some(Sources::new(&router, monitored, kinesis.clock()));
+        let sources = Some(Sources::new(&router, monitored, kinesis.clock(), Arc::new(aws().await)));
         let progress = router.progress();
         let running = Some(tokio::spawn(router.run(shutdown.clone())));
         Self { kinesis, orders, progress, sources, shutdown, running }
