@@ -105,7 +105,8 @@ async fn functions_are_asked_for(case: &Case, language: Language) -> Result<()> 
     // Nobody listens on the first port of any machine.
     let table = check(case, &module("counter.kinesis/fn", "http://127.0.0.1:1/")?, &[], SETUP).await?.stdout.join("\n");
     says(&table, &["cannot be reached", "start the function's server"])?;
-    let stored = StreamReader::new(case, &results).read_to_tip().await?;
+    let mut reader = StreamReader::new(case, &results);
+    let stored = reader.read_to_tip().await?;
     ensure!(stored.is_empty(), "the function was called: {} results", stored.len());
     Ok(())
 }
