@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "functions",
         &["types", "module", "client", "dead-letter", "store", "mailboxes", "router"],
-        &["spec", "fake", "remote", "protocol", "consumer"],
+        &["spec", "aggregation", "fake", "remote", "protocol", "consumer"],
     ),
     (
         "cli",
