@@ -195,7 +195,7 @@ pub(crate) fn subscription_event(event: sdk::SubscribeToShardEvent) -> Read<Subs
     let behind = u64::try_from(event.millis_behind_latest)
         .map_err(|_| Invalid::unknown("MillisBehindLatest", event.millis_behind_latest))?;
     // At the end of a shard there is no sequence number, which the SDK returns as an empty string. So it does where the
-    // number is missing; whoever reads the event finds out which it is.
+    // number is missing; the code that reads the event finds out which it is.
     if event.continuation_sequence_number.is_empty() {
         return Ok(SubscriptionEvent::end(records, children));
     }

@@ -48,7 +48,7 @@ impl AwsKinesis {
         self.credentials.as_ref().map(KeptCredentials::status)
     }
 
-    /// Converts the error of a call. Credentials that may be at fault are loaded anew before the next call.
+    /// Converts the error of a call. Credentials that may be at fault are reloaded before the next call.
     pub(crate) fn failed<E>(&self, call: &Call<'_>, error: SdkError<E, HttpResponse>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,

@@ -36,7 +36,7 @@ pub(crate) fn check_credentials(credentials: &AwsCredentials) -> Result<(), Buil
     }
 }
 
-/// The credentials of a client. They are not loaded yet, and each load opens their source anew.
+/// The credentials of a client. They are not loaded yet, and each load opens their source again.
 pub(crate) fn credentials(
     credentials: &AwsCredentials,
     profile: &Profile,

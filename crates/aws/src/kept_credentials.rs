@@ -4,8 +4,8 @@
 //! that runs for months meets each source of credentials on a bad day. So here:
 //!
 //! * Credentials are used until they expire, whatever their source does meanwhile.
-//! * They are loaded anew in the background, early, and again and again until that succeeds.
-//! * Credentials that the service rejects are loaded anew too: somebody may have replaced the keys in a file.
+//! * They are reloaded in the background, early, and again and again until that succeeds.
+//! * Credentials that the service rejects are reloaded too: the keys in a file may have been replaced.
 //! * Each load opens its source from scratch, since the SDK's providers keep the files that they have read.
 
 use std::{
@@ -28,7 +28,7 @@ use tracing::{info, warn};
 /// Time limit for loading credentials, including retries of the SDK's providers: about as long as the SDK allows.
 pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(22);
 
-/// How long before they expire credentials are loaded anew, or half of their lifetime if that is shorter.
+/// How long before they expire credentials are reloaded, or half of their lifetime if that is shorter.
 const REFRESH_BEFORE: Duration = Duration::from_secs(10 * 60);
 
 /// The delays before a refresh that failed is tried again.
@@ -122,7 +122,7 @@ impl KeptCredentials {
     }
 
     /// Notes that the service rejected a call because of its credentials, or of the time of its signature. The next
-    /// call loads them anew.
+    /// call reloads them.
     pub(crate) fn rejected(&self) {
         if let Some(current) = &mut self.0.lock().current
             // An answer that comes right after a load is about the credentials before.
@@ -238,10 +238,10 @@ fn warn_of_failure(kept: Option<&Current>, error: &CredentialsError) {
     let error = ErrorChain(error);
     match kept.map(Current::expires) {
         Some(Some(at)) => {
-            warn!(%error, expires = %at, "the AWS credentials could not be loaded anew: those in use are kept until they \
+            warn!(%error, expires = %at, "the AWS credentials could not be reloaded: those in use are kept until they \
                    expire, and their source is asked again until then");
         }
-        Some(None) => warn!(%error, "the AWS credentials could not be loaded anew: those in use are kept"),
+        Some(None) => warn!(%error, "the AWS credentials could not be reloaded: those in use are kept"),
         None => warn!(%error, "the AWS credentials could not be loaded; their source is asked again"),
     }
 }
@@ -257,7 +257,7 @@ impl Drop for Refreshing {
     }
 }
 
-/// Loads credentials anew until that succeeds, or until those in use have expired: then calls load them.
+/// Reloads credentials until that succeeds, or until those in use have expired: then calls load them.
 async fn refresh(refreshing: Refreshing) {
     let mut failures = 0;
     loop {

@@ -9,7 +9,14 @@ use statefun_kinesis_producer::{Clients, Producers, Reason};
 use statefun_kinesis_spec::{ClientSpec, EgressSpec, FailureHandling, Module};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, ErrorChain, PutRecord, StreamRef};
 
-use crate::{ExitCode, backend::Backend, failure::Failure, needs, output::Output, output_client::OutputClient};
+use crate::{
+    ExitCode,
+    backend::{Backend, NoClient},
+    failure::Failure,
+    needs,
+    output::Output,
+    output_client::OutputClient,
+};
 
 /// Provides clients for the streams of one writer, in any region.
 #[derive(Debug)]
@@ -35,9 +42,14 @@ impl Clients for Writer {
     async fn client(&self, stream: &StreamRef) -> Result<Arc<dyn KinesisClient>, ClientError> {
         let client = self.backend.client(&self.region, &self.credentials, &self.client, stream.arn()).await;
         let client = client.map_err(|error| {
+            // A record may name a stream that is not there. But a missing profile or token is no fault of a record.
+            let kind = match &error {
+                NoClient::NotInMemory(_) => ErrorKind::InvalidArgument,
+                NoClient::Aws(_) => ErrorKind::AccessDenied,
+            };
             // The caller's message says that there is no client.
             let why = ErrorChain(&error).to_string();
-            ClientError::new(Operation::DescribeStreamSummary, ErrorKind::InvalidArgument, why)
+            ClientError::new(Operation::DescribeStreamSummary, kind, why)
         })?;
         Ok(match &self.output {
             Some(output) => Arc::new(OutputClient::new(client, output.clone())),

@@ -130,7 +130,7 @@ kinds! {
     AccessDenied = "access denied",
     /// The credentials have expired. Load new ones and retry.
     ExpiredCredentials = "expired credentials",
-    /// The signature is too old or too new: this machine's clock or the service's is wrong, or was just set. Sign anew
+    /// The signature is too old or too new: this machine's clock or the service's is wrong, or was just set. Sign the call again
     /// and retry.
     ClockSkew = "clock skew",
     /// The stream's KMS key is disabled, gone or not permitted. A person has to fix it.

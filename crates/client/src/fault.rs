@@ -10,7 +10,7 @@ use crate::ErrorKind;
 /// How long a failure that the service alone does not explain is retried before it counts as permanent: two minutes.
 ///
 /// Long enough for a clock that is being set, keys that are being replaced, a policy that is being repaired, and a load
-/// balancer that restarts. Not for ever, because somebody has to hear of it when it lasts.
+/// balancer that restarts. Not longer, because an operator has to learn of a lasting failure.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Who or what is at fault for a failed call.
@@ -168,7 +168,7 @@ impl ErrorKind {
 /// Decides which failures in a row of a call are retried.
 ///
 /// A state machine without I/O: results and the time go in, the decision comes out. The time counts from the first
-/// failure of the same [`Fault`]; a success or another fault starts it anew.
+/// failure of the same [`Fault`]; a success or another fault restarts it.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_and_another_fault_start_the_time_anew() {
+    fn a_success_and_another_fault_restart_the_time() {
         let (mut patience, start) = (Patience::default(), Instant::now());
         let late = start + PATIENCE;
         assert!(patience.allows_retry(start, ErrorKind::AccessDenied));

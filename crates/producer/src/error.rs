@@ -1,6 +1,6 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use statefun_kinesis_client::{Error, ErrorKind, PutFailure, StreamStatus};
+use statefun_kinesis_client::{Error, ErrorKind, Fault, PutFailure, StreamStatus};
 use statefun_kinesis_types::{HashKey, PartitionKey, PutRecord, ShardId, StreamRef};
 
 use crate::TaskFailure;
@@ -296,4 +296,18 @@ pub enum ProducerError {
         /// What is wrong.
         source: Error,
     },
+}
+
+impl ProducerError {
+    /// Whether a record that names the stream is at fault: no such stream exists, or no call can be made for it. Otherwise
+    /// the credentials, the network or the service may be at fault, which say nothing about the record.
+    pub(crate) fn is_about_record(&self) -> bool {
+        match self {
+            Self::NotFound { .. } => true,
+            Self::Describe { source, .. } | Self::ListShards { source, .. } | Self::NoClient { source, .. } => {
+                source.kind().treatment_of_single_record().fault == Fault::Record
+            }
+            Self::NotReady { .. } | Self::AggregationUnderAuto { .. } => false,
+        }
+    }
 }

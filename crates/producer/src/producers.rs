@@ -308,7 +308,8 @@ impl Producers {
     /// # Errors
     ///
     /// Those of [`Producer::send`], [`Reason::NotAllowed`], and [`Reason::NoProducer`] when the stream does not exist or
-    /// cannot be described. In the last two cases the record is skipped or dead-lettered if [`OnFailure`] says so;
+    /// cannot be described. When the stream is not allowed or does not exist, the record is skipped or dead-lettered if
+    /// [`OnFailure`] says so;
     /// [`SendError::handling`] returns which.
     pub async fn send(&self, stream: &StreamRef, record: PutRecord) -> Result<Receipt, SendError> {
         match self.get(stream).await {
@@ -342,7 +343,19 @@ impl Producers {
     /// Skips or dead-letters a record for which there is no producer, if the policy says so.
     async fn handle(&self, error: SendError, record: PutRecord) -> SendError {
         let Inner { on_failure, dead_letters, .. } = &*self.0;
-        if matches!(error.reason(), Reason::Closed) {
+        // The policy is for what is wrong with a record. Without this, records for a stream that cannot be described for a
+        // while would be skipped.
+        let is_about_record = match error.reason() {
+            Reason::NotAllowed => true,
+            Reason::NoProducer(why) => why.is_about_record(),
+            Reason::TooLarge { .. }
+            | Reason::GaveUp { .. }
+            | Reason::Rejected { .. }
+            | Reason::PredecessorFailed
+            | Reason::Closed
+            | Reason::TaskFailed(_) => false,
+        };
+        if !is_about_record {
             return error;
         }
         let handling = match (on_failure, dead_letters) {

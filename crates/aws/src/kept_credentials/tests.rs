@@ -123,7 +123,7 @@ async fn credentials_are_used_until_they_expire_whatever_their_source_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_are_loaded_anew_before_they_expire_and_no_call_waits_for_it() {
+async fn credentials_are_reloaded_before_they_expire_and_no_call_waits_for_it() {
     // 18 s: what a `credential_process` may give.
     for (lifetime, every) in [(HOUR, 30 * SECOND), (18 * SECOND, SECOND)] {
         // Each second attempt fails.
@@ -146,7 +146,7 @@ async fn credentials_are_loaded_anew_before_they_expire_and_no_call_waits_for_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn rejected_credentials_are_loaded_anew_once() {
+async fn rejected_credentials_are_reloaded_once() {
     let source = Source::new([], Does::Gives(None));
     let kept = source.kept();
     assert_eq!(key(&kept).await.unwrap(), "1");

@@ -8,7 +8,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use statefun_kinesis_client::{Error, ErrorKind, KinesisAdmin, KinesisClient, Operation, Result as ClientResult};
+use statefun_kinesis_client::{
+    Error, ErrorKind, Fault, KinesisAdmin, KinesisClient, Operation, Result as ClientResult,
+};
 use statefun_kinesis_dead_letter::DeadLetter;
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_producer::{Clients, Handling, OnFailure, Producer, Producers, Reason};
@@ -102,6 +104,21 @@ async fn records_for_streams_that_are_not_there_or_not_allowed_are_handled_too()
     assert_eq!(reasons, ["not-allowed", "no-stream", "no-stream"]);
     for letter in &found {
         assert_eq!(egress_origin(letter).egress, Some("example/orders".parse().unwrap()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_for_records_is_not_asked_about_a_stream_that_cannot_be_described() {
+    for kind in ErrorKind::ALL {
+        let kinesis = kinesis(1).await;
+        let client: Arc<dyn KinesisClient> = Arc::new(kinesis.clone());
+        let producers = Producers::builder(client).on_failure(OnFailure::Skip { log: LogLevel::Debug }).build();
+        // For longer than a producer waits for its stream.
+        kinesis.faults().fail_next_n(Operation::DescribeStreamSummary, kind, 10_000);
+        let error = producers.send(&orders(), record("a", "1")).await.unwrap_err();
+        let is_about_record = kind == ErrorKind::NotFound || kind.treatment_of_single_record().fault == Fault::Record;
+        let expected = if is_about_record { Handling::Skipped } else { Handling::Failed };
+        assert_eq!(error.handling(), expected, "{kind}");
     }
 }
 

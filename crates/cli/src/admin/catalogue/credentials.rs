@@ -25,7 +25,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_credentials_expire_in",
         Kind::Gauge(Some(Unit::Seconds)),
         CLIENT,
-        "Time until the credentials expire, negative after it; missing when they do not expire. They are loaded anew ten minutes \
+        "Time until the credentials expire, negative after it; missing when they do not expire. They are reloaded ten minutes \
          before, or when half of their lifetime is over.",
         |all, to| times(all, to, |_, expires, now| expires.map(|at| seconds(now, at))),
     ),
