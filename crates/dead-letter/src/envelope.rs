@@ -77,7 +77,8 @@ struct Function {
 struct Egress {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    stream: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explicit_hash_key: Option<String>,
     attempts: u32,
@@ -177,7 +178,7 @@ impl From<&EgressOrigin> for Egress {
         let EgressOrigin { egress, stream, explicit_hash_key, attempts, may_be_stored } = origin;
         Self {
             id: text(egress),
-            stream: stream.to_string(),
+            stream: text(stream),
             explicit_hash_key: text(explicit_hash_key),
             attempts: *attempts,
             may_be_stored: *may_be_stored,
@@ -273,7 +274,7 @@ impl TryFrom<Egress> for EgressOrigin {
     fn try_from(egress: Egress) -> Result<Self, DecodeError> {
         Ok(Self {
             egress: parse_some("egress.id", egress.id)?,
-            stream: parse("egress.stream", &egress.stream)?,
+            stream: parse_some("egress.stream", egress.stream)?,
             explicit_hash_key: parse_some("egress.explicitHashKey", egress.explicit_hash_key)?,
             attempts: egress.attempts,
             may_be_stored: egress.may_be_stored,

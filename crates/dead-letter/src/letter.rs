@@ -88,6 +88,27 @@ impl DeadLetter {
         Self { head, data: Some(data) }
     }
 
+    /// Creates the dead letter of a message to an egress that is not a valid record, with the reason
+    /// [`reason::INVALID_RECORD`]. `value_type` and `value` are those of the message.
+    ///
+    /// Pass no `value_type` if the type is not of the form `<namespace>/<name>`. `message` is for people and is cut after
+    /// [`MESSAGE_MAX_CHARS`].
+    pub fn from_invalid_record(
+        origin: EgressOrigin,
+        value_type: Option<TypeName>,
+        value: Option<Bytes>,
+        message: &str,
+    ) -> Self {
+        let head = Head {
+            origin: Origin::Egress(origin),
+            reason: reason::INVALID_RECORD.into(),
+            message: cut(message),
+            partition_key: None,
+            value_type,
+        };
+        Self { head, data: value }
+    }
+
     /// Where the record or message failed.
     pub fn origin(&self) -> &Origin {
         &self.head.origin
@@ -103,12 +124,12 @@ impl DeadLetter {
         &self.head.message
     }
 
-    /// The record's partition key; `None` for a message of a function, and for a record without one.
+    /// The record's partition key; `None` for a message of a function, an invalid record, and a record without one.
     pub fn partition_key(&self) -> Option<&PartitionKey> {
         self.head.partition_key.as_ref()
     }
 
-    /// The type of the message's value; `None` for a record, and for a type that is not of the form
+    /// The type of the message's value; `None` for a valid record, and for a type that is not of the form
     /// `<namespace>/<name>`.
     pub fn value_type(&self) -> Option<&TypeName> {
         self.head.value_type.as_ref()
@@ -137,7 +158,8 @@ impl DeadLetter {
     /// partition key together.
     ///
     /// The records have to be stored in this order. Their partition key is that of the failed record. For a message it
-    /// is the function's id, and for a record without a key the sequence number.
+    /// is the function's id, for a record without a key the sequence number, and for an invalid record the name of the
+    /// stream or the egress.
     ///
     /// # Errors
     ///
@@ -163,12 +185,20 @@ impl DeadLetter {
             Origin::Ingress(origin) => origin.sequence_number.to_string().parse(),
             Origin::Function(FunctionOrigin { function: Address { function, id }, .. }) => {
                 // An id may be empty or too long for a partition key. Then the function's name is used.
-                let function = || function.as_str().chars().take(PARTITION_KEY_MAX_CHARS).collect::<String>();
-                PartitionKey::try_from(id.clone()).or_else(|_| function().parse())
+                PartitionKey::try_from(id.clone()).or_else(|_| shortened(function.as_str()).parse())
             }
-            Origin::Egress(origin) => origin.stream.name().as_str().parse(),
+            Origin::Egress(EgressOrigin { egress, stream, .. }) => match (stream, egress) {
+                (Some(stream), _) => stream.name().as_str().parse(),
+                (None, Some(egress)) => shortened(egress.as_str()).parse(),
+                (None, None) => self.head.reason.parse(),
+            },
         }
     }
+}
+
+/// As much of a name as fits into a partition key.
+fn shortened(name: &str) -> String {
+    name.chars().take(PARTITION_KEY_MAX_CHARS).collect()
 }
 
 fn cut(message: &str) -> String {

@@ -52,12 +52,12 @@
 //! | `function.firstAttempt` | when the first attempt was made, if known |
 //! | `egress` | the record that could not be sent, only with origin `egress` |
 //! | `egress.id` | the egress' id in the module file, if there is one |
-//! | `egress.stream` | the stream that the record was meant for, as its sender named it: a name or an ARN |
+//! | `egress.stream` | the stream that the record was meant for, as its sender named it: a name or an ARN; not if it named none, and not with the reason `invalid-record` |
 //! | `egress.explicitHashKey` | the record's explicit hash key in decimal, if it has one |
 //! | `egress.attempts` | how many requests had the record |
 //! | `egress.mayBeStored` | whether one of these requests may have stored it nevertheless |
-//! | `partitionKey` | the record's partition key, if it has one; not with origin `function` |
-//! | `valueType` | the type of the message's value, only with origin `function`, and only when it is `<namespace>/<name>` |
+//! | `partitionKey` | the record's partition key, if it has one; not with origin `function`, and not with the reason `invalid-record` |
+//! | `valueType` | the type of the message's value, only with origin `function` or the reason `invalid-record`, and only when it is `<namespace>/<name>` |
 //! | `size` | bytes of the original payload |
 //! | `md5` | the MD5 of the original payload, in lower-case hexadecimal |
 //! | `part`, `parts` | 1 and 1, unless the payload was cut to fit into records of the dead-letter stream |

@@ -46,8 +46,8 @@ pub struct FunctionOrigin {
 pub struct EgressOrigin {
     /// The egress' id in the module file; `None` for a producer outside of a module.
     pub egress: Option<TypeName>,
-    /// The stream, as the record's sender named it.
-    pub stream: StreamRef,
+    /// The stream, as the record's sender named it; `None` if it named none, or sent something that is not a record.
+    pub stream: Option<StreamRef>,
     /// The record's explicit hash key.
     pub explicit_hash_key: Option<HashKey>,
     /// How many requests had the record.

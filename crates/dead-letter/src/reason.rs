@@ -18,5 +18,8 @@ pub const GAVE_UP: &str = "gave-up";
 pub const REJECTED: &str = "rejected";
 /// Egress: the stream is not allowed.
 pub const NOT_ALLOWED: &str = "not-allowed";
-/// Egress: the stream does not exist, or cannot be described.
+/// Egress: the record names no stream and its egress has none either, or the stream does not exist or cannot be described.
 pub const NO_STREAM: &str = "no-stream";
+/// Egress: what the function sent is not a valid record, for example because its partition key is too long. The payload
+/// is what the function sent, and not the record's data.
+pub const INVALID_RECORD: &str = "invalid-record";

@@ -45,7 +45,7 @@ pub(crate) fn decode(json: &[u8]) -> Result<Part, DecodeError> {
         }),
         None => Origin::Egress(EgressOrigin {
             egress: None,
-            stream: parse("stream", &envelope.stream)?,
+            stream: Some(parse("stream", &envelope.stream)?),
             explicit_hash_key: parse_some("explicitHashKey", envelope.explicit_hash_key)?,
             attempts: envelope.attempts.ok_or_else(|| missing("attempts"))?,
             may_be_stored: envelope.may_be_stored.ok_or_else(|| missing("mayBeStored"))?,

@@ -43,7 +43,7 @@ fn from_function(value: Option<Bytes>) -> DeadLetter {
 fn from_egress(data: impl Into<Bytes>) -> DeadLetter {
     let origin = EgressOrigin {
         egress: Some("example/notifications".parse().unwrap()),
-        stream: "notifications".parse().unwrap(),
+        stream: Some("notifications".parse().unwrap()),
         explicit_hash_key: Some(HashKey::new(7)),
         attempts: 3,
         may_be_stored: true,

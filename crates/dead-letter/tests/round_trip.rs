@@ -51,10 +51,10 @@ fn function() -> impl Strategy<Value = FunctionOrigin> {
 
 fn egress() -> impl Strategy<Value = EgressOrigin> {
     let hash = option::of(any::<u128>().prop_map(HashKey::new));
-    (option::of(type_name()), "[a-zA-Z0-9_.-]{1,128}", hash, any::<u32>(), any::<bool>()).prop_map(
+    (option::of(type_name()), option::of("[a-zA-Z0-9_.-]{1,128}"), hash, any::<u32>(), any::<bool>()).prop_map(
         |(egress, stream, explicit_hash_key, attempts, may_be_stored)| EgressOrigin {
             egress,
-            stream: stream.parse().unwrap(),
+            stream: stream.map(|stream| stream.parse().unwrap()),
             explicit_hash_key,
             attempts,
             may_be_stored,
@@ -77,6 +77,9 @@ fn letter() -> impl Strategy<Value = DeadLetter> {
         (egress(), key(), data(), "(?s).{0,1200}").prop_map(|(origin, key, data, message)| {
             DeadLetter::from_egress(origin, key, data, "gave-up", &message)
         }),
+        (egress(), option::of(type_name()), option::of(data()), any::<String>()).prop_map(
+            |(origin, typename, value, message)| DeadLetter::from_invalid_record(origin, typename, value, &message)
+        ),
     ]
 }
 

@@ -116,7 +116,7 @@ async fn a_batch_has_all_its_effects_in_order() {
         let cancel = Delayed::Cancel { token: "token".into() };
         [send(1, Value::of(&true), None), send(2, Value::of(&1.5_f64), Some("token")), cancel]
     };
-    let out = |stream: Option<&str>, data: &'static str| EgressMessage {
+    let out = |stream: Option<&str>, data: &'static str| EgressMessage::Record {
         egress: "t/out".parse().unwrap(),
         stream: stream.map(|stream| stream.parse().unwrap()),
         record: PutRecord::new("k".parse().unwrap(), data),

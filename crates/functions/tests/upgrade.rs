@@ -103,8 +103,8 @@ async fn every_entry_is_there_under_its_new_key_with_its_value() {
 
     let records = numbered(&store, Table::Egress).await;
     for ((number, (hash, value)), key) in records.iter().zip(senders) {
-        let record = StoredEgress::decode(*number, value.clone()).unwrap().message.record;
-        assert_eq!(record.partition_key.as_str(), key);
+        let message = StoredEgress::decode(*number, value.clone()).unwrap().message;
+        assert_eq!(message.record().unwrap().partition_key.as_str(), key);
         // Format 1 does not have the sender.
         check(Table::Egress, *number, *hash, "", value);
     }

@@ -11,7 +11,7 @@ pub struct Effects {
     pub messages: Vec<(Address, Value)>,
     /// Delayed messages and cancellations of delayed messages, in order.
     pub delayed: Vec<Delayed>,
-    /// Records for egresses, in order.
+    /// Messages to egresses, in order.
     pub egress: Vec<EgressMessage>,
     /// Changes of the states of the address, in order.
     pub states: Vec<StateChange>,
@@ -38,15 +38,53 @@ pub enum Delayed {
     },
 }
 
-/// A record for an egress.
+/// A message to an egress.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EgressMessage {
+pub enum EgressMessage {
+    /// A record.
+    Record {
+        /// The egress.
+        egress: TypeName,
+        /// The stream; `None` stands for the egress' default stream.
+        stream: Option<StreamRef>,
+        /// The record.
+        record: PutRecord,
+    },
+    /// Something that is not a valid record, for example because its partition key is too long. The egress handles it as
+    /// a record that can never be stored.
+    Invalid {
+        /// The egress.
+        egress: TypeName,
+        /// What the function sent.
+        value: Value,
+        /// What is wrong with it.
+        error: Arc<str>,
+    },
+}
+
+impl EgressMessage {
     /// The egress.
-    pub egress: TypeName,
-    /// The stream; `None` stands for the egress' default stream.
-    pub stream: Option<StreamRef>,
-    /// The record.
-    pub record: PutRecord,
+    pub fn egress(&self) -> &TypeName {
+        match self {
+            Self::Record { egress, .. } | Self::Invalid { egress, .. } => egress,
+        }
+    }
+
+    /// The record; `None` if it is not a valid one.
+    pub fn record(&self) -> Option<&PutRecord> {
+        match self {
+            Self::Record { record, .. } => Some(record),
+            Self::Invalid { .. } => None,
+        }
+    }
+
+    /// Bytes that it holds in memory, without its fixed size: key and data of a record.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Record { record, .. } => record.size(),
+            Self::Invalid { value, error, .. } => value.typename.len() + value.payload_len() + error.len(),
+        }
+    }
 }
 
 /// A change of a state.

@@ -19,7 +19,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn push(&mut self, record: StoredEgress) {
-        let size = record.message.record.size();
+        let size = record.message.size();
         self.bytes += size;
         self.outstanding.insert(record.id, (size, Arc::clone(&record.sender)));
         self.outbox.push(record);

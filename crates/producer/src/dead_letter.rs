@@ -1,10 +1,12 @@
 use std::error::Error as StdError;
 
-use statefun_kinesis_client::{Error, ErrorKind, Operation};
-use statefun_kinesis_dead_letter::{DeadLetter, EgressOrigin, EncodeError, reason};
+use statefun_kinesis_dead_letter::{DeadLetter, EgressOrigin, reason};
 use statefun_kinesis_types::{ErrorChain, PutRecord, TypeName};
 
-use crate::{Failure, OnFailure, Producer, Reason, SendError};
+use crate::{OnFailure, Producer, Reason, SendError, Unsendable};
+
+/// Why a dead letter was not written.
+pub(crate) type NotWritten = Box<dyn StdError + Send + Sync>;
 
 /// Writes the dead letters of a producer.
 #[derive(Clone, Debug)]
@@ -29,22 +31,27 @@ impl DeadLetters {
     /// # Errors
     ///
     /// When the dead-letter stream does not take it.
-    pub(crate) async fn write(&self, record: PutRecord, error: SendError) -> Result<(), SendError> {
-        let letter = letter(self.egress.clone(), &record, &error);
-        let records = letter.to_records(self.to.max_record_bytes());
-        let records = records.map_err(|cause| self.not_encoded(&record, &cause))?;
+    pub(crate) async fn write(&self, record: PutRecord, error: SendError) -> Result<(), NotWritten> {
+        self.send(letter(self.egress.clone(), &record, &error)).await
+    }
+
+    /// Stores the dead letter of a record that cannot be sent to any stream.
+    ///
+    /// # Errors
+    ///
+    /// When the dead-letter stream does not take it.
+    pub(crate) async fn write_unsendable(&self, record: Unsendable) -> Result<(), NotWritten> {
+        self.send(letter_of_unsendable(self.egress.clone(), record)).await
+    }
+
+    async fn send(&self, letter: DeadLetter) -> Result<(), NotWritten> {
+        let records = letter.to_records(self.to.max_record_bytes())?;
         let delivered = self.to.send_all(records).await?.await?;
         match delivered.into_handled().into_iter().next() {
             // The dead-letter stream's own producer skips records that fail: then the letter is not there.
-            Some((_, error)) => Err(error),
+            Some((_, error)) => Err(error.into()),
             None => Ok(()),
         }
-    }
-
-    fn not_encoded(&self, record: &PutRecord, cause: &EncodeError) -> SendError {
-        let error = Error::new(Operation::PutRecords, ErrorKind::InvalidArgument, cause.to_string());
-        let last = Failure::Call(std::sync::Arc::new(error));
-        SendError::new(self.to.stream(), record, Reason::Rejected { last })
     }
 }
 
@@ -62,13 +69,28 @@ fn letter(egress: Option<TypeName>, record: &PutRecord, error: &SendError) -> De
     };
     let origin = EgressOrigin {
         egress,
-        stream: error.stream().clone(),
+        stream: Some(error.stream().clone()),
         explicit_hash_key: record.explicit_hash_key,
         attempts: error.attempts(),
         may_be_stored: error.may_be_stored(),
     };
     let message = ErrorChain(error).to_string();
     DeadLetter::from_egress(origin, record.partition_key.clone(), record.data.clone(), code, &message)
+}
+
+/// The dead letter of a record that cannot be sent to any stream.
+fn letter_of_unsendable(egress: Option<TypeName>, record: Unsendable) -> DeadLetter {
+    let origin =
+        |explicit_hash_key| EgressOrigin { egress, stream: None, explicit_hash_key, attempts: 0, may_be_stored: false };
+    let message = record.to_string();
+    match record {
+        Unsendable::NoStream(PutRecord { partition_key, explicit_hash_key, data, .. }) => {
+            DeadLetter::from_egress(origin(explicit_hash_key), partition_key, data, reason::NO_STREAM, &message)
+        }
+        Unsendable::Invalid { value_type, value, error: _ } => {
+            DeadLetter::from_invalid_record(origin(None), value_type, value, &message)
+        }
+    }
 }
 
 /// Logs that the dead letter of a record could not be written. The receipt of the record says that it failed.
@@ -82,6 +104,7 @@ mod tests {
     use statefun_kinesis_types::HashKey;
 
     use super::*;
+    use crate::Failure;
 
     #[test]
     fn a_dead_letter_says_what_the_record_was() {
@@ -100,7 +123,7 @@ mod tests {
         );
         let origin = EgressOrigin {
             egress: Some("example/orders".parse().unwrap()),
-            stream: "orders".parse().unwrap(),
+            stream: Some("orders".parse().unwrap()),
             explicit_hash_key: Some(HashKey::new(7)),
             attempts: 2,
             may_be_stored: true,

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    SendError, Settings, TaskFailure,
-    dead_letter::{DeadLetters, report_lost},
+    Settings, TaskFailure,
+    dead_letter::{DeadLetters, NotWritten, report_lost},
     inner::{Event, ProducerInner},
     machine::PendingDeadLetter,
     receipt::Resolved,
@@ -55,7 +55,7 @@ enum Purpose {
 enum CallResult {
     Put(Answer),
     ListShards(Result<ShardMap, Error>),
-    DeadLetter(Result<(), SendError>),
+    DeadLetter(Result<(), NotWritten>),
 }
 
 impl Driver {
@@ -167,7 +167,7 @@ impl Driver {
         let call = async move {
             CallResult::DeadLetter(match dead_letters {
                 Some(dead_letters) => dead_letters.write(record, error).await,
-                None => Err(error),
+                None => Err(error.into()),
             })
         };
         let id = self.calls.spawn(call).id();
@@ -210,7 +210,7 @@ impl Driver {
                 let is_stored = match done {
                     Ok(CallResult::DeadLetter(Ok(()))) => true,
                     Ok(CallResult::DeadLetter(Err(error))) => {
-                        report_lost(&error);
+                        report_lost(&*error);
                         false
                     }
                     Ok(CallResult::Put(_) | CallResult::ListShards(_)) => false,

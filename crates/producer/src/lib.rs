@@ -181,6 +181,7 @@ mod settings;
 mod shard_map;
 mod status;
 mod task_failure;
+mod unsendable;
 mod untracked;
 
 pub use builder::ProducerBuilder;
@@ -193,6 +194,7 @@ pub use producers::{Clients, Producers, ProducersBuilder};
 pub use receipt::{BatchReceipt, Receipt};
 pub use settings::{Aggregation, Order, Settings};
 pub use task_failure::TaskFailure;
+pub use unsendable::{GivenUp, Unsendable};
 
 #[doc(no_inline)]
 pub use statefun_kinesis_client::{Backoff, Error as ClientError, ErrorKind, KinesisClient, PutFailure, StreamStatus};

@@ -1,3 +1,5 @@
+use crate::GivenUp;
+
 /// A snapshot of what a producer has done since it was built, and of its state now.
 ///
 /// Records are user records: an aggregate counts as the records in it. Bytes are data and partition keys.
@@ -36,4 +38,15 @@ pub struct Metrics {
     pub misplaced_aggregates: u64,
     /// Times that the shards of the stream were listed.
     pub shard_listings: u64,
+}
+
+impl Metrics {
+    /// The records that failed permanently, by outcome.
+    pub fn given_up(&self) -> GivenUp {
+        GivenUp {
+            failed: self.failed_records,
+            skipped: self.skipped_records,
+            dead_lettered: self.dead_lettered_records,
+        }
+    }
 }

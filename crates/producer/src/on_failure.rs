@@ -28,7 +28,7 @@ pub enum OnFailure {
     ///
     /// A dead letter is one line of JSON with the original bytes, the reason and the origin `egress`; the crate
     /// `statefun-kinesis-dead-letter` documents it and reads it. Its reasons are `too-large`, `gave-up` and `rejected`; of
-    /// [`Producers`] also `not-allowed` and `no-stream`.
+    /// [`Producers`] also `not-allowed`, `no-stream` and `invalid-record`.
     ///
     /// [`Producers`]: crate::Producers
     /// [`Handling::DeadLettered`]: crate::Handling::DeadLettered

@@ -1,6 +1,6 @@
-use statefun_kinesis_types::{ErrorChain, LogLevel};
+use std::error::Error as StdError;
 
-use crate::SendError;
+use statefun_kinesis_types::{ErrorChain, LogLevel};
 
 /// An [`OnFailure`](crate::OnFailure) without the stream of its dead letters. Whoever has the records needs no more, and
 /// the driver writes the dead letters.
@@ -13,7 +13,7 @@ pub(crate) enum Policy {
 
 impl Policy {
     /// Logs a record that was skipped or dead-lettered.
-    pub(crate) fn log(self, error: &SendError) {
+    pub(crate) fn log(self, error: &(dyn StdError + 'static)) {
         let (level, what) = match self {
             Self::Fail => return,
             Self::Skip { log } => (log, "a record failed permanently and was skipped"),

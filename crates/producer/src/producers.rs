@@ -13,8 +13,8 @@ use statefun_kinesis_types::{PutRecord, StreamArn, StreamRef, TypeName};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    BatchReceipt, Delivered, Handling, Metrics, OnFailure, Producer, ProducerError, Reason, Receipt, SendError,
-    Settings,
+    BatchReceipt, Delivered, GivenUp, Handling, Metrics, OnFailure, Producer, ProducerError, Reason, Receipt,
+    SendError, Settings, Unsendable,
     dead_letter::{DeadLetters, report_lost},
 };
 
@@ -87,6 +87,7 @@ struct State {
     producers: HashMap<StreamArn, LastUsed<Producer>>,
     /// Number of uses so far.
     uses: u64,
+    given_up: GivenUp,
     closed: bool,
 }
 
@@ -364,18 +365,60 @@ impl Producers {
                 match dead_letters.write(record, error.clone()).await {
                     Ok(()) => Handling::DeadLettered,
                     Err(cause) => {
-                        report_lost(&cause);
+                        report_lost(&*cause);
                         Handling::Failed
                     }
                 }
             }
             (OnFailure::Fail, _) | (OnFailure::DeadLetter { .. }, None) => Handling::Failed,
         };
+        self.count(handling);
         let error = error.handled(handling);
         if handling != Handling::Failed {
             on_failure.policy().log(&error);
         }
         error
+    }
+
+    /// Skips or dead-letters something that cannot be sent to any stream, if [`OnFailure`] says so, and logs it. Returns
+    /// what was done. [`Handling::Failed`] leaves it to the caller; so does a dead letter that cannot be written, which is
+    /// logged.
+    pub async fn give_up(&self, record: Unsendable) -> Handling {
+        let Inner { on_failure, dead_letters, .. } = &*self.0;
+        let handling = match (on_failure, dead_letters) {
+            (OnFailure::Skip { .. }, _) => Handling::Skipped,
+            (OnFailure::DeadLetter { .. }, Some(dead_letters)) => {
+                match dead_letters.write_unsendable(record.clone()).await {
+                    Ok(()) => Handling::DeadLettered,
+                    Err(cause) => {
+                        report_lost(&*cause);
+                        Handling::Failed
+                    }
+                }
+            }
+            (OnFailure::Fail, _) | (OnFailure::DeadLetter { .. }, None) => Handling::Failed,
+        };
+        self.count(handling);
+        if handling != Handling::Failed {
+            on_failure.policy().log(&record);
+        }
+        handling
+    }
+
+    fn count(&self, handling: Handling) {
+        let mut state = self.lock();
+        let GivenUp { failed, skipped, dead_lettered } = &mut state.given_up;
+        *match handling {
+            Handling::Failed => failed,
+            Handling::Skipped => skipped,
+            Handling::DeadLettered => dead_lettered,
+        } += 1;
+    }
+
+    /// The records that were given up before they reached the producer of a stream: for a stream that is not allowed or
+    /// does not exist, or for no stream at all. All others are in the [metrics](Self::metrics) of their producer.
+    pub fn given_up(&self) -> GivenUp {
+        self.lock().given_up
     }
 
     fn all(&self) -> Vec<Producer> {

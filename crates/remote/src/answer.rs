@@ -13,7 +13,7 @@ use statefun_kinesis_protocol::{
         expiration_spec::ExpireMode, from_function::Response, persisted_value_mutation::MutationType,
     },
 };
-use statefun_kinesis_types::{Address, InvalidValue, PutRecord, TypeName};
+use statefun_kinesis_types::{Address, ErrorChain, InvalidValue, PutRecord, StreamRef, TypeName};
 
 /// Why the body of an answer is not valid.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +24,21 @@ pub(crate) enum InvalidAnswer {
     NoTarget,
     #[error("the answer has an invalid name")]
     Name(#[from] InvalidValue),
-    #[error("a message to the egress {egress} has the type `{typename}`, but `{KINESIS_EGRESS_RECORD}` is expected")]
-    NotARecord { egress: TypeName, typename: String },
-    #[error("a message to the egress {egress} cannot be decoded as a record")]
-    UndecodableRecord { egress: TypeName, source: DecodeError },
-    #[error("a record for the egress {egress} is invalid")]
-    InvalidRecord { egress: TypeName, source: InvalidValue },
 }
+
+/// Why a message to an egress is not a valid record. The rest of its answer is valid nevertheless.
+#[derive(Debug, thiserror::Error)]
+enum InvalidRecord {
+    #[error("it has the type `{0}`, but `{KINESIS_EGRESS_RECORD}` is expected")]
+    Type(String),
+    #[error("it cannot be decoded")]
+    Undecodable(#[from] DecodeError),
+    #[error(transparent)]
+    Field(#[from] InvalidValue),
+}
+
+/// Characters of a wrong type that an error shows.
+const TYPE_SHOWN_MAX_CHARS: usize = 80;
 
 /// Decodes an answer. An empty body is valid and has no effects.
 pub(crate) fn read(body: Bytes) -> Result<Answer, InvalidAnswer> {
@@ -80,7 +88,12 @@ fn detach(effects: &mut Effects, body: usize) {
     });
     let states = states.iter_mut().filter_map(|change| change.value.as_mut());
     sent.chain(delayed).chain(states).filter_map(|value| value.bytes.as_mut()).for_each(detach);
-    egress.iter_mut().for_each(|message| detach(&mut message.record.data));
+    for message in egress {
+        match message {
+            EgressMessage::Record { record, .. } => detach(&mut record.data),
+            EgressMessage::Invalid { value, .. } => value.bytes.iter_mut().for_each(&detach),
+        }
+    }
 }
 
 fn address(address: Option<reqreply::Address>) -> Result<Address, InvalidAnswer> {
@@ -108,25 +121,26 @@ fn delayed(delayed: DelayedInvocation) -> Result<Delayed, InvalidAnswer> {
 fn egress(message: reqreply::EgressMessage) -> Result<EgressMessage, InvalidAnswer> {
     let egress: TypeName = format!("{}/{}", message.egress_namespace, message.egress_type).parse()?;
     let argument = message.argument.unwrap_or_default();
-    if argument.typename != KINESIS_EGRESS_RECORD {
-        return Err(InvalidAnswer::NotARecord { egress, typename: argument.typename });
-    }
-    let record = match KinesisEgressRecord::decode(argument.value) {
-        Ok(record) => record,
-        Err(source) => return Err(InvalidAnswer::UndecodableRecord { egress, source }),
-    };
-    let read = || {
-        let stream = if record.stream.is_empty() { None } else { Some(record.stream.parse()?) };
-        let mut put = PutRecord::new(record.partition_key.parse()?, record.value_bytes.clone());
-        if !record.explicit_hash_key.is_empty() {
-            put = put.with_explicit_hash_key(record.explicit_hash_key.parse()?);
+    Ok(match record(&argument) {
+        Ok((stream, record)) => EgressMessage::Record { egress, stream, record },
+        Err(error) => {
+            EgressMessage::Invalid { egress, value: value(argument), error: ErrorChain(&error).to_string().into() }
         }
-        Ok((stream, put))
-    };
-    match read() {
-        Ok((stream, record)) => Ok(EgressMessage { egress, stream, record }),
-        Err(source) => Err(InvalidAnswer::InvalidRecord { egress, source }),
+    })
+}
+
+/// The record that a function sent, and the stream that it names.
+fn record(argument: &TypedValue) -> Result<(Option<StreamRef>, PutRecord), InvalidRecord> {
+    if argument.typename != KINESIS_EGRESS_RECORD {
+        return Err(InvalidRecord::Type(argument.typename.chars().take(TYPE_SHOWN_MAX_CHARS).collect()));
     }
+    let record = KinesisEgressRecord::decode(argument.value.clone())?;
+    let stream = if record.stream.is_empty() { None } else { Some(record.stream.parse()?) };
+    let mut put = PutRecord::new(record.partition_key.parse()?, record.value_bytes);
+    if !record.explicit_hash_key.is_empty() {
+        put = put.with_explicit_hash_key(record.explicit_hash_key.parse()?);
+    }
+    Ok((stream, put))
 }
 
 fn state_change(mutation: PersistedValueMutation) -> StateChange {
@@ -209,7 +223,10 @@ mod tests {
         let values = values.chain(states.iter().filter_map(|change| change.value.as_ref()));
         let bytes: Vec<&Bytes> = values
             .filter_map(|value| value.bytes.as_ref())
-            .chain(egress.iter().map(|message| &message.record.data))
+            .chain(egress.iter().map(|message| match message {
+                EgressMessage::Record { record, .. } => &record.data,
+                EgressMessage::Invalid { value, .. } => value.bytes.as_ref().expect("it has a value"),
+            }))
             .collect();
         assert_eq!(bytes.len(), 4, "one of each kind");
         bytes.into_iter().filter(|bytes| memory.contains(&bytes.as_ptr())).map(|bytes| bytes.len()).collect()

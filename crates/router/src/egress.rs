@@ -5,8 +5,8 @@ use std::{
 
 use statefun_kinesis_module::{AggregationSpec, EgressOrder, EgressSpec, FailedRecordHandling};
 use statefun_kinesis_producer::{
-    Aggregation, BatchReceipt, Clients, Metrics, OnFailure, Order, Producer, ProducerError, Producers,
-    ProducersBuilder, Reason, SendError, Settings,
+    Aggregation, BatchReceipt, Clients, GivenUp, Handling, Metrics, OnFailure, Order, Producer, ProducerError,
+    Producers, ProducersBuilder, Reason, SendError, Settings, Unsendable,
 };
 use statefun_kinesis_types::{InvalidRecordHandling, PartitionKey, PutRecord, StreamArn, StreamRef, TypeName};
 use tokio::time::Instant;
@@ -66,6 +66,10 @@ impl Egresses {
         self.0.iter().flat_map(of_egress).collect()
     }
 
+    fn given_up(&self) -> Vec<(TypeName, GivenUp)> {
+        self.0.iter().map(|egress| (egress.id.clone(), egress.producers.given_up())).collect()
+    }
+
     fn find(&self, id: &TypeName) -> Result<&Egress, EgressError> {
         let found = self.0.iter().find(|egress| egress.id == *id);
         found.ok_or_else(|| EgressError::Unknown { egress: id.clone() })
@@ -81,23 +85,50 @@ impl Egresses {
     }
 
     /// Checks whether an egress accepts a record. If the egress skips records that fail or puts them into dead letters,
-    /// it also accepts a record for a stream that is not allowed.
+    /// it also accepts a record without a stream, or for a stream that is not allowed.
     ///
     /// # Errors
     ///
-    /// When the module has no such egress; when neither the record nor the egress names a stream; when the record's
-    /// stream is not in the egress' `allowedStreams` and `failedRecordHandling` is `fail`.
+    /// When the module has no such egress; with `failedRecordHandling: {type: fail}` also when neither the record nor the
+    /// egress names a stream, and when the record's stream is not in the egress' `allowedStreams`.
     pub fn check(&self, egress: &TypeName, stream: Option<&StreamRef>, record: &PutRecord) -> Result<(), EgressError> {
         let egress = self.find(egress)?;
-        let stream = egress.stream(stream, Some(record))?;
-        if egress.fails && !egress.producers.allows(stream) {
-            return Err(EgressError::NotAllowed {
+        match stream.or(egress.own.as_ref()) {
+            _ if !egress.fails => Ok(()),
+            None => Err(EgressError::unsendable(&egress.id, Unsendable::NoStream(record.clone()))),
+            Some(stream) if !egress.producers.allows(stream) => Err(EgressError::NotAllowed {
                 egress: egress.id.clone(),
                 stream: stream.clone(),
                 partition_key: record.partition_key.clone(),
-            });
+            }),
+            Some(_) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Checks whether an egress accepts something that is not a valid record: it skips records that fail, or puts them
+    /// into dead letters.
+    ///
+    /// # Errors
+    ///
+    /// When the module has no such egress, and when its `failedRecordHandling` is `fail`.
+    pub fn check_invalid(&self, egress: &TypeName, invalid: &Unsendable) -> Result<(), EgressError> {
+        let egress = self.find(egress)?;
+        if egress.fails { Err(EgressError::unsendable(&egress.id, invalid.clone())) } else { Ok(()) }
+    }
+
+    /// Handles something that cannot be sent to any stream as the `failedRecordHandling` of the egress says: skips it or
+    /// puts it into a dead letter. It is logged and counted.
+    ///
+    /// # Errors
+    ///
+    /// When the module has no such egress, when `failedRecordHandling` is `fail`, and when the dead letter could not be
+    /// written.
+    pub async fn give_up(&self, egress: &TypeName, record: Unsendable) -> Result<(), EgressError> {
+        let egress = self.find(egress)?;
+        match egress.producers.give_up(record.clone()).await {
+            Handling::Skipped | Handling::DeadLettered => Ok(()),
+            Handling::Failed => Err(EgressError::unsendable(&egress.id, record)),
+        }
     }
 
     /// Sends records to the given stream, or else to the default stream of the egress, in order per partition key.
@@ -108,7 +139,8 @@ impl Egresses {
     /// # Errors
     ///
     /// Those of [`check`](Self::check), and when a record can never be stored, for example because it is too large or
-    /// the stream does not exist, and `failedRecordHandling` is `fail`. None of the records was accepted then.
+    /// the stream does not exist, and `failedRecordHandling` is `fail`. None of the records was accepted then. Without
+    /// a stream they are [given up](Self::give_up).
     pub async fn send_to(
         &self,
         egress: &TypeName,
@@ -116,10 +148,15 @@ impl Egresses {
         records: Vec<PutRecord>,
     ) -> Result<EgressReceipt, EgressError> {
         let egress = self.find(egress)?;
-        let stream = egress.stream(stream, records.first())?;
+        let Some(stream) = stream.or(egress.own.as_ref()) else {
+            for record in records {
+                self.give_up(&egress.id, Unsendable::NoStream(record)).await?;
+            }
+            return Ok(EgressReceipt { egress: egress.id.clone(), count: 0, bytes: 0, receipt: None });
+        };
         let (count, bytes) = (records.len() as u64, records.iter().map(|record| record.data.len() as u64).sum());
         match egress.producers.send_all(stream, records).await {
-            Ok(receipt) => Ok(EgressReceipt { egress: egress.id.clone(), count, bytes, receipt }),
+            Ok(receipt) => Ok(EgressReceipt { egress: egress.id.clone(), count, bytes, receipt: Some(receipt) }),
             Err(source) => Err(EgressError::Refused { egress: egress.id.clone(), source }),
         }
     }
@@ -137,20 +174,6 @@ impl Egresses {
             unsent
         });
         futures::future::join_all(closing).await.concat()
-    }
-}
-
-impl Egress {
-    /// The stream that a record goes to.
-    fn stream<'s>(
-        &'s self,
-        named: Option<&'s StreamRef>,
-        record: Option<&PutRecord>,
-    ) -> Result<&'s StreamRef, EgressError> {
-        named.or(self.own.as_ref()).ok_or_else(|| EgressError::NoStream {
-            egress: self.id.clone(),
-            partition_key: record.map(|record| record.partition_key.clone()),
-        })
     }
 }
 
@@ -232,6 +255,11 @@ impl EgressMetrics {
     pub fn snapshot(&self) -> Vec<EgressStreamMetrics> {
         self.0.upgrade().map_or_else(Vec::new, |run| run.egresses.metrics())
     }
+
+    /// The records that each egress gave up before they reached a stream, in the order of the module's egresses.
+    pub fn given_up(&self) -> Vec<(TypeName, GivenUp)> {
+        self.0.upgrade().map_or_else(Vec::new, |run| run.egresses.given_up())
+    }
 }
 
 /// A snapshot of the metrics of one stream of an egress. Records of dead-letter streams are not counted.
@@ -253,7 +281,8 @@ pub struct EgressReceipt {
     egress: TypeName,
     count: u64,
     bytes: u64,
-    receipt: BatchReceipt,
+    /// `None` when all records were given up already.
+    receipt: Option<BatchReceipt>,
 }
 
 impl EgressReceipt {
@@ -264,7 +293,8 @@ impl EgressReceipt {
     ///
     /// When one of them could not be stored.
     pub async fn stored(self) -> Result<(u64, u64), EgressError> {
-        match self.receipt.await {
+        let Some(receipt) = self.receipt else { return Ok((0, 0)) };
+        match receipt.await {
             Ok(delivered) => {
                 let given_up = delivered.handled();
                 let bytes = given_up.iter().map(|(_, error)| (error.size() - error.key().size()) as u64).sum::<u64>();
@@ -284,16 +314,14 @@ pub enum EgressError {
         /// The name.
         egress: TypeName,
     },
-    /// A record does not name a stream, and its egress has no default stream. Nothing was sent.
-    #[error(
-        "egress {egress} has no streamName, and a record{} names no stream either",
-        partition_key.as_ref().map_or_else(String::new, |key| format!(" with the key {key}"))
-    )]
-    NoStream {
+    /// Something was sent that cannot become a record of any stream: it is not a valid record, or names no stream while
+    /// the egress has no default stream either.
+    #[error("egress {egress} cannot send a record")]
+    Unsendable {
         /// The egress.
         egress: TypeName,
-        /// The record's partition key.
-        partition_key: Option<PartitionKey>,
+        /// What it got, and what is wrong with it.
+        source: Box<Unsendable>,
     },
     /// A record names a stream that its egress may not write. Nothing was sent.
     #[error(
@@ -326,11 +354,24 @@ pub enum EgressError {
 }
 
 impl EgressError {
+    fn unsendable(egress: &TypeName, source: Unsendable) -> Self {
+        Self::Unsendable { egress: egress.clone(), source: source.into() }
+    }
+
+    /// Whether a record is at fault, and not the name of an egress. Then the `failedRecordHandling` of the egress decides
+    /// what happens, and `fail` ends the run.
+    pub fn is_about_record(&self) -> bool {
+        match self {
+            Self::Unsendable { .. } | Self::NotAllowed { .. } | Self::Refused { .. } | Self::NotStored { .. } => true,
+            Self::Unknown { .. } => false,
+        }
+    }
+
     /// Whether the egress was closed before the record was stored.
     pub(crate) fn is_closed(&self) -> bool {
         match self {
             Self::Refused { source, .. } | Self::NotStored { source, .. } => matches!(source.reason(), Reason::Closed),
-            Self::Unknown { .. } | Self::NoStream { .. } | Self::NotAllowed { .. } => false,
+            Self::Unknown { .. } | Self::Unsendable { .. } | Self::NotAllowed { .. } => false,
         }
     }
 }

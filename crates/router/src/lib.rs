@@ -77,4 +77,5 @@ pub use route::{Route, RoutingTable};
 pub use router::{Router, RouterBuilder};
 pub use statefun_kinesis_client::{CheckpointStore, PositionStore};
 pub use statefun_kinesis_consumer::{Acknowledgement, Positions};
+pub use statefun_kinesis_producer::{GivenUp, Unsendable};
 pub use unfinished::Unfinished;

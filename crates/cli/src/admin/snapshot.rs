@@ -10,7 +10,9 @@ use statefun_kinesis_consumer::{Metrics, StreamMetrics};
 use statefun_kinesis_functions::{
     Blocked, CheckpointStatus, FunctionCounts, InvocationLatency, StatefulFunctions, Usage,
 };
-use statefun_kinesis_router::{Counts, EgressMetrics, EgressStreamMetrics, LatencyHistogram, Progress, Router};
+use statefun_kinesis_router::{
+    Counts, EgressMetrics, EgressStreamMetrics, GivenUp, LatencyHistogram, Progress, Router,
+};
 use statefun_kinesis_types::{FunctionType, Timestamp, TypeName};
 
 use super::process::Process;
@@ -98,6 +100,11 @@ impl Snapshot {
         self.run.iter().flat_map(|run| &run.egresses)
     }
 
+    /// The records that reached no stream, by egress.
+    pub(super) fn given_up(&self) -> impl Iterator<Item = &(TypeName, GivenUp)> {
+        self.run.iter().flat_map(|run| &run.given_up)
+    }
+
     /// The stateful functions of the run, if it has some.
     pub(super) fn functions(&self) -> Option<&FunctionsSnapshot> {
         self.run.as_ref()?.functions.as_ref()
@@ -117,6 +124,8 @@ pub(super) struct RunSnapshot {
     /// By ingress.
     pub(super) streams: Vec<(TypeName, StreamMetrics)>,
     pub(super) egresses: Vec<EgressStreamMetrics>,
+    /// Records that reached no stream, by egress.
+    pub(super) given_up: Vec<(TypeName, GivenUp)>,
     /// `None` when the functions are stateless.
     pub(super) functions: Option<FunctionsSnapshot>,
     /// `None` without a durable store.
@@ -165,6 +174,7 @@ impl RunSnapshot {
             latency: sources.progress.latency_histogram(&Self::BOUNDS),
             streams: sources.consumers.iter().flat_map(of_ingress).collect(),
             egresses,
+            given_up: sources.egresses.given_up(),
             functions: sources.functions.upgrade().map(|functions| FunctionsSnapshot::take(&functions)),
             checkpoint: sources.checkpoint(),
             credentials,

@@ -58,7 +58,12 @@ fn run_failure(error: &RunError) -> Failure {
             ),
         ),
         RunError::Functions(_) | RunError::Dropped { .. } => (ExitCode::Functions, None),
-        RunError::Egress(EgressError::NotStored { .. } | EgressError::Refused { .. }) => (
+        RunError::Egress(
+            EgressError::NotStored { .. }
+            | EgressError::Refused { .. }
+            | EgressError::Unsendable { .. }
+            | EgressError::NotAllowed { .. },
+        ) => (
             ExitCode::Kinesis,
             Some(
                 "`failedRecordHandling` of the egress decides what happens to a record that cannot be stored; \
@@ -68,10 +73,7 @@ fn run_failure(error: &RunError) -> Failure {
         RunError::Ingress { .. } => {
             (ExitCode::Kinesis, Some("`statefun-kinesis check --live` checks the stream and the permissions"))
         }
-        RunError::NoRoute { .. }
-        | RunError::Egress(
-            EgressError::Unknown { .. } | EgressError::NoStream { .. } | EgressError::NotAllowed { .. },
-        ) => (ExitCode::Kinesis, None),
+        RunError::NoRoute { .. } | RunError::Egress(EgressError::Unknown { .. }) => (ExitCode::Kinesis, None),
     };
     let failure = Failure::from_error(code, error);
     match hint {

@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 use statefun_kinesis_consumer::{Extent, ShardPosition};
 use statefun_kinesis_functions::{
-    FunctionTotals, NumberedEntry, Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue, TOTALS, Value,
-    decode_totals,
+    EgressMessage, FunctionTotals, NumberedEntry, Payload, StoredEgress, StoredMessage, StoredTimer, StoredValue,
+    TOTALS, Value, decode_totals,
 };
 use statefun_kinesis_store::{Exported, Table, key::StoredKey};
 use statefun_kinesis_types::{Address, HashKey, StartPosition};
@@ -59,6 +59,9 @@ pub(super) struct Line {
     partition_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explicit_hash_key: Option<String>,
+    /// What is wrong with a message to an egress that is not a valid record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) typename: Option<String>,
     /// A value of one of StateFun's own types, or a structured value.
@@ -173,17 +176,7 @@ impl Line {
                     ..Self::of_message(number, &to, message.caller.as_ref(), &message.value)
                 })
             }
-            Table::Egress => {
-                let message = StoredEgress::decode(number, stored())?.message;
-                Some(Self {
-                    number: Some(number),
-                    egress: Some(message.egress.to_string()),
-                    stream: message.stream.map(|stream| stream.to_string()),
-                    partition_key: Some(message.record.partition_key.to_string()),
-                    explicit_hash_key: message.record.explicit_hash_key.map(|key| key.to_string()),
-                    ..Self::of_bytes(&message.record.data)
-                })
-            }
+            Table::Egress => Some(Self::of_egress(number, StoredEgress::decode(number, stored())?.message)),
             Table::Cancellations => Some(Self {
                 number: Some(number),
                 sender_id_hash: Some(hash.to_string()),
@@ -191,6 +184,27 @@ impl Line {
             }),
             // Other tables do not have numbered keys.
             Table::Meta | Table::Positions | Table::State | Table::Due => None,
+        }
+    }
+
+    fn of_egress(number: u64, message: EgressMessage) -> Self {
+        let (number, egress) = (Some(number), Some(message.egress().to_string()));
+        match message {
+            EgressMessage::Record { stream, record, .. } => Self {
+                number,
+                egress,
+                stream: stream.map(|stream| stream.to_string()),
+                partition_key: Some(record.partition_key.to_string()),
+                explicit_hash_key: record.explicit_hash_key.map(|key| key.to_string()),
+                ..Self::of_bytes(&record.data)
+            },
+            EgressMessage::Invalid { value, error, .. } => Self {
+                number,
+                egress,
+                error: Some(error.to_string()),
+                typename: Some(value.typename.to_string()),
+                ..Self::of_bytes(value.bytes.as_deref().unwrap_or_default())
+            },
         }
     }
 

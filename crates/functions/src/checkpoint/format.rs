@@ -90,6 +90,19 @@ struct EgressFormat {
     /// The id of the address that sent it. Format 1 does not have it.
     #[prost(string, tag = "6")]
     sender: String,
+    /// What was sent instead of a valid record. Then stream, key, hash key and data are not set.
+    #[prost(message, optional, tag = "7")]
+    invalid: Option<InvalidFormat>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct InvalidFormat {
+    #[prost(string, tag = "1")]
+    typename: String,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    value: Option<Bytes>,
+    #[prost(string, tag = "3")]
+    error: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -283,21 +296,40 @@ impl NumberedEntry for StoredCancellation {
 /// An entry of the table [`Egress`](statefun_kinesis_store::Table::Egress).
 impl NumberedEntry for StoredEgress {
     fn encode(&self) -> Bytes {
-        let EgressMessage { egress, stream, record } = &self.message;
-        let format = EgressFormat {
-            egress: egress.as_str().to_owned(),
-            stream: stream.as_ref().map(ToString::to_string),
-            partition_key: record.partition_key.as_str().to_owned(),
-            explicit_hash_key: record.explicit_hash_key.map(|key| key.to_string()),
-            data: record.data.clone(),
-            sender: self.sender.as_ref().to_owned(),
+        let sender = self.sender.as_ref().to_owned();
+        let format = match &self.message {
+            EgressMessage::Record { egress, stream, record } => EgressFormat {
+                egress: egress.as_str().to_owned(),
+                stream: stream.as_ref().map(ToString::to_string),
+                partition_key: record.partition_key.as_str().to_owned(),
+                explicit_hash_key: record.explicit_hash_key.map(|key| key.to_string()),
+                data: record.data.clone(),
+                sender,
+                invalid: None,
+            },
+            EgressMessage::Invalid { egress, value, error } => EgressFormat {
+                egress: egress.as_str().to_owned(),
+                sender,
+                invalid: Some(InvalidFormat {
+                    typename: value.typename.as_ref().to_owned(),
+                    value: value.bytes.clone(),
+                    error: error.as_ref().to_owned(),
+                }),
+                ..EgressFormat::default()
+            },
         };
         format.encode_to_vec().into()
     }
 
     fn decode(number: u64, stored: impl Into<Bytes>) -> Option<Self> {
-        let EgressFormat { egress, stream, partition_key, explicit_hash_key, data, sender } =
+        let EgressFormat { egress, stream, partition_key, explicit_hash_key, data, sender, invalid } =
             EgressFormat::decode(stored.into()).ok()?;
+        let egress = egress.parse().ok()?;
+        if let Some(InvalidFormat { typename, value, error }) = invalid {
+            let value = Value { typename: typename.into(), bytes: value };
+            let message = EgressMessage::Invalid { egress, value, error: error.into() };
+            return Some(Self { id: number, sender: sender.into(), message });
+        }
         let explicit_hash_key = match explicit_hash_key {
             Some(key) => Some(key.parse::<HashKey>().ok()?),
             None => None,
@@ -308,7 +340,7 @@ impl NumberedEntry for StoredEgress {
             Some(stream) => Some(stream.parse().ok()?),
             None => None,
         };
-        let message = EgressMessage { egress: egress.parse().ok()?, stream, record };
+        let message = EgressMessage::Record { egress, stream, record };
         Some(Self { id: number, sender: sender.into(), message })
     }
 }
@@ -415,7 +447,14 @@ mod tests {
             let mut record = PutRecord::new("key".parse().unwrap(), "data");
             record.explicit_hash_key = hash.map(|hash| hash.parse().unwrap());
             let stream = stream.map(|stream| stream.parse().unwrap());
-            let message = EgressMessage { egress: "example/out".parse().unwrap(), stream, record };
+            let message = EgressMessage::Record { egress: "example/out".parse().unwrap(), stream, record };
+            let stored = StoredEgress { id: 9, sender: "a".into(), message };
+            assert_eq!(StoredEgress::decode(9, stored.encode()), Some(stored));
+        }
+        for bytes in [None, Some(""), Some("not a record")] {
+            let value = Value { typename: "any text".into(), bytes: bytes.map(Bytes::from) };
+            let egress = "example/out".parse().unwrap();
+            let message = EgressMessage::Invalid { egress, value, error: "it has no key".into() };
             let stored = StoredEgress { id: 9, sender: "a".into(), message };
             assert_eq!(StoredEgress::decode(9, stored.encode()), Some(stored));
         }

@@ -142,11 +142,11 @@ impl Context {
 
     /// Sends a record to the default stream of an egress.
     pub fn egress(&mut self, egress: TypeName, record: PutRecord) {
-        self.effects.egress.push(EgressMessage { egress, stream: None, record });
+        self.effects.egress.push(EgressMessage::Record { egress, stream: None, record });
     }
 
     /// Sends a record to another stream of an egress.
     pub fn egress_to(&mut self, egress: TypeName, stream: StreamRef, record: PutRecord) {
-        self.effects.egress.push(EgressMessage { egress, stream: Some(stream), record });
+        self.effects.egress.push(EgressMessage::Record { egress, stream: Some(stream), record });
     }
 }

@@ -11,10 +11,11 @@ use statefun_kinesis_types::{Address, ErrorChain, PutRecord, RECORD_MAX_BYTES, T
 use tokio::time::Instant;
 
 use super::{
+    egress::unsendable,
     failures::{backoff, is_over, log_given_up},
     shared::{Shared, panic_text},
 };
-use crate::{Answer, BoxError, Failure, InvokeError, InvokeErrorKind, Request};
+use crate::{Answer, BoxError, EgressMessage, Failure, InvokeError, InvokeErrorKind, Request};
 
 /// The longest wait that a server may ask for. A wrong value of a proxy must not stop a function for hours.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
@@ -46,15 +47,11 @@ impl Shared {
         invoked.unwrap_or_else(|panic| Err(InvokeError::new(format!("the function panicked: {}", panic_text(&*panic)))))
     }
 
-    fn apply(&self, request: &Request, answer: Answer, took: Duration) -> Result<(), InvokeError> {
-        if let (Answer::Handled(effects), Some(run)) = (&answer, self.run()) {
-            for message in &effects.egress {
-                run.egresses().check(&message.egress, message.stream.as_ref(), &message.record).map_err(|error| {
-                    InvokeError::new("the function sent a record that its egress does not accept").because(error)
-                })?;
+    fn apply(&self, request: &Request, mut answer: Answer, took: Duration) -> Result<(), InvokeError> {
+        if let Answer::Handled(effects) = &mut answer {
+            if !self.accepts(request, &mut effects.egress)? {
+                return Ok(());
             }
-        }
-        if let Answer::Handled(effects) = &answer {
             for change in &effects.states {
                 check_key(request, &change.name)?;
             }
@@ -76,6 +73,39 @@ impl Shared {
         let group = &self.groups[request.group.index()];
         group.held_back.is(held_back, &group.functions, None);
         answered.map_err(|refused| InvokeError::new("the answer cannot be used").because(refused))
+    }
+
+    /// Checks messages to egresses. Errors of those that are not valid get the name of their sender. Returns `false` when a
+    /// record ends the run: before the answer has effects, so that a corrected function can answer again after a restart.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such egress.
+    fn accepts(&self, request: &Request, messages: &mut [EgressMessage]) -> Result<bool, InvokeError> {
+        let Some(run) = self.run() else { return Ok(true) };
+        for message in messages {
+            let checked = match message {
+                EgressMessage::Record { egress, stream, record } => {
+                    run.egresses().check(egress, stream.as_ref(), record)
+                }
+                EgressMessage::Invalid { egress, value, error } => {
+                    *error = format!("what {} sent to it is not a valid record: {error}", request.target).into();
+                    run.egresses().check_invalid(egress, &unsendable(value, error))
+                }
+            };
+            match checked {
+                Ok(()) => {}
+                Err(error) if error.is_about_record() => {
+                    run.fail_egress(error);
+                    return Ok(false);
+                }
+                Err(error) => {
+                    let says = "the function sent a record to an egress that does not exist";
+                    return Err(InvokeError::new(says).because(error));
+                }
+            }
+        }
+        Ok(true)
     }
 
     async fn failed(&self, request: &Request, error: InvokeError, took: Duration) {

@@ -69,7 +69,7 @@ fn address(function: &str, id: &str) -> Address {
 
 fn to_out(key: &str, data: &str) -> EgressMessage {
     let record = PutRecord::new(key.parse().unwrap(), data.to_owned());
-    EgressMessage { egress: "t/out".parse().unwrap(), stream: None, record }
+    EgressMessage::Record { egress: "t/out".parse().unwrap(), stream: None, record }
 }
 
 fn set(name: &str, value: String) -> StateChange {

@@ -294,7 +294,8 @@ fn wire_delayed(delayed: Delayed) -> DelayedInvocation {
     }
 }
 
-fn wire_record(EgressMessage { egress, stream, record }: EgressMessage) -> reqreply::EgressMessage {
+fn wire_record(message: EgressMessage) -> reqreply::EgressMessage {
+    let EgressMessage::Record { egress, stream, record } = message else { panic!("{message:?}") };
     assert!(stream.is_none() && record.explicit_hash_key.is_none(), "nothing here names a stream or a hash key");
     let (namespace, name) = egress.as_str().split_once('/').unwrap();
     let record = KinesisEgressRecord {

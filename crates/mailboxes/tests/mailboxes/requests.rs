@@ -184,7 +184,7 @@ fn effects_are_applied_in_order() {
     let mut mailboxes = with_known(GroupSettings::default(), &[("s", Expiration::Never)]);
     deliver(&mut mailboxes, &[("t/f/1", "a")]);
     let request = mailboxes.next_request(NOW).unwrap();
-    let record = |text: &'static str| EgressMessage {
+    let record = |text: &'static str| EgressMessage::Record {
         egress: "t/out".parse().unwrap(),
         stream: None,
         record: PutRecord::new("k".parse().unwrap(), text),
@@ -196,7 +196,7 @@ fn effects_are_applied_in_order() {
     };
     handled(&mut mailboxes, &request, effects);
     let sent = mailboxes.take_egress();
-    assert_eq!(sent.iter().map(|record| &*record.message.record.data).collect::<Vec<_>>(), [b"1", b"2"]);
+    assert_eq!(sent.iter().map(|record| &*record.message.record().unwrap().data).collect::<Vec<_>>(), [b"1", b"2"]);
     let (other, own) = (mailboxes.next_request(NOW).unwrap(), mailboxes.next_request(NOW).unwrap());
     assert_eq!((texts(&own), texts(&other)), (vec!["self", "self again"], vec!["other"]));
     assert_eq!(own.messages[0].caller, Some(to("t/f/1")));
@@ -255,7 +255,7 @@ fn records_that_no_egress_takes_stop_requests() {
     mailboxes.serve_namespace("t", group);
     deliver(&mut mailboxes, &[("t/f/1", "a"), ("t/f/2", "b")]);
     let request = mailboxes.next_request(NOW).unwrap();
-    let egress = vec![EgressMessage {
+    let egress = vec![EgressMessage::Record {
         egress: "t/out".parse().unwrap(),
         stream: None,
         record: PutRecord::new("k".parse().unwrap(), "r"),

@@ -294,7 +294,7 @@ impl World {
             }
             Event::WriteEgress => {
                 for record in self.mailboxes.take_egress() {
-                    let put = &record.message.record;
+                    let put = record.message.record().unwrap();
                     let text = String::from_utf8(put.data.to_vec()).unwrap();
                     self.records.insert((put.partition_key.to_string(), text));
                     self.egress.push_back(record.id);

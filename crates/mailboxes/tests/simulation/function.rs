@@ -93,7 +93,7 @@ pub(crate) fn invoke(request: &Request) -> Answer {
         let seen = counts.entry("seen".to_owned()).or_default();
         *seen += 1;
         let key = format!("{}-{:06}", request.target, seen);
-        effects.egress.push(EgressMessage {
+        effects.egress.push(EgressMessage::Record {
             egress: "sim/out".parse().unwrap(),
             stream: None,
             record: PutRecord::new(request.target.to_string().parse().unwrap(), key),

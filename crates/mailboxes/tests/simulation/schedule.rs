@@ -115,7 +115,7 @@ impl World {
 
     fn write_egress(&mut self) {
         for record in self.mailboxes.take_egress() {
-            let put = &record.message.record;
+            let put = record.message.record().unwrap();
             self.egress_log.push((put.partition_key.to_string(), String::from_utf8(put.data.to_vec()).unwrap()));
             self.sent.push_back(record.id);
         }

@@ -32,7 +32,7 @@ async fn a_record_that_is_too_large_goes_to_the_dead_letter_stream_in_parts_and_
     assert_eq!((letter.reason(), letter.partition_key().unwrap().as_str()), ("too-large", "a"));
     assert_eq!(letter.data().unwrap(), &vec![7; 2 << 20]);
     let origin = egress_origin(letter);
-    assert_eq!((&origin.stream, origin.attempts, origin.may_be_stored), (&orders(), 0, false));
+    assert_eq!((&origin.stream, origin.attempts, origin.may_be_stored), (&Some(orders()), 0, false));
     assert_eq!((origin.explicit_hash_key, &origin.egress), (Some(HashKey::new(5)), &None));
     let metrics = producer.metrics();
     assert_eq!((metrics.stored_records, metrics.dead_lettered_records, metrics.failed_records), (2, 1, 0));

@@ -108,7 +108,7 @@ async fn an_answer_brings_its_effects_in_order() {
         token: token.map(Into::into),
     };
     let put = PutRecord::new("k".parse().unwrap(), "v");
-    let out = |stream: Option<&str>, record: &PutRecord| EgressMessage {
+    let out = |stream: Option<&str>, record: &PutRecord| EgressMessage::Record {
         egress: "t/out".parse().unwrap(),
         stream: stream.map(|stream| stream.parse().unwrap()),
         record: record.clone(),
@@ -250,32 +250,20 @@ async fn what_is_no_answer_is_told() {
     }
 }
 
+/// A message to an egress.
+fn to_egress(egress_type: &str, typename: &str, value: Vec<u8>) -> reqreply::EgressMessage {
+    reqreply::EgressMessage {
+        egress_namespace: "t".into(),
+        egress_type: egress_type.into(),
+        argument: Some(TypedValue { typename: typename.into(), has_value: true, value: value.into() }),
+    }
+}
+
 #[tokio::test]
-async fn a_record_that_can_be_none_is_told() {
-    let message = |egress_type: &str, typename: &str, value: Vec<u8>| InvocationResponse {
-        outgoing_egresses: vec![reqreply::EgressMessage {
-            egress_namespace: "t".into(),
-            egress_type: egress_type.into(),
-            argument: Some(TypedValue { typename: typename.into(), has_value: true, value: value.into() }),
-        }],
-        ..Default::default()
-    };
-    let record = |partition_key: &str, stream: &str, explicit_hash_key: &str| {
-        let record = KinesisEgressRecord {
-            partition_key: partition_key.into(),
-            stream: stream.into(),
-            explicit_hash_key: explicit_hash_key.into(),
-            ..Default::default()
-        };
-        message("out", KINESIS_EGRESS_RECORD, record.encode_to_vec())
-    };
+async fn an_answer_without_a_target_or_an_egress_is_an_error() {
+    let nowhere = to_egress("", KINESIS_EGRESS_RECORD, vec![]);
     for (response, expect) in [
-        (message("out", "t/text", vec![]), "the egress t/out has the type `t/text`"),
-        (message("out", KINESIS_EGRESS_RECORD, vec![0xff]), "the egress t/out cannot be decoded as a record"),
-        (message("", KINESIS_EGRESS_RECORD, vec![]), "an invalid name"),
-        (record("", "", ""), "not a valid partition key"),
-        (record("k", "no such name", ""), "not a valid stream name"),
-        (record("k", "", "-1"), "not a valid hash key"),
+        (InvocationResponse { outgoing_egresses: vec![nowhere], ..Default::default() }, "an invalid name"),
         (
             InvocationResponse { outgoing_messages: vec![OutgoingMessage::default()], ..Default::default() },
             "a message without a target",
@@ -283,6 +271,48 @@ async fn a_record_that_can_be_none_is_told() {
     ] {
         let server = Server::start(move |_| answer(result(response.clone())));
         says(server.endpoint().invoke(&request(), LONG).await, &[expect]);
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_record_does_not_make_the_rest_of_its_answer_invalid() {
+    let record = |partition_key: &str, stream: &str, explicit_hash_key: &str| {
+        let record = KinesisEgressRecord {
+            partition_key: partition_key.into(),
+            stream: stream.into(),
+            explicit_hash_key: explicit_hash_key.into(),
+            ..Default::default()
+        };
+        to_egress("out", KINESIS_EGRESS_RECORD, record.encode_to_vec())
+    };
+    let long = "k".repeat(300);
+    let two_to_the_128th = "340282366920938463463374607431768211456";
+    let cases = [
+        (to_egress("out", "t/text", vec![7]), "it has the type `t/text`, but `type.googleapis.com/"),
+        (to_egress("out", KINESIS_EGRESS_RECORD, vec![0xff]), "it cannot be decoded"),
+        (record("", "", ""), "`` is not a valid partition key: expected 1 to 256"),
+        (record(&long, "", ""), "kkk…` is not a valid partition key"),
+        (record("k", "no such name", ""), "`no such name` is not a valid stream name"),
+        (record("k", "", "-1"), "`-1` is not a valid hash key"),
+        (record("k", "", "abc"), "`abc` is not a valid hash key"),
+        (record("k", "", two_to_the_128th), "is not a valid hash key"),
+    ];
+    let messages: Vec<_> = cases.iter().map(|(message, _)| message.clone()).chain([record("k", "", "")]).collect();
+    let response = InvocationResponse { outgoing_egresses: messages, ..Default::default() };
+    let server = Server::start(move |_| answer(result(response.clone())));
+    let Answer::Handled(effects) = server.endpoint().invoke(&request(), LONG).await.unwrap() else {
+        panic!("nothing is missing");
+    };
+    let (valid, invalid) = effects.egress.split_last().unwrap();
+    assert_eq!(valid.record().unwrap().partition_key.as_str(), "k");
+    for (message, (sent, expect)) in invalid.iter().zip(&cases) {
+        let EgressMessage::Invalid { egress, value, error } = message else { panic!("{message:?}") };
+        let sent = sent.argument.as_ref().unwrap();
+        assert_eq!(
+            (egress.as_str(), &*value.typename, &value.bytes),
+            ("t/out", &*sent.typename, &Some(sent.value.clone()))
+        );
+        assert!(error.contains(expect), "{error}");
     }
 }
 

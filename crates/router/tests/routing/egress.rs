@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use statefun_kinesis_client::KinesisClientExt;
 use statefun_kinesis_module::EgressSpec;
 use statefun_kinesis_router::{Delivery, FunctionError, Functions, Ingress, Router, RunError};
-use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, PutRecord, StreamRef};
+use statefun_kinesis_types::{ErrorChain, InvalidRecordHandling, LogLevel, PutRecord, StreamRef};
 use tokio_util::sync::CancellationToken;
 
 use crate::scene::{arn, ingress, kinesis_with, out, record, route, stream};
@@ -90,8 +90,14 @@ async fn an_egress_without_a_stream_needs_records_that_name_one() {
     let mut spec = out();
     spec.stream_name = None;
     assert_eq!(sent_to(&["other", "out"], spec.clone()).await.unwrap(), [("out", 1), ("other", 1)]);
-    let refused = sent_to(&["-"], spec).await.unwrap_err();
+    let refused = sent_to(&["-"], spec.clone()).await.unwrap_err();
     let RunError::Functions(error) = &refused else { panic!("{refused:?}") };
-    let cause = std::error::Error::source(error).unwrap().to_string();
-    assert!(cause.contains("names no stream either"), "{cause}");
+    let cause = ErrorChain(std::error::Error::source(error).unwrap()).to_string();
+    assert!(cause.contains("names no stream, and there is no default stream"), "{cause}");
+
+    spec.failed_records.given_up = InvalidRecordHandling::Skip { log: LogLevel::Debug };
+    assert_eq!(sent_to(&["-", "other", "-"], spec.clone()).await.unwrap(), [("other", 1)]);
+
+    spec.failed_records.given_up = InvalidRecordHandling::DeadLetter { stream: stream("dead"), log: LogLevel::Debug };
+    assert_eq!(sent_to(&["-", "other", "-"], spec).await.unwrap(), [("other", 1), ("dead", 2)]);
 }

@@ -102,7 +102,7 @@ pub(super) const FAILED_RECORDS_FIELD: Field = Field::new(
     Takes::Tagged(&FAILED_RECORDS),
     FAILED_RECORDS.example,
     "What happens to a record that the service does not take. A record that can never be stored fails at once: it is \
-     too large, or the stream that it names does not exist. Other records are retried until `maxAttempts` or `timeout` \
+     too large or not valid (such as one with an empty key), or the stream that it names does not exist. Other records are retried until `maxAttempts` or `timeout` \
      is reached; the timeout is 2 minutes unless it is set. A call that fails as a whole (network, credentials, an \
      answer that is not from Kinesis) is no fault of its records: it is retried until the timeout is over, and then \
      the module stops whatever is set here.",

@@ -1,6 +1,7 @@
 //! Metrics of egresses.
 
-use statefun_kinesis_producer::Metrics;
+use statefun_kinesis_producer::{GivenUp, Metrics};
+use statefun_kinesis_types::TypeName;
 
 use super::{
     family::{COUNTER, Family, GAUGE, Section, family},
@@ -33,17 +34,21 @@ pub(super) const FAMILIES: &[Family] = &[
         "statefun_egress_given_up_records",
         COUNTER,
         &["egress", "stream", "handling"],
-        "Records that failed permanently, by outcome: failed, skipped or dead-lettered.",
+        "Records that failed permanently, by outcome: failed, skipped or dead-lettered. Without a stream: records that \
+         are not valid, or whose stream is not allowed or does not exist.",
         |all, to| {
-            for egress in all.egresses() {
-                let producer = &egress.producer;
-                for (handling, records) in [
-                    ("failed", producer.failed_records),
-                    ("skipped", producer.skipped_records),
-                    ("dead-lettered", producer.dead_lettered_records),
-                ] {
-                    to.count([egress.egress.as_str(), egress.stream.as_str(), handling], records);
+            let mut count = |egress: &TypeName, stream: &str, given_up: GivenUp| {
+                let GivenUp { failed, skipped, dead_lettered } = given_up;
+                for (handling, records) in [("failed", failed), ("skipped", skipped), ("dead-lettered", dead_lettered)]
+                {
+                    to.count([egress.as_str(), stream, handling], records);
                 }
+            };
+            for egress in all.egresses() {
+                count(&egress.egress, egress.stream.as_str(), egress.producer.given_up());
+            }
+            for (egress, given_up) in all.given_up() {
+                count(egress, "", *given_up);
             }
         },
     ),

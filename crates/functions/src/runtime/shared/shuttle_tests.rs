@@ -57,7 +57,7 @@ impl Invoke for Counter {
         for _ in request.messages.iter() {
             total += 1;
             let record = PutRecord::new(request.target.id.parse().unwrap(), total.to_string());
-            effects.egress.push(EgressMessage { egress: EGRESS.parse().unwrap(), stream: None, record });
+            effects.egress.push(EgressMessage::Record { egress: EGRESS.parse().unwrap(), stream: None, record });
         }
         let value = Some(Value::new("t/text", total.to_string()));
         effects.states.push(StateChange { name: "total".into(), value });
@@ -260,8 +260,9 @@ fn records_leave_in_the_order_in_which_the_mailboxes_made_them() {
         while numbers.len() < RECORDS.len() {
             for StoredEgress { id, message, .. } in block_on(scene.handed_out.recv()).unwrap() {
                 numbers.push(id);
-                let data = String::from_utf8(message.record.data.to_vec()).unwrap();
-                by_key.entry(message.record.partition_key.to_string()).or_default().push(data);
+                let record = message.record().unwrap();
+                let data = String::from_utf8(record.data.to_vec()).unwrap();
+                by_key.entry(record.partition_key.to_string()).or_default().push(data);
             }
         }
         assert!(numbers.is_sorted(), "{numbers:?}");
