@@ -150,12 +150,13 @@ impl Drop for Completion {
 pub struct FunctionError {
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    hint: Option<&'static str>,
 }
 
 impl FunctionError {
     /// Creates an error. The message should name the function or the address.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None }
+        Self { message: message.into(), source: None, hint: None }
     }
 
     /// Adds the cause.
@@ -163,5 +164,17 @@ impl FunctionError {
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Adds what a person can do about it, in one sentence.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// What a person can do about it, if that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.hint
     }
 }

@@ -57,7 +57,8 @@ fn run_failure(error: &RunError) -> Failure {
                  `skip` or `dead-letter`",
             ),
         ),
-        RunError::Functions(_) | RunError::Dropped { .. } => (ExitCode::Functions, None),
+        RunError::Functions(error) => (ExitCode::Functions, error.hint()),
+        RunError::Dropped { .. } => (ExitCode::Functions, None),
         RunError::Egress(
             EgressError::NotStored { .. }
             | EgressError::Refused { .. }
@@ -81,3 +82,6 @@ fn run_failure(error: &RunError) -> Failure {
         None => failure,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,10 @@ use crate::{Answer, BoxError, EgressMessage, Failure, InvokeError, InvokeErrorKi
 /// The longest wait that a server may ask for. A wrong value of a proxy must not stop a function for hours.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
+/// What a person can do when a message ended the run.
+const FAIL_HINT: &str = "`failureHandling` of the endpoint says that a message that keeps failing ends the run; with the \
+                         type `keep-trying` only its address waits, and `skip` or `dead-letter` leave it out";
+
 impl Shared {
     /// Runs a request and applies its answer. After a failure, schedules a retry or gives up, as the endpoint says.
     pub(super) async fn run_request(self: Arc<Self>, request: Request) {
@@ -154,7 +158,7 @@ impl Shared {
             FailureHandling::Fail { .. } => {
                 let message = format!("{} failed {attempts} times", request.target);
                 // The messages of the request stay in the store as not handled.
-                return self.fail(FunctionError::new(message).because(error));
+                return self.fail(FunctionError::new(message).because(error).with_hint(FAIL_HINT));
             }
             FailureHandling::KeepTrying => self.log_failure(request, &error),
         }
