@@ -138,6 +138,7 @@ impl Unpacker {
                 records.extend(users.map(|user| {
                     let mut one = Record::new(number, Some(user.partition_key), record.approximate_arrival, user.data);
                     one.sub_sequence_number = user.index;
+                    one.set_explicit_hash_key(user.explicit_hash_key);
                     one
                 }));
                 *taken += records.len() - before;

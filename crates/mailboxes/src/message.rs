@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use statefun_kinesis_types::{Address, InvalidValue, SequenceNumber, ShardId, StreamArn, Timestamp, TypedValue};
+use statefun_kinesis_types::{
+    Address, HashKey, InvalidValue, SequenceNumber, ShardId, StreamArn, Timestamp, TypedValue,
+};
 
 /// A value of a message or a state, with the name of its type. Cheap to clone.
 ///
@@ -54,6 +56,11 @@ pub struct Origin {
     pub sub_sequence_number: u64,
     /// When Kinesis stored the record.
     pub arrival: Timestamp,
+    /// The explicit hash key of a user record of an aggregate that was sent with one. Boxed because hardly any record has
+    /// one.
+    pub explicit_hash_key: Option<Box<HashKey>>,
+    /// Whether requests carry this as metadata of the message.
+    pub is_sent: bool,
     /// Whether this is the last message of the record. When it is handled, the record counts as done.
     pub is_last: bool,
 }
@@ -80,10 +87,20 @@ impl Message {
     /// Most bytes that the tags and lengths of a message take in a request.
     const FRAMING: usize = 40;
 
+    /// Most bytes of the metadata of a message in a request, without the names of stream and shard: six keys with their
+    /// tags (250), a sequence number of up to 129 digits, an index of up to 20, an instant of 24 and a hash key of 39.
+    const METADATA: usize = 480;
+
     /// The bytes of the message in a request, or a few more.
     pub(crate) fn request_bytes(&self) -> usize {
         let caller = self.caller.as_ref().map_or(0, |caller| caller.function.as_str().len() + caller.id.len());
-        Self::FRAMING + self.value.typename.len() + self.value.payload_len() + caller
+        let metadata = match &self.origin {
+            Some(origin) if origin.is_sent => {
+                Self::METADATA + origin.stream.as_str().len() + origin.shard.as_str().len()
+            }
+            Some(_) | None => 0,
+        };
+        Self::FRAMING + self.value.typename.len() + self.value.payload_len() + caller + metadata
     }
 
     /// About how many bytes of memory the message takes.

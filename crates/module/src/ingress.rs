@@ -25,6 +25,8 @@ pub struct IngressSpec {
     pub invalid_records: InvalidRecordHandling,
     /// The handling of user records of aggregates that are in another shard than the one that they belong to.
     pub out_of_range_records: OutOfRangeRecords,
+    /// What remote functions learn about the record of a message.
+    pub record_metadata: RecordMetadata,
     /// The connection settings of the AWS client.
     pub client: ClientSpec,
     /// The file's `clientConfigProperties` that have no effect here.
@@ -44,6 +46,7 @@ impl IngressSpec {
             consumer: ConsumerSpec::default(),
             invalid_records: InvalidRecordHandling::default(),
             out_of_range_records: OutOfRangeRecords::default(),
+            record_metadata: RecordMetadata::default(),
             client: ClientSpec::default(),
             client_properties: ClientProperties::default(),
         }
@@ -53,6 +56,16 @@ impl IngressSpec {
     pub fn invalid_records_of<'s>(&'s self, route: &'s StreamRoute) -> &'s InvalidRecordHandling {
         route.invalid_records.as_ref().unwrap_or(&self.invalid_records)
     }
+}
+
+/// What remote functions learn about the record that a message came from. Functions in process know all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RecordMetadata {
+    /// Nothing: a message has the record's bytes, and the record's partition key as the id of its target.
+    #[default]
+    Omit,
+    /// Stream, shard, sequence number, arrival time and, if known, the explicit hash key, as metadata of the value.
+    Send,
 }
 
 /// The handling of user records of an aggregate whose hash keys belong to another shard than the one that the aggregate is

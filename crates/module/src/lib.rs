@@ -34,6 +34,6 @@ pub use endpoint::{
     EndpointSpec, FailureHandling, FunctionPattern, GiveUp, InvalidPattern, InvalidUrlTemplate, TransportSpec,
     UrlTemplate,
 };
-pub use ingress::{ConsumerLifecycle, ConsumerSpec, IngressSpec, OutOfRangeRecords, StreamRoute};
+pub use ingress::{ConsumerLifecycle, ConsumerSpec, IngressSpec, OutOfRangeRecords, RecordMetadata, StreamRoute};
 pub use module::Module;
 pub use statefun_kinesis_types::{InvalidRecordHandling, LogLevel, StartupPosition};

@@ -34,9 +34,10 @@ pub mod egress {
     pub const KINESIS_EGRESS_RECORD: &str = "type.googleapis.com/io.statefun.sdk.egress.KinesisEgressRecord";
 }
 
+pub mod metadata;
 mod primitive;
 mod request;
 
 pub use primitive::Primitive;
 pub use prost::DecodeError;
-pub use request::{AddressRef, BatchRequest, InvocationRef, StateRef, ValueRef};
+pub use request::{AddressRef, BatchRequest, InvocationRef, MetadataRef, StateRef, ValueRef};

@@ -36,7 +36,7 @@ impl TypedValue {
         fn named<P: Primitive>(_: &P) -> &'static str {
             P::TYPENAME
         }
-        Self { typename: named(value).to_owned(), has_value: true, value: value.to_bytes() }
+        Self { typename: named(value).to_owned(), has_value: true, value: value.to_bytes(), metadata: Vec::new() }
     }
 }
 

@@ -19,6 +19,17 @@ pub struct ValueRef<'a> {
     pub typename: &'a str,
     /// The value's bytes; `None` is an absent value, which differs from an empty one.
     pub value: Option<&'a [u8]>,
+    /// What is known about where the value comes from, each with a name.
+    pub metadata: &'a [MetadataRef<'a>],
+}
+
+/// An entry of the metadata of a value, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataRef<'a> {
+    /// The name.
+    pub key: &'a str,
+    /// The value, as text.
+    pub value: &'a str,
 }
 
 /// A state of an address, borrowed.
@@ -49,7 +60,7 @@ pub struct InvocationRef<'a> {
 /// let request = BatchRequest {
 ///     target: AddressRef { namespace: "example", name: "greeter", id: "anna" },
 ///     states: &[],
-///     invocations: &[InvocationRef { caller: None, argument: ValueRef { typename: "a/b", value: Some(b"hi") } }],
+///     invocations: &[InvocationRef { caller: None, argument: ValueRef { typename: "a/b", value: Some(b"hi"), metadata: &[] } }],
 /// };
 /// let read = ToFunction::decode(request.encode())?;
 /// assert_eq!(read.encode_to_vec(), request.encode());
@@ -107,7 +118,8 @@ impl AddressRef<'_> {
 impl ValueRef<'_> {
     fn len(&self) -> usize {
         let value = self.value.map_or(0, |value| key_len(2) + 1 + bytes_len(3, value));
-        bytes_len(1, self.typename.as_bytes()) + value
+        let metadata: usize = self.metadata.iter().map(|entry| message_len(4, entry.len())).sum();
+        bytes_len(1, self.typename.as_bytes()) + value + metadata
     }
 
     fn write(&self, out: &mut BytesMut) {
@@ -117,6 +129,23 @@ impl ValueRef<'_> {
             out.put_u8(1);
             write_bytes(3, value, out);
         }
+        for entry in self.metadata {
+            begin(4, entry.len(), out);
+            entry.write(out);
+        }
+    }
+}
+
+impl MetadataRef<'_> {
+    fn len(&self) -> usize {
+        bytes_len(1, self.key.as_bytes()) + bytes_len(2, self.value.as_bytes()) + key_len(3) + 1
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        write_bytes(1, self.key.as_bytes(), out);
+        write_bytes(2, self.value.as_bytes(), out);
+        encode_key(3, WireType::Varint, out);
+        out.put_u8(1);
     }
 }
 

@@ -8,11 +8,11 @@ use prost::Message;
 use statefun_kinesis_protocol::egress::KinesisEgressRecord;
 use statefun_kinesis_protocol::reqreply::{
     Address, DelayedInvocation, EgressMessage, ExpirationSpec, FromFunction, IncompleteInvocationContext, Invocation,
-    InvocationBatchRequest, InvocationResponse, OutgoingMessage, PersistedValue, PersistedValueMutation,
+    InvocationBatchRequest, InvocationResponse, Metadata, OutgoingMessage, PersistedValue, PersistedValueMutation,
     PersistedValueSpec, ToFunction, TypedValue, expiration_spec::ExpireMode, from_function::Response,
     persisted_value_mutation::MutationType, to_function::Request,
 };
-use statefun_kinesis_protocol::{AddressRef, BatchRequest, InvocationRef, Primitive, StateRef, ValueRef};
+use statefun_kinesis_protocol::{AddressRef, BatchRequest, InvocationRef, MetadataRef, Primitive, StateRef, ValueRef};
 
 /// A field with a length: its key, its length, its bytes.
 fn field(tag: u32, content: impl AsRef<[u8]>) -> Vec<u8> {
@@ -40,7 +40,12 @@ fn address_bytes(id: &str) -> Vec<u8> {
 }
 
 fn value(bytes: &'static str) -> TypedValue {
-    TypedValue { typename: "a/b".into(), has_value: true, value: Bytes::from_static(bytes.as_bytes()) }
+    TypedValue {
+        typename: "a/b".into(),
+        has_value: true,
+        value: Bytes::from_static(bytes.as_bytes()),
+        ..TypedValue::default()
+    }
 }
 
 fn value_bytes(bytes: &str) -> Vec<u8> {
@@ -152,8 +157,11 @@ fn an_empty_answer_has_no_effects() {
 
 #[test]
 fn an_absent_value_is_not_an_empty_one() {
-    check(TypedValue { typename: "a/b".into(), has_value: false, value: Bytes::new() }, &field(1, "a/b"));
-    let empty = TypedValue { typename: "a/b".into(), has_value: true, value: Bytes::new() };
+    check(
+        TypedValue { typename: "a/b".into(), has_value: false, value: Bytes::new(), ..TypedValue::default() },
+        &field(1, "a/b"),
+    );
+    let empty = TypedValue { typename: "a/b".into(), has_value: true, value: Bytes::new(), ..TypedValue::default() };
     check(empty, &[field(1, "a/b"), vec![0x10, 1]].concat());
 }
 
@@ -170,9 +178,7 @@ fn a_record_for_kinesis() {
 
 #[test]
 fn fields_of_newer_peers_are_skipped() {
-    // The runtime of the continuation sends metadata in field 4 of a value: key 1, value 2, present 3.
-    let metadata = field(4, [field(1, "shard"), field(2, "0"), vec![0x18, 1]].concat());
-    let read = TypedValue::decode([value_bytes("v"), metadata].concat().as_slice()).expect("it is a value");
+    let read = TypedValue::decode([value_bytes("v"), field(5, "x")].concat().as_slice()).expect("it is a value");
     assert_eq!(read, value("v"));
     // All wire types, in an answer: varint, 64 bits, a length, 32 bits.
     let unknown =
@@ -215,6 +221,15 @@ fn primitive_values() {
 }
 
 #[test]
+fn metadata_is_field_4_of_a_value() {
+    // As in the continuation of Apache StateFun: key 1, value 2, present 3.
+    let entry = Metadata { key: "k".into(), value: "v".into(), has_value: true };
+    let value = TypedValue { typename: "a/b".into(), metadata: vec![entry], ..TypedValue::default() };
+    let entry = [field(1, "k"), field(2, "v"), vec![3 << 3, 1]].concat();
+    check(value, &[field(1, "a/b"), field(4, entry)].concat());
+}
+
+#[test]
 fn a_default_value_has_no_bytes() {
     check_primitive("bool", false, &[]);
     check_primitive("int", 0_i32, &[]);
@@ -242,12 +257,12 @@ proptest! {
         id in ".{0,200}",
         states in proptest::collection::vec((".{0,5}", proptest::option::of(some_value())), 0..4),
         messages in proptest::collection::vec((proptest::option::of(".{0,5}"), some_value()), 0..4),
+        metadata in proptest::collection::vec((".{0,9}", ".{0,200}"), 0..4),
     ) {
         let owned = |(typename, value): &OwnedValue| TypedValue {
             typename: typename.clone(),
             has_value: value.is_some(),
-            value: value.clone().unwrap_or_default().into(),
-        };
+            value: value.clone().unwrap_or_default().into(), ..TypedValue::default() };
         let whole = ToFunction { request: Some(Request::Invocation(InvocationBatchRequest {
             target: Some(address(&id)),
             state: states.iter().map(|(name, value)| PersistedValue {
@@ -256,15 +271,26 @@ proptest! {
             }).collect(),
             invocations: messages.iter().map(|(caller, value)| Invocation {
                 caller: caller.as_ref().map(|id| address(id)),
-                argument: Some(owned(value)),
+                argument: Some(TypedValue {
+                    metadata: metadata.iter().map(|(key, value)| Metadata {
+                        key: key.clone(), value: value.clone(), has_value: true,
+                    }).collect(),
+                    ..owned(value)
+                }),
             }).collect(),
         })) };
         fn of<'a>(id: &'a str) -> AddressRef<'a> { AddressRef { namespace: "ns", name: "fn", id } }
-        fn borrowed((typename, value): &OwnedValue) -> ValueRef<'_> { ValueRef { typename, value: value.as_deref() } }
+        fn borrowed((typename, value): &OwnedValue) -> ValueRef<'_> {
+            ValueRef { typename, value: value.as_deref(), metadata: &[] }
+        }
         let states: Vec<_> =
             states.iter().map(|(name, value)| StateRef { name, value: value.as_ref().map(borrowed) }).collect();
+        let entries: Vec<_> = metadata.iter().map(|(key, value)| MetadataRef { key, value }).collect();
         let invocations: Vec<_> = messages.iter()
-            .map(|(caller, value)| InvocationRef { caller: caller.as_deref().map(of), argument: borrowed(value) })
+            .map(|(caller, value)| InvocationRef {
+                caller: caller.as_deref().map(of),
+                argument: ValueRef { metadata: &entries, ..borrowed(value) },
+            })
             .collect();
         let request = BatchRequest { target: of(&id), states: &states, invocations: &invocations };
         prop_assert_eq!(request.encode(), whole.encode_to_vec());

@@ -22,8 +22,8 @@ use hyper_util::{
 };
 use prost::Message as _;
 use statefun_kinesis_mailboxes::{
-    Answer, Effects, Expiration, GroupSettings, Invoke, Limits, Mailboxes, Message, Request, StateChange, StateSpec,
-    Value,
+    Answer, Effects, Expiration, GroupSettings, Invoke, Limits, Mailboxes, Message, Origin, Request, StateChange,
+    StateSpec, Value,
 };
 use statefun_kinesis_module::EndpointSpec;
 use statefun_kinesis_protocol::reqreply::{
@@ -43,7 +43,7 @@ fn main() {
         let url = serve(sent).await;
         let spec = EndpointSpec::new("bench/*".parse().expect("it is a pattern"), url.parse().expect("it is an URL"));
         let endpoint = Arc::new(RemoteEndpoint::new(&spec).expect("it needs no files"));
-        let request = Arc::new(request());
+        let (request, with_metadata) = (Arc::new(request(false)), Arc::new(request(true)));
         // What the bare client posts is what the endpoint posts.
         call(&endpoint, &request).await;
         let body: Bytes = bodies.recv().await.expect("the server has got a request");
@@ -51,11 +51,13 @@ fn main() {
         for at_once in [1, 16, 128] {
             for _ in 0..2 {
                 measure(at_once, "bare", || post(client.clone(), url.clone(), body.clone())).await;
-                measure(at_once, "endpoint", || {
-                    let (endpoint, request) = (Arc::clone(&endpoint), Arc::clone(&request));
-                    async move { call(&endpoint, &request).await }
-                })
-                .await;
+                for (client, request) in [("endpoint", &request), ("with metadata", &with_metadata)] {
+                    measure(at_once, client, || {
+                        let (endpoint, request) = (Arc::clone(&endpoint), Arc::clone(request));
+                        async move { call(&endpoint, &request).await }
+                    })
+                    .await;
+                }
             }
         }
     });
@@ -63,7 +65,12 @@ fn main() {
 
 /// A server that answers everything with the same, and tells what it got first; gives its address.
 async fn serve(sent: mpsc::UnboundedSender<Bytes>) -> String {
-    let value = TypedValue { typename: "bench/number".into(), has_value: true, value: Bytes::from_static(&[1; 8]) };
+    let value = TypedValue {
+        typename: "bench/number".into(),
+        has_value: true,
+        value: Bytes::from_static(&[1; 8]),
+        ..TypedValue::default()
+    };
     let mutation = PersistedValueMutation {
         mutation_type: persisted_value_mutation::MutationType::Modify.into(),
         state_name: "total".into(),
@@ -101,14 +108,27 @@ async fn serve(sent: mpsc::UnboundedSender<Bytes>) -> String {
     url
 }
 
-/// A request with one message and one state.
-fn request() -> Request {
+/// A request with one message and one state, with or without metadata of its record.
+fn request(is_sent: bool) -> Request {
     let mut mailboxes: Mailboxes = Mailboxes::new(Limits::default());
     let group = mailboxes.add_group(GroupSettings::default());
     mailboxes.serve_namespace("bench", group);
     let to = Address { function: "bench/counter".parse().expect("it is a name"), id: "customer-17".into() };
     let deliver = |mailboxes: &mut Mailboxes| {
-        let message = Message { caller: None, value: Value::new("bench/command", vec![7; 100]), origin: None };
+        let origin = Origin {
+            stream: "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().expect("it is an ARN"),
+            shard: "shardId-000000000000".parse().expect("it is a name"),
+            sequence_number: "49590338271490256608559692538361571095921575989136588898"
+                .parse()
+                .expect("it is a number"),
+            sub_sequence_number: 0,
+            arrival: Timestamp::EPOCH,
+            explicit_hash_key: None,
+            is_sent,
+            is_last: true,
+        };
+        let value = Value::new("bench/command", vec![7; 100]);
+        let message = Message { caller: None, value, origin: Some(Arc::new(origin)) };
         mailboxes.deliver([(to.clone(), message)]).expect("it is served");
     };
     let now = Timestamp::EPOCH;

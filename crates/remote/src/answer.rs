@@ -170,7 +170,12 @@ mod tests {
     use super::*;
 
     fn typed(bytes: usize) -> TypedValue {
-        TypedValue { typename: "t/bytes".into(), has_value: true, value: vec![7; bytes].into() }
+        TypedValue {
+            typename: "t/bytes".into(),
+            has_value: true,
+            value: vec![7; bytes].into(),
+            ..TypedValue::default()
+        }
     }
 
     fn target() -> Option<reqreply::Address> {
@@ -188,6 +193,7 @@ mod tests {
             typename: KINESIS_EGRESS_RECORD.into(),
             has_value: true,
             value: record.encode_to_vec().into(),
+            ..TypedValue::default()
         };
         let response = InvocationResponse {
             state_mutations: vec![PersistedValueMutation {

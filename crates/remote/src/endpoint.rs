@@ -21,14 +21,14 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use statefun_kinesis_mailboxes::{Answer, Invoke, InvokeError, InvokeErrorKind, Request, Value};
+use statefun_kinesis_mailboxes::{Answer, Invoke, InvokeError, InvokeErrorKind, Request};
 use statefun_kinesis_module::{EndpointSpec, FunctionPattern, TransportSpec, UrlTemplate};
-use statefun_kinesis_protocol::{AddressRef, BatchRequest, InvocationRef, StateRef, ValueRef};
-use statefun_kinesis_types::{Address, FunctionType, Timestamp};
+use statefun_kinesis_types::{FunctionType, Timestamp};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     answer,
+    body::encode,
     connect::{Connector, connector},
     tls::TlsFiles,
     upload::{Progress, Stage, Upload},
@@ -411,28 +411,6 @@ fn shown(body: &[u8]) -> String {
     let beginning = String::from_utf8_lossy(&body[..body.len().min(SHOWN_MAX_BYTES)]);
     let more = if body.len() > SHOWN_MAX_BYTES { "…" } else { "" };
     format!("`{}{more}`", beginning.trim().escape_debug())
-}
-
-fn encode(request: &Request) -> Bytes {
-    let states: Vec<StateRef<'_>> =
-        request.states.iter().map(|(name, value)| StateRef { name, value: value.as_ref().map(value_ref) }).collect();
-    let invocations: Vec<InvocationRef<'_>> = request
-        .messages
-        .iter()
-        .map(|message| InvocationRef {
-            caller: message.caller.as_ref().map(address_ref),
-            argument: value_ref(&message.value),
-        })
-        .collect();
-    BatchRequest { target: address_ref(&request.target), states: &states, invocations: &invocations }.encode()
-}
-
-fn address_ref(address: &Address) -> AddressRef<'_> {
-    AddressRef { namespace: address.function.namespace(), name: address.function.name(), id: &address.id }
-}
-
-fn value_ref(value: &Value) -> ValueRef<'_> {
-    ValueRef { typename: &value.typename, value: value.bytes.as_deref() }
 }
 
 #[cfg(test)]

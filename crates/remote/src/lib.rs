@@ -16,6 +16,7 @@
 //! decides when to retry and how to handle failures.
 
 mod answer;
+mod body;
 mod connect;
 mod endpoint;
 mod probe;

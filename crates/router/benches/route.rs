@@ -5,7 +5,7 @@
 use std::{fmt, hint::black_box, sync::Arc};
 
 use divan::{Bencher, counter::ItemsCount};
-use statefun_kinesis_module::StreamRoute;
+use statefun_kinesis_module::{IngressSpec, StreamRoute};
 use statefun_kinesis_router::{Route, RoutedBatch};
 use statefun_kinesis_types::{Address, Record, ShardId, StreamArn, Timestamp, TypeName, TypedValue};
 
@@ -47,7 +47,8 @@ impl Case {
         let targets = (0..self.targets).map(|index| format!("example/target-{index}").parse().expect("it is a name"));
         let stream: StreamArn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().expect("it is an ARN");
         let route = StreamRoute::new(stream.clone(), name(), targets.collect());
-        Arc::new(Route::new("example/orders".parse().expect("it is a name"), stream, &route))
+        let ingress = IngressSpec::new("example/orders".parse().expect("it is a name"), vec![route]);
+        Arc::new(Route::new(&ingress, stream, &ingress.streams[0]))
     }
 
     fn messages(self) -> usize {

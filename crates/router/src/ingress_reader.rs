@@ -6,7 +6,9 @@ use statefun_kinesis_client::Clock;
 use statefun_kinesis_consumer::{
     Acknowledgement, Batch, Consumer, ConsumerBuilder, ConsumerError, FanOut, InvalidKind, Metrics, Positions, Settings,
 };
-use statefun_kinesis_module::{ConsumerLifecycle, ConsumerSpec, IngressSpec, OutOfRangeRecords, StreamRoute};
+use statefun_kinesis_module::{
+    ConsumerLifecycle, ConsumerSpec, IngressSpec, OutOfRangeRecords, RecordMetadata, StreamRoute,
+};
 use statefun_kinesis_types::{ErrorChain, Record, ShardId, StreamArn, TypeName};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,7 @@ pub(crate) struct IngressReader {
     positions: Option<Positions>,
     routes: RoutingTable,
     deserializer: Option<Arc<dyn Deserializer>>,
+    record_metadata: RecordMetadata,
 }
 
 impl IngressReader {
@@ -46,7 +49,8 @@ impl IngressReader {
         };
         let (consumer, positions) = built.map_err(|source| BuildError::Ingress { ingress: spec.id.clone(), source })?;
         let routes = RoutingTable::new(&spec, consumer.streams())?;
-        Ok(Self { ingress: spec.id, consumer, positions, routes, deserializer })
+        let record_metadata = spec.record_metadata;
+        Ok(Self { ingress: spec.id, consumer, positions, routes, deserializer, record_metadata })
     }
 
     pub(crate) fn metrics(&self) -> (TypeName, Metrics) {
@@ -143,7 +147,8 @@ impl IngressReader {
                 Err(error) => rejected.push((record, InvalidKind::Undecodable, ErrorChain(&error).to_string())),
             }
         }
-        (RoutedBatch::deserialized(self.ingress.clone(), stream, shard, kept, messages), rejected)
+        let ingress = self.ingress.clone();
+        (RoutedBatch::deserialized(ingress, stream, shard, kept, self.record_metadata, messages), rejected)
     }
 
     async fn reject(
@@ -173,7 +178,7 @@ fn failed(ingress: &TypeName, source: ConsumerError) -> RunError {
 
 /// A builder of the consumer of an ingress.
 ///
-/// It names each field of the model, except those of the routes in [`RoutingTable::new`], so that a new field does not
+/// It names each field of the model, except those of the routes in [`RoutingTable::new`] and the metadata of messages, so that a new field does not
 /// compile until somebody decides what it does here. The clients were made from region, credentials and `client`.
 fn consumer_of(ingress: Ingress) -> Result<ConsumerBuilder, BuildError> {
     let Ingress { spec, client, fan_out, dead_letters, deserializer: _, settings } = ingress;
@@ -186,6 +191,7 @@ fn consumer_of(ingress: Ingress) -> Result<ConsumerBuilder, BuildError> {
         consumer,
         invalid_records,
         out_of_range_records,
+        record_metadata: _,
         client: _,
         client_properties: _,
     } = spec;

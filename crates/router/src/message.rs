@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use statefun_kinesis_module::RecordMetadata;
 use statefun_kinesis_types::{
-    Address, FunctionType, InvalidValue, PartitionKey, Record, SequenceNumber, ShardId, StreamArn, Timestamp, TypeName,
-    TypedValue,
+    Address, FunctionType, HashKey, InvalidValue, PartitionKey, Record, SequenceNumber, ShardId, StreamArn, Timestamp,
+    TypeName, TypedValue,
 };
 
 use crate::Route;
@@ -18,6 +19,7 @@ pub struct RoutedBatch {
     stream: StreamArn,
     shard: ShardId,
     records: Vec<Record>,
+    record_metadata: RecordMetadata,
     messages: Messages,
 }
 
@@ -42,8 +44,8 @@ impl RoutedBatch {
     /// key separately, because they have no address.
     pub fn route(route: Arc<Route>, shard: ShardId, mut records: Vec<Record>) -> (Self, Vec<Record>) {
         let keyless = records.extract_if(.., |record| record.partition_key.is_none()).collect();
-        let (ingress, stream) = (route.ingress.clone(), route.stream.clone());
-        (Self { ingress, stream, shard, records, messages: Messages::Routed(route) }, keyless)
+        let (ingress, stream, record_metadata) = (route.ingress.clone(), route.stream.clone(), route.record_metadata);
+        (Self { ingress, stream, shard, records, record_metadata, messages: Messages::Routed(route) }, keyless)
     }
 
     pub(crate) fn deserialized(
@@ -51,9 +53,10 @@ impl RoutedBatch {
         stream: StreamArn,
         shard: ShardId,
         records: Vec<Record>,
+        record_metadata: RecordMetadata,
         messages: MessageCollector,
     ) -> Self {
-        Self { ingress, stream, shard, records, messages: Messages::Deserialized(messages.messages) }
+        Self { ingress, stream, shard, records, record_metadata, messages: Messages::Deserialized(messages.messages) }
     }
 
     /// The ingress of the records.
@@ -74,6 +77,11 @@ impl RoutedBatch {
     /// The records, in the order of their shard.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// What remote functions learn about the records.
+    pub fn record_metadata(&self) -> RecordMetadata {
+        self.record_metadata
     }
 
     /// The number of messages.
@@ -207,6 +215,11 @@ impl<'a> Message<'a> {
     /// The index of the record in a KPL aggregate; 0 for a record that is not aggregated.
     pub fn sub_sequence_number(&self) -> u64 {
         self.record.sub_sequence_number
+    }
+
+    /// The explicit hash key of the message's record, if it is a user record of an aggregate that was sent with one.
+    pub fn explicit_hash_key(&self) -> Option<HashKey> {
+        self.record.explicit_hash_key()
     }
 
     /// When Kinesis stored the record.

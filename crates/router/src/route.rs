@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc};
 
-use statefun_kinesis_module::{IngressSpec, StreamRoute};
+use statefun_kinesis_module::{IngressSpec, RecordMetadata, StreamRoute};
 use statefun_kinesis_types::{FunctionType, StreamArn, StreamName, StreamRef, TypeName};
 
 use crate::BuildError;
@@ -12,12 +12,19 @@ pub struct Route {
     pub(crate) stream: StreamArn,
     pub(crate) value_type: TypeName,
     pub(crate) targets: Box<[FunctionType]>,
+    pub(crate) record_metadata: RecordMetadata,
 }
 
 impl Route {
     /// Creates the route of one stream of an ingress. `stream` is the ARN of the stream that `route` names.
-    pub fn new(ingress: TypeName, stream: StreamArn, route: &StreamRoute) -> Self {
-        Self { ingress, stream, value_type: route.value_type.clone(), targets: route.targets.as_slice().into() }
+    pub fn new(ingress: &IngressSpec, stream: StreamArn, route: &StreamRoute) -> Self {
+        Self {
+            ingress: ingress.id.clone(),
+            stream,
+            value_type: route.value_type.clone(),
+            targets: route.targets.as_slice().into(),
+            record_metadata: ingress.record_metadata,
+        }
     }
 
     /// The ingress that the stream belongs to.
@@ -77,7 +84,7 @@ impl RoutingTable {
                 StreamRef::Name(name) => named(name),
             };
             let Some(arn) = arn else { continue };
-            let first = routes.insert(arn.clone(), Arc::new(Route::new(ingress.id.clone(), arn.clone(), route)));
+            let first = routes.insert(arn.clone(), Arc::new(Route::new(ingress, arn.clone(), route)));
             if first.is_some() {
                 return Err(BuildError::DuplicateStream { ingress: ingress.id.clone(), stream: arn });
             }

@@ -62,8 +62,8 @@ pub use source::{Position, SourceFile};
 pub use statefun_kinesis_module::{
     AggregationSpec, ClientProperties, ClientSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EgressSpec,
     EndpointSpec, FailedRecordHandling, FailureHandling, FunctionPattern, GiveUp, IngressSpec, InvalidAuthority,
-    InvalidPattern, InvalidRecordHandling, InvalidUrlTemplate, LogLevel, Module, OutOfRangeRecords, StartupPosition,
-    StreamRoute, TransportSpec, UrlTemplate,
+    InvalidPattern, InvalidRecordHandling, InvalidUrlTemplate, LogLevel, Module, OutOfRangeRecords, RecordMetadata,
+    StartupPosition, StreamRoute, TransportSpec, UrlTemplate,
 };
 pub use variables::Variables;
 pub use yaml::MODULE_MAX_BYTES;

@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Value};
 use statefun_kinesis_spec::{
     AggregationSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EgressSpec, EndpointSpec, FailedRecordHandling,
     FailureHandling, GiveUp, IngressSpec, InvalidRecordHandling, LogLevel, Module, Options, OutOfRangeRecords,
-    SourceFile, StartupPosition, StreamRoute, read_module,
+    RecordMetadata, SourceFile, StartupPosition, StreamRoute, read_module,
 };
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamName, StreamRef, Timestamp, TypeName};
 
@@ -205,6 +205,13 @@ fn ingress(ingress: &IngressSpec, dialect: Dialect) -> Document {
         match ingress.out_of_range_records {
             OutOfRangeRecords::Skip => "skip",
             OutOfRangeRecords::Keep => "keep",
+        },
+    );
+    spec.field(
+        "recordMetadata",
+        match ingress.record_metadata {
+            RecordMetadata::Omit => "omit",
+            RecordMetadata::Send => "send",
         },
     );
     // One stream has its ARN above the list in one of the dialects.
@@ -422,7 +429,9 @@ fn an_ingress() -> impl Strategy<Value = IngressSpec> {
     let route = (typename(), prop::collection::vec(typename(), 1..4), option::of(invalid_records()));
     let routes = prop::collection::btree_map(stream(), route, 1..4);
     let out_of_range = prop::sample::select(vec![OutOfRangeRecords::Skip, OutOfRangeRecords::Keep]);
-    let rest = (region(), credentials(), startup(), consumer(), invalid_records(), option::of(time()), out_of_range);
+    let metadata = prop::sample::select(vec![RecordMetadata::Omit, RecordMetadata::Send]);
+    let rest =
+        (region(), credentials(), startup(), consumer(), invalid_records(), option::of(time()), out_of_range, metadata);
     (typename(), routes, rest).prop_map(|(id, routes, rest)| {
         let route = |(stream, (value_type, targets, invalid_records)): (StreamRef, _)| {
             let mut route = StreamRoute::new(stream, value_type, targets);
@@ -432,7 +441,7 @@ fn an_ingress() -> impl Strategy<Value = IngressSpec> {
         let mut ingress = IngressSpec::new(id, routes.into_iter().map(route).collect());
         (ingress.region, ingress.credentials, ingress.startup) = (rest.0, rest.1, rest.2);
         (ingress.consumer, ingress.invalid_records, ingress.client.read_timeout) = (rest.3, rest.4, rest.5);
-        ingress.out_of_range_records = rest.6;
+        (ingress.out_of_range_records, ingress.record_metadata) = (rest.6, rest.7);
         ingress
     })
 }

@@ -5,8 +5,8 @@ use std::{num::NonZeroU32, time::Duration};
 use serde_json::Value;
 use statefun_kinesis_spec::{
     AggregationSpec, ClientSpec, ConsumerLifecycle, ConsumerSpec, EgressOrder, EndpointSpec, FailureHandling,
-    FieldExample, GiveUp, InvalidRecordHandling, LogLevel, Module, Options, OutOfRangeRecords, SourceFile,
-    StartupPosition, TransportSpec, field_examples, read_module,
+    FieldExample, GiveUp, InvalidRecordHandling, LogLevel, Module, Options, OutOfRangeRecords, RecordMetadata,
+    SourceFile, StartupPosition, TransportSpec, field_examples, read_module,
 };
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, Secret, StreamRef};
 
@@ -50,6 +50,7 @@ fn set(module: &mut Module, kind: &str, path: &[&str], value: &Value) {
                 ["consumer", ref rest @ ..] => consumer(&mut ingress.consumer, rest, text(value)),
                 ["invalidRecordHandling", ref rest @ ..] => ingress.invalid_records = handling(rest, text(value)),
                 ["outOfRangeRecords"] => ingress.out_of_range_records = OutOfRangeRecords::Keep,
+                ["recordMetadata"] => ingress.record_metadata = RecordMetadata::Send,
                 ["clientConfigProperties", name] => client(&mut ingress.client, name),
                 _ => panic!("what does {path:?} of an ingress change?"),
             }

@@ -109,6 +109,8 @@ pub struct Record {
     pub approximate_arrival: Timestamp,
     /// The payload, never parsed here.
     pub data: Bytes,
+    /// Boxed because hardly any record has one.
+    explicit_hash_key: Option<Box<HashKey>>,
 }
 
 impl Record {
@@ -119,7 +121,25 @@ impl Record {
         approximate_arrival: Timestamp,
         data: Bytes,
     ) -> Self {
-        Self { sequence_number, sub_sequence_number: 0, partition_key, approximate_arrival, data }
+        Self {
+            sequence_number,
+            sub_sequence_number: 0,
+            partition_key,
+            approximate_arrival,
+            data,
+            explicit_hash_key: None,
+        }
+    }
+
+    /// The explicit hash key with which a user record of an aggregate was sent. The service does not say it of other
+    /// records.
+    pub fn explicit_hash_key(&self) -> Option<HashKey> {
+        self.explicit_hash_key.as_deref().copied()
+    }
+
+    /// Sets the [explicit hash key](Self::explicit_hash_key).
+    pub fn set_explicit_hash_key(&mut self, key: Option<HashKey>) {
+        self.explicit_hash_key = key.map(Box::new);
     }
 
     /// Bytes of data and partition key, as the service counts a record's size.

@@ -62,6 +62,12 @@ struct OriginFormat {
     /// Other messages of the record follow this one.
     #[prost(bool, tag = "6")]
     is_not_last: bool,
+    /// Requests carry it as metadata.
+    #[prost(bool, tag = "7")]
+    is_sent: bool,
+    /// In decimal, as the service writes it.
+    #[prost(string, optional, tag = "8")]
+    explicit_hash_key: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -197,6 +203,8 @@ impl OriginFormat {
             sub_sequence_number: origin.sub_sequence_number,
             arrival_millis: origin.arrival.as_millis(),
             is_not_last: !origin.is_last,
+            is_sent: origin.is_sent,
+            explicit_hash_key: origin.explicit_hash_key.as_ref().map(ToString::to_string),
         }
     }
 
@@ -207,6 +215,11 @@ impl OriginFormat {
             sequence_number: self.sequence_number.parse().ok()?,
             sub_sequence_number: self.sub_sequence_number,
             arrival: Timestamp::from_millis(self.arrival_millis),
+            explicit_hash_key: match self.explicit_hash_key {
+                Some(key) => Some(Box::new(key.parse().ok()?)),
+                None => None,
+            },
+            is_sent: self.is_sent,
             is_last: !self.is_not_last,
         })
     }
@@ -458,17 +471,21 @@ mod tests {
             let stored = StoredEgress { id: 9, sender: "a".into(), message };
             assert_eq!(StoredEgress::decode(9, stored.encode()), Some(stored));
         }
-        let mut from_a_record = message(None, Some("x"));
-        from_a_record.origin = Some(Arc::new(Origin {
-            stream: "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap(),
-            shard: "shardId-000000000000".parse().unwrap(),
-            sequence_number: "49590338271490256608559692538361571095921575989136588898".parse().unwrap(),
-            sub_sequence_number: 3,
-            arrival: Timestamp::from_millis(-5),
-            is_last: false,
-        }));
-        let stored = StoredMessage { id: 10, to: address("a"), message: from_a_record };
-        assert_eq!(StoredMessage::decode(10, stored.encode()), Some(stored));
+        for (is_sent, is_last, hash) in [(false, false, None), (true, false, Some(HashKey::MAX)), (false, true, None)] {
+            let mut from_a_record = message(None, Some("x"));
+            from_a_record.origin = Some(Arc::new(Origin {
+                stream: "arn:aws:kinesis:us-east-1:123456789012:stream/orders".parse().unwrap(),
+                shard: "shardId-000000000000".parse().unwrap(),
+                sequence_number: "49590338271490256608559692538361571095921575989136588898".parse().unwrap(),
+                sub_sequence_number: 3,
+                arrival: Timestamp::from_millis(-5),
+                explicit_hash_key: hash.map(Box::new),
+                is_sent,
+                is_last,
+            }));
+            let stored = StoredMessage { id: 10, to: address("a"), message: from_a_record };
+            assert_eq!(StoredMessage::decode(10, stored.encode()), Some(stored));
+        }
         let stored = StoredCancellation { id: 11, sender: address("a"), token: "token".into() };
         assert_eq!(StoredCancellation::decode(11, stored.encode()), Some(stored));
         let of_function = FunctionTotals { function: "example/counter".parse().unwrap(), messages: 4, timers: 5 };

@@ -5,6 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
+use statefun_kinesis_module::RecordMetadata;
 use statefun_kinesis_router::{
     Acknowledgement, FunctionError, Message as RoutedMessage, PositionStore, Positions, RoutedBatch, RunHandle,
     StatefulHandler, Unfinished,
@@ -174,6 +175,10 @@ fn messages_of(batch: &RoutedBatch) -> Vec<(Address, Message)> {
     let mut messages = Vec::with_capacity(batch.message_count());
     let mut typename: Option<(&TypeName, Arc<str>)> = None;
     let mut origin: Option<Arc<Origin>> = None;
+    let is_sent = match batch.record_metadata() {
+        RecordMetadata::Omit => false,
+        RecordMetadata::Send => true,
+    };
     let mut routed = batch.messages().peekable();
     while let Some(message) = routed.next() {
         let (sequence_number, sub_sequence_number) = place(&message);
@@ -186,6 +191,8 @@ fn messages_of(batch: &RoutedBatch) -> Vec<(Address, Message)> {
                 sequence_number,
                 sub_sequence_number,
                 arrival: message.arrival(),
+                explicit_hash_key: message.explicit_hash_key().map(Box::new),
+                is_sent,
                 is_last,
             })
         });

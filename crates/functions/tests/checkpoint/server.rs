@@ -241,7 +241,12 @@ fn wire_address(address: &Address) -> reqreply::Address {
 
 fn wire_value(value: Value) -> TypedValue {
     let has_value = value.bytes.is_some();
-    TypedValue { typename: value.typename.to_string(), has_value, value: value.bytes.unwrap_or_default() }
+    TypedValue {
+        typename: value.typename.to_string(),
+        has_value,
+        value: value.bytes.unwrap_or_default(),
+        ..TypedValue::default()
+    }
 }
 
 fn spec(spec: StateSpec) -> PersistedValueSpec {
@@ -311,6 +316,7 @@ fn wire_record(message: EgressMessage) -> reqreply::EgressMessage {
             typename: KINESIS_EGRESS_RECORD.into(),
             has_value: true,
             value: record.encode_to_vec().into(),
+            ..TypedValue::default()
         }),
     }
 }

@@ -4,11 +4,17 @@ mod egress;
 mod failures;
 mod scene;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use statefun_kinesis_client::KinesisClient;
-use statefun_kinesis_functions::{Answer, BlockReason, Delayed, Effects, InvokeError, Limits, Request, Value};
-use statefun_kinesis_types::{Address, PutRecord};
+use statefun_kinesis_aggregation::Aggregator;
+use statefun_kinesis_client::{KinesisClient, KinesisClientExt as _};
+use statefun_kinesis_functions::{Answer, BlockReason, Delayed, Effects, InvokeError, Limits, Origin, Request, Value};
+use statefun_kinesis_module::RecordMetadata;
+use statefun_kinesis_types::{Address, HashKey, PutRecord};
 
 use crate::{
     failures::picky,
@@ -185,4 +191,43 @@ async fn messages_go_from_function_to_function_and_come_later() {
     let out: BTreeSet<String> = scene.out().into_values().flatten().collect();
     assert_eq!(out, ["1", "2", "3"].map(str::to_owned).into());
     scene.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_knows_the_record_that_it_came_from() {
+    for (record_metadata, is_sent) in [(RecordMetadata::Omit, false), (RecordMetadata::Send, true)] {
+        let seen: Arc<Mutex<Vec<Arc<Origin>>>> = Arc::default();
+        let log = Arc::clone(&seen);
+        let code = Code::new(move |request: Request| {
+            log.lock().unwrap().extend(request.messages.iter().filter_map(|message| message.origin.clone()));
+            async { Ok(Answer::Handled(Effects::default())) }
+        });
+        let scene = Plan { record_metadata, ..Plan::default() }.start(code, &[]).await;
+        // Two records in one aggregate, the second with an explicit hash key, and a record by itself.
+        let mut aggregator = Aggregator::new(1 << 20, 100);
+        let record = |key: &str| PutRecord::new(key.parse().unwrap(), "1");
+        aggregator.push(&record("a")).unwrap();
+        aggregator.push(&record("b").with_explicit_hash_key(HashKey::of_text("a"))).unwrap();
+        let stream = "in".parse().unwrap();
+        for put in [aggregator.finish().unwrap(), record("a")] {
+            scene.kinesis.put_record(&stream, put).await.unwrap();
+        }
+        scene.until_done(3).await;
+        let mut seen = seen.lock().unwrap().clone();
+        seen.sort_by_key(|origin| (origin.sequence_number, origin.sub_sequence_number));
+        let stored: Vec<_> = scene.kinesis.records(&stream).into_iter().collect();
+        let places = [(0, 0, None), (0, 1, Some(HashKey::of_text("a"))), (1, 0, None)];
+        for (origin, (record, sub_sequence_number, hash)) in seen.iter().zip(places) {
+            let (shard, record) = &stored[record];
+            assert_eq!((origin.stream.name().as_str(), &origin.shard), ("in", shard));
+            assert_eq!(origin.sequence_number, record.sequence_number);
+            assert_eq!(
+                (origin.sub_sequence_number, origin.explicit_hash_key.as_deref().copied()),
+                (sub_sequence_number, hash)
+            );
+            assert_eq!((origin.arrival, origin.is_sent), (record.approximate_arrival, is_sent));
+        }
+        assert_eq!(seen.len(), 3);
+        scene.stop().await;
+    }
 }

@@ -9,7 +9,7 @@ use statefun_kinesis_functions::{
     Answer, DeadLetters, Effects, EgressMessage, Expiration, GroupSettings, Invoke, InvokeError, Limits, Request,
     StateChange, StateSpec, StatefulFunctions, Value,
 };
-use statefun_kinesis_module::{EgressSpec, FailureHandling, IngressSpec, StartupPosition, StreamRoute};
+use statefun_kinesis_module::{EgressSpec, FailureHandling, IngressSpec, RecordMetadata, StartupPosition, StreamRoute};
 use statefun_kinesis_router::{EgressMetrics, Handler, Ingress, Progress, Router, RunError, Unfinished};
 use statefun_kinesis_types::{ErrorChain, InvalidRecordHandling, PutRecord, StreamArn};
 use tokio::task::JoinHandle;
@@ -99,6 +99,7 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<&'static str>,
     /// What the egress does with records that fail permanently.
     pub(crate) failed_records: InvalidRecordHandling,
+    pub(crate) record_metadata: RecordMetadata,
 }
 
 impl Default for Plan {
@@ -110,6 +111,7 @@ impl Default for Plan {
             dead_letters: None,
             targets: vec!["t/f"],
             failed_records: InvalidRecordHandling::Fail,
+            record_metadata: RecordMetadata::Omit,
         }
     }
 }
@@ -132,6 +134,7 @@ impl Plan {
         let route = StreamRoute::new(stream, "t/text".parse().unwrap(), targets);
         let mut ingress = IngressSpec::new("t/in".parse().unwrap(), vec![route]);
         ingress.startup = StartupPosition::TrimHorizon;
+        ingress.record_metadata = self.record_metadata;
         let mut builder = StatefulFunctions::builder().limits(self.limits);
         if let Some(dead_letters) = self.dead_letters {
             builder = builder.dead_letters(dead_letters);

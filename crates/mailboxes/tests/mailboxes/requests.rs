@@ -208,6 +208,8 @@ fn effects_are_applied_in_order() {
 fn a_record_is_done_when_the_last_of_its_messages_is_handled() {
     let mut mailboxes = with_known(GroupSettings::default(), &[]);
     let origin = |millis, is_last| Origin {
+        explicit_hash_key: None,
+        is_sent: false,
         stream: "arn:aws:kinesis:us-east-1:123456789012:stream/s".parse().unwrap(),
         shard: "shardId-000000000000".parse().unwrap(),
         sequence_number: 1_u64.into(),

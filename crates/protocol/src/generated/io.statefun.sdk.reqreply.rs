@@ -13,7 +13,7 @@ pub struct Address {
     pub id: ::prost::alloc::string::String,
 }
 /// A value with the name of its type.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TypedValue {
     /// The type, `namespace/name`.
     #[prost(string, tag = "1")]
@@ -24,6 +24,22 @@ pub struct TypedValue {
     /// The value's bytes.
     #[prost(bytes = "bytes", tag = "3")]
     pub value: ::prost::bytes::Bytes,
+    /// What is known about where the value comes from. Apache StateFun does not have it, and its SDKs ignore it.
+    #[prost(message, repeated, tag = "4")]
+    pub metadata: ::prost::alloc::vec::Vec<Metadata>,
+}
+/// An entry of the metadata of a value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Metadata {
+    /// The name.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// The value, as text.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// Whether there is a value; an absent one differs from an empty one.
+    #[prost(bool, tag = "3")]
+    pub has_value: bool,
 }
 /// A request: what the runtime posts.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -56,7 +72,7 @@ pub struct InvocationBatchRequest {
     pub invocations: ::prost::alloc::vec::Vec<Invocation>,
 }
 /// A state of an address.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PersistedValue {
     /// The state's name.
     #[prost(string, tag = "1")]
@@ -66,7 +82,7 @@ pub struct PersistedValue {
     pub state_value: ::core::option::Option<TypedValue>,
 }
 /// A message.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Invocation {
     /// The function that sent it; absent when it came through an ingress.
     #[prost(message, optional, tag = "1")]
@@ -112,7 +128,7 @@ pub struct InvocationResponse {
     pub outgoing_egresses: ::prost::alloc::vec::Vec<EgressMessage>,
 }
 /// A change of a state.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PersistedValueMutation {
     /// What happens.
     #[prost(enumeration = "persisted_value_mutation::MutationType", tag = "1")]
@@ -167,7 +183,7 @@ pub mod persisted_value_mutation {
     }
 }
 /// A message to a function.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OutgoingMessage {
     /// Whom it is for.
     #[prost(message, optional, tag = "1")]
@@ -177,7 +193,7 @@ pub struct OutgoingMessage {
     pub argument: ::core::option::Option<TypedValue>,
 }
 /// A message that is to be delivered later, or the cancellation of one.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DelayedInvocation {
     /// How much later, in milliseconds.
     #[prost(int64, tag = "1")]
@@ -196,7 +212,7 @@ pub struct DelayedInvocation {
     pub cancellation_token: ::prost::alloc::string::String,
 }
 /// A message to an egress.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EgressMessage {
     /// The first part of the egress' id.
     #[prost(string, tag = "1")]

@@ -12,7 +12,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use prost::Message as _;
 use statefun_kinesis_mailboxes::{
-    Answer, Delayed, Effects, EgressMessage, Expiration, Invoke, InvokeErrorKind, StateChange, StateSpec, Value,
+    Answer, Delayed, Effects, EgressMessage, Expiration, Invoke, InvokeErrorKind, Message, Origin, StateChange,
+    StateSpec, Value,
 };
 use statefun_kinesis_protocol::{
     egress::{KINESIS_EGRESS_RECORD, KinesisEgressRecord},
@@ -57,6 +58,61 @@ async fn a_request_says_all_that_a_function_needs() {
 }
 
 #[tokio::test]
+async fn a_message_says_which_record_it_came_from_if_that_is_wanted() {
+    const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/orders";
+    const SEQUENCE_NUMBER: &str = "49590338271490256608559692538361571095921575989136588898";
+    let seen: Arc<Mutex<Vec<HttpRequest<Bytes>>>> = Arc::default();
+    let log = Arc::clone(&seen);
+    let server = Server::start(move |request| {
+        log.lock().unwrap().push(request);
+        answer(result(InvocationResponse::default()))
+    });
+    let origin = |is_sent, explicit_hash_key: Option<HashKey>| {
+        Some(Arc::new(Origin {
+            stream: STREAM.parse().unwrap(),
+            shard: "shardId-000000000007".parse().unwrap(),
+            sequence_number: SEQUENCE_NUMBER.parse().unwrap(),
+            sub_sequence_number: 3,
+            arrival: "2026-11-23T02:00:00.123Z".parse().unwrap(),
+            explicit_hash_key: explicit_hash_key.map(Box::new),
+            is_sent,
+            is_last: true,
+        }))
+    };
+    let message = |origin| Message { caller: None, value: Value::new("t/text", "hello"), origin };
+    let messages =
+        [origin(false, Some(HashKey::MAX)), origin(true, None), None, origin(true, Some(HashKey::MAX))].map(message);
+    let mut request = request();
+    request.messages = messages.into();
+    assert_eq!(server.endpoint().invoke(&request, LONG).await.unwrap(), no_effects());
+
+    let body = seen.lock().unwrap().remove(0).into_body();
+    let Some(to_function::Request::Invocation(batch)) = ToFunction::decode(body).unwrap().request else {
+        panic!("it is no batch");
+    };
+    let metadata: Vec<Vec<(String, String)>> = batch
+        .invocations
+        .into_iter()
+        .map(|message| {
+            let metadata = message.argument.unwrap().metadata.into_iter();
+            metadata.inspect(|entry| assert!(entry.has_value)).map(|entry| (entry.key, entry.value)).collect()
+        })
+        .collect();
+    let entry = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let always = [
+        ("kinesis.streamArn", STREAM),
+        ("kinesis.shardId", "shardId-000000000007"),
+        ("kinesis.sequenceNumber", SEQUENCE_NUMBER),
+        ("kinesis.subSequenceNumber", "3"),
+        ("kinesis.approximateArrivalTimestamp", "2026-11-23T02:00:00.123Z"),
+    ]
+    .map(entry);
+    let explicit = ("kinesis.explicitHashKey", "340282366920938463463374607431768211455");
+    let all = always.iter().cloned().chain([entry(explicit)]).collect();
+    assert_eq!(metadata, [vec![], always.to_vec(), vec![], all]);
+}
+
+#[tokio::test]
 async fn an_answer_brings_its_effects_in_order() {
     let delayed = |delay_in_ms, cancellation_token: &str, is_cancellation_request: bool| DelayedInvocation {
         delay_in_ms,
@@ -84,6 +140,7 @@ async fn an_answer_brings_its_effects_in_order() {
             }
             .encode_to_vec()
             .into(),
+            ..TypedValue::default()
         }),
     };
     const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/other";
@@ -255,7 +312,12 @@ fn to_egress(egress_type: &str, typename: &str, value: Vec<u8>) -> reqreply::Egr
     reqreply::EgressMessage {
         egress_namespace: "t".into(),
         egress_type: egress_type.into(),
-        argument: Some(TypedValue { typename: typename.into(), has_value: true, value: value.into() }),
+        argument: Some(TypedValue {
+            typename: typename.into(),
+            has_value: true,
+            value: value.into(),
+            ..TypedValue::default()
+        }),
     }
 }
 
@@ -324,7 +386,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// An answer of about so many bytes.
 fn answer_of(bytes: usize) -> FromFunction {
-    let argument = TypedValue { value: vec![0; bytes].into(), has_value: true, typename: "t/text".into() };
+    let argument = TypedValue {
+        value: vec![0; bytes].into(),
+        has_value: true,
+        typename: "t/text".into(),
+        ..TypedValue::default()
+    };
     let outgoing_messages = vec![OutgoingMessage { target: Some(wire_address("2")), argument: Some(argument) }];
     result(InvocationResponse { outgoing_messages, ..Default::default() })
 }

@@ -120,7 +120,12 @@ pub(crate) fn result(response: InvocationResponse) -> FromFunction {
 }
 
 pub(crate) fn typed(text: &'static str) -> TypedValue {
-    TypedValue { typename: "t/text".into(), has_value: true, value: Bytes::from_static(text.as_bytes()) }
+    TypedValue {
+        typename: "t/text".into(),
+        has_value: true,
+        value: Bytes::from_static(text.as_bytes()),
+        ..TypedValue::default()
+    }
 }
 
 pub(crate) fn address(id: &str) -> Address {

@@ -30,8 +30,8 @@ fn a_record_without_a_partition_key_has_no_address_and_is_never_left_out_in_sile
     let read = |number: u64, key: Option<&str>| {
         Record::new(number.into(), key.map(|key| key.parse().unwrap()), Timestamp::EPOCH, "payload".into())
     };
-    let to_orders =
-        Arc::new(Route::new("example/in".parse().unwrap(), arn("orders"), &route("orders", &["example/a"])));
+    let ingress = ingress(vec![route("orders", &["example/a"])]);
+    let to_orders = Arc::new(Route::new(&ingress, arn("orders"), &ingress.streams[0]));
     let shard: ShardId = "shardId-000000000000".parse().unwrap();
     let records = vec![read(1, Some("k")), read(2, None), read(3, Some("k")), read(4, None)];
     let (batch, keyless) = RoutedBatch::route(to_orders, shard, records);

@@ -13,7 +13,7 @@ use super::{
     table::{Field, Presence, Shape, Takes, Text, Word},
 };
 use crate::{
-    Code, IngressSpec, OutOfRangeRecords, StartupPosition, StreamRoute,
+    Code, IngressSpec, OutOfRangeRecords, RecordMetadata, StartupPosition, StreamRoute,
     findings::{Finding, Place},
 };
 
@@ -64,6 +64,13 @@ pub(super) static INGRESS: Shape = Shape::new(
         )
         .default("skip")
         .source("the Kinesis Client Library"),
+        Field::new(
+            "recordMetadata",
+            Takes::Word(METADATA),
+            "recordMetadata: send",
+            "What remote functions learn about the record of a message, beside its bytes and its partition key.",
+        )
+        .default("omit"),
         properties::INGRESS_FIELD,
     ],
 );
@@ -76,6 +83,18 @@ const OUT_OF_RANGE: &[Word] = &[
     Word {
         name: "keep",
         doc: "They are read where they are. This is right for writers that put keys of several shards into one aggregate.",
+    },
+];
+
+const METADATA: &[Word] = &[
+    Word { name: "omit", doc: "Nothing." },
+    Word {
+        name: "send",
+        doc: "The value of the message has `metadata` (field 4 of `TypedValue`) with the keys `kinesis.streamArn`, \
+              `kinesis.shardId`, `kinesis.sequenceNumber`, `kinesis.subSequenceNumber` (0 unless the record was \
+              aggregated), `kinesis.approximateArrivalTimestamp` (such as `2026-11-23T02:00:00.000Z`) and, for records of \
+              aggregates that were sent with one, `kinesis.explicitHashKey`. All values are text. SDKs that do not know \
+              the field ignore it.",
     },
 ];
 
@@ -141,6 +160,7 @@ impl Decoder<'_> {
         let consumer = self.consumer(object.get("consumer"), &settings);
         let invalid_records = self.optional(object.get("invalidRecordHandling"), Self::invalid_records);
         let out_of_range_records = self.optional(object.get("outOfRangeRecords"), Self::out_of_range_records);
+        let record_metadata = self.optional(object.get("recordMetadata"), Self::record_metadata);
         let client = self.client(&settings);
         if let (Some(id), Some(StartupPosition::Latest), Some(false)) = (&id, startup, self.options.stored_positions) {
             self.check_latest(&object, id);
@@ -156,6 +176,7 @@ impl Decoder<'_> {
                 consumer: consumer?,
                 invalid_records: invalid_records?.unwrap_or_default(),
                 out_of_range_records: out_of_range_records?.unwrap_or_default(),
+                record_metadata: record_metadata?.unwrap_or_default(),
                 client: client?,
                 client_properties: settings.rest,
             })
@@ -167,6 +188,14 @@ impl Decoder<'_> {
         Some(match self.word(entry)? {
             "skip" => OutOfRangeRecords::Skip,
             "keep" => OutOfRangeRecords::Keep,
+            name => unreachable!("the table has the word `{name}` that is not read"),
+        })
+    }
+
+    fn record_metadata(&mut self, entry: Entry<'_>) -> Option<RecordMetadata> {
+        Some(match self.word(entry)? {
+            "omit" => RecordMetadata::Omit,
+            "send" => RecordMetadata::Send,
             name => unreachable!("the table has the word `{name}` that is not read"),
         })
     }

@@ -96,8 +96,8 @@ async fn counters_are_exact(case: &Case, language: Language) -> Result<()> {
 fn reminders_module(case: &Case, functions: &FunctionServer, commands: &str, results: &str) -> String {
     format!(
         "kind: io.statefun.endpoints.v2/http\nspec:\n  functions: reminders.e2e/*\n  urlPathTemplate: {}\n---\n\
-         kind: io.statefun.kinesis.v1/ingress\nspec:\n  id: reminders.e2e/commands\n{place}  startupPosition:\n    \
-         type: trim-horizon\n  streams:\n    - stream: {commands}\n      valueType: reminders.e2e/command\n      \
+         kind: io.statefun.kinesis.v1/ingress\nspec:\n  id: reminders.e2e/commands\n{place}  recordMetadata: send\n  \
+         startupPosition:\n    type: trim-horizon\n  streams:\n    - stream: {commands}\n      valueType: reminders.e2e/command\n      \
          targets:\n        - reminders.e2e/reminders\n---\nkind: io.statefun.kinesis.v1/egress\nspec:\n  \
          id: reminders.e2e/results\n{place}  streamName: {results}\n",
         functions.url(),
