@@ -160,20 +160,23 @@ impl ReadModule {
         if let Some(help) = &diagnostic.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
-        // Options of the command line that help. The `spec` crate does not know them.
-        let option = if diagnostic.severity != Severity::Error {
-            None
-        } else if diagnostic.code == Code::UnknownField {
-            Some("--lenient reports unknown fields as warnings")
-        } else if diagnostic.code == Code::KindNotServed {
-            Some("--ignore-unsupported skips such documents with a warning")
-        } else {
-            None
-        };
-        match option {
+        match option_against(diagnostic) {
             Some(option) => group.element(Level::NOTE.message(option)),
             None => group,
         }
+    }
+}
+
+/// The option of the command line with which an error is not one. The `spec` crate does not know the options.
+fn option_against(diagnostic: &Diagnostic) -> Option<&'static str> {
+    if diagnostic.severity != Severity::Error {
+        None
+    } else if diagnostic.code == Code::UnknownField {
+        Some("--lenient reports unknown fields as warnings")
+    } else if diagnostic.code == Code::KindNotServed {
+        Some("--ignore-unsupported skips such documents with a warning")
+    } else {
+        None
     }
 }
 

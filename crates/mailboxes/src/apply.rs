@@ -74,22 +74,29 @@ impl Mailboxes {
         Ok(())
     }
 
-    fn handled(&mut self, slot: u32, effects: Effects, now: Timestamp) -> Result<(), Refused> {
-        // Checks everything before the first change, so that an answer has all of its effects or none.
-        let Effects { messages, delayed, egress, states } = effects;
-        for (to, _) in &messages {
+    /// Checks the effects of a function.
+    fn check(&mut self, function: u32, effects: &Effects) -> Result<(), Refused> {
+        let Effects { messages, delayed, egress: _, states } = effects;
+        for (to, _) in messages {
             self.function(&to.function)?;
         }
-        for delayed in &delayed {
+        for delayed in delayed {
             if let Delayed::Send { to, .. } = delayed {
                 self.function(&to.function)?;
             }
         }
-        let sender_function = self.slots[slot].function;
-        let specs = &self.functions[sender_function].specs;
-        if let Some(change) = states.iter().find(|change| specs.declared_place(&change.name).is_none()) {
-            return Err(Refused::UndeclaredState { name: Arc::clone(&change.name) });
+        let specs = &self.functions[function].specs;
+        match states.iter().find(|change| specs.declared_place(&change.name).is_none()) {
+            Some(change) => Err(Refused::UndeclaredState { name: Arc::clone(&change.name) }),
+            None => Ok(()),
         }
+    }
+
+    fn handled(&mut self, slot: u32, effects: Effects, now: Timestamp) -> Result<(), Refused> {
+        // Before the first change, so that an answer has all of its effects or none.
+        let sender_function = self.slots[slot].function;
+        self.check(sender_function, &effects)?;
+        let Effects { messages, delayed, egress, states } = effects;
 
         self.end_request(slot, false);
         let (own, number) = (self.slots[slot].instance, self.slots[slot].request);

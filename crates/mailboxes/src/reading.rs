@@ -178,23 +178,29 @@ impl Mailboxes {
             self.slots[slot].add_stored(Envelope { number, message }, has_room, window, &mut of.memory);
         }
         for slot in opened {
-            let mailbox = &mut self.slots[slot];
-            let hash = HashKey::of_text(&self.instances.get(mailbox.instance).id);
-            // The store may have more messages of the address: after the end of the page, or newer than the read. A gap
-            // up to the next number makes them be read before messages that arrive from now on.
-            if rest.is_some_and(|rest| rest.hash == hash) || self.functions[function].stored_only.may_have_later(hash) {
-                let behind = mailbox.waiting.back().map_or(0, |last| last.number + 1);
-                let from = mailbox.gap.map_or(behind, |gap| gap.from);
-                mailbox.gap = Some(Gap::new(from, self.cuts.next.message)).filter(|gap| gap.from < gap.until);
-            }
-            if mailbox.is_empty() {
-                self.requeue_or_remove(slot);
-            } else {
-                self.make_ready(slot);
-            }
+            self.opened_by_page(slot, rest);
         }
         self.functions[function].stored_only.end_read(rest);
         Ok(())
+    }
+
+    /// Makes a mailbox ready that a page of waiting messages has opened. `rest` is where the next page begins.
+    fn opened_by_page(&mut self, slot: u32, rest: Option<MessagePlace>) {
+        let mailbox = &mut self.slots[slot];
+        let hash = HashKey::of_text(&self.instances.get(mailbox.instance).id);
+        // The store may have more messages of the address: after the end of the page, or newer than the read. A gap up to
+        // the next number makes them be read before messages that arrive from now on.
+        let of = &self.functions[mailbox.function];
+        if rest.is_some_and(|rest| rest.hash == hash) || of.stored_only.may_have_later(hash) {
+            let behind = mailbox.waiting.back().map_or(0, |last| last.number + 1);
+            let from = mailbox.gap.map_or(behind, |gap| gap.from);
+            mailbox.gap = Some(Gap::new(from, self.cuts.next.message)).filter(|gap| gap.from < gap.until);
+        }
+        if mailbox.is_empty() {
+            self.requeue_or_remove(slot);
+        } else {
+            self.make_ready(slot);
+        }
     }
 
     /// Lets a mailbox whose turn it was send its request, if its states and messages have been loaded.
