@@ -1,5 +1,6 @@
 //! Functions between an ingress and an egress, on Kinesis in memory and under paused time.
 
+mod clock;
 mod egress;
 mod failures;
 mod scene;

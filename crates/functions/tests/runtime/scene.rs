@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use statefun_kinesis_client::{KinesisAdmin, KinesisClient};
+use statefun_kinesis_client::{Clock, KinesisAdmin, KinesisClient};
 use statefun_kinesis_fake::FakeKinesis;
 use statefun_kinesis_functions::{
     Answer, DeadLetters, Effects, EgressMessage, Expiration, GroupSettings, Invoke, InvokeError, Limits, Request,
@@ -100,6 +100,8 @@ pub(crate) struct Plan {
     /// What the egress does with records that fail permanently.
     pub(crate) failed_records: InvalidRecordHandling,
     pub(crate) record_metadata: RecordMetadata,
+    /// The clock of the run, instead of that of Kinesis.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 impl Default for Plan {
@@ -112,6 +114,7 @@ impl Default for Plan {
             targets: vec!["t/f"],
             failed_records: InvalidRecordHandling::Fail,
             record_metadata: RecordMetadata::Omit,
+            clock: None,
         }
     }
 }
@@ -147,7 +150,7 @@ impl Plan {
         let router = Router::builder(Handler::stateful(Arc::clone(&functions) as Arc<_>))
             .ingress(Ingress::new(ingress, client.clone()))
             .egress(egress, client)
-            .clock(kinesis.clock())
+            .clock(self.clock.unwrap_or_else(|| kinesis.clock()))
             .build()
             .await
             .unwrap();
