@@ -234,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_and_as_large_as_foretold(value in any::<u64>(), shift in 0..64_u32, length in 0..300_usize) {
+        fn what_is_written_is_read_and_has_the_predicted_size(value in any::<u64>(), shift in 0..64_u32, length in 0..300_usize) {
             let value = value >> shift;
             let mut written = Vec::new();
             put_varint_field(&mut written, 1, value);

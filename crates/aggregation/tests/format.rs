@@ -246,7 +246,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_packed_is_unpacked_and_as_large_as_foretold(
+    fn what_is_packed_is_unpacked_and_has_the_predicted_size(
         records in vec(any_record(), 1..80),
         max_bytes in 1..3_000_usize,
         max_records in 1..50_usize,
@@ -287,13 +287,13 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_upset_the_reader(message in vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_reader_fail(message in vec(any::<u8>(), 0..200)) {
         _ = decode(&Bytes::from(message.clone()));
         _ = decode(&sealed(&message));
     }
 
     #[test]
-    fn no_damage_to_a_message_upsets_the_reader(
+    fn no_damage_to_a_message_makes_the_reader_panic(
         records in vec(any_record(), 2..10),
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in any::<prop::sample::Index>(),

@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_subscription_comes_about_in_time_or_not_at_all() {
+    async fn a_subscription_begins_in_time_or_fails() {
         for reply in [Reply::Never, Reply::Stream(vec![Bit::Never])] {
             let kinesis = Replay::new([reply]).kinesis();
             let started = tokio::time::Instant::now();

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_begins_where_it_is_told_and_resumes_behind_a_position() {
+    fn reading_begins_at_the_startup_position_and_resumes_behind_a_stored_one() {
         let now = Instant::now();
         let seven = 7_u64.into();
         for (begin, expected) in [

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_begins_where_it_is_told_and_goes_on_behind_the_continuation() {
+    fn a_subscription_begins_at_its_position_and_continues_behind_the_last_event() {
         let seven = 7_u64.into();
         for (begin, expected) in [
             (Begin::From(StartPosition::TrimHorizon), StartPosition::TrimHorizon),

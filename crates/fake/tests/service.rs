@@ -87,7 +87,7 @@ async fn the_clock_is_the_epoch_plus_tokios() {
 }
 
 #[test]
-fn it_works_without_a_runtime() {
+fn endpoints_are_created_without_a_runtime() {
     let kinesis = FakeKinesis::new();
     let name: StreamName = "stream".parse().unwrap();
     let before = Timestamp::now();
@@ -378,7 +378,7 @@ fn slow() -> FakeKinesisBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn states_last_as_long_as_they_are_told() {
+async fn states_expire_when_their_functions_say() {
     let kinesis = slow().build();
     let name: StreamName = "stream".parse().unwrap();
     let stream = StreamRef::from(name.clone());

@@ -139,7 +139,7 @@ async fn a_state_that_is_cleared_is_not_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_goes_wrong_is_told() {
+async fn each_failure_is_reported() {
     let registry = registry();
     for (text, expect) in [
         ("undeclared", "`undeclared` is not among those that the function declares"),
@@ -156,7 +156,7 @@ async fn what_goes_wrong_is_told() {
 }
 
 #[test]
-fn a_value_is_read_as_what_it_is() {
+fn each_value_is_read_as_its_type() {
     assert_eq!(Value::of(&5_i64).read::<i64>().unwrap(), 5);
     assert!(Value::of(&5_i64).is::<i64>() && !Value::of(&5_i64).is::<i32>());
     let absent = Value { typename: i64::TYPENAME.into(), bytes: None };

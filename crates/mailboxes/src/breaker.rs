@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_several_addresses_in_a_row_to_hold_requests_back() {
+    fn requests_are_held_back_after_failures_of_several_addresses_in_a_row() {
         let mut breaker = Breaker::default();
         for request in 0..100 {
             breaker.unavailable(request, 7, Duration::ZERO, Duration::ZERO);

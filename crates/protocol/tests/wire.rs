@@ -188,7 +188,7 @@ fn fields_of_newer_peers_are_skipped() {
 }
 
 #[test]
-fn what_is_no_message_is_refused() {
+fn invalid_messages_are_rejected() {
     for bytes in [&b"\xff"[..], b"\xa2\x06\x05", b"\xa2\x06\x02\x0a\x7f", b"<html>"] {
         assert!(FromFunction::decode(bytes).is_err(), "{bytes:?}");
     }

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_says_how_many_of_what_are_where() {
+    fn unfinished_work_is_reported_by_kind_and_place() {
         let mut unfinished = Unfinished::default();
         assert!(unfinished.is_empty());
         assert_eq!(unfinished.to_string(), "nothing");

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_apart_and_all_found() {
+    fn all_problems_are_found_and_distinguished() {
         check_problems("${NONE}", &[("${NONE}", Problem::NotSet("NONE"))]);
         check_problems("a${X}b${A}${Y}", &[("${X}", Problem::NotSet("X")), ("${Y}", Problem::NotSet("Y"))]);
         check_problems("a${A", &[("${A", Problem::Unclosed)]);

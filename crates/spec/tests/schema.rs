@@ -136,7 +136,7 @@ fn the_schema_refuses_what_is_wrong_by_its_form() {
 }
 
 #[test]
-fn the_schema_passes_variables_wherever_a_scalar_stands() {
+fn the_schema_accepts_variables_for_every_scalar() {
     let text = "kind: io.statefun.kinesis.v1/egress\nspec:\n  id: ${A}/b\n  streamName: ${S}\n  maxOutstandingRecords: ${N:-7}\n  awsRegion: {type: \"${T}\", id: x}\n";
     assert_eq!(agreement::problems(text), Some(Vec::new()));
 }

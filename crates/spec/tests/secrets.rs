@@ -103,14 +103,14 @@ fn as_a_tag() {
 }
 
 #[test]
-fn in_documents_that_are_not_read() {
+fn variables_in_documents_that_are_not_read() {
     check("kind: io.statefun.kafka.v1/ingress\nspec: {password: hunter2}\n");
     check("kind: io.statefun.kinesis.v1/egres\nspec: {awsCredentials: {secretAccessKey: hunter2}}\n");
     check("# no kind\nawsCredentials: {secretAccessKey: hunter2}\n");
 }
 
 #[test]
-fn in_other_fields_that_carry_them() {
+fn variables_in_other_fields_that_have_them() {
     check(
         "kind: io.statefun.endpoints.v2/http\nspec:\n  functions: a/*\n  urlPathTemplate: http://h/\n  transport: {client_key_password: hunter2}\n",
     );
@@ -120,7 +120,7 @@ fn in_other_fields_that_carry_them() {
 }
 
 #[test]
-fn in_a_text_that_is_not_yaml() {
+fn variables_in_a_text_that_is_not_yaml() {
     check_credentials("{type: basic, accessKeyId: AKIAHUNTER1, secretAccessKey: \"hunter2}");
     check_credentials("{type: basic, accessKeyId: AKIAHUNTER1, secretAccessKey: hunter2");
     check_credentials("\n    type: basic\n    accessKeyId: AKIAHUNTER1: x\n    secretAccessKey: @hunter2");

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_later_stands_behind_what_was_there() {
+    fn additions_follow_existing_entries() {
         let mut commit = Commit::new();
         assert!(commit.is_empty());
         commit.later(|commit| {

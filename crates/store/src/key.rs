@@ -392,7 +392,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_key_or_none(bytes: Vec<u8>) {
+        fn any_bytes_are_a_key_or_rejected(bytes: Vec<u8>) {
             for table in Table::ALL {
                 let _ = StoredKey::parse(table, &bytes);
             }

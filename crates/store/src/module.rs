@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_is_told_with_what_allows_it() {
+    fn every_rejected_change_is_reported_with_its_switch() {
         check(|_| {}, &[]);
         check(
             |now| drop(now.ingresses.remove(&name("i/orders"))),

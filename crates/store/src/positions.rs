@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_position_is_said_to_be_damaged() {
+    async fn an_invalid_position_is_reported_as_damage() {
         let orders = stream("orders");
         let about = (key::stream(&ingress(), &orders), "1970-01-01T00:00:00.000Z trim-horizon");
         let wrong = [

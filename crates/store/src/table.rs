@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_table_stands_at_its_index() {
+    fn every_table_has_its_index() {
         for (index, table) in Table::ALL.into_iter().enumerate() {
             assert_eq!(table.index(), index, "{table}");
         }

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_no_digit_is_found_wherever_it_stands() {
+    fn any_character_that_is_not_a_digit_is_found() {
         let digits = b"49590338271490256608559692538361571095921575989136588898";
         for length in [1, 7, 8, 9, 16, 17, 24, 56] {
             for at in 0..length {

@@ -253,7 +253,7 @@ async fn a_call_ends_when_its_time_is_up() {
 }
 
 #[tokio::test]
-async fn a_stream_of_another_partition_is_no_reason_to_try_again() {
+async fn a_stream_of_another_partition_is_not_retried() {
     let replay = Replay::new([]);
     let stream: StreamRef = "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/orders".parse().unwrap();
     let error = replay.kinesis().describe_stream_summary(&stream).await.unwrap_err();

@@ -97,7 +97,7 @@ async fn a_stream_without_room_for_another_consumer_is_polled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_permitted_is_told_with_the_remedy() {
+async fn a_missing_permission_is_reported_with_the_remedy() {
     let scene = Scene::with_shards(2).await;
     for operation in [Operation::DescribeStreamConsumer, Operation::RegisterStreamConsumer] {
         scene.fake.faults().fail_next(operation, ErrorKind::AccessDenied);
@@ -372,7 +372,7 @@ async fn a_polled_stream_warns_once_that_its_consumer_cannot_be_registered_and_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_that_may_not_be_looked_up_again_is_told_with_the_remedy() {
+async fn a_consumer_that_may_not_be_described_is_reported_with_the_remedy() {
     let scene = Scene::with_shards(1).await;
     let mut consumer = managed(&scene).await;
     sleep(Duration::from_secs(10)).await;
@@ -384,7 +384,7 @@ async fn a_consumer_that_may_not_be_looked_up_again_is_told_with_the_remedy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_that_somebody_else_removes_before_the_end_is_no_failure_of_closing() {
+async fn closing_succeeds_when_another_process_has_removed_the_consumer() {
     for status_delay in [Duration::ZERO, Duration::from_secs(20)] {
         let scene = Scene::on(FakeKinesis::builder().status_delay(status_delay).build(), 1).await;
         sleep(LONG).await;

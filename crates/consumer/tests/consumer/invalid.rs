@@ -186,7 +186,7 @@ async fn an_aggregate_of_which_nothing_belongs_here_is_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_service_distributes_records_none_is_out_of_place() {
+async fn no_record_is_out_of_range_when_the_service_distributes_records() {
     let scene = Scene::with_shards(2).await;
     put_aggregate(&scene, &["a", "other b"]).await;
     scene.fake.set_distribution(&scene.stream, RecordDistribution::Auto).unwrap();
@@ -392,7 +392,7 @@ async fn a_dead_letter_stream_has_to_be_there_and_must_not_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_stream_that_takes_nothing_is_told_once_and_the_record_comes_again() {
+async fn a_failing_dead_letter_stream_is_reported_once_and_the_record_comes_again() {
     let scene = Scene::with_shards(1).await;
     let builder = dead_lettering(&scene).await;
     scene.put("unreadable").await;

@@ -297,7 +297,7 @@ async fn functions_in_process_need_not_be_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_heeds_another_expiration() {
+async fn a_changed_expiration_applies_after_a_restart() {
     let hour = Expiration::AfterWrite(Duration::from_secs(3_600));
     let minute = Expiration::AfterWrite(Duration::from_secs(60));
     let code = |expiration| Code::new(move |request| ready(Ok(remember(&request, expiration))));
@@ -517,7 +517,7 @@ async fn nothing_is_committed_while_nothing_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_for_functions_that_nobody_serves_are_told_at_the_start() {
+async fn messages_for_unknown_functions_are_reported_at_the_start() {
     let world = World::new().await;
     let engine = world.start(Code::new(|_| pending())).await;
     world.put("a", "1").await;
@@ -551,7 +551,7 @@ async fn messages_for_functions_that_nobody_serves_are_told_at_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expired_values_that_nobody_asks_for_leave_the_store() {
+async fn expired_values_leave_the_store_without_a_request() {
     let world = World::new().await;
     let expiring = || {
         let expiration = Expiration::AfterWrite(Duration::from_secs(60));

@@ -273,7 +273,7 @@ async fn a_message_of_any_type_may_become_a_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dead_letters_that_nobody_takes_are_told_at_the_start() {
+async fn dead_letters_without_a_writer_are_rejected_at_the_start() {
     let failures =
         FailureHandling::DeadLetter { after: after(3), stream: "dead".parse().unwrap(), log: LogLevel::Warn };
     let builder = StatefulFunctions::builder();

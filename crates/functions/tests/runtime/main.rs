@@ -91,7 +91,7 @@ async fn a_store_that_ends_with_the_process_is_written_only_when_memory_is_short
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_nobody_serves_ends_the_run() {
+async fn a_target_without_a_function_ends_the_run() {
     let plan = Plan { targets: vec!["t/f", "u/g"], ..Plan::default() };
     let said = end(plan.start(picky(), &[("a", "1")]).await).await;
     assert!(said.contains("no function is registered for a target") && said.contains("serves u/g"), "{said}");

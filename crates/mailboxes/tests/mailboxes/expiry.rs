@@ -29,7 +29,7 @@ fn values_from_the_store_expire_when_they_should() {
 }
 
 #[test]
-fn expired_values_that_nobody_asks_for_are_swept() {
+fn expired_values_are_swept_without_a_request() {
     let states = [
         stored("t/f/1", "w", "old", Some(50)),
         stored("t/f/1", "s", "stays", None),

@@ -83,7 +83,7 @@ fn a_load_that_failed_is_asked_for_again() {
 }
 
 #[test]
-fn an_answer_that_nobody_waits_for_changes_nothing() {
+fn an_answer_to_an_ended_request_changes_nothing() {
     let mut scene = Scene::with(&[]);
     assert_eq!(scene.look("t/f/1", NOW), [None, None, None]);
     scene.mailboxes.loaded(&to("t/f/1"), vec![stored("t/f/1", "s", "old", None)], NOW);

@@ -427,7 +427,7 @@ fn a_value_that_is_absent_unsets_its_state() {
 }
 
 #[test]
-fn a_delivery_to_nobody_is_refused_as_a_whole() {
+fn a_delivery_to_an_unknown_function_is_rejected_as_a_whole() {
     let mut mailboxes = mailboxes();
     let messages = [(to("t/f/1"), message("a")), (to("u/f/1"), message("b"))];
     let refused = mailboxes.deliver(messages).unwrap_err();

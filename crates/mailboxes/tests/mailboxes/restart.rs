@@ -63,7 +63,7 @@ fn check_declared_again(before: Expiration, now: Expiration, sets: bool, expect:
 }
 
 #[test]
-fn a_restart_heeds_another_expiration() {
+fn a_changed_expiration_applies_after_a_restart() {
     use Expiration::{AfterInvoke, AfterWrite, Never};
     check_declared_again(AfterWrite(HOUR), AfterWrite(MINUTE), true, Some(61));
     check_declared_again(AfterWrite(HOUR), AfterWrite(MINUTE), false, Some(3_600));

@@ -483,7 +483,7 @@ fn cases() -> u32 {
 }
 
 #[test]
-fn a_machine_that_crashes_and_forgets_does_what_one_does_that_never_did() {
+fn crashes_and_evictions_do_not_change_the_results() {
     let config = ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() };
     let inputs = (
         settings(),

@@ -64,7 +64,7 @@ async fn a_full_producer_makes_its_callers_wait_and_lets_them_in_in_their_order(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_may_be_larger_than_the_queue_and_nobody_comes_in_between() {
+async fn a_batch_may_be_larger_than_the_queue_and_no_other_record_comes_in_between() {
     let kinesis = kinesis(1).await;
     let producer = producer(&kinesis, Settings { max_outstanding_records: count(7), ..settings() }).await;
     let batch: Vec<_> = (0..100).map(|number| record("a", &format!("batch {number}"))).collect();

@@ -142,7 +142,7 @@ async fn an_idle_connection_is_kept_for_a_time() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_told() {
+async fn an_unreachable_server_is_reported() {
     let url = format!("http+unix://{}", Folder::new().path("f.sock"));
     let spec = EndpointSpec::new("t/*".parse().unwrap(), url.parse().unwrap());
     let endpoint = RemoteEndpoint::new(&spec).unwrap();

@@ -278,7 +278,7 @@ async fn a_request_that_is_too_large_names_the_setting() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_told() {
+async fn unusable_answers_are_reported() {
     let respond = |status: u16, kind: &'static str, encoding: Option<&'static str>, body: Bytes| {
         Server::start(move |_| {
             let mut response = Response::builder().status(status).header("content-type", kind);

@@ -91,7 +91,7 @@ async fn tls_with_its_own_authority_and_a_client_certificate() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_told_at_once() {
+fn unusable_files_are_reported_at_once() {
     let folder = Folder::new();
     let _ = Certificates::new(&folder);
     std::fs::write(folder.path("empty.pem"), "").unwrap();

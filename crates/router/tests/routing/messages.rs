@@ -153,7 +153,7 @@ async fn order_per_key_holds_through_a_split_and_a_merge() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_stream_is_told_before_anything_is_read() {
+async fn a_missing_stream_is_reported_before_anything_is_read() {
     let kinesis = kinesis_with(&[("orders", 1), ("out", 1)]).await;
     let missing = echo(&kinesis, ingress(vec![route("orders", &["a/b"]), route("absent", &["a/b"])])).build().await;
     match missing.unwrap_err() {
@@ -170,7 +170,7 @@ async fn a_missing_stream_is_told_before_anything_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn counts_and_latencies_are_told() {
+async fn counts_and_latencies_are_reported() {
     let kinesis = kinesis_with(&[("orders", 1), ("out", 1)]).await;
     let sizes: HashMap<&str, usize> = [("a", 10), ("b", 30)].into();
     for (key, bytes) in &sizes {

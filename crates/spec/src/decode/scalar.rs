@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roles_are_told_from_everything_else() {
+    fn roles_are_recognised() {
         for good in ["arn:aws:iam::123456789012:role/a", "arn:aws-cn:iam::000000000000:role/path/to/name"] {
             assert!(is_role_arn(good), "{good}");
         }

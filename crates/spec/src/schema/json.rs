@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_stands_on_lines_of_its_own() {
+    fn long_parts_are_on_their_own_lines() {
         let item = Json::text("x".repeat(60));
         let json = Json::object([("a", Json::List(vec![item.clone(), item])), ("b", Json::Null)]);
         let line = format!("\"{}\"", "x".repeat(60));

@@ -42,7 +42,7 @@ fn an_endpoint_without_a_scheme() {
 }
 
 #[test]
-fn an_endpoint_that_is_no_address() {
+fn an_invalid_endpoint() {
     check(
         &ingress("awsRegion: {type: custom-endpoint, endpoint: 'http://:4566', id: us-east-1}"),
         "f:4:48: error[SFK0022]: `http://:4566` is not the address of a server",
@@ -132,7 +132,7 @@ fn an_unknown_type() {
 }
 
 #[test]
-fn an_id_that_is_no_region() {
+fn an_id_that_is_not_a_region() {
     check(
         &ingress("awsRegion: {type: specific, id: us east 1}"),
         "f:4:35: error[SFK0021]: `us east 1` is not the id of a region: it has small letters, digits and `-`",
@@ -266,7 +266,7 @@ fn a_role_without_its_fields() {
 }
 
 #[test]
-fn an_arn_that_is_none_of_a_role() {
+fn an_arn_that_is_not_of_a_role() {
     for arn in ["orders", "arn:aws:iam::123456789012:user/orders", "arn:aws:sts::123456789012:assumed-role/orders/x"] {
         check_all(
             &[&ingress(&format!("awsCredentials: {{type: assume-role, roleArn: '{arn}'}}"))],

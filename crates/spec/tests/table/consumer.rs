@@ -59,7 +59,7 @@ fn fan_out_without_a_name() {
 }
 
 #[test]
-fn a_name_that_is_none() {
+fn an_invalid_name() {
     check_all(
         &[&ingress("consumer: {type: enhanced-fan-out, name: order handler}")],
         "
@@ -118,7 +118,7 @@ fn numbers_and_times_out_of_range() {
 }
 
 #[test]
-fn a_lifecycle_that_is_none() {
+fn an_invalid_lifecycle() {
     check_all(
         &[&ingress("consumer: {type: enhanced-fan-out, name: orders, lifecycle: JOB_MANAGED}")],
         "

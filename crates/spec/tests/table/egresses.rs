@@ -30,7 +30,7 @@ fn order() {
 }
 
 #[test]
-fn an_order_that_is_none() {
+fn an_invalid_order() {
     check_all(
         &[&egress("streamName: s\norder: per-shard")],
         "
@@ -88,7 +88,7 @@ fn streams_that_records_may_name() {
 }
 
 #[test]
-fn a_list_of_streams_that_is_none() {
+fn streams_that_are_not_a_list() {
     check_all(
         &[&egress("streamName: s\nallowedStreams: []")],
         "

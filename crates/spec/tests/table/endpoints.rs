@@ -86,7 +86,7 @@ fn an_endpoint_without_its_fields() {
 }
 
 #[test]
-fn addresses_that_are_none() {
+fn invalid_addresses() {
     for (url, why) in [
         ("localhost:8000", "expected an address that starts with http://, https://, http+unix:// or https+unix://"),
         ("http://", "expected a host after `://`, or the path of a socket"),

@@ -78,7 +78,7 @@ fn dead_letters_without_a_stream() {
 }
 
 #[test]
-fn a_type_that_is_none() {
+fn an_invalid_type() {
     check_all(
         &[&ingress("invalidRecordHandling: {type: deadletter, stream: dead}")],
         "
@@ -89,7 +89,7 @@ fn a_type_that_is_none() {
 }
 
 #[test]
-fn a_log_level_that_is_none() {
+fn an_invalid_log_level() {
     check_all(
         &[&ingress("invalidRecordHandling: {type: skip, logLevel: warning}")],
         "
@@ -111,7 +111,7 @@ fn fields_that_another_type_has() {
 }
 
 #[test]
-fn a_dead_letter_stream_that_is_none() {
+fn an_invalid_dead_letter_stream() {
     check(
         &ingress("invalidRecordHandling: {type: dead-letter, stream: dead letters}"),
         "f:4:54: error[SFK0020]: `dead letters` is not a valid stream name: expected 1 to 128 letters, digits, `_`, `.` or `-`",

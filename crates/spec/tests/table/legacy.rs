@@ -170,7 +170,7 @@ fn a_misspelt_list() {
 }
 
 #[test]
-fn a_problem_of_a_spec_is_where_it_stands() {
+fn a_problem_in_a_spec_has_its_place() {
     check(
         &legacy(
             "

@@ -111,7 +111,7 @@ fn fan_out_needs_a_name() {
 }
 
 #[test]
-fn a_reader_that_is_none() {
+fn an_invalid_reader() {
     check_all(
         &[&properties("- source.reader.type: PUSH")],
         "
@@ -148,7 +148,7 @@ fn properties_of_the_reader_that_is_not_used() {
 }
 
 #[test]
-fn numbers_and_times_that_are_none() {
+fn invalid_numbers_and_times() {
     check(
         &properties(
             "

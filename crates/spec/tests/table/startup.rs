@@ -91,7 +91,7 @@ fn a_text_that_is_no_timestamp() {
 }
 
 #[test]
-fn a_timestamp_where_none_belongs() {
+fn a_timestamp_without_at_timestamp() {
     check_all(
         &[&ingress("startupPosition: {type: latest, timestamp: '2026-04-23T00:00:00.000Z'}")],
         "

@@ -21,7 +21,7 @@ fn no_streams() {
 }
 
 #[test]
-fn one_stream_that_is_no_list() {
+fn a_stream_that_is_not_in_a_list() {
     check(
         &streams("streamArn: arn:aws:kinesis:us-east-1:123456789012:stream/orders"),
         "f:4:3: error[SFK0013]: `streams` must be a list, not a mapping",
@@ -62,7 +62,7 @@ fn a_stream_without_its_name() {
 }
 
 #[test]
-fn an_arn_that_is_none_of_a_stream() {
+fn an_arn_that_is_not_of_a_stream() {
     for (arn, expected) in [
         (
             "arn:aws:sqs:us-east-1:123456789012:orders",
@@ -168,7 +168,7 @@ fn no_targets() {
 }
 
 #[test]
-fn targets_that_are_no_functions() {
+fn targets_that_are_not_functions() {
     check(
         &streams(
             "
@@ -295,7 +295,7 @@ fn two_entries_for_one_name() {
 }
 
 #[test]
-fn a_name_that_is_none() {
+fn an_invalid_name() {
     check(
         &streams("- {stream: my orders, valueType: a/b, targets: [a/c]}"),
         "f:5:16: error[SFK0020]: `my orders` is not a valid stream name: expected 1 to 128 letters, digits, `_`, `.` or `-`",

@@ -141,7 +141,7 @@ fn the_place_of_a_variable_is_its_own_text() {
 }
 
 #[test]
-fn what_looks_like_a_variable_and_is_none() {
+fn texts_that_look_like_variables() {
     const HELP: &str =
         "help: write `${NAME}` or `${NAME:-default}`, the name of letters, digits and `_`; `$${` is a literal `${`";
     for (written, at, message) in [

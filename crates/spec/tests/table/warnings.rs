@@ -24,7 +24,7 @@ fn requests_that_stay_on_the_machine_or_are_encrypted() {
 }
 
 #[test]
-fn requests_that_anybody_on_the_way_can_read() {
+fn requests_without_encryption() {
     check_all(
         &[&served_at("http://orders.svc:8000/{function.name}")],
         "

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_number_is_none() {
+    fn a_torn_number_is_ignored() {
         let bytes = encode(CommitNumber(258));
         // Directories of earlier versions have these bytes.
         assert_eq!(bytes, [0, 0, 0, 0, 0, 0, 1, 2, 255, 255, 255, 255, 255, 255, 254, 253]);

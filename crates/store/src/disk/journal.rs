@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_before_a_whole_commit_is_told_and_left() {
+    fn damage_before_a_whole_commit_is_reported_and_not_repaired() {
         let (first, second) = (written(2, &["a"]), written(3, &["b"]));
         for wrong in covered(&first).filter(|at| *at < first.len() - TRAILER.len()) {
             let mut journal = [&first[..], &second, &[0; 50]].concat();

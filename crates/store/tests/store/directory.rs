@@ -27,7 +27,7 @@ async fn filled() -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn a_store_is_made_where_none_is() {
+async fn a_store_is_created_where_there_is_none() {
     let directory = tempfile::tempdir().unwrap();
     let nested = directory.path().join("some/where");
     let missing = DiskStore::open_existing(&nested, DiskSettings::default()).await.unwrap_err();
