@@ -5,7 +5,7 @@ use aws_sdk_kinesis::config::{
     Builder as ServiceConfigBuilder, Config as ServiceConfig, SharedHttpClient, retry::RetryConfig,
     timeout::TimeoutConfig,
 };
-use statefun_kinesis_client::SystemClock;
+use statefun_kinesis_client::{Clock, SystemClock};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion};
 
 use crate::{
@@ -48,6 +48,8 @@ pub struct AwsKinesisBuilder {
     event_timeout: Duration,
     max_connections: Option<NonZeroU32>,
     pub(crate) http_client: Option<SharedHttpClient>,
+    /// Tells when credentials expire.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Default for AwsKinesisBuilder {
@@ -63,6 +65,7 @@ impl Default for AwsKinesisBuilder {
             event_timeout: EVENT_TIMEOUT,
             max_connections: None,
             http_client: None,
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -164,7 +167,7 @@ impl AwsKinesisBuilder {
         let profile = Profile::of(&self.credentials).await?;
         check_credentials(&self.credentials)?;
         let region = find_region(&self.region, &profile, self.ask_instance_for_region, &sdk).await?;
-        let credentials = credentials(&self.credentials, &profile, &region, &sdk, Arc::new(SystemClock));
+        let credentials = credentials(&self.credentials, &profile, &region, &sdk, Arc::clone(&self.clock));
 
         let mut loader = sdk.loader(region);
         if let Some(endpoint) = endpoint {

@@ -54,6 +54,9 @@ mod endpoint;
 mod failure;
 mod fan_out;
 mod kept_credentials;
+#[cfg(test)]
+mod loopback;
+mod named_credentials;
 mod profile;
 mod record_page;
 mod region;
