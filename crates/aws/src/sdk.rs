@@ -8,7 +8,7 @@ fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// The SDK's defaults, and the HTTP client of a test.
+/// The SDK's defaults, and the HTTP client, if it is not the SDK's own.
 #[derive(Clone, Debug)]
 pub(crate) struct Sdk {
     pub(crate) http_client: Option<SharedHttpClient>,

@@ -23,6 +23,7 @@ mod log;
 mod masked_text;
 mod module;
 mod needs;
+mod network;
 mod output;
 mod output_client;
 mod policy;
