@@ -96,7 +96,10 @@ impl<'a> Call<'a> {
                 // A body that was read to its end is in memory. If it is not, the connection ended too early.
                 let whole = response.raw().body().bytes().is_some();
                 let source = SdkError::<E, HttpResponse>::ResponseError(response).into_source().ok();
-                if whole {
+                if let Some(field) = source.as_deref().and_then(|source| missing_field(source)) {
+                    self.error(ErrorKind::Incomplete, format_args!("the answer has no `{field}`"))
+                        .with_source(Answer { below: source, ..answer })
+                } else if whole {
                     self.refused(answer, None, None, source)
                 } else {
                     self.error(ErrorKind::Unavailable, "the answer broke off")
@@ -232,6 +235,23 @@ fn source_of<E: StdError + Send + Sync + 'static>(dispatch: DispatchFailure) -> 
         Ok(connector) => connector.into_source(),
         Err(source) => source,
     })
+}
+
+/// The required field that an answer lacks, if that is why the SDK could not read it. The SDK writes its name as a name of
+/// Rust: `stream_status was missing: …`.
+fn missing_field(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let words = error.to_string();
+        if let Some((before, _)) = words.split_once(" was missing: ") {
+            let name = before.rsplit(' ').next().unwrap_or_default();
+            let capital = |part: &str| part.chars().next().map(|first| first.to_ascii_uppercase());
+            let parts = name.split('_').map(|part| capital(part).into_iter().chain(part.chars().skip(1)).collect());
+            return Some(parts.collect::<Vec<String>>().concat());
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// Whether a cause in the chain says these words. It is for libraries that give no type for what went wrong.

@@ -42,6 +42,8 @@
 //! [`FanOutClient`]: statefun_kinesis_client::FanOutClient
 //! [`ErrorKind`]: statefun_kinesis_client::ErrorKind
 
+#[cfg(test)]
+mod absence;
 mod admin;
 mod answer;
 mod build_error;
@@ -51,6 +53,7 @@ mod code;
 mod connections;
 mod credentials;
 mod endpoint;
+mod event_fields;
 mod failure;
 mod fan_out;
 mod kept_credentials;

@@ -78,6 +78,8 @@ impl Loopback {
             // Dropped together with this task, and the connections with it.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                // Small answers go at once.
+                stream.set_nodelay(true).unwrap();
                 let (handle, acceptor) = (Arc::clone(&handle), acceptor.clone());
                 connections.spawn(async move {
                     match acceptor {
