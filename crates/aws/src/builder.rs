@@ -48,6 +48,7 @@ pub struct AwsKinesisBuilder {
     event_timeout: Duration,
     max_connections: Option<NonZeroU32>,
     connections: Connections,
+    default_chain: String,
     pub(crate) http_client: Option<SharedHttpClient>,
     /// Tells when credentials expire.
     pub(crate) clock: Arc<dyn Clock>,
@@ -66,6 +67,7 @@ impl Default for AwsKinesisBuilder {
             event_timeout: EVENT_TIMEOUT,
             max_connections: None,
             connections: Connections { ca_bundle: None, use_proxies: true },
+            default_chain: "the AWS default chain".to_owned(),
             http_client: None,
             clock: Arc::new(SystemClock),
         }
@@ -173,6 +175,15 @@ impl AwsKinesisBuilder {
         self
     }
 
+    /// Sets what errors call the default chain of credentials. Default: `the AWS default chain`.
+    ///
+    /// The SDK reads the chain's variables, and its errors do not name their values. A program that knows them can add
+    /// them, such as the path in `AWS_WEB_IDENTITY_TOKEN_FILE`.
+    pub fn default_chain_name(mut self, name: impl Into<String>) -> Self {
+        self.default_chain = name.into();
+        self
+    }
+
     /// Builds the client. Reads the environment and the AWS files, and does not use the network.
     ///
     /// The first call loads the credentials, and reports an error if there are none.
@@ -188,6 +199,7 @@ impl AwsKinesisBuilder {
                 Some(http_client) => Some(http_client.clone()),
                 None => self.connections.client()?,
             },
+            default_chain: self.default_chain.clone(),
         };
         let profile = Profile::of(&self.credentials).await?;
         check_credentials(&self.credentials)?;

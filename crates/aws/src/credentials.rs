@@ -64,8 +64,8 @@ async fn source(
     match credentials {
         AwsCredentials::Default => {
             let chain = DefaultCredentialsChain::builder().configure(sdk.provider(Some(region.clone()))).region(region);
-            let name = "the AWS default chain".to_owned();
-            SharedCredentialsProvider::new(NamedCredentials { provider: chain.build().await, name })
+            let (provider, name) = (chain.build().await, sdk.default_chain.clone());
+            SharedCredentialsProvider::new(NamedCredentials { provider, name })
         }
         AwsCredentials::Profile { name, .. } => {
             let provider = ProfileFileCredentialsProvider::builder()

@@ -11,7 +11,7 @@ use statefun_kinesis_spec::ClientSpec;
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn};
 use tokio::sync::Mutex;
 
-use crate::network::Network;
+use crate::aws_environment::AwsEnvironment;
 
 /// All operations on streams that a module needs.
 pub(crate) trait StreamClient: KinesisClient + FanOutClient {}
@@ -25,7 +25,7 @@ impl<T: KinesisClient + FanOutClient> StreamClient for T {}
 #[derive(Debug)]
 pub(crate) struct AwsClients {
     endpoint_url: Option<String>,
-    network: Network,
+    environment: AwsEnvironment,
     clients: Mutex<HashMap<Key, Arc<dyn StreamClient>>>,
     /// The same clients with what they get their credentials from, for monitoring.
     credentials: std::sync::Mutex<Vec<(&'static str, AwsKinesis)>>,
@@ -46,8 +46,8 @@ type Key = (AwsRegion, AwsCredentials, ClientSpec);
 impl AwsClients {
     /// Clients of AWS, or of one server instead of all regions.
     pub(crate) fn new(endpoint_url: Option<String>) -> Self {
-        let network = Network::of(|name| std::env::var_os(name));
-        Self { endpoint_url, network, clients: Mutex::default(), credentials: std::sync::Mutex::default() }
+        let environment = AwsEnvironment::of(|name| std::env::var_os(name));
+        Self { endpoint_url, environment, clients: Mutex::default(), credentials: std::sync::Mutex::default() }
     }
 
     /// A client. Does not call AWS yet, except for the instance's region when nothing names one.
@@ -94,7 +94,7 @@ impl AwsClients {
         if let Some(url) = &self.endpoint_url {
             builder = builder.endpoint_url(url.clone());
         }
-        builder = self.network.apply(builder);
+        builder = self.environment.apply(builder);
         if let Some(timeout) = connect_timeout {
             builder = builder.connect_timeout(*timeout);
         }

@@ -8,6 +8,7 @@
 
 mod admin;
 mod args;
+mod aws_environment;
 mod backend;
 mod check;
 mod clients;
@@ -23,7 +24,6 @@ mod log;
 mod masked_text;
 mod module;
 mod needs;
-mod network;
 mod output;
 mod output_client;
 mod policy;

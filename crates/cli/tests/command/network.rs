@@ -102,3 +102,23 @@ fn a_ca_bundle_that_cannot_be_used_is_an_error_at_once() {
         assert!(!err.contains("check `awsRegion`"), "{err}");
     }
 }
+
+/// The SDK's error is only that there is no such file.
+#[test]
+fn a_token_that_is_not_mounted_is_named_with_its_path() {
+    let folder = folder("no-token");
+    let module = folder.join("module.yaml");
+    fs::write(&module, INGRESS).unwrap();
+    let token = folder.join("token");
+    let output = command(&["check", module.to_str().unwrap(), "--live", "--endpoint-url", "http://127.0.0.1:9"])
+        .envs([("AWS_REGION", "us-east-1"), ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")])
+        .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token)
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(output.status.code(), Some(ExitCode::Setup as i32), "{said}");
+    for says in ["a token that the source of the AWS credentials needs cannot be read", token.to_str().unwrap()] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+}
