@@ -189,14 +189,15 @@ async fn each_source_works_fails_and_comes_back() {
         return obey(&control).await;
     }
     let mut running = JoinSet::new();
-    for source in Source::ALL {
-        running.spawn(async move {
-            if source.expires() {
-                expiring(*source).await;
-            } else {
-                lasting(*source).await;
+    for source in Source::ALL.iter().copied() {
+        if source.expires() {
+            running.spawn(starts(source));
+            for told in source.told() {
+                running.spawn(expiring(source, *told));
             }
-        });
+        } else {
+            running.spawn(lasting(source));
+        }
     }
     let mut failed = 0;
     while let Some(ended) = running.join_next().await {
@@ -205,67 +206,69 @@ async fn each_source_works_fails_and_comes_back() {
     assert_eq!(failed, 0, "the messages above say which sources");
 }
 
-/// A source whose keys expire.
-async fn expiring(source: Source) {
-    // A start that finds the source failing waits for it.
-    let (first, ..) = source.told()[0];
-    let mut stage = Stage::new(source, TEST, Some(first)).await;
+/// A source that fails at the start: it is waited for.
+async fn starts(source: Source) {
+    let mut stage = Stage::new(source, TEST, Some(Trouble::Fails)).await;
     let (kind, chain) = stage.call().await.outcome.unwrap_err();
-    assert!(kind.treatment().start_waits, "{source:?} at the start, {first:?}: {kind:?}: {chain}");
-    let mut key = stage.give_new_keys();
+    assert!(kind.treatment().start_waits, "{source:?} at the start: {kind:?}: {chain}");
+    let key = stage.give_new_keys();
+    back_with(&mut stage, source, &key).await;
+}
+
+/// A source whose keys expire.
+async fn expiring(source: Source, (trouble, kind, says): Told) {
+    let about = format!("{source:?}, {trouble:?}");
+    let mut stage = Stage::new(source, TEST, None).await;
+    let first = stage.call().await;
+    assert_eq!((first.outcome.is_ok(), first.failures), (true, 0), "{about}: {first:?}");
+    let key = first.outcome.unwrap();
+
+    // Once: the keys in use stay, and the source is asked again in the background.
+    stage.trouble(trouble);
+    stage.advance(LIFETIME - Duration::from_secs(300)).await;
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        let called = stage.call().await;
+        assert_eq!(called.outcome.as_ref(), Ok(&key), "{about}, once");
+        if called.failures > 0 {
+            break;
+        }
+        assert!(Instant::now() < give_up, "{about}: the source is not asked");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let key = stage.give_new_keys();
     back_with(&mut stage, source, &key).await;
 
-    for (trouble, kind, says) in source.told() {
-        let about = format!("{source:?}, {trouble:?}");
-        // Once: the keys in use stay, and the source is asked again in the background.
-        let failures = stage.call().await.failures;
-        stage.trouble(*trouble);
-        stage.advance(LIFETIME - Duration::from_secs(300)).await;
-        let give_up = Instant::now() + Duration::from_secs(60);
-        loop {
-            let called = stage.call().await;
-            assert_eq!(called.outcome.as_ref(), Ok(&key), "{about}, once");
-            if called.failures > failures {
-                break;
-            }
-            assert!(Instant::now() < give_up, "{about}: the source is not asked");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    // For longer than the keys are good.
+    stage.trouble(trouble);
+    stage.advance(LIFETIME + Duration::from_secs(1)).await;
+    let give_up = Instant::now() + Duration::from_secs(60);
+    let called = loop {
+        let called = stage.call().await;
+        match &called.outcome {
+            // Keys that seem to come expired are used for a moment: the clock may be wrong.
+            Ok(signed) => assert!(*signed == key && Instant::now() < give_up, "{about}: {called:?}"),
+            Err(_) => break called,
         }
-        key = stage.give_new_keys();
-        back_with(&mut stage, source, &key).await;
-
-        // For longer than the keys are good.
-        stage.trouble(*trouble);
-        stage.advance(LIFETIME + Duration::from_secs(1)).await;
-        let give_up = Instant::now() + Duration::from_secs(60);
-        let called = loop {
-            let called = stage.call().await;
-            match &called.outcome {
-                // Keys that seem to come expired are used for a moment: the clock may be wrong.
-                Ok(signed) => assert!(*signed == key && Instant::now() < give_up, "{about}: {called:?}"),
-                Err(_) => break called,
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        let (got, chain) = called.outcome.unwrap_err();
-        assert_eq!(got, *kind, "{about}: {chain}");
-        assert!(
-            !chain.contains("hunter2") && !chain.contains("sso-token") && !chain.contains("jwt\n"),
-            "{about}: {chain}"
-        );
-        for says in *says {
-            assert!(chain.contains(says), "{about} has to say `{says}`: {chain}");
-        }
-        if *kind == ErrorKind::Unavailable {
-            assert_eq!(got.treatment().retry, Retry::Unlimited);
-        }
-        tokio::time::sleep(PAUSE).await;
-        let again = stage.call().await;
-        assert!(again.failures > called.failures && again.is_failing, "{about}: asked again");
-
-        key = stage.give_new_keys();
-        back_with(&mut stage, source, &key).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let (got, chain) = called.outcome.unwrap_err();
+    assert_eq!(got, kind, "{about}: {chain}");
+    for secret in ["hunter2", "sso-token", "jwt"] {
+        assert!(!chain.contains(secret), "{about}: {chain}");
     }
+    for says in says {
+        assert!(chain.contains(says), "{about} has to say `{says}`: {chain}");
+    }
+    if kind == ErrorKind::Unavailable {
+        assert_eq!(got.treatment().retry, Retry::Unlimited);
+    }
+    tokio::time::sleep(PAUSE).await;
+    let again = stage.call().await;
+    assert!(again.failures > called.failures && again.is_failing, "{about}: asked again");
+
+    let key = stage.give_new_keys();
+    back_with(&mut stage, source, &key).await;
 }
 
 /// Calls until the new keys sign, while each call is signed or fails because the keys have expired.
