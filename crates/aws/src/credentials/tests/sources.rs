@@ -60,6 +60,8 @@ pub(super) enum Trouble {
     Fails,
     /// It does not give the role: a session that has ended, a policy that was changed.
     Refuses,
+    /// What it needs has expired: the session of SSO, the token of a web identity.
+    Expired,
     /// It does not answer.
     Unreachable,
     /// A file that it needs is not there.
@@ -91,7 +93,7 @@ impl Source {
     /// The table: how a source fails, and what is told when that outlasts the keys.
     fn told(self) -> &'static [Told] {
         use ErrorKind::{AccessDenied, Unavailable};
-        use Trouble::{Fails, FileGone, Refuses, Unreachable};
+        use Trouble::{Expired, Fails, FileGone, Refuses, Unreachable};
 
         match self {
             // They are in the module file or in the environment of the process: nothing that can fail.
@@ -100,18 +102,21 @@ impl Source {
             Self::ProfileKeys => &[(FileGone, Unavailable, &[])],
             Self::Process => &[(Fails, Unavailable, &["the profile `p`", "exit status: 1", "the vault is sealed"])],
             Self::SsoSession | Self::SsoStartUrl => &[
+                (Expired, AccessDenied, &["the profile `p`", "SSO", "`aws sso login`"]),
                 (Fails, Unavailable, &["the profile `p`", "SSO", "the vault is sealed"]),
                 (Unreachable, Unavailable, &["the profile `p`", "SSO", "connection closed"]),
                 (Refuses, AccessDenied, &["the profile `p`", "SSO", "`aws sso login`", "the session has ended"]),
                 (FileGone, AccessDenied, &["the profile `p`", "SSO", "`aws sso login`"]),
             ],
             Self::WebIdentity => &[
+                (Expired, AccessDenied, &["role/reader", "/token`", "STS", "see that its file is renewed"]),
                 (Fails, Unavailable, &["role/reader", "STS", "the vault is sealed"]),
                 (Unreachable, Unavailable, &["role/reader", "STS", "connection closed"]),
                 (Refuses, AccessDenied, &["role/reader", "STS", "trust policy", "not your role"]),
                 (FileGone, AccessDenied, &["role/reader", "/token`", "the web identity token", "No such file"]),
             ],
             Self::ChainWebIdentity => &[
+                (Expired, AccessDenied, &["default chain", "STS", "see that its file is renewed"]),
                 (Fails, Unavailable, &["default chain", "STS", "the vault is sealed"]),
                 (Unreachable, Unavailable, &["default chain", "STS", "connection closed"]),
                 (Refuses, AccessDenied, &["default chain", "STS", "trust policy", "not your role"]),

@@ -38,6 +38,7 @@ const SOURCE: &str = "STATEFUN_KINESIS_AWS_TEST_SOURCE";
 /// What the server and the test know.
 #[derive(Default)]
 struct Shared {
+    source: Option<Source>,
     trouble: Option<Trouble>,
     /// The number of the keys that the source gives.
     number: u32,
@@ -93,7 +94,12 @@ impl Shared {
             Some(Trouble::Unreachable) => return Answer::Close,
             Some(Trouble::Fails) => return fails(request),
             Some(Trouble::Refuses) => return refuses(request),
-            Some(Trouble::FileGone) | None => {}
+            // IAM Identity Center knows of old sessions; newer ones have the time in their file.
+            Some(Trouble::Expired) if request.target == "/" => {
+                return sts_error(400, "ExpiredTokenException", "Token expired");
+            }
+            Some(Trouble::Expired) if self.source == Some(Source::SsoStartUrl) => return refuses(request),
+            Some(Trouble::FileGone | Trouble::Expired) | None => {}
         }
         let body = String::from_utf8_lossy(&request.body);
         match request.target.as_str() {
@@ -178,7 +184,7 @@ impl Drop for Stage {
 impl Stage {
     /// Starts the process with a source in this state, by repeating the test with this name.
     pub(super) async fn new(source: Source, test: &str, trouble: Option<Trouble>) -> Self {
-        let shared = Arc::new(Mutex::new(Shared { number: 1, ..Shared::default() }));
+        let shared = Arc::new(Mutex::new(Shared { source: Some(source), number: 1, ..Shared::default() }));
         let state = Arc::clone(&shared);
         let server = Loopback::start(move |request| {
             let mut state = state.lock().unwrap();
@@ -221,6 +227,11 @@ impl Stage {
             Trouble::Fails => {
                 if self.source == Source::Process {
                     fs::remove_file(file("keys.json")).unwrap();
+                }
+            }
+            Trouble::Expired => {
+                if self.source == Source::SsoSession {
+                    fs::write(file(self.source.file().unwrap()), sso_token("2020-01-01T00:00:00Z")).unwrap();
                 }
             }
             Trouble::FileGone => fs::remove_file(file(self.source.file().unwrap())).unwrap(),
@@ -310,11 +321,7 @@ fn write_keys(home: &Path, source: Source, shared: &Shared) {
             format!("[p]\naws_access_key_id = {}\naws_secret_access_key = {SECRET}\n", shared.key())
         }
         Source::Process => shared.json(),
-        Source::SsoSession | Source::SsoStartUrl => json!({
-            "accessToken": "sso-token", "expiresAt": "2099-01-01T00:00:00Z", "region": "us-east-1",
-            "startUrl": "https://sso.test/start",
-        })
-        .to_string(),
+        Source::SsoSession | Source::SsoStartUrl => sso_token("2099-01-01T00:00:00Z"),
         Source::WebIdentity | Source::ChainWebIdentity => "jwt".to_owned(),
         Source::Basic
         | Source::Environment
@@ -325,6 +332,12 @@ fn write_keys(home: &Path, source: Source, shared: &Shared) {
     };
     let file = if source == Source::Process { "keys.json" } else { source.file().unwrap() };
     fs::write(home.join(file), content).unwrap();
+}
+
+/// What `aws sso login` writes.
+fn sso_token(expires: &str) -> String {
+    let url = "https://sso.test/start";
+    json!({"accessToken": "sso-token", "expiresAt": expires, "region": "us-east-1", "startUrl": url}).to_string()
 }
 
 /// The variables of a source.
