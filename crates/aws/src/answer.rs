@@ -80,6 +80,21 @@ fn present<T: AsRef<str>>(text: Option<T>) -> Option<T> {
     text.filter(|text| !text.as_ref().is_empty())
 }
 
+/// The error for a value of a list of the service's that this crate does not know. The SDK gives a missing one as these
+/// words.
+fn unknown_value(field: &'static str, value: &str) -> Invalid {
+    match value {
+        "" | "no value was set" => Invalid::absent(field),
+        other => Invalid::unknown(field, other),
+    }
+}
+
+/// Converts a time that is in the past. The SDK gives a missing one as 1970.
+fn past_time(field: &'static str, of: &DateTime) -> Read<Timestamp> {
+    let time = time(field, of)?;
+    if time == Timestamp::EPOCH { Err(Invalid::absent(field)) } else { Ok(time) }
+}
+
 /// Converts a time. The protocol writes times as fractions of seconds, which may be slightly below the original
 /// millisecond, so they are rounded and not cut.
 pub(crate) fn time(field: &'static str, time: &DateTime) -> Read<Timestamp> {
@@ -98,11 +113,8 @@ fn hash_range(range: Option<&sdk::HashKeyRange>) -> Read<HashKeyRange> {
 pub(crate) fn stream_summary(output: DescribeStreamSummaryOutput) -> Read<StreamSummary> {
     let summary = output.stream_description_summary.ok_or(Invalid::absent("StreamDescriptionSummary"))?;
     let arn: StreamArn = parse("StreamARN", summary.stream_arn())?;
-    // The SDK gives a missing time as 1970, and missing numbers as 0. A creation in 1970 would make this another stream.
-    let created = time("StreamCreationTimestamp", summary.stream_creation_timestamp())?;
-    if created == Timestamp::EPOCH {
-        return Err(Invalid::absent("StreamCreationTimestamp"));
-    }
+    let created = past_time("StreamCreationTimestamp", summary.stream_creation_timestamp())?;
+    // The SDK gives a missing number as 0.
     if summary.retention_period_hours() == 0 {
         return Err(Invalid::absent("RetentionPeriodHours"));
     }
@@ -115,7 +127,7 @@ pub(crate) fn stream_summary(output: DescribeStreamSummaryOutput) -> Read<Stream
         sdk::StreamStatus::Active => StreamStatus::Active,
         sdk::StreamStatus::Updating => StreamStatus::Updating,
         sdk::StreamStatus::Deleting => StreamStatus::Deleting,
-        other => return Err(Invalid::unknown("StreamStatus", other)),
+        other => return Err(unknown_value("StreamStatus", other.as_str())),
     };
     let hours = u64::try_from(summary.retention_period_hours())
         .map_err(|_| Invalid::unknown("RetentionPeriodHours", summary.retention_period_hours()))?;
@@ -124,13 +136,13 @@ pub(crate) fn stream_summary(output: DescribeStreamSummaryOutput) -> Read<Stream
         read.mode = match details.stream_mode() {
             sdk::StreamMode::Provisioned => StreamMode::Provisioned,
             sdk::StreamMode::OnDemand => StreamMode::OnDemand,
-            other => return Err(Invalid::unknown("StreamModeDetails.StreamMode", other)),
+            other => return Err(unknown_value("StreamModeDetails.StreamMode", other.as_str())),
         };
     }
     if let Some(kib) = summary.max_record_size_in_kib() {
         read.max_record_bytes = usize::try_from(kib).map_err(|_| Invalid::unknown("MaxRecordSizeInKiB", kib))? * 1024;
     }
-    if let Some(strategy) = summary.record_distribution_strategy() {
+    if let Some(strategy) = summary.record_distribution_strategy().filter(|strategy| !strategy.as_str().is_empty()) {
         read.distribution = match strategy {
             sdk::RecordDistributionStrategy::UserPartitionKey => RecordDistribution::UserPartitionKey,
             sdk::RecordDistributionStrategy::Auto => RecordDistribution::Auto,
@@ -140,9 +152,9 @@ pub(crate) fn stream_summary(output: DescribeStreamSummaryOutput) -> Read<Stream
     if let Some(count) = summary.consumer_count() {
         read.consumers = usize::try_from(count).map_err(|_| Invalid::unknown("ConsumerCount", count))?;
     }
-    read.kms_key = match summary.encryption_type() {
+    read.kms_key = match summary.encryption_type().filter(|kind| !kind.as_str().is_empty()) {
         None | Some(sdk::EncryptionType::None) => None,
-        Some(sdk::EncryptionType::Kms) => Some(summary.key_id().ok_or(Invalid::absent("KeyId"))?.to_owned()),
+        Some(sdk::EncryptionType::Kms) => Some(present(summary.key_id()).ok_or(Invalid::absent("KeyId"))?.to_owned()),
         Some(other) => return Err(Invalid::unknown("EncryptionType", other)),
     };
     Ok(read)
@@ -176,16 +188,17 @@ fn stream_consumer(name: &str, arn: &str, status: &sdk::ConsumerStatus, created:
         sdk::ConsumerStatus::Creating => ConsumerStatus::Creating,
         sdk::ConsumerStatus::Active => ConsumerStatus::Active,
         sdk::ConsumerStatus::Deleting => ConsumerStatus::Deleting,
-        other => return Err(Invalid::unknown("ConsumerStatus", other)),
+        other => return Err(unknown_value("ConsumerStatus", other.as_str())),
     };
-    let created = time("ConsumerCreationTimestamp", created)?;
+    let created = past_time("ConsumerCreationTimestamp", created)?;
     let mut read = StreamConsumer::new(parse("ConsumerARN", arn)?, status, created);
     read.name = parse("ConsumerName", name)?;
     Ok(read)
 }
 
 pub(crate) fn consumer_page(output: ListStreamConsumersOutput) -> Read<ConsumerPage> {
-    let consumers = output.consumers().iter().map(consumer).collect::<Read<_>>()?;
+    let consumers = output.consumers.ok_or(Invalid::absent("Consumers"))?;
+    let consumers = consumers.iter().map(consumer).collect::<Read<_>>()?;
     Ok(ConsumerPage::new(consumers, present(output.next_token).map(PageToken::new)))
 }
 

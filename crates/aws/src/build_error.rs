@@ -45,8 +45,20 @@ pub enum BuildError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The HTTP client with limited connections could not be created.
-    #[error("no HTTP client with a bounded number of connections could be made")]
+    /// The file of trusted certificates cannot be used.
+    #[error(
+        "the trusted certificates in `{}` cannot be used; correct AWS_CA_BUNDLE, or unset it to trust the certificates of \
+         the system",
+        file.display()
+    )]
+    CaBundle {
+        /// The path of the file.
+        file: PathBuf,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The HTTP client could not be created.
+    #[error("the HTTP client could not be created")]
     Connections {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,

@@ -1,16 +1,16 @@
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use aws_config::{SdkConfig, identity::IdentityCache};
 use aws_sdk_kinesis::config::{
     Builder as ServiceConfigBuilder, Config as ServiceConfig, SharedHttpClient, retry::RetryConfig,
     timeout::TimeoutConfig,
 };
-use statefun_kinesis_client::SystemClock;
+use statefun_kinesis_client::{Clock, SystemClock};
 use statefun_kinesis_types::{AwsCredentials, AwsRegion};
 
 use crate::{
     AwsKinesis, BuildError,
-    connections::bounded_connections,
+    connections::Connections,
     credentials::{check_credentials, credentials},
     endpoint::check_endpoint,
     profile::Profile,
@@ -47,7 +47,11 @@ pub struct AwsKinesisBuilder {
     operation_timeout: Duration,
     event_timeout: Duration,
     max_connections: Option<NonZeroU32>,
+    connections: Connections,
+    default_chain: String,
     pub(crate) http_client: Option<SharedHttpClient>,
+    /// Tells when credentials expire.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Default for AwsKinesisBuilder {
@@ -62,7 +66,10 @@ impl Default for AwsKinesisBuilder {
             operation_timeout: OPERATION_TIMEOUT,
             event_timeout: EVENT_TIMEOUT,
             max_connections: None,
+            connections: Connections { ca_bundle: None, use_proxies: true },
+            default_chain: "the AWS default chain".to_owned(),
             http_client: None,
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -150,21 +157,54 @@ impl AwsKinesisBuilder {
         self
     }
 
+    /// Sets a file of certificates, in the PEM format, that are trusted in place of those of the system. Default: none.
+    ///
+    /// It applies to all connections, also to those of the services that give credentials. The AWS CLI reads its path from
+    /// `AWS_CA_BUNDLE`.
+    pub fn ca_bundle(mut self, file: impl Into<PathBuf>) -> Self {
+        self.connections.ca_bundle = Some(file.into());
+        self
+    }
+
+    /// Sets whether connections go through the proxies of `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`, except for the hosts
+    /// of `NO_PROXY`. Default: yes.
+    ///
+    /// `NO_PROXY=*` does not cover endpoints that are IP addresses, so a program that reads this value turns proxies off.
+    pub fn use_proxies(mut self, use_proxies: bool) -> Self {
+        self.connections.use_proxies = use_proxies;
+        self
+    }
+
+    /// Sets what errors call the default chain of credentials. Default: `the AWS default chain`.
+    ///
+    /// The SDK reads the chain's variables, and its errors do not name their values. A program that knows them can add
+    /// them, such as the path in `AWS_WEB_IDENTITY_TOKEN_FILE`.
+    pub fn default_chain_name(mut self, name: impl Into<String>) -> Self {
+        self.default_chain = name.into();
+        self
+    }
+
     /// Builds the client. Reads the environment and the AWS files, and does not use the network.
     ///
     /// The first call loads the credentials, and reports an error if there are none.
     ///
     /// # Errors
     ///
-    /// When no region is set, the profile or its file does not exist, the token of a web identity cannot be read, or
-    /// the endpoint is not a URL.
+    /// When no region is set, the profile or its file does not exist, the token of a web identity or the file of trusted
+    /// certificates cannot be read, or the endpoint is not a URL.
     pub async fn build(self) -> Result<AwsKinesis, BuildError> {
         let endpoint = self.endpoint()?;
-        let sdk = Sdk { http_client: self.http_client.clone() };
+        let sdk = Sdk {
+            http_client: match &self.http_client {
+                Some(http_client) => Some(http_client.clone()),
+                None => self.connections.client()?,
+            },
+            default_chain: self.default_chain.clone(),
+        };
         let profile = Profile::of(&self.credentials).await?;
         check_credentials(&self.credentials)?;
         let region = find_region(&self.region, &profile, self.ask_instance_for_region, &sdk).await?;
-        let credentials = credentials(&self.credentials, &profile, &region, &sdk, Arc::new(SystemClock));
+        let credentials = credentials(&self.credentials, &profile, &region, &sdk, Arc::clone(&self.clock));
 
         let mut loader = sdk.loader(region);
         if let Some(endpoint) = endpoint {
@@ -201,7 +241,7 @@ impl AwsKinesisBuilder {
         let mut config =
             ServiceConfigBuilder::from(loaded).retry_config(RetryConfig::disabled()).timeout_config(timeouts.build());
         if let (Some(most), None) = (self.max_connections, &self.http_client) {
-            config = config.http_client(bounded_connections(most)?);
+            config = config.http_client(self.connections.bounded_client(most)?);
         }
         Ok(config.build())
     }

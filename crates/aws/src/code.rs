@@ -155,6 +155,16 @@ pub(crate) fn kind_of_sts_code(code: &str) -> ErrorKind {
     }
 }
 
+/// The kind of an error code of IAM Identity Center.
+pub(crate) fn kind_of_sso_code(code: &str) -> ErrorKind {
+    match code {
+        "TooManyRequestsException" => ErrorKind::Throttled,
+        // The role or the account of the profile does not exist, or is not the session's.
+        "InvalidRequestException" | "ResourceNotFoundException" | "ForbiddenException" => ErrorKind::AccessDenied,
+        _ => kind_of_code(code).unwrap_or(ErrorKind::Unavailable),
+    }
+}
+
 /// The remedy for a role that STS rejected, for people.
 pub(crate) fn sts_remedy(code: &str) -> Option<&'static str> {
     Some(match code {

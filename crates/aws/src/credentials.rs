@@ -16,7 +16,10 @@ use aws_credential_types::{
 use statefun_kinesis_client::Clock;
 use statefun_kinesis_types::{AwsCredentials, Secret};
 
-use crate::{BuildError, kept_credentials::KeptCredentials, profile::Profile, role::RoleCredentials, sdk::Sdk};
+use crate::{
+    BuildError, kept_credentials::KeptCredentials, named_credentials::NamedCredentials, profile::Profile,
+    role::RoleCredentials, sdk::Sdk,
+};
 
 /// Default session name of a role, which appears in CloudTrail.
 const SESSION_NAME: &str = "statefun-kinesis";
@@ -61,15 +64,17 @@ async fn source(
     match credentials {
         AwsCredentials::Default => {
             let chain = DefaultCredentialsChain::builder().configure(sdk.provider(Some(region.clone()))).region(region);
-            SharedCredentialsProvider::new(chain.build().await)
+            let (provider, name) = (chain.build().await, sdk.default_chain.clone());
+            SharedCredentialsProvider::new(NamedCredentials { provider, name })
         }
-        AwsCredentials::Profile { name, .. } => SharedCredentialsProvider::new(
-            ProfileFileCredentialsProvider::builder()
+        AwsCredentials::Profile { name, .. } => {
+            let provider = ProfileFileCredentialsProvider::builder()
                 .configure(&sdk.provider(Some(region)))
                 .profile_files(profile.files.clone())
                 .profile_name(name)
-                .build(),
-        ),
+                .build();
+            SharedCredentialsProvider::new(NamedCredentials { provider, name: format!("the profile `{name}`") })
+        }
         AwsCredentials::Basic { access_key_id, secret_access_key, session_token } => {
             SharedCredentialsProvider::new(Credentials::new(
                 access_key_id.expose(),

@@ -2,14 +2,10 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::{
     error::{ProvideErrorMetadata, SdkError},
     operation::RequestId,
     types::error::SubscribeToShardEventStreamError,
-};
-use aws_sdk_sts::operation::{
-    assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
 };
 use aws_smithy_http::endpoint::error::ResolveEndpointError;
 use aws_smithy_runtime_api::client::{
@@ -25,9 +21,12 @@ use statefun_kinesis_types::{ConsumerArn, ShardId};
 
 use crate::{
     answer::Invalid,
-    code::{is_about_signature_time, kind_of_code, kind_of_status, kind_of_sts_code, sts_remedy, with_remedy},
-    role::RoleFailed,
+    code::{is_about_signature_time, kind_of_code, kind_of_status, with_remedy},
 };
+
+mod credentials;
+
+use credentials::Unsigned;
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -97,7 +96,10 @@ impl<'a> Call<'a> {
                 // A body that was read to its end is in memory. If it is not, the connection ended too early.
                 let whole = response.raw().body().bytes().is_some();
                 let source = SdkError::<E, HttpResponse>::ResponseError(response).into_source().ok();
-                if whole {
+                if let Some(field) = source.as_deref().and_then(|source| missing_field(source)) {
+                    self.error(ErrorKind::Incomplete, format_args!("the answer has no `{field}`"))
+                        .with_source(Answer { below: source, ..answer })
+                } else if whole {
                     self.refused(answer, None, None, source)
                 } else {
                     self.error(ErrorKind::Unavailable, "the answer broke off")
@@ -192,26 +194,15 @@ impl<'a> Call<'a> {
         E: StdError + Send + Sync + 'static,
     {
         let cause = dispatch.as_connector_error();
-        if let Some(refused) = cause.and_then(|cause| self.refused_by_sts(cause)) {
-            return match source_of::<E>(dispatch) {
-                Some(source) => refused.with_source(source),
-                None => refused,
+        if let Some(unsigned) = cause.and_then(Unsigned::of) {
+            let Unsigned { kind, words, code } = unsigned;
+            let error = self.below(kind, &words, source_of::<E>(dispatch));
+            return match code {
+                Some(code) => error.with_code(code),
+                None => error,
             };
         }
-        let (kind, words) = if let Some((kind, words)) = cause.and_then(without_sts) {
-            (kind, words)
-        } else if let Some(credentials) = cause.and_then(find::<CredentialsError>) {
-            match credentials {
-                CredentialsError::ProviderTimedOut(_) => {
-                    (ErrorKind::Timeout, "the source of the credentials did not answer in time")
-                }
-                CredentialsError::CredentialsNotLoaded(_) => (ErrorKind::AccessDenied, NO_CREDENTIALS),
-                _ if cause.is_some_and(|cause| says(cause, "SSO")) => (ErrorKind::AccessDenied, NO_SSO_SESSION),
-                CredentialsError::InvalidConfiguration(_) => (ErrorKind::AccessDenied, BROKEN_CREDENTIALS),
-                // A program that failed, an endpoint of the container that answered 500: the next time it may succeed.
-                _ => (ErrorKind::Unavailable, FAILED_SOURCE),
-            }
-        } else if cause.and_then(find::<ResolveEndpointError>).is_some() {
+        let (kind, words) = if cause.and_then(find::<ResolveEndpointError>).is_some() {
             (ErrorKind::InvalidArgument, "no endpoint belongs to this region and stream")
         } else if dispatch.is_timeout() {
             (ErrorKind::Timeout, "no connection, or no answer over it, in time")
@@ -225,26 +216,6 @@ impl<'a> Call<'a> {
         self.below(kind, words, source_of::<E>(dispatch))
     }
 
-    /// The error for a role that STS rejected; `None` if something else failed.
-    fn refused_by_sts(&self, cause: &ConnectorError) -> Option<Error> {
-        let assumed = find::<SdkError<AssumeRoleError, HttpResponse>>(cause).and_then(SdkError::as_service_error);
-        let with_token = find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(cause);
-        let with_token = with_token.and_then(SdkError::as_service_error);
-        let metadata = assumed.map(ProvideErrorMetadata::meta).or(with_token.map(ProvideErrorMetadata::meta))?;
-        let code = metadata.code();
-        let kind = code.map_or(ErrorKind::Unavailable, kind_of_sts_code);
-        let said = metadata.message().unwrap_or("no reason was given");
-        let words = match code.and_then(sts_remedy) {
-            Some(remedy) => format!("STS did not give the role: {said}; {remedy}"),
-            None => format!("STS did not give the role: {said}"),
-        };
-        let error = self.error(kind, words);
-        Some(match code {
-            Some(code) => error.with_code(code),
-            None => error,
-        })
-    }
-
     fn below(&self, kind: ErrorKind, words: &str, source: Option<Source>) -> Error {
         let error = self.error(kind, words);
         match source {
@@ -254,18 +225,8 @@ impl<'a> Call<'a> {
     }
 }
 
-const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a \
-                              profile, or run under a role (web identity, ECS or EC2)";
-
-const BROKEN_CREDENTIALS: &str = "the AWS credentials could not be loaded; the causes below say from where";
-
-const FAILED_SOURCE: &str = "the source of the AWS credentials failed; the causes below say which, and why";
-
-const NO_SSO_SESSION: &str = "the AWS credentials could not be loaded from IAM Identity Center (SSO); renew the session \
-                              with `aws sso login`, with `--profile` if the profile is not the default one";
-
 const UNTRUSTED: &str = "the certificate of the server is not trusted; add its authority to the certificates of the system, \
-                         or name a file with it and all others in SSL_CERT_FILE (AWS_CA_BUNDLE is not read)";
+                         or name a file with it and all others in AWS_CA_BUNDLE or SSL_CERT_FILE";
 
 /// The cause why a request could not be sent. The SDK's own error only says "io error" or "other", so it is left out.
 fn source_of<E: StdError + Send + Sync + 'static>(dispatch: DispatchFailure) -> Option<Source> {
@@ -276,29 +237,21 @@ fn source_of<E: StdError + Send + Sync + 'static>(dispatch: DispatchFailure) -> 
     })
 }
 
-/// The kind and the message for a role that could not be assumed for a reason other than an error of STS.
-fn without_sts(cause: &ConnectorError) -> Option<(ErrorKind, &'static str)> {
-    find::<RoleFailed>(cause)?;
-    let asked = find::<SdkError<AssumeRoleError, HttpResponse>>(cause).map(is_timeout);
-    let asked = asked.or_else(|| find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(cause).map(is_timeout));
-    match asked {
-        // Assuming a role needs other credentials, and those are missing.
-        Some(_) if has(cause, |error| matches!(error, CredentialsError::CredentialsNotLoaded(_))) => {
-            Some((ErrorKind::AccessDenied, NO_CREDENTIALS_FOR_ROLE))
+/// The required field that an answer lacks, if that is why the SDK could not read it. The SDK writes its name as a name of
+/// Rust: `stream_status was missing: …`.
+fn missing_field(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let words = error.to_string();
+        if let Some((before, _)) = words.split_once(" was missing: ") {
+            let name = before.rsplit(' ').next().unwrap_or_default();
+            let capital = |part: &str| part.chars().next().map(|first| first.to_ascii_uppercase());
+            let parts = name.split('_').map(|part| capital(part).into_iter().chain(part.chars().skip(1)).collect());
+            return Some(parts.collect::<Vec<String>>().concat());
         }
-        Some(true) => Some((ErrorKind::Timeout, "STS did not answer in time")),
-        Some(false) => Some((ErrorKind::Unavailable, "STS could not be asked for the role")),
-        None if find::<std::io::Error>(cause).is_some() => Some((ErrorKind::AccessDenied, NO_TOKEN)),
-        None => None,
+        next = error.source();
     }
-}
-
-fn is_timeout<E>(error: &SdkError<E, HttpResponse>) -> bool {
-    match error {
-        SdkError::TimeoutError(_) => true,
-        SdkError::DispatchFailure(dispatch) => dispatch.is_timeout(),
-        _ => false,
-    }
+    None
 }
 
 /// Whether a cause in the chain says these words. It is for libraries that give no type for what went wrong.
@@ -312,25 +265,6 @@ fn says(error: &ConnectorError, words: &str) -> bool {
     }
     false
 }
-
-/// Whether a chain has an error of this type that matches.
-fn has<E: StdError + 'static>(error: &ConnectorError, is: impl Fn(&E) -> bool) -> bool {
-    let mut next = error.source();
-    while let Some(error) = next {
-        if error.downcast_ref().is_some_and(&is) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-const NO_CREDENTIALS_FOR_ROLE: &str = "no AWS credentials were found to assume the role; set \
-                                       AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile by AWS_PROFILE, \
-                                       or run under a role";
-
-const NO_TOKEN: &str = "the web identity token cannot be read; mount it where `tokenFile` or AWS_WEB_IDENTITY_TOKEN_FILE \
-                        says (on EKS, give the pod a service account that is annotated with the role)";
 
 /// Finds the first error of a type in a chain.
 fn find<E: StdError + 'static>(error: &ConnectorError) -> Option<&E> {

@@ -12,7 +12,7 @@ use statefun_kinesis_client::{
 };
 use statefun_kinesis_types::{ConsumerArn, ConsumerName, ShardId, StartPosition, StreamArn};
 
-use crate::{AwsKinesis, answer, client::date_time, failure::Call};
+use crate::{AwsKinesis, answer, client::date_time, event_fields::EventFields, failure::Call};
 
 #[async_trait]
 impl FanOutClient for AwsKinesis {
@@ -61,12 +61,15 @@ impl FanOutClient for AwsKinesis {
             // All fields that the SDK requires are set, so only a change of the SDK can cause this error.
             Error::new(call.operation, ErrorKind::Unexpected, "the SDK refused the position").with_source(error)
         })?;
+        let fields = EventFields::default();
         let request = self
             .sdk
             .subscribe_to_shard()
             .consumer_arn(consumer.as_str())
             .shard_id(shard.as_str())
-            .starting_position(position);
+            .starting_position(position)
+            .customize()
+            .interceptor(fields.clone());
         // The SDK's time limit of the call ends with the head of the answer, but the SDK also waits for the first
         // event.
         let sent = match self.sdk.config().timeout_config().and_then(|timeouts| timeouts.operation_timeout()) {
@@ -76,6 +79,7 @@ impl FanOutClient for AwsKinesis {
         let output = sent.map_err(|error| self.failed(&call, error))?;
         let mut subscription = Receiving {
             output,
+            fields,
             consumer: consumer.clone(),
             shard: shard.clone(),
             silence: self.event_timeout,
@@ -113,6 +117,7 @@ fn starting_position(from: StartPosition) -> Result<StartingPosition, aws_sdk_ki
 /// A running subscription.
 struct Receiving {
     output: SubscribeToShardOutput,
+    fields: EventFields,
     consumer: ConsumerArn,
     shard: ShardId,
     silence: Duration,
@@ -146,9 +151,11 @@ impl Receiving {
                 Err(_) => return Some(Err(call.silent(self.silence))),
             };
             return Some(match received {
-                Ok(Some(Event::SubscribeToShardEvent(event))) => {
-                    answer::subscription_event(event).map_err(|invalid| call.makes_no_sense(invalid))
+                Ok(Some(Event::SubscribeToShardEvent(event))) => match self.fields.missing_in_next() {
+                    Some(field) => Err(answer::Invalid::absent(field)),
+                    None => answer::subscription_event(event),
                 }
+                .map_err(|invalid| call.makes_no_sense(invalid)),
                 // A kind of event that is newer than this SDK.
                 Ok(Some(_)) => continue,
                 Ok(None) => return None,
@@ -445,6 +452,20 @@ mod tests {
         }
         let new = frame(&[(":message-type", "event"), (":event-type", "SomethingNew")], json!({}));
         assert_eq!(items(vec![initial(), to(1), new, to(2)]).await.0, ["1", "2"], "a new kind of event is left out");
+    }
+
+    /// The events behind it would make its records lost.
+    #[tokio::test]
+    async fn an_event_that_cannot_be_used_is_the_last_item() {
+        for (lacking, says) in [
+            (json!({"ContinuationSequenceNumber": "2", "MillisBehindLatest": 0}), "the answer has no `Records`"),
+            (json!({"Records": [], "ContinuationSequenceNumber": "two"}), "`ContinuationSequenceNumber` of the answer"),
+        ] {
+            let (numbers, error) = items(vec![initial(), to(1), event(lacking), to(3)]).await;
+            assert_eq!(numbers, ["1"]);
+            let error = error.expect("an event is not left out").to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[tokio::test]

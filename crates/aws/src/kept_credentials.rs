@@ -151,7 +151,7 @@ impl KeptCredentials {
             },
         };
         // Rejected credentials may be right nevertheless: the clock may be wrong, or the service.
-        kept.unexpired().ok_or_else(|| shared(&failure))
+        kept.unexpired().ok_or_else(|| shared(&failure, kept.lock().current.is_some()))
     }
 
     /// The credentials, unless they have to be loaded first. Starts a refresh when it is time.
@@ -276,9 +276,13 @@ async fn refresh(refreshing: Refreshing) {
 }
 
 /// The same error for several calls, of the same kind and with the same causes.
-fn shared(error: &Arc<CredentialsError>) -> CredentialsError {
+///
+/// A source that gave credentials before is there, also where the SDK says that there is none: that is what it makes of a
+/// metadata service that cannot be reached.
+fn shared(error: &Arc<CredentialsError>, gave_before: bool) -> CredentialsError {
     let source = Shared(Arc::clone(error));
     match &**error {
+        CredentialsError::CredentialsNotLoaded(_) if gave_before => CredentialsError::provider_error(source),
         CredentialsError::CredentialsNotLoaded(_) => CredentialsError::not_loaded(source),
         CredentialsError::ProviderTimedOut(_) => CredentialsError::provider_timed_out(LOAD_TIMEOUT),
         CredentialsError::InvalidConfiguration(_) => CredentialsError::invalid_configuration(source),

@@ -8,10 +8,13 @@ fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// The SDK's defaults, and the HTTP client of a test.
+/// The SDK's defaults, and what differs from them.
 #[derive(Clone, Debug)]
 pub(crate) struct Sdk {
+    /// The HTTP client, if it is not the SDK's own.
     pub(crate) http_client: Option<SharedHttpClient>,
+    /// What errors call the default chain.
+    pub(crate) default_chain: String,
 }
 
 impl Sdk {

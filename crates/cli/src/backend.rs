@@ -42,9 +42,18 @@ impl Backend {
         let client = self.client(&ingress.region, &ingress.credentials, &ingress.client, place).await;
         client.map_err(|error| {
             let who = needs::describe(&ingress.credentials);
-            Failure::new(ExitCode::Setup, format!("cannot create an AWS client for the ingress {}: {who}", ingress.id))
-                .because(&error)
-                .hint("check `awsRegion` and `awsCredentials`, and that this machine has the profile or keys that they name")
+            let failure = Failure::new(
+                ExitCode::Setup,
+                format!("cannot create an AWS client for the ingress {}: {who}", ingress.id),
+            );
+            let failure = failure.because(&error);
+            // It says itself what to do.
+            if matches!(error, NoClient::Aws(BuildError::CaBundle { .. })) {
+                return failure;
+            }
+            failure.hint(
+                "check `awsRegion` and `awsCredentials`, and that this machine has the profile or keys that they name",
+            )
         })
     }
 

@@ -11,6 +11,8 @@ use statefun_kinesis_spec::ClientSpec;
 use statefun_kinesis_types::{AwsCredentials, AwsRegion, StreamArn};
 use tokio::sync::Mutex;
 
+use crate::aws_environment::AwsEnvironment;
+
 /// All operations on streams that a module needs.
 pub(crate) trait StreamClient: KinesisClient + FanOutClient {}
 
@@ -23,6 +25,7 @@ impl<T: KinesisClient + FanOutClient> StreamClient for T {}
 #[derive(Debug)]
 pub(crate) struct AwsClients {
     endpoint_url: Option<String>,
+    environment: AwsEnvironment,
     clients: Mutex<HashMap<Key, Arc<dyn StreamClient>>>,
     /// The same clients with what they get their credentials from, for monitoring.
     credentials: std::sync::Mutex<Vec<(&'static str, AwsKinesis)>>,
@@ -43,7 +46,8 @@ type Key = (AwsRegion, AwsCredentials, ClientSpec);
 impl AwsClients {
     /// Clients of AWS, or of one server instead of all regions.
     pub(crate) fn new(endpoint_url: Option<String>) -> Self {
-        Self { endpoint_url, clients: Mutex::default(), credentials: std::sync::Mutex::default() }
+        let environment = AwsEnvironment::of(|name| std::env::var_os(name));
+        Self { endpoint_url, environment, clients: Mutex::default(), credentials: std::sync::Mutex::default() }
     }
 
     /// A client. Does not call AWS yet, except for the instance's region when nothing names one.
@@ -90,6 +94,7 @@ impl AwsClients {
         if let Some(url) = &self.endpoint_url {
             builder = builder.endpoint_url(url.clone());
         }
+        builder = self.environment.apply(builder);
         if let Some(timeout) = connect_timeout {
             builder = builder.connect_timeout(*timeout);
         }

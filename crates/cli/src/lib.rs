@@ -8,6 +8,7 @@
 
 mod admin;
 mod args;
+mod aws_environment;
 mod backend;
 mod check;
 mod clients;

@@ -87,6 +87,9 @@ impl Failures {
             self.doubt(now);
             return Err(error);
         }
+        // It says nothing about the end of the shard, and may explain the answers before it: a proxy that spoils answers
+        // may also send empty ones.
+        self.doubt = None;
         if self.patience.allows_retry(now, error.kind()) {
             Ok(error.retry_after().unwrap_or_default())
         } else {

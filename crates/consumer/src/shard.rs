@@ -564,6 +564,33 @@ mod tests {
         assert_eq!((machine.doubt_since(), machine.failures()), (None, 0));
     }
 
+    /// Otherwise a proxy that removes what it does not know would end a closed shard whose records wait.
+    #[test]
+    fn a_failure_after_an_answer_without_an_iterator_is_no_sign_of_an_end() {
+        for kind in [ErrorKind::Incomplete, ErrorKind::Unexpected, ErrorKind::AccessDenied] {
+            let mut machine = from_trim_horizon();
+            let mut now = to_records(&mut machine, Instant::now());
+            machine.answer(now, Ok(absent(&[]))).unwrap();
+            let failed = loop {
+                now = to_records(&mut machine, now);
+                match machine.answer(now, Err(error(kind))) {
+                    Ok(page) => assert_eq!(page, None),
+                    Err(failed) => break failed,
+                }
+            };
+            assert_eq!((failed.kind(), machine.doubt_since()), (kind, None));
+        }
+        // The shard that is not found was read a moment ago: how long that lasts counts from here.
+        let mut machine = from_trim_horizon();
+        let first = to_records(&mut machine, Instant::now());
+        machine.answer(first, Ok(absent(&[]))).unwrap();
+        let now = to_records(&mut machine, first);
+        machine.answer(now, Err(error(ErrorKind::Throttled))).unwrap();
+        let later = to_records(&mut machine, now);
+        machine.answer(later, Err(error(ErrorKind::NotFound))).unwrap_err();
+        assert_eq!(machine.doubt_since(), Some(later));
+    }
+
     #[test]
     fn no_iterator_is_asked_for_again_and_then_a_question() {
         let mut machine = from_trim_horizon();

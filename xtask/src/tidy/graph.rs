@@ -120,10 +120,15 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         "only `statefun-kinesis-aws` names the AWS SDK, so that other crates do not have to compile it",
     ),
     (
-        &["hyper", "rustls"],
+        &["hyper"],
         &["remote", "cli", "xtask"],
         "only `statefun-kinesis-remote` and the command line speak HTTP, so that functions in process do not have to \
          compile it",
+    ),
+    (
+        &["rustls"],
+        &["remote", "aws", "cli", "xtask"],
+        "only the crates that open connections know TLS, so that functions in process do not have to compile it",
     ),
     (
         &["saphyr", "yaml_serde", "serde_yaml"],

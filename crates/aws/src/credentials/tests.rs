@@ -10,6 +10,9 @@ use crate::{
     replay::{Replay, Reply},
 };
 
+mod sources;
+mod stage;
+
 /// Longer than the shortest time between two loads.
 const PAUSE: Duration = Duration::from_millis(1_100);
 

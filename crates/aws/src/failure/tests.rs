@@ -1,5 +1,6 @@
 use std::io;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::config::{Config, Credentials};
 use statefun_kinesis_client::{KinesisClient, ShardFilter, ShardIterator, ShardPageRequest};
 use statefun_kinesis_types::{ErrorChain, PutRecord, StartPosition, StreamRef};

@@ -1,5 +1,6 @@
 //! The endpoint over a connection in memory. A strict parser checks its text.
 
+mod credentials;
 mod grammar;
 mod page;
 mod scene;

@@ -3,6 +3,7 @@
 mod check;
 mod command_line;
 mod module_file;
+mod network;
 mod run;
 mod scene;
 #[cfg(unix)]

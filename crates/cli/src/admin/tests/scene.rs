@@ -63,23 +63,41 @@ pub(super) struct Scene {
     running: Option<JoinHandle<Result<Unfinished, RunError>>>,
 }
 
-/// A client of AWS that has loaded its keys, and that no run uses. No server listens at its address.
-async fn aws() -> Backend {
+/// A client of AWS with these credentials, which has tried to load them. No run uses it, and no server listens at its
+/// address.
+async fn add_client(aws: &AwsClients, region: &str, credentials: &AwsCredentials) {
+    let region = AwsRegion::Specific { id: region.to_owned() };
+    let client = aws.get(&region, credentials, &ClientSpec::default()).await.unwrap();
+    client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
+}
+
+/// AWS with these clients, each in its own region.
+pub(super) async fn aws_with(clients: &[(&str, AwsCredentials)]) -> Backend {
     let aws = AwsClients::new(Some("http://127.0.0.1:9".to_owned()));
-    let region = AwsRegion::Specific { id: "us-east-1".to_owned() };
+    for (region, credentials) in clients {
+        add_client(&aws, region, credentials).await;
+    }
+    Backend::Aws(aws)
+}
+
+/// AWS with keys that do not expire.
+async fn aws() -> Backend {
     let keys = AwsCredentials::Basic {
         access_key_id: Secret::new("AKIDBASIC"),
         secret_access_key: Secret::new("hunter2"),
         session_token: None,
     };
-    let client = aws.get(&region, &keys, &ClientSpec::default()).await.unwrap();
-    client.describe_stream_summary(&"orders".parse().unwrap()).await.unwrap_err();
-    Backend::Aws(aws)
+    aws_with(&[("us-east-1", keys)]).await
 }
 
 impl Scene {
     /// Starts the run, with a checkpoint on this disk if there is one.
     pub(super) async fn start(disk: Option<&MemoryDisk>) -> Self {
+        Self::start_with(disk, aws().await).await
+    }
+
+    /// The same, with these clients of AWS to look at.
+    pub(super) async fn start_with(disk: Option<&MemoryDisk>, aws: Backend) -> Self {
         let kinesis = FakeKinesis::new();
         for name in ["orders", "results"] {
             kinesis.create_stream(&name.parse().unwrap(), 1).await.unwrap();
@@ -110,7 +128,7 @@ impl Scene {
             .await
             .unwrap();
         let shutdown = CancellationToken::new();
-        let sources = Some(Sources::new(&router, monitored, kinesis.clock(), Arc::new(aws().await)));
+        let sources = Some(Sources::new(&router, monitored, kinesis.clock(), Arc::new(aws)));
         let progress = router.progress();
         let running = Some(tokio::spawn(router.run(shutdown.clone())));
         Self { kinesis, orders, progress, sources, shutdown, running }
