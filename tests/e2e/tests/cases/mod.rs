@@ -11,6 +11,7 @@ mod exactly_once;
 mod fan_out;
 mod full_disk;
 mod functions;
+mod invalid_records;
 mod large_state;
 mod log;
 mod orders;
@@ -61,6 +62,7 @@ pub(crate) fn add_all(suite: &mut Suite) {
     outage::add(suite);
     fan_out::add(suite);
     dead_letters::add(suite);
+    invalid_records::add(suite);
     aggregation::add(suite);
     counter::add(suite);
     large_state::add(suite);
