@@ -2,6 +2,7 @@
 
 mod admin;
 mod aggregation;
+mod chaos;
 mod check_live;
 mod conformance;
 mod counter;
@@ -9,6 +10,7 @@ mod custom_endpoint;
 mod dead_letters;
 mod exactly_once;
 mod fan_out;
+mod flow;
 mod full_disk;
 mod functions;
 mod large_state;
@@ -20,9 +22,11 @@ mod refusals;
 mod regions;
 mod reshard;
 mod signals;
+mod soak;
 mod startup;
 mod template;
 mod transport;
+mod vault;
 mod wire;
 
 use statefun_kinesis_e2e::Suite;
@@ -31,6 +35,8 @@ use statefun_kinesis_e2e::Suite;
 pub(crate) fn add_all(suite: &mut Suite) {
     if suite.environment().besides.is_some() {
         // As below, the longest first.
+        chaos::add(suite);
+        soak::add(suite);
         fan_out::add(suite);
         recovery::add_by_fan_out(suite);
         reshard::add_by_fan_out(suite);
@@ -42,6 +48,8 @@ pub(crate) fn add_all(suite: &mut Suite) {
         suite.without_program("for a backend with `streams_by_arn`: the program names streams by ARN");
     }
     // These take longest, and mostly wait: the others run beside them.
+    chaos::add(suite);
+    soak::add(suite);
     exactly_once::add(suite);
     recovery::add(suite);
     full_disk::add(suite);
