@@ -8,6 +8,7 @@ mod conformance;
 mod counter;
 mod custom_endpoint;
 mod dead_letters;
+mod endpoints;
 mod exactly_once;
 mod fan_out;
 mod flow;
@@ -64,6 +65,7 @@ pub(crate) fn add_all(suite: &mut Suite) {
     reshard::add(suite);
     refusals::add(suite);
     check_live::add(suite);
+    endpoints::add(suite);
     admin::add(suite);
     signals::add(suite);
     outage::add(suite);
