@@ -31,6 +31,6 @@ pub use local_functions::{Call, LocalFunctions};
 pub use program::{Ended, Files, Program};
 pub use refused::Refused;
 pub use relay::Relay;
-pub use schedule::{Chance, Seed, seconds};
+pub use schedule::{Chance, Seed, number, seconds};
 pub use streams::{Put, StreamReader, Text, per_key};
 pub use suite::Suite;

@@ -65,7 +65,13 @@ pub fn seconds(variable: &str, default: u64) -> Duration {
     Duration::from_secs(number(variable).unwrap_or(default))
 }
 
-fn number(variable: &str) -> Option<u64> {
+/// The number in an environment variable, if it is set.
+///
+/// # Panics
+///
+/// When it holds anything else.
+#[must_use]
+pub fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is `{text}`, not a number")))
 }

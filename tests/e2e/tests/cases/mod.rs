@@ -16,6 +16,7 @@ mod full_disk;
 mod functions;
 mod large_state;
 mod log;
+mod memory;
 mod orders;
 mod outage;
 mod recovery;
@@ -42,6 +43,7 @@ pub(crate) fn add_all(suite: &mut Suite) {
         recovery::add_by_fan_out(suite);
         reshard::add_by_fan_out(suite);
         large_state::add(suite);
+        memory::add(suite);
         conformance::add(suite);
         return;
     }
@@ -74,4 +76,5 @@ pub(crate) fn add_all(suite: &mut Suite) {
     aggregation::add(suite);
     counter::add(suite);
     large_state::add(suite);
+    memory::add(suite);
 }
