@@ -136,7 +136,7 @@ impl Mailboxes {
         for message in egress {
             let record = StoredEgress { id: self.cuts.next.take_record(), sender: Arc::clone(&id), message };
             self.cuts.journal.egress.add(record.id, record.clone());
-            self.outgoing.push(record);
+            self.outgoing.push(record, Some(sender_function));
         }
         self.change_states(own, &states, now);
         self.finish_batch(sender_function, &id, &batch);

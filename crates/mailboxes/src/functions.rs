@@ -220,6 +220,10 @@ impl Functions {
         self.by_type.get(name).copied()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

@@ -16,9 +16,10 @@ pub struct Limits {
     pub timers: usize,
     /// Most bytes of payloads of delayed messages in memory. Default: 64 MiB.
     pub timer_bytes: usize,
-    /// Number of unacknowledged records for egresses from which on no request is sent. Default: 100 000.
+    /// Number of unacknowledged records for egresses from which on no request is sent. With several functions, from half
+    /// of it on, those wait that have more than their share of the other half. Default: 100 000.
     pub egress_records: usize,
-    /// Bytes of unacknowledged records for egresses from which on no request is sent. Default: 64 MiB.
+    /// Bytes of unacknowledged records for egresses, likewise. Default: 64 MiB.
     pub egress_bytes: usize,
     /// Most bytes of memory for states. Beyond that, the least recently used states are evicted. States that are in use
     /// or not durable stay. Default: 256 MiB.
@@ -49,6 +50,17 @@ impl Limits {
     pub(crate) fn share(&self, functions: usize) -> Amount {
         let share = |of_all: usize| (of_all / functions.max(1)).max(1);
         Amount { messages: share(self.messages), bytes: share(self.bytes) }
+    }
+
+    /// From how many unacknowledged records of all of `functions` functions on one of them has to wait, and how many of
+    /// them have to be its own. With one function, nothing has to be kept for others.
+    pub(crate) fn egress(&self, functions: usize) -> (Amount, Amount) {
+        let limits = Amount { messages: self.egress_records, bytes: self.egress_bytes };
+        if functions < 2 {
+            return (limits, Amount::default());
+        }
+        let part = |of: usize| Amount { messages: (limits.messages / of).max(1), bytes: (limits.bytes / of).max(1) };
+        (part(2), part(2 * functions))
     }
 }
 

@@ -327,6 +327,7 @@ impl Mailboxes {
         self.slots.check_invariants();
         self.instances.check_invariants();
         self.timers.check_invariants();
+        self.outgoing.check_invariants();
         self.cuts.check_invariants();
         let count = |knowledge| self.instances.iter().filter(|instance| instance.knowledge == knowledge).count();
         self.loads.check_invariants(count(Knowledge::Wanted), count(Knowledge::Loading));

@@ -27,6 +27,8 @@ pub(crate) enum Phase {
     Ready,
     /// The answer to the first request of its function, which is sent alone.
     AwaitingFirst,
+    /// Room for the records that its function sends to egresses.
+    AwaitingEgress,
     /// Its states or messages from the store. It was its turn already.
     Loading,
     /// The answer to its request.
@@ -266,7 +268,7 @@ impl Mailbox {
         match self.phase {
             Phase::Idle => assert!(self.is_empty(), "an idle mailbox is empty"),
             // These may be empty: a read may have found that the store has no message of the gap.
-            Phase::Ready | Phase::AwaitingFirst => {}
+            Phase::Ready | Phase::AwaitingFirst | Phase::AwaitingEgress => {}
             Phase::Loading | Phase::Parked(_) => assert!(!self.is_empty(), "{:?} without messages", self.phase),
             Phase::InFlight => assert!(self.batch.is_some(), "a request in flight has a batch"),
         }

@@ -128,7 +128,12 @@ impl Mailboxes {
                 self.requeue_or_remove(slot);
             }
             Phase::Loading => self.want_messages(slot),
-            Phase::Ready | Phase::AwaitingFirst | Phase::InFlight | Phase::Parked(_) | Phase::Idle => {}
+            Phase::Ready
+            | Phase::AwaitingFirst
+            | Phase::AwaitingEgress
+            | Phase::InFlight
+            | Phase::Parked(_)
+            | Phase::Idle => {}
         }
     }
 

@@ -51,7 +51,7 @@ impl Mailboxes {
         self.instances.store_has_states = has_states;
         self.timers = Timers::stored(timers, cancellations);
         for record in egress {
-            self.outgoing.push(record);
+            self.outgoing.push(record, None);
         }
         Ok(())
     }

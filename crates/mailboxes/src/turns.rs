@@ -6,12 +6,13 @@ use std::time::Duration;
 use crate::{GroupId, Mailboxes, Now, Request, mailbox::Phase};
 
 impl Mailboxes {
-    /// Returns the next request that may be sent now; `None` when there is none, or when too many records for egresses
-    /// or too many bytes of changed states are outstanding.
+    /// Returns the next request that may be sent now; `None` when there is none, or when too many bytes of changed states
+    /// are outstanding. A function has none while too many of its records for egresses are outstanding.
     pub fn next_request(&mut self, now: impl Into<Now>) -> Option<Request> {
         let now = now.into();
-        if self.outgoing.len() >= self.limits.egress_records || self.outgoing.bytes() >= self.limits.egress_bytes {
-            return None;
+        // One of each function at a time: what it sends may be the last that there is room for.
+        for slot in self.outgoing.released(self.functions.len(), &self.limits) {
+            self.make_ready(slot);
         }
         if self.cuts.unsaved_bytes() >= self.limits.unsaved_bytes {
             return None;
@@ -23,16 +24,28 @@ impl Mailboxes {
                 let first_request = &mut self.functions[mailbox.function].first_request;
                 if first_request.is_awaited() {
                     first_request.wait(slot);
-                    mailbox.phase = Phase::AwaitingFirst;
-                    let place = mailbox.instance;
-                    self.instances.get_mut(place).is_pinned = false;
-                    self.queue_for_eviction(place);
+                    self.give_way(slot, Phase::AwaitingFirst);
+                    continue;
+                }
+                let function = mailbox.function;
+                if self.outgoing.holds_back(function, self.functions.len(), &self.limits) {
+                    self.outgoing.wait(function, slot);
+                    self.give_way(slot, Phase::AwaitingEgress);
                     continue;
                 }
                 return Some(self.dispatch(slot, now));
             }
         }
         None
+    }
+
+    /// Makes a mailbox wait, though it was its turn. Its states may be evicted meanwhile.
+    fn give_way(&mut self, slot: u32, phase: Phase) {
+        let mailbox = &mut self.slots[slot];
+        mailbox.phase = phase;
+        let place = mailbox.instance;
+        self.instances.get_mut(place).is_pinned = false;
+        self.queue_for_eviction(place);
     }
 
     /// Returns the next mailbox of a group whose states and messages are in memory. Mailboxes before it that are not
@@ -132,6 +145,7 @@ impl Mailboxes {
         self.schedule.parked_longest().for_each(|(until, slot)| add(slot, Place::Parked(until)));
         let waiting = self.functions.iter().flat_map(|function| function.first_request.waiting());
         waiting.for_each(|slot| add(slot, Place::AwaitingFirst));
+        self.outgoing.waiting().for_each(|slot| add(slot, Place::AwaitingEgress));
 
         let mut loads = vec![0; self.schedule.groups().len()];
         let mut in_flight = vec![0; self.schedule.groups().len()];
@@ -141,6 +155,7 @@ impl Mailboxes {
                 Phase::Idle => None,
                 Phase::Ready => Some(Place::Ready),
                 Phase::AwaitingFirst => Some(Place::AwaitingFirst),
+                Phase::AwaitingEgress => Some(Place::AwaitingEgress),
                 Phase::Parked(until) => Some(Place::Parked(until)),
                 Phase::Loading => {
                     loads[group] += 1;
@@ -167,5 +182,6 @@ impl Mailboxes {
 enum Place {
     Ready,
     AwaitingFirst,
+    AwaitingEgress,
     Parked(Duration),
 }

@@ -225,6 +225,12 @@ impl Case {
         Ok(program)
     }
 
+    /// Says something to whoever runs the cases, at once: how a long one can be repeated, and what it has seen.
+    #[expect(clippy::print_stderr, reason = "the runner talks to whoever started it")]
+    pub fn tell(&self, text: &str) {
+        eprintln!("{text}");
+    }
+
     /// What the programs of the case said, for the one who reads about its failure.
     pub(crate) fn transcripts(&self) -> String {
         lock(&self.transcripts).iter().map(|transcript| transcript.to_string()).collect()

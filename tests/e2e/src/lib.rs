@@ -9,20 +9,28 @@
 mod case;
 mod control;
 mod environment;
+mod fault;
+mod faulty_proxy;
 mod gate;
 mod limit;
+mod local_functions;
 mod program;
 mod refused;
 mod relay;
+mod schedule;
 mod streams;
 mod suite;
 
 pub use case::{Case, PATIENCE, until};
 pub use control::Control;
 pub use environment::Environment;
+pub use fault::{Canned, Fault};
+pub use faulty_proxy::FaultyProxy;
 pub use gate::Gate;
+pub use local_functions::{Call, LocalFunctions};
 pub use program::{Ended, Files, Program};
 pub use refused::Refused;
 pub use relay::Relay;
+pub use schedule::{Chance, Seed, number, seconds};
 pub use streams::{Put, StreamReader, Text, per_key};
 pub use suite::Suite;

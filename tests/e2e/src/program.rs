@@ -99,7 +99,7 @@ impl Program {
     ///
     /// When it ends instead, or takes too long.
     pub async fn ready(&mut self) -> Result<()> {
-        self.says("ready").await.map(drop)
+        self.says("ready: ").await.map(drop)
     }
 
     /// Waits for a line on stderr that contains a text, in any case, and gives it.
@@ -180,9 +180,22 @@ impl Program {
     ///
     /// When the program is not there any more, and elsewhere than on Linux.
     pub fn peak_memory(&self) -> Result<u64> {
+        self.memory_of("VmHWM:")
+    }
+
+    /// The bytes of memory that the program has now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::peak_memory`].
+    pub fn memory(&self) -> Result<u64> {
+        self.memory_of("VmRSS:")
+    }
+
+    fn memory_of(&self, field: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        Ok(kibibytes.context("no VmHWM")?.trim().parse::<u64>()? * 1024)
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        Ok(kibibytes.with_context(|| format!("no {field}"))?.trim().parse::<u64>()? * 1024)
     }
 
     /// Kills the program, as `kill -9` does, and waits until it is gone.

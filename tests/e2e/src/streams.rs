@@ -129,13 +129,24 @@ impl<'a> StreamReader<'a> {
     ///
     /// When a record has no key, or its payload is no text.
     pub fn texts(&self) -> Result<Vec<Text>> {
-        let text = |(shard, record): &(ShardId, Record)| {
-            let key = record.partition_key.as_ref().context("a record without a key")?;
-            let payload = String::from_utf8(record.data.to_vec()).map_err(|_| anyhow!("a payload in {shard}"))?;
-            Ok(Text::new(key.as_str(), payload))
-        };
         self.records.iter().map(text).collect()
     }
+
+    /// What was read since the last time, as text. It is forgotten, so that a long case needs no more memory than a short
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// As [`StreamReader::texts`].
+    pub fn take_texts(&mut self) -> Result<Vec<Text>> {
+        self.records.drain(..).map(|record| text(&record)).collect()
+    }
+}
+
+fn text((shard, record): &(ShardId, Record)) -> Result<Text> {
+    let key = record.partition_key.as_ref().context("a record without a key")?;
+    let payload = String::from_utf8(record.data.to_vec()).map_err(|_| anyhow!("a payload in {shard}"))?;
+    Ok(Text::new(key.as_str(), payload))
 }
 
 /// Calls again while the server says that it was too soon: a shard gives five calls a second to all its readers.

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::{Case, Environment};
 
-/// The longest that a case may take altogether.
+/// The longest that a case may take altogether, beside a length that it has by itself.
 const CASE_LIMIT: Duration = Duration::from_secs(400);
 
 /// Cases that run side by side when the command line does not say: most of their time is waiting.
@@ -54,10 +54,17 @@ impl Suite {
     where
         F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
     {
+        self.case_within(CASE_LIMIT, name, case);
+    }
+
+    fn case_within<F>(&mut self, limit: Duration, name: &str, case: F)
+    where
+        F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
+    {
         let (environment, alone) = (Arc::clone(&self.environment), Arc::clone(&self.alone));
         self.trials.push(Trial::test(name, move || {
             let _beside = alone.read().unwrap_or_else(PoisonError::into_inner);
-            run(environment, case)
+            run(environment, limit, case)
         }));
     }
 
@@ -74,6 +81,17 @@ impl Suite {
         match self.no_program.clone() {
             Some(reason) => self.not_applicable(name, reason),
             None => self.case(name, case),
+        }
+    }
+
+    /// Adds a case that runs the program, beside all others, for `length` and as long as any other case.
+    pub fn long_program_case<F>(&mut self, length: Duration, name: &str, case: F)
+    where
+        F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
+    {
+        match self.no_program.clone() {
+            Some(reason) => self.not_applicable(name, reason),
+            None => self.case_within(CASE_LIMIT.saturating_add(length), name, case),
         }
     }
 
@@ -94,13 +112,22 @@ impl Suite {
     where
         F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
     {
+        self.long_heavy_program_case(Duration::ZERO, name, case);
+    }
+
+    /// The same for `length` and as long as any other case.
+    pub fn long_heavy_program_case<F>(&mut self, length: Duration, name: &str, case: F)
+    where
+        F: AsyncFnOnce(&Case) -> Result<()> + Send + 'static,
+    {
         if let Some(reason) = self.no_program.clone() {
             return self.not_applicable(name, reason);
         }
         let (environment, alone) = (Arc::clone(&self.environment), Arc::clone(&self.alone));
+        let limit = CASE_LIMIT.saturating_add(length);
         self.trials_alone.push(Trial::test(name, move || {
             let _alone = alone.write().unwrap_or_else(PoisonError::into_inner);
-            run(environment, case)
+            run(environment, limit, case)
         }));
     }
 
@@ -129,18 +156,18 @@ impl Suite {
     }
 }
 
-fn run<F>(environment: Arc<Environment>, body: F) -> Result<(), Failed>
+fn run<F>(environment: Arc<Environment>, limit: Duration, body: F) -> Result<(), Failed>
 where
     F: AsyncFnOnce(&Case) -> Result<()>,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let case = Case::new(environment).await.map_err(|error| chain(&error))?;
-        let outcome = tokio::time::timeout(CASE_LIMIT, AssertUnwindSafe(body(&case)).catch_unwind()).await;
+        let outcome = tokio::time::timeout(limit, AssertUnwindSafe(body(&case)).catch_unwind()).await;
         let outcome = match outcome {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(anyhow!("{}", PANICS.take().join("\n"))),
-            Err(_) => Err(anyhow!("the case took longer than {CASE_LIMIT:?}")),
+            Err(_) => Err(anyhow!("the case took longer than {limit:?}")),
         };
         let failed = outcome.map_err(|error| Failed::from(format!("{}{}", chain(&error), case.transcripts())));
         case.clear().await;

@@ -270,6 +270,47 @@ fn records_that_no_egress_takes_stop_requests() {
 }
 
 #[test]
+fn an_egress_that_stands_still_stops_only_those_who_write_to_it() {
+    let limits = Limits { egress_records: 40, ..Limits::default() };
+    let one = GroupSettings { max_in_flight: 1.try_into().unwrap(), ..max_batch(1) };
+    let mut mailboxes: Mailboxes = Mailboxes::new(limits);
+    let group = mailboxes.add_group(one);
+    mailboxes.serve_namespace("t", group);
+    let addresses: Vec<String> = (0..100).flat_map(|id| [format!("t/stuck/{id}"), format!("t/fine/{id}")]).collect();
+    deliver(&mut mailboxes, &addresses.iter().map(|address| (&**address, "x")).collect::<Vec<_>>());
+    let egress = |name: &str| EgressMessage::Record {
+        egress: name.parse().unwrap(),
+        stream: None,
+        record: PutRecord::new("k".parse().unwrap(), "r"),
+    };
+    let (mut handled_of, mut stuck) = ([0, 0], Vec::new());
+    let mut run = |mailboxes: &mut Mailboxes, stuck: &mut Vec<u64>| {
+        while let Some(request) = mailboxes.next_request(NOW) {
+            let is_fine = request.target.function.name() == "fine";
+            handled_of[usize::from(is_fine)] += 1;
+            let name = if is_fine { "t/flows" } else { "t/stands-still" };
+            handled(mailboxes, &request, Effects { egress: vec![egress(name)], ..Effects::default() });
+            mailboxes.check_invariants();
+            for record in mailboxes.take_egress() {
+                if is_fine { mailboxes.stored(record.id) } else { stuck.push(record.id) }
+            }
+        }
+        handled_of
+    };
+    // Half of the limit, in which it has more than its share of the other half.
+    assert_eq!(run(&mut mailboxes, &mut stuck), [20, 100]);
+    // As many go on as are stored, and in the end all.
+    stuck.drain(..5).for_each(|record| mailboxes.stored(record));
+    assert_eq!(run(&mut mailboxes, &mut stuck), [25, 100]);
+    while !stuck.is_empty() {
+        stuck.drain(..).for_each(|record| mailboxes.stored(record));
+        run(&mut mailboxes, &mut stuck);
+    }
+    assert_eq!(run(&mut mailboxes, &mut stuck), [100, 100]);
+    assert_eq!((mailboxes.usage().messages, mailboxes.usage().egress_records), (0, 0));
+}
+
+#[test]
 fn groups_and_addresses_take_turns() {
     let one = GroupSettings { max_in_flight: 1.try_into().unwrap(), ..max_batch(1) };
     let mut mailboxes: Mailboxes = Mailboxes::new(Limits::default());

@@ -25,7 +25,7 @@ fn commit(mailboxes: &mut Mailboxes) {
     mailboxes.durable(cut.number);
 }
 
-fn deliver(mailboxes: &mut Mailboxes, id: &str) {
+pub(crate) fn deliver(mailboxes: &mut Mailboxes, id: &str) {
     let to = Address { function: "t/f".parse().unwrap(), id: id.into() };
     let message = Message { caller: None, value: Value::new("t/text", vec![7; 100]), origin: None };
     mailboxes.deliver([(to, message)]).unwrap();
@@ -44,7 +44,7 @@ pub(crate) struct Bytes {
 }
 
 /// Takes the steps, with a cut after each thousand.
-fn grown(steps: usize, mut step: impl FnMut(&mut Mailboxes, usize)) -> (Bytes, Mailboxes) {
+pub(crate) fn grown(steps: usize, mut step: impl FnMut(&mut Mailboxes, usize)) -> (Bytes, Mailboxes) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let mut mailboxes = mailboxes();

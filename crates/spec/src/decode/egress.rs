@@ -75,8 +75,9 @@ pub(super) static EGRESS: Shape = Shape::new(
             Takes::Integer { min: 1, max: u32::MAX },
             "maxOutstandingRecords: 1000",
             "Maximum number of records of one stream that are queued to be written or are being written. Further records \
-             that functions send wait in memory: functions are called until 100 000 records, or 64 MiB, of all egresses are \
-             not stored, and what they send in their last calls comes on top. All shards of the stream share the maximum. \
+             that functions send wait in memory. While 50 000 records, or 32 MiB, of all egresses are not stored, only those \
+             functions are called that have sent less than their equal share of as much again, and what they send in their \
+             last calls comes on top. So a stream that cannot be written holds up only functions that write to it. All shards of the stream share the maximum. \
              About 150 per shard are enough to write shards at their limits.",
         )
         .in_units("records")

@@ -16,13 +16,13 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 /// A stream in a region and an account; servers take twelve digits as access key for the account of that number.
-struct Place {
+pub(crate) struct Place {
     client: AwsKinesis,
     stream: StreamArn,
 }
 
 impl Place {
-    async fn new(case: &Case, what: &str, region: &str, account: &str) -> Result<Self> {
+    pub(crate) async fn new(case: &Case, what: &str, region: &str, account: &str) -> Result<Self> {
         let client = case.client_in(region, account).await?;
         let name = case.name(what);
         client.create_stream(&name, 1).await?;
@@ -33,6 +33,29 @@ impl Place {
         })
         .await?;
         Ok(Self { client, stream })
+    }
+
+    pub(crate) fn client(&self) -> &AwsKinesis {
+        &self.client
+    }
+
+    pub(crate) fn stream(&self) -> &StreamArn {
+        &self.stream
+    }
+
+    /// Puts records into the stream, in one request.
+    pub(crate) async fn put(&self, texts: &[Text]) -> Result<()> {
+        let record = |text: &Text| Ok(PutRecord::new(text.key.parse()?, text.payload.clone()));
+        let records = texts.iter().map(record).collect::<Result<Vec<_>>>()?;
+        for outcome in self.client.put_records(&self.stream.clone().into(), &records).await? {
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// Removes the stream.
+    pub(crate) async fn delete(self) -> Result<()> {
+        Ok(self.client.delete_stream(&self.stream.into()).await?)
     }
 
     /// Where the module finds it.
@@ -46,7 +69,7 @@ impl Place {
         )
     }
 
-    fn ingress(&self, case: &Case, id: &str) -> String {
+    pub(crate) fn ingress(&self, case: &Case, id: &str) -> String {
         format!(
             "kind: io.statefun.kinesis.v1/ingress\nspec:\n  id: example/{id}\n{}  startupPosition: {{type: \
              trim-horizon}}\n  streams:\n    - streamArn: {}\n      valueType: example/Value\n      targets: \
@@ -62,10 +85,7 @@ async fn two_ingresses_and_an_egress_use_three_regions_and_credentials(case: &Ca
     let two = Place::new(case, "two", "eu-west-1", "222222222222").await?;
     let out = Place::new(case, "out", "ap-southeast-2", "333333333333").await?;
     for (place, payload) in [(&one, "from one"), (&two, "from two")] {
-        let records = [PutRecord::new("key".parse()?, payload)];
-        for outcome in place.client.put_records(&place.stream.clone().into(), &records).await? {
-            outcome?;
-        }
+        place.put(&[Text::new("key", payload)]).await?;
     }
     let module = format!(
         "{}{}kind: io.statefun.kinesis.v1/egress\nspec:\n  id: example/out\n{}  streamName: {}\n",
@@ -90,7 +110,7 @@ async fn two_ingresses_and_an_egress_use_three_regions_and_credentials(case: &Ca
     came_out.sort();
     ensure!(came_out == [Text::new("key", "from one"), Text::new("key", "from two")], "{came_out:#?} came out");
     for place in [one, two, out] {
-        place.client.delete_stream(&place.stream.into()).await?;
+        place.delete().await?;
     }
     Ok(())
 }

@@ -56,10 +56,14 @@ pub(crate) fn simple(case: &Case, startup: &str, from: &StreamArn, to: Option<&S
 
 /// Where the streams of a case are, for the `spec` of an ingress or an egress.
 pub(crate) fn place(case: &Case) -> String {
+    place_at(&case.environment().endpoint)
+}
+
+/// The same for an endpoint that is another way to them.
+pub(crate) fn place_at(endpoint: &str) -> String {
     format!(
-        "  awsRegion:\n    type: custom-endpoint\n    endpoint: {}\n    id: {}\n  awsCredentials:\n    type: basic\n    \
+        "  awsRegion:\n    type: custom-endpoint\n    endpoint: {endpoint}\n    id: {}\n  awsCredentials:\n    type: basic\n    \
          accessKeyId: test\n    secretAccessKey: test\n",
-        case.environment().endpoint,
         Case::REGION,
     )
 }
