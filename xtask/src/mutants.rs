@@ -48,18 +48,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     eprintln!("{} of {} changes, --seed {seed}", sample.len(), all.len());
 
     let mut command = command(&tool, &folder);
-    command.arg("--output").arg(&folder).args(["--no-shuffle", "--colors=never"]);
+    command.arg("--output").arg(&folder).args(["--iterate", "--no-shuffle", "--colors=never"]);
     for package in &packages {
         command.args(["--package", package]);
     }
-    for name in &sample {
-        command.args(["--re", &format!("^{}$", escaped(name))]);
-    }
+    leave_out(&folder.join("mutants.out"), all.iter().map(String::as_str).filter(|name| !sample.contains(name)))?;
     let status = command.status().context("cannot start cargo-mutants")?;
     if !matches!(status.code(), Some(0 | MISSED | TIMED_OUT)) {
         bail!("cargo-mutants failed ({status}); its log is in {}", folder.join("mutants.out").display());
     }
     let outcome = Outcome::read(&folder.join("mutants.out"))?;
+    if let Some(other) = outcome.names().find(|name| !sample.contains(name)) {
+        bail!("cargo-mutants tried a change outside the sample: {other}");
+    }
     print!("{outcome}");
     outcome.check(arguments.threshold)
 }
@@ -137,16 +138,18 @@ fn sample(names: &[String], size: usize, seed: u64) -> BTreeSet<&str> {
     places[..size].iter().map(|place| names[*place].as_str()).collect()
 }
 
-/// A regular expression that matches this text only.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(2 * text.len());
-    for character in text.chars() {
-        if r"\.+*?()|[]{}^$#&-~".contains(character) {
-            escaped.push('\\');
-        }
-        escaped.push(character);
+/// Makes `--iterate` leave out the changes with these names: it does not repeat what an earlier run noticed.
+///
+/// A regular expression with `--re` does not do, because the tool ignores it for some kinds of changes and tries all of
+/// those.
+fn leave_out<'a>(output: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    if output.exists() {
+        fs::remove_dir_all(output).with_context(|| format!("cannot remove {}", output.display()))?;
     }
-    escaped
+    fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
+    let path = output.join("caught.txt");
+    let lines: String = names.flat_map(|name| [name, "\n"]).collect();
+    fs::write(&path, lines).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// What became of the changes, by their names.
@@ -176,6 +179,11 @@ impl Outcome {
             timed_out: list("timeout.txt")?,
             unviable: list("unviable.txt")?,
         })
+    }
+
+    /// All that were tried.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.caught, &self.missed, &self.timed_out, &self.unviable].into_iter().flatten().map(String::as_str)
     }
 
     fn noticed(&self) -> usize {
@@ -235,12 +243,6 @@ mod tests {
             }
         }
         assert!(counts.iter().all(|count| (240..360).contains(count)), "{counts:?}");
-    }
-
-    #[test]
-    fn a_name_matches_itself_only() {
-        let name = r"a/b.rs:1:2: replace + with - in f<'a> -> Option<&[u8]>";
-        assert_eq!(escaped(name), r"a/b\.rs:1:2: replace \+ with \- in f<'a> \-> Option<\&\[u8\]>");
     }
 
     #[test]

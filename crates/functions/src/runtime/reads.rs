@@ -197,3 +197,97 @@ fn expired(entry: &Entry, now: Timestamp) -> Option<StoredState> {
     let Some(StoredKey::State { address, name }) = StoredKey::parse(Table::State, &entry.key) else { return None };
     Some(StoredState { address, name: name.into(), value: Some(value), expires })
 }
+
+#[cfg(test)]
+mod tests {
+    use statefun_kinesis_store::{Commit, MemoryStore};
+
+    use super::*;
+    use crate::{Message, Value};
+
+    const AT: [i64; 3] = [-7, 0, 1_000];
+
+    fn message(number: u64) -> StoredMessage {
+        let id = ["a", "b"][(number / 2 % 2) as usize];
+        let to = Address { function: ["t/f", "t/g"][(number % 2) as usize].parse().unwrap(), id: id.into() };
+        let caller = Some(Address { function: "t/sender".parse().unwrap(), id: id.into() });
+        StoredMessage { id: number, to, message: Message { caller, value: Value::new("t/x", "x"), origin: None } }
+    }
+
+    fn timer(number: u64) -> StoredTimer {
+        let StoredMessage { to, message, .. } = message(number);
+        StoredTimer { id: number, at: Timestamp::from_millis(AT[(number % 3) as usize]), to, message, token: None }
+    }
+
+    /// A store with far more messages and delayed messages than one read takes.
+    async fn full() -> MemoryStore {
+        let store = MemoryStore::new();
+        let mut commit = Commit::new();
+        for number in 0..20_000 {
+            let mut message = message(number);
+            message.message.value = Value::new("t/x", vec![b'x'; 200]);
+            commit.put(Table::Mailboxes, key::numbered(&message.to.id, number), message.encode());
+            let timer = timer(number);
+            let sender = &timer.message.caller.as_ref().unwrap().id;
+            commit.put(Table::Timers, key::numbered(sender, number), timer.encode());
+            commit.put(Table::Due, key::due(timer.at, sender, number), "");
+        }
+        store.commit(commit).await.unwrap();
+        store
+    }
+
+    /// The numbers of all entries that a read and those of the rest find, and how many reads that takes.
+    async fn follow(store: &MemoryStore, first: Read) -> (Vec<u64>, usize) {
+        let (mut numbers, mut reads, mut next) = (Vec::new(), 0, Some(first));
+        while let Some(mut read) = next.take() {
+            reads += 1;
+            assert!(reads < 100, "the reads do not end");
+            let rest = match (found(store, &read).await.unwrap(), &mut read) {
+                (Found::Messages { messages, rest }, Read::Messages { from, .. }) => {
+                    numbers.extend(messages.iter().map(|message| message.id));
+                    rest.map(|rest| *from = rest)
+                }
+                (Found::Waiting { messages, rest }, Read::Waiting { from, .. }) => {
+                    numbers.extend(messages.iter().map(|message| message.id));
+                    rest.map(|rest| *from = rest)
+                }
+                (Found::Delayed { timers, rest }, Read::Delayed { from }) => {
+                    numbers.extend(timers.iter().map(|timer| timer.id));
+                    rest.map(|rest| *from = Some(rest))
+                }
+                (found, read) => panic!("{found:?} for {read:?}"),
+            };
+            next = rest.map(|()| read);
+        }
+        (numbers, reads)
+    }
+
+    #[track_caller]
+    fn check(numbers: &[u64], reads: usize, expected: &[u64]) {
+        assert!(reads > 1, "one read had them all");
+        let same = numbers.iter().zip(expected).take_while(|(number, expected)| number == expected).count();
+        let other = (numbers.get(same), expected.get(same));
+        assert_eq!(other, (None, None), "behind {same} entries, in {reads} reads");
+    }
+
+    #[tokio::test]
+    async fn reads_in_parts_find_each_entry_once_and_in_order() {
+        let store = full().await;
+        let of = |function: &str, id: &str| Address { function: function.parse().unwrap(), id: id.into() };
+
+        let messages = Read::Messages { to: of("t/g", "a"), from: 9, until: 19_001 };
+        let (numbers, reads) = follow(&store, messages).await;
+        check(&numbers, reads, &(9..19_001).filter(|number| number % 4 == 1).collect::<Vec<_>>());
+
+        let (numbers, reads) =
+            follow(&store, Read::Waiting { function: "t/g".parse().unwrap(), from: MessagePlace::MIN }).await;
+        let mut expected: Vec<_> = (0..20_000).filter(|number| number % 2 == 1).collect();
+        expected.sort_by_key(|number| (key::hash(&message(*number).to.id), *number));
+        check(&numbers, reads, &expected);
+
+        let (numbers, reads) = follow(&store, Read::Delayed { from: None }).await;
+        let mut expected: Vec<_> = (0..20_000).collect();
+        expected.sort_by_key(|number| timer(*number).place());
+        check(&numbers, reads, &expected);
+    }
+}

@@ -57,7 +57,7 @@ impl Shared {
                 return Ok(());
             }
             for change in &effects.states {
-                check_key(request, &change.name)?;
+                check_key(&request.target, &change.name)?;
             }
         }
         let mut inner = self.lock();
@@ -235,13 +235,13 @@ fn dead_letters(
 
 /// Checks that the key of a state is not too long for the store. Checked here, it fails this request only; checked by
 /// the commit, it would fail the checkpoint and so the run.
-fn check_key(request: &Request, name: &str) -> Result<(), InvokeError> {
-    let Address { function, id } = &request.target;
+fn check_key(target: &Address, name: &str) -> Result<(), InvokeError> {
+    let Address { function, id } = target;
     // A cheap test first: escaping may double the bytes of a key, and 64 bytes are enough for its other parts.
     if 2 * (function.as_str().len() + id.len() + name.len()) + 64 <= KEY_MAX_BYTES {
         return Ok(());
     }
-    let bytes = key::state(&request.target, name).len();
+    let bytes = key::state(target, name).len();
     if bytes <= KEY_MAX_BYTES {
         return Ok(());
     }
@@ -249,4 +249,34 @@ fn check_key(request: &Request, name: &str) -> Result<(), InvokeError> {
         "the key of the state `{name}` has {bytes} bytes, more than {KEY_MAX_BYTES}: shorten the id or the name"
     );
     Err(InvokeError::new(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cheap test must not let a key through that the commit then refuses, whatever its parts are.
+    #[test]
+    fn the_key_of_a_state_may_be_as_long_as_the_store_takes_and_no_longer() {
+        let target = |id: &str| Address { function: "t/f".parse().unwrap(), id: id.into() };
+        let check = |id: &str, name: &str| {
+            let bytes = key::state(&target(id), name).len();
+            let checked = check_key(&target(id), name);
+            assert_eq!(checked.is_ok(), bytes <= KEY_MAX_BYTES, "{bytes}: {} + {}", id.len(), name.len());
+            bytes
+        };
+        // Of an id, the key has each zero twice.
+        for (of_id, bytes_each) in [("a", 1), ("\0", 2)] {
+            for percent in [0, 1, 50, 99, 100] {
+                let room = KEY_MAX_BYTES - key::state(&target(""), "").len();
+                let id = of_id.repeat(room * percent / 100 / bytes_each);
+                let name_max = KEY_MAX_BYTES - key::state(&target(&id), "").len();
+                assert_eq!(check(&id, &"n".repeat(name_max)), KEY_MAX_BYTES);
+                assert_eq!(check(&id, &"n".repeat(name_max + 1)), KEY_MAX_BYTES + 1);
+                check(&id, &"n".repeat(name_max / 2));
+                check(&id, &"n".repeat(2 * KEY_MAX_BYTES));
+                check(&format!("{id}{of_id}"), &"n".repeat(name_max));
+            }
+        }
+    }
 }

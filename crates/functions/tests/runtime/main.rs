@@ -6,7 +6,7 @@ mod failures;
 mod scene;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use statefun_kinesis_types::{Address, HashKey, PutRecord};
 
 use crate::{
     failures::picky,
-    scene::{Code, Plan, count, end, forward},
+    scene::{Code, Plan, count, end, forward, to_out},
 };
 
 #[tokio::test(start_paused = true)]
@@ -40,6 +40,30 @@ async fn records_are_counted_once_and_counts_come_out_in_order() {
     let (function, counts) = scene.functions.counts().remove(0);
     assert_eq!((function.as_str(), counts.messages_in, counts.egress_out), ("t/f", 700, 700));
     assert_eq!((counts.backlog, counts.in_flight, counts.failures), (0, 0, 0));
+    scene.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_with_several_targets_counts_once() {
+    let plan = Plan { targets: vec!["t/f", "t/g", "t/h"], ..Plan::default() };
+    let code = Code::new(|request| async move { Ok(forward(&request)) });
+    let scene = plan.start(code, &[("a", "1"), ("a", "2"), ("b", "3")]).await;
+    scene.until_done(3).await;
+    assert_eq!(scene.progress.counts().records_out, 9);
+    scene.stop().await;
+}
+
+/// A copy for each of a million waiting messages would take much memory.
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_batch_share_the_name_of_their_type() {
+    let code = Code::new(|request: Request| async move {
+        let names: HashSet<_> = request.messages.iter().map(|message| message.value.typename.as_ptr()).collect();
+        let messages = format!("{} with {}", request.messages.len(), names.len());
+        Ok(Answer::Handled(Effects { egress: vec![to_out("out", messages)], ..Effects::default() }))
+    });
+    let scene = Plan::default().start(code, &[("a", "1"); 20]).await;
+    scene.until_done(20).await;
+    assert_eq!(scene.out()["out"], ["20 with 1"]);
     scene.stop().await;
 }
 

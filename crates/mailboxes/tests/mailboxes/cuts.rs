@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use statefun_kinesis_mailboxes::{
-    Answer, Delayed, Effects, Expiration, GroupSettings, Image, Limits, StoredKey, StoredMessage,
+    Answer, Delayed, Effects, Expiration, GroupSettings, Image, Limits, StoredKey, StoredMessage, Usage,
 };
 
-use crate::scene::{NOW, Scene, serving, spec, stored, to, value};
+use crate::scene::{NOW, Scene, serving, set, spec, stored, to, value};
 
 #[test]
 fn a_cut_has_each_address_once() {
@@ -67,4 +67,36 @@ fn a_cut_has_what_is_left_of_all_changes() {
     assert_eq!(third.changes.messages_done(), handled);
     assert_eq!(third.changes.specs(), [("t/f".parse().unwrap(), spec)]);
     assert_eq!((third.changes.states().count(), third.changes.timers().count()), (0, 1));
+}
+
+/// Lets new addresses answer a message each, until there are 100, and checks after each when a cut is needed although
+/// its store ends with the process.
+#[track_caller]
+fn check_need(limits: Limits, effects: fn() -> Effects, is_much: fn(&Usage) -> bool) {
+    let mut scene = Scene::over(serving(limits, GroupSettings::default()), Image::default());
+    scene.mailboxes.declare(&"t/f".parse().unwrap(), spec("s", Expiration::Never)).unwrap();
+    let mut needed = 0;
+    for number in 0..100 {
+        scene.deliver(&format!("t/f/{number}"), "a");
+        let request = scene.mailboxes.next_request(NOW).unwrap();
+        scene.mailboxes.answered(request.id, Answer::Handled(effects()), NOW).unwrap();
+        let usage = scene.mailboxes.usage();
+        assert_eq!(scene.mailboxes.needs_cut(), is_much(&usage), "{usage:?}");
+        needed += usize::from(is_much(&usage));
+    }
+    assert!((1..100).contains(&needed), "{needed}");
+}
+
+#[test]
+fn what_fits_into_half_of_memory_needs_no_cut() {
+    let all = Limits::default();
+    let of_states = Limits { state_bytes: 20_000, ..all };
+    check_need(of_states, || set("s", Some(&"x".repeat(100))), |usage| usage.state_bytes > 10_000);
+    let delay = || {
+        let delay = Duration::from_secs(60);
+        let delayed = vec![Delayed::Send { delay, to: to("t/f/x"), value: value("late"), token: None }];
+        Effects { delayed, ..Effects::default() }
+    };
+    check_need(Limits { timers: 100, ..all }, delay, |usage| usage.timers_in_memory > 50);
+    check_need(Limits { timer_bytes: 100, ..all }, delay, |usage| usage.timers_in_memory * "late".len() > 50);
 }

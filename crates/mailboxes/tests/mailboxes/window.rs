@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use statefun_kinesis_mailboxes::{GroupSettings, Limits, Mailboxes, Now, Read};
+use statefun_kinesis_mailboxes::{Answer, Delayed, Effects, GroupSettings, Limits, Mailboxes, Now, Read};
 
-use crate::scene::{NOW, Scene};
+use crate::scene::{NOW, Scene, to, value};
 
 fn few(messages: usize) -> Limits {
     Limits { messages, ..Limits::default() }
@@ -193,4 +193,24 @@ fn messages_behind_a_failing_one_stay_in_memory_while_there_is_room() {
     let request = scene.mailboxes.next_request(NOW).unwrap();
     scene.mailboxes.park(request.id, Duration::from_secs(60));
     assert_eq!(scene.mailboxes.usage().messages_in_memory, 2);
+}
+
+/// Evicted earlier, delayed messages that are due soon would be read back at once.
+#[test]
+fn delayed_messages_are_evicted_beyond_twice_the_window_and_down_to_it() {
+    let windows = [Limits { timers: 10, ..Limits::default() }, Limits { timer_bytes: 40, ..Limits::default() }];
+    for window in windows {
+        let mut scene = Scene::new(window, GroupSettings::default());
+        for (count, in_memory) in (1..=20).map(|count| (count, count)).chain([(21, 10)]) {
+            scene.deliver("t/f/a", "x");
+            let request = scene.mailboxes.next_request(NOW).unwrap();
+            let delay = Duration::from_secs(60);
+            let send = Delayed::Send { delay, to: to("t/f/b"), value: value("late"), token: None };
+            let effects = Effects { delayed: vec![send], ..Effects::default() };
+            scene.mailboxes.answered(request.id, Answer::Handled(effects), NOW).unwrap();
+            scene.commit();
+            let usage = scene.mailboxes.usage();
+            assert_eq!((usage.timers, usage.timers_in_memory as u64), (count, in_memory), "{window:?}");
+        }
+    }
 }
