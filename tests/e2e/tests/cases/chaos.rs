@@ -91,13 +91,13 @@ async fn chaos(case: &Case, seed: Seed, length: Duration) -> Result<()> {
     program.stop("TERM").await?;
     case.tell(&format!(
         "chaos: {} commands, {} totals came again; (requests, disturbed) of Kinesis {:?}, of functions {:?}; rejected \
-         (expired, revoked, clock) {:?}; highest memory by halves {:?}",
+         (expired, revoked, clock) {:?}; memory in MiB {:?}",
         flow.rounds() * COUNTERS,
         totals.repeats(),
         kinesis.counts(),
         calls.counts(),
         vault.rejected(),
-        curve.halves(),
+        curve.thinned(),
     ));
     curve.is_flat()?;
     states_are_exact(case, &state, flow.rounds()).await?;

@@ -144,9 +144,9 @@ async fn soak(case: &Case, stalled: Stalled, length: Duration) -> Result<()> {
         totals.are_complete(&flow, SPREAD, &mut program).await?;
     }
     case.tell(&format!(
-        "{stalled:?} stalled for {length:?}: {missing} messages were missing, which took {:?}; highest memory by halves {:?}",
+        "{stalled:?} stalled for {length:?}: {missing} messages were missing, which took {:?}; memory in MiB {:?}",
         released.elapsed(),
-        curve.halves(),
+        curve.thinned(),
     ));
     program.stop("TERM").await?;
     ensure!(missing > flow.rounds() * KEYS * SPREAD / 2, "only {missing} messages were stalled");
