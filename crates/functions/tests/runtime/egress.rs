@@ -126,3 +126,27 @@ async fn a_stream_that_does_not_exist_ends_the_run_at_once() {
     // Other work gets a second to finish.
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn records_of_one_answer_go_each_to_the_stream_that_it_names() {
+    let code = Code::new(|request: Request| async move {
+        let to = |stream: Option<&str>, text: String| EgressMessage::Record {
+            egress: "t/out".parse().unwrap(),
+            stream: stream.map(|stream| stream.parse().unwrap()),
+            record: PutRecord::new("k".parse().unwrap(), text),
+        };
+        let streams = [None, None, Some("dead"), Some("dead"), Some("out"), None, Some("dead")];
+        let records = |text| streams.iter().zip(1..).map(move |(stream, n)| to(*stream, format!("{text}.{n}")));
+        let egress = texts(&request).into_iter().flat_map(records).collect();
+        Ok(Answer::Handled(Effects { egress, ..Effects::default() }))
+    });
+    let scene = Plan::default().start(code, &[("a", "1"), ("a", "2")]).await;
+    scene.until_done(2).await;
+    let stored = |stream: &str| -> Vec<String> {
+        let records = scene.kinesis.records(&stream.parse().unwrap()).into_iter();
+        records.map(|(_, record)| String::from_utf8(record.data.to_vec()).unwrap()).collect()
+    };
+    assert_eq!(stored("out"), ["1.1", "1.2", "1.5", "1.6", "2.1", "2.2", "2.5", "2.6"]);
+    assert_eq!(stored("dead"), ["1.3", "1.4", "1.7", "2.3", "2.4", "2.7"]);
+    scene.stop().await;
+}
