@@ -15,7 +15,7 @@ use tokio::{task::JoinSet, time::Instant};
 use crate::{
     BatchReceipt, Delivered, GivenUp, Handling, Metrics, OnFailure, Producer, ProducerError, Reason, Receipt,
     SendError, Settings, Unsendable,
-    dead_letter::{DeadLetters, report_lost},
+    dead_letter::{DeadLetters, NotWritten, report_lost},
 };
 
 /// Provides [`Producers`] with clients. A client has one region and one set of credentials.
@@ -343,7 +343,6 @@ impl Producers {
 
     /// Skips or dead-letters a record for which there is no producer, if the policy says so.
     async fn handle(&self, error: SendError, record: PutRecord) -> SendError {
-        let Inner { on_failure, dead_letters, .. } = &*self.0;
         // The policy is for what is wrong with a record. Without this, records for a stream that cannot be described for a
         // while would be skipped.
         let is_about_record = match error.reason() {
@@ -359,23 +358,11 @@ impl Producers {
         if !is_about_record {
             return error;
         }
-        let handling = match (on_failure, dead_letters) {
-            (OnFailure::Skip { .. }, _) => Handling::Skipped,
-            (OnFailure::DeadLetter { .. }, Some(dead_letters)) => {
-                match dead_letters.write(record, error.clone()).await {
-                    Ok(()) => Handling::DeadLettered,
-                    Err(cause) => {
-                        report_lost(&*cause);
-                        Handling::Failed
-                    }
-                }
-            }
-            (OnFailure::Fail, _) | (OnFailure::DeadLetter { .. }, None) => Handling::Failed,
-        };
-        self.count(handling);
+        let why = error.clone();
+        let handling = self.apply_policy(|letters| async move { letters.write(record, why).await }).await;
         let error = error.handled(handling);
         if handling != Handling::Failed {
-            on_failure.policy().log(&error);
+            self.0.on_failure.policy().log(&error);
         }
         error
     }
@@ -384,24 +371,31 @@ impl Producers {
     /// what was done. [`Handling::Failed`] leaves it to the caller; so does a dead letter that cannot be written, which is
     /// logged.
     pub async fn give_up(&self, record: Unsendable) -> Handling {
-        let Inner { on_failure, dead_letters, .. } = &*self.0;
-        let handling = match (on_failure, dead_letters) {
+        let what = record.clone();
+        let handling = self.apply_policy(|letters| async move { letters.write_unsendable(what).await }).await;
+        if handling != Handling::Failed {
+            self.0.on_failure.policy().log(&record);
+        }
+        handling
+    }
+
+    /// What the policy does about a record that failed permanently, which is counted. `write` writes its dead letter.
+    async fn apply_policy<W>(&self, write: impl FnOnce(DeadLetters) -> W) -> Handling
+    where
+        W: Future<Output = Result<(), NotWritten>>,
+    {
+        let handling = match (&self.0.on_failure, &self.0.dead_letters) {
             (OnFailure::Skip { .. }, _) => Handling::Skipped,
-            (OnFailure::DeadLetter { .. }, Some(dead_letters)) => {
-                match dead_letters.write_unsendable(record.clone()).await {
-                    Ok(()) => Handling::DeadLettered,
-                    Err(cause) => {
-                        report_lost(&*cause);
-                        Handling::Failed
-                    }
+            (OnFailure::DeadLetter { .. }, Some(dead_letters)) => match write(dead_letters.clone()).await {
+                Ok(()) => Handling::DeadLettered,
+                Err(cause) => {
+                    report_lost(&*cause);
+                    Handling::Failed
                 }
-            }
+            },
             (OnFailure::Fail, _) | (OnFailure::DeadLetter { .. }, None) => Handling::Failed,
         };
         self.count(handling);
-        if handling != Handling::Failed {
-            on_failure.policy().log(&record);
-        }
         handling
     }
 

@@ -117,7 +117,7 @@ impl Shared {
             }
             "/" if body.contains("Action=AssumeRoleWithWebIdentity") => self.role("AssumeRoleWithWebIdentity"),
             "/" if body.contains("Action=AssumeRole") => self.role("AssumeRole"),
-            other => panic!("nobody gives credentials at {other}: {body}"),
+            other => panic!("no source of credentials is at {other}: {body}"),
         }
     }
 
