@@ -225,8 +225,8 @@ impl Case {
         Ok(program)
     }
 
-    /// Says something to whoever runs the cases, at once: how a long one can be repeated, and what it has seen.
-    #[expect(clippy::print_stderr, reason = "the runner talks to whoever started it")]
+    /// Prints a line for the person who runs the cases, at once: how a long case can be repeated, and what it has seen.
+    #[expect(clippy::print_stderr, reason = "the runner talks to the person who started it")]
     pub fn tell(&self, text: &str) {
         eprintln!("{text}");
     }

@@ -18,7 +18,7 @@ impl Shared {
         for batch in records.chunk_by(|a, b| a.message.egress() == b.message.egress()) {
             let egress = batch[0].message.egress();
             let queue = inner.egress_queues.entry(egress.clone()).or_insert_with(|| {
-                // The mailboxes bound it: they send no request while too many records are unacknowledged.
+                // The mailboxes bound it: a function gets no request while too many of its records are not stored.
                 let (queue, records) = mpsc::unbounded_channel();
                 self.spawn("sending records", Arc::clone(self).send_records(run.clone(), egress.clone(), records));
                 queue

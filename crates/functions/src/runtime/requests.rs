@@ -93,7 +93,9 @@ impl Shared {
                     run.egresses().check(egress, stream.as_ref(), record)
                 }
                 EgressMessage::Invalid { egress, value, error } => {
-                    *error = format!("what {} sent to it is not a valid record: {error}", request.target).into();
+                    // The log and the dead letter have nothing but this text.
+                    let sender = &request.target;
+                    *error = format!("what {sender} sent to the egress {egress} is not a valid record: {error}").into();
                     run.egresses().check_invalid(egress, &unsendable(value, error))
                 }
             };

@@ -90,7 +90,11 @@ async fn an_invalid_record_may_become_a_dead_letter_with_what_was_sent() {
         assert_eq!(letter.value_type().unwrap().as_str(), "example/no record");
         let Origin::Egress(origin) = letter.origin() else { panic!("{letter:?}") };
         assert_eq!((origin.egress.as_ref().unwrap().as_str(), &origin.stream), ("t/out", &None));
-        assert!(letter.message().contains("t/f/") && letter.message().ends_with(": no key"), "{}", letter.message());
+        let (said, sender) = (letter.message(), "what t/f/");
+        assert!(
+            said.starts_with(sender) && said.contains(" to the egress t/out ") && said.ends_with(": no key"),
+            "{said}"
+        );
         sent.push(String::from_utf8(letter.into_data().unwrap().to_vec()).unwrap());
     }
     sent.sort();
